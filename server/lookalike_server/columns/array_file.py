@@ -1,7 +1,7 @@
-"""Arrays in a file that several processes map: one copy in memory for all of them, made once a generation.
+"""Arrays in a file that several processes map, so that they share one copy in memory.
 
-The file is an Arrow IPC file of one row, whose columns are lists: arrays of any
-lengths are in it as they are in memory, and mapping it copies none of them.
+It is an Arrow IPC file of one row, whose columns are lists. So arrays of any length are stored as
+in memory, and mapping copies none of them.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ Arrays = Mapping[str, pa.Array]
 
 
 def numbers(values: npt.NDArray[Any]) -> pa.Array:
-    """An array of numbers, shape (n,), without a copy; booleans become bytes, which can be mapped as they are."""
+    """Return numbers (n,) as an Arrow array without a copy. Booleans become bytes, which can be mapped."""
     return pa.array(values.view(np.uint8) if values.dtype == np.bool_ else values)
 
 
 def bools(array: pa.Array) -> npt.NDArray[np.bool_]:
-    """The booleans, shape (n,), that `numbers` made bytes of."""
+    """Return the booleans (n,) that `numbers` stored as bytes."""
     found: npt.NDArray[np.bool_] = array.to_numpy().view(np.bool_)
     return found
 
 
 def write_arrays(path: Path, arrays: Arrays) -> str:
-    """Write arrays without nulls into a new file; returns its digest, for `map_arrays`."""
+    """Write arrays without nulls to a new file. Return its digest, which `map_arrays` takes."""
     lists = [pa.LargeListArray.from_arrays(pa.array([0, len(one)], pa.int64()), one) for one in arrays.values()]
     table = pa.table(dict(zip(arrays, lists, strict=True)))
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
@@ -41,7 +41,7 @@ def write_arrays(path: Path, arrays: Arrays) -> str:
 
 
 def map_arrays(path: Path, digest: str) -> dict[str, pa.Array]:
-    """The arrays of a file, mapped read-only. DataLossError: it is not the one that was written."""
+    """Map the arrays of a file read-only. Raises DataLossError if it is not the one that was written."""
     if _digest(path) != digest:
         raise DataLossError(f"{path.name}, which processes of this server share, is not what was written.")
     with pa.memory_map(str(path)) as file:

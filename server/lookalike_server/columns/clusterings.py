@@ -1,4 +1,4 @@
-"""A clustering in memory, so that a cluster's members are a slice."""
+"""A clustering in memory, ordered so that the members of a cluster are a slice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lookalike_server.columns.ids import Ids
 
 @dataclass(frozen=True)
 class Members:
-    """Members of one cluster, nearest to its centroid first; all of shape (n,)."""
+    """Members of one cluster, nearest to its centroid first; all arrays have shape (n,)."""
 
     ids: Int64
     distances: Float32
@@ -32,9 +32,9 @@ class Members:
 
 
 class Clustering:
-    """Every image's assignment, and the order in which each cluster's members stand.
+    """Assignment of every image, and the order of each cluster's members.
 
-    Distances and margins are in the clustering's metric, see `clustering.measured` of the indexer.
+    Distances and margins are in the clustering's metric; see `clustering.measured` of the indexer.
     """
 
     def __init__(self, reader: CollectionReader, name: str) -> None:
@@ -43,7 +43,7 @@ class Clustering:
 
     @classmethod
     def of_arrays(cls, entry: ClusteringEntry, name: str, arrays: Arrays, rule: Rule | None = None) -> Clustering:
-        """A clustering of what `arrays` gave, such as of a file that is mapped; without a rule it assigns nothing."""
+        """Create a clustering from `arrays`, for example of a mapped file. Without a rule it assigns nothing."""
         clustering = cls.__new__(cls)
         clustering._hold(entry, name, arrays)
         clustering._rule = rule
@@ -63,16 +63,16 @@ class Clustering:
         self._starts: Int64 = np.concatenate([[0], np.cumsum(self.sizes)])
 
     def mapped(self, arrays: Arrays) -> Clustering:
-        """The same clustering with its arrays in another place."""
+        """Return the same clustering with other copies of its arrays."""
         return Clustering.of_arrays(self.entry, self.name, arrays, self._rule)
 
     @functools.cached_property
     def mean_distances(self) -> Float32:
-        """float32 (k,): the mean distance of a cluster's members to its centroid; NaN where it has none."""
+        """float32 (k,): mean distance of a cluster's members to its centroid; NaN if it has none."""
         return means_of(self.clusters, self.distances, self.sizes)
 
     def stored(self, ids: Int64) -> Assigned:
-        """The stored assignment of each id: cluster -1, distance and margin NaN where it has none."""
+        """Return the stored assignment of each id: cluster -1, distance and margin NaN if it has none."""
         rows, there = self._rows_by_id.rows(ids)
         clusters = np.full(len(ids), -1, np.int32)
         distances = np.full(len(ids), np.nan, np.float32)
@@ -83,32 +83,32 @@ class Clustering:
         return Assigned(clusters, distances, margins)
 
     def assigned(self, vectors: Float32) -> Assigned:
-        """The assignment of vectors (n, dim) that are not stored here."""
+        """Return the assignment of vectors (n, dim) that are not stored here."""
         if self._rule is None:
             raise RuntimeError(f"The clustering {self.name} was opened without its centroids.")
         return self._rule.measure(vectors)
 
     def sizes_of(self, clusters: Int32) -> Int64:
-        """The size of each cluster; 0 for cluster -1."""
+        """Return the size of each cluster; 0 for cluster -1."""
         return np.where(clusters < 0, 0, self.sizes[clusters])
 
     def members(self, cluster: int, start: int, stop: int) -> Members:
-        """Members `start` to `stop` of a cluster; none of cluster -1."""
+        """Return members `[start, stop)` of a cluster; none for cluster -1."""
         return self.at(self.rows_of(cluster)[start:stop])
 
     def rows_of(self, cluster: int) -> Int64:
-        """The rows of a cluster's members, nearest to its centroid first; none of cluster -1."""
+        """Return the rows of a cluster's members, nearest to its centroid first; none for cluster -1."""
         if cluster < 0:
             return self._order[:0]
         return self._order[self._starts[cluster] : self._starts[cluster + 1]]
 
     def at(self, rows: Int64) -> Members:
-        """The images of some rows."""
+        """Return the images of some rows."""
         return Members(self.ids[rows], self.distances[rows], self._margins[rows])
 
 
 def _arrays_of(reader: CollectionReader, name: str) -> dict[str, pa.Array]:
-    """All that is known of stored assignments, in arrays."""
+    """Return the stored assignments as arrays."""
     k, stored = reader.clustering(name).k, measured_assignments(reader, name)
     if len(stored.clusters) and not 0 <= stored.clusters.min() <= stored.clusters.max() < k:
         raise DataLossError(f"The clustering {name} names clusters that it does not have; cluster it again.")
@@ -117,7 +117,7 @@ def _arrays_of(reader: CollectionReader, name: str) -> dict[str, pa.Array]:
         "clusters": stored.clusters,
         "distances": stored.distances,
         "margins": stored.margins,
-        # Stable, so that equal distances stay by ascending id.
+        # Stable, so that equal distances stay in order of ascending id.
         "order": np.lexsort((stored.distances, stored.clusters)).astype(np.int64, copy=False),
         "sizes": np.bincount(stored.clusters, minlength=k).astype(np.int64, copy=False),
     }
@@ -125,10 +125,10 @@ def _arrays_of(reader: CollectionReader, name: str) -> dict[str, pa.Array]:
 
 
 class Matching:
-    """The members of a clustering that match a filter."""
+    """Members of a clustering that match a filter."""
 
     def __init__(self, clustering: Clustering, matches: Callable[[Int64], Bools]) -> None:
-        """`matches` tells of ids (n,) which of their images match."""
+        """`matches` returns which images with the given ids (n,) match."""
         self._clustering, self._matches = clustering, matches
 
     @functools.cached_property
@@ -137,32 +137,32 @@ class Matching:
 
     @functools.cached_property
     def sizes(self) -> Int64:
-        """int64 (k,): the matching members of each cluster."""
+        """int64 (k,): number of matching members of each cluster."""
         k = self._clustering.entry.k
         return np.bincount(self._clustering.clusters[self._keep], minlength=k).astype(np.int64, copy=False)
 
     @functools.cached_property
     def mean_distances(self) -> Float32:
-        """float32 (k,): their mean distance to the centroid; NaN where there are none."""
+        """float32 (k,): mean distance of matching members to the centroid; NaN if there are none."""
         keep = self._keep
         return means_of(self._clustering.clusters[keep], self._clustering.distances[keep], self.sizes)
 
     def sizes_of(self, clusters: Int32) -> Int64:
-        """The matching members of each cluster; 0 for cluster -1."""
+        """Return the number of matching members of each cluster; 0 for cluster -1."""
         return np.where(clusters < 0, 0, self.sizes[clusters])
 
     def rows_of(self, cluster: int) -> Int64:
-        """As Clustering.rows_of."""
+        """Return what Clustering.rows_of does, for matching members."""
         rows = self._clustering.rows_of(cluster)
         return rows[self._matches(self._clustering.ids[rows])]
 
     def members(self, cluster: int, start: int, stop: int) -> Members:
-        """As Clustering.members."""
+        """Return what Clustering.members does, for matching members."""
         return self._clustering.at(self.rows_of(cluster)[start:stop])
 
 
 def means_of(clusters: Int32, distances: Float32, sizes: Int64) -> Float32:
-    """The mean distance of the members of each cluster (k,), NaN where there are none; `clusters` (members,)."""
+    """Return the mean distance of each cluster's members (k,), NaN if it has none; `clusters` is (members,)."""
     sums = np.bincount(clusters, weights=distances.astype(np.float64), minlength=len(sizes))
     means = np.full(len(sizes), np.nan, np.float32)
     np.divide(sums, sizes, out=means, where=sizes > 0, casting="same_kind")

@@ -1,4 +1,4 @@
-"""What is known of each image, as columns in memory: looking up 1,000 neighbors must cost less than finding them."""
+"""Images table in memory. Looking up 1,000 neighbors must cost less than finding them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from lookalike_server.columns.keys import KeyIndex, order_of
 from lookalike_server.columns.text_column import TextColumn
 from lookalike_server.columns.text_sizes import TextSizes, encoded_lengths
 
-# Four bytes a row as long as that is enough.
+# Four bytes per row while that suffices.
 RowsWithLabel = npt.NDArray[np.uint32] | npt.NDArray[np.int64]
 
 NEEDED = ["id", "key", "label", "uri", "width", "height"]
 
 
 class Columns:
-    """The images table in memory, by ascending id; a row here is a row there."""
+    """The images table in memory, by ascending id. Its rows are those of the stored table."""
 
     def __init__(self, table: pa.Table, collection: str) -> None:
         self._hold(_arrays_of(table), collection)
 
     @classmethod
     def of_arrays(cls, arrays: Arrays, collection: str) -> Columns:
-        """Columns of what `arrays` gave, such as of a file that is mapped."""
+        """Create the columns from `arrays`, for example of a mapped file."""
         columns = cls.__new__(cls)
         columns._hold(arrays, collection)
         return columns
@@ -47,14 +47,14 @@ class Columns:
         self._widths: Int32 = arrays["widths"].to_numpy()
         self._heights: Int32 = arrays["heights"].to_numpy()
         names = arrays["label_names"]
-        # One past the last label stands for none, whose text on the wire is empty.
+        # The code after the last label means no label, whose text on the wire is empty.
         self._label_names: list[str] = [*names.to_pylist(), ""]
         self._labels: Int32 = arrays["labels"].to_numpy()
-        # Codes by the name of their label.
+        # Codes in the order of their labels' names.
         self._labels_by_name: Int64 = arrays["labels_by_name"].to_numpy()
         self._by_key = KeyIndex(arrays["keys"], arrays["key_order"].to_numpy())
         self._by_label = KeyIndex(names, arrays["label_order"].to_numpy())
-        # Images by label, and where each label's begin: a page of them is a slice.
+        # Images by label, and where each label's images begin, so that a page of them is a slice.
         self._label_rows: RowsWithLabel = arrays["label_rows"].to_numpy()
         self._label_starts: Int64 = arrays["label_starts"].to_numpy()
         self.key_sizes, self.uri_sizes, self.label_sizes = (
@@ -66,22 +66,22 @@ class Columns:
 
     @property
     def collection(self) -> str:
-        """The collection's name, as errors tell it."""
+        """Name of the collection, for errors."""
         return self._collection
 
     @property
     def listed(self) -> Int64 | None:
-        """The rows of the images that are there; None where all are."""
+        """Rows of the images that are not deleted; None if none is deleted."""
         return None
 
     @property
     def label_codes(self) -> tuple[Int32, list[str]]:
-        """The label of each row as its place among the labels, of which the last, "", stands for none."""
+        """Code of each row's label, and the labels by code. The last label, "", means none."""
         return self._labels, self._label_names
 
     @property
     def sides(self) -> tuple[Int32, Int32]:
-        """The widths and heights of all rows."""
+        """Widths and heights of all rows."""
         return self._widths, self._heights
 
     @property
@@ -89,12 +89,15 @@ class Columns:
         return len(self._label_names) - 1
 
     def labels_by_name(self, start: int, stop: int) -> tuple[list[str], Int64]:
-        """The labels at places `start` to `stop` - 1 of all by name, and how many images have each."""
+        """Return labels `[start, stop)` in order of their names, and how many images have each."""
         codes = self._labels_by_name[start:stop]
         return [self._label_names[code] for code in codes.tolist()], np.diff(self._label_starts)[codes]
 
     def rows_of_ids(self, ids: Int64) -> Int64:
-        """The rows of some ids, which must all be there; NotFoundError names the first that is not."""
+        """Return the rows of some ids, all of which must exist.
+
+        Raises NotFoundError, which names the first unknown one.
+        """
         rows, found = self._rows_by_id.rows(ids)
         if not found.all():
             missing = int(ids[int(np.argmin(found))])
@@ -102,23 +105,23 @@ class Columns:
         return rows
 
     def id_rows(self, ids: Int64) -> tuple[Int64, npt.NDArray[np.bool_]]:
-        """The row of each of some ids, and whether it is there."""
+        """Return the row of each id, and whether it exists."""
         return self._rows_by_id.rows(ids)
 
     def there(self, ids: Int64) -> npt.NDArray[np.bool_]:
-        """Whether the collection has an image with each of some ids; -1 stands for none."""
+        """Return whether the collection has an image with each id; False for -1."""
         return self._rows_by_id.rows(ids)[1]
 
     def places(self, ids: Int64) -> Int64:
-        """The rows of ids of this collection, whether their images are still there or were deleted."""
+        """Return the rows of ids of this collection, including deleted images."""
         return self.rows_of_ids(ids)
 
     def row_of_key(self, key: str) -> int | None:
-        """The row of a key, or None."""
+        """Return the row of a key, or None."""
         return self._by_key.row(key)
 
     def rows_of_keys(self, keys: Sequence[str]) -> Int64:
-        """The rows of some keys; NotFoundError names the first that is not there."""
+        """Return the rows of some keys. Raises NotFoundError, which names the first unknown one."""
         rows = np.empty(len(keys), np.int64)
         for position, key in enumerate(keys):
             row = self.row_of_key(key)
@@ -131,17 +134,17 @@ class Columns:
         return rows
 
     def ids_of_keys(self, keys: Sequence[str]) -> Int64:
-        """The ids of some keys; NotFoundError names the first that is not there."""
+        """Return the ids of some keys. Raises NotFoundError, which names the first unknown one."""
         return self.ids[self.rows_of_keys(keys)]
 
     def known_ids(self, ids: Sequence[int]) -> Int64:
-        """The ids themselves; NotFoundError names the first that is not there."""
+        """Return the ids as an array. Raises NotFoundError, which names the first unknown one."""
         known = np.array(ids, np.int64)
         self.rows_of_ids(known)
         return known
 
     def rows_with_label(self, label: str) -> RowsWithLabel:
-        """The rows of all images with a label, ascending; NotFoundError when no image has it. Looks at none of them."""
+        """Return the rows of all images with a label, ascending, as a slice. Raises NotFoundError if there are none."""
         code = self._by_label.row(label)
         if code is None:
             raise NotFoundError(f"No image of the collection {self._collection} has the label {label!r}.")
@@ -154,12 +157,12 @@ class Columns:
         return self._uris.of(rows)
 
     def labels(self, rows: Int64) -> list[str]:
-        """The label of each row; "" where an image has none."""
+        """Return the label of each row; "" if an image has none."""
         names = self._label_names
         return [names[code] for code in self._labels[rows].tolist()]
 
     def held(self) -> dict[str, Callable[[], Column]]:
-        """The columns as filters compare them, made of what is held here, by name."""
+        """Return functions that build the columns for filters from what is in memory, by name."""
         return {
             "key": lambda: Coded.of(*self._by_key.sorted_texts()),
             "label": self._label_column,
@@ -179,7 +182,7 @@ class Columns:
 
 
 def _arrays_of(table: pa.Table) -> dict[str, pa.Array]:
-    """All that is known of the images table, in arrays."""
+    """Return the images table as arrays."""
     keys, uris = _strings(table.column("key")), _strings(table.column("uri"))
     labels = _combined(pc.dictionary_encode(table.column("label").cast(pa.string())))
     names = labels.dictionary.cast(pa.large_string())
@@ -210,23 +213,23 @@ def _arrays_of(table: pa.Table) -> dict[str, pa.Array]:
 
 
 def _combined(column: pa.ChunkedArray) -> pa.Array:
-    """One array of a column's chunks, also when it has none."""
+    """Return the chunks of a column as one array, also if there are none."""
     joined = column.unify_dictionaries().combine_chunks()
     return joined if isinstance(joined, pa.Array) else joined.chunk(0)
 
 
 def _strings(column: pa.ChunkedArray) -> pa.LargeStringArray:
-    # 64-bit offsets: the keys of a large collection are more than 2 GiB.
+    # 64-bit offsets, because the keys of a large collection exceed 2 GiB.
     return _combined(column.cast(pa.large_string()))
 
 
 def _lengths(strings: pa.LargeStringArray) -> Int64:
-    """The bytes of each string."""
+    """Return the bytes of each string."""
     _, offsets, _ = strings.buffers()
     return np.diff(np.frombuffer(offsets, np.int64)[strings.offset : strings.offset + len(strings) + 1])
 
 
 def _rows_by_code(codes: Int32) -> RowsWithLabel:
-    """The rows of each code, one code after another, ascending within one."""
+    """Return the rows sorted by code, ascending within each code."""
     order = np.argsort(codes, kind="stable")
     return order.astype(np.uint32) if len(order) < 1 << 32 else order

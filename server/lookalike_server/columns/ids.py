@@ -1,4 +1,4 @@
-"""The ascending ids of some images, and the rows at which they are."""
+"""Ascending ids of some images, and their rows."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from lookalike_indexer.arrays import Int64
 
 
 class Ids:
-    """Ids, shape (rows,), each greater than the one before."""
+    """Ids (rows,), strictly ascending."""
 
     def __init__(self, values: Int64) -> None:
         self.values = values
-        # As long as no image between the others is missing, an id tells its row by itself: nothing has to be read.
+        # If no id between the first and the last is missing, a row follows from its id without a lookup.
         self._gapless = len(values) > 0 and int(values[-1]) - int(values[0]) == len(values) - 1
 
     def rows(self, ids: Int64) -> tuple[Int64, npt.NDArray[np.bool_]]:
-        """The row of each of some ids, in any order, and whether it is there; a row means nothing where it is not."""
+        """Return the row of each id, in any order, and whether it exists. Rows of missing ids are undefined."""
         ids = np.asarray(ids, np.int64)
         if self._gapless:
             return ids - self.values[0], (ids >= self.values[0]) & (ids <= self.values[-1])

@@ -1,9 +1,8 @@
-"""From a key to its row, without an object for each key.
+"""Index from keys to rows, without a Python object per key.
 
-A dict of a million strings takes over 100 MB and the garbage collector's time.
-The keys are in memory as one Arrow column anyway: a permutation that sorts
-them (4 bytes a key) makes binary search possible, at about 20 comparisons of
-a microsecond each.
+A dict of a million strings takes over 100 MB, and time of the garbage collector. The keys are in
+memory as an Arrow column anyway. A permutation that sorts them, 4 bytes per key, allows a binary
+search of about 20 comparisons, a microsecond each.
 """
 
 from __future__ import annotations
@@ -19,23 +18,23 @@ from lookalike_indexer.filters.texts import SortedTexts
 
 
 class KeyIndex:
-    """Rows of a column of distinct keys."""
+    """Index of the rows of a column of distinct keys."""
 
     def __init__(self, keys: pa.LargeStringArray, order: npt.NDArray[Any] | None = None) -> None:
-        """`order` is that of the keys, as `order_of` gives it."""
+        """`order` is the order of the keys, as returned by `order_of`."""
         self._texts = SortedTexts(keys, order_of(keys) if order is None else order)
 
     def row(self, key: str) -> int | None:
-        """The row of a key, or None."""
+        """Return the row of a key, or None."""
         return self._texts.row(key)
 
     def sorted_texts(self) -> tuple[npt.NDArray[np.int64], SortedTexts]:
-        """The place of each key among all, and the keys in their order, without copying them."""
+        """Return the rank of each key, and the sorted keys, without copying them."""
         return self._texts.ranks, self._texts
 
 
 def order_of(keys: pa.LargeStringArray) -> npt.NDArray[Any]:
-    """The rows of keys in the order of their UTF-8; four bytes each as long as that is enough."""
-    # Arrow compares UTF-8 byte by byte, which is how SortedTexts compares too.
+    """Return the rows of keys in UTF-8 order, in four bytes each while that suffices."""
+    # Arrow compares UTF-8 bytes, as SortedTexts does.
     order: npt.NDArray[Any] = pc.sort_indices(keys).to_numpy()
     return order.astype(np.uint32) if len(order) < 1 << 32 else order

@@ -1,4 +1,4 @@
-"""The rows that a search may return: what a filter comes to."""
+"""Rows that a search may return, for example those that match a filter."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lookalike_indexer.arrays import Bools, Int64
 
 
 class RowMask:
-    """A boolean for each row of a space, as `Rows` counts them. It never changes.
+    """A boolean for each row of a space, numbered as in `Rows`. Immutable.
 
-    `bools` (rows,) is not copied, and must not be written to any more. What
-    searches need besides is derived from it once, and kept with it.
+    `bools` (rows,) is not copied and must not be modified afterwards. Derived data for searches is
+    computed once and cached with the mask.
     """
 
     def __init__(self, bools: Bools) -> None:
@@ -31,41 +31,41 @@ class RowMask:
 
     @property
     def share(self) -> float:
-        """The share of the rows that it allows; 0 without any rows."""
+        """Share of the rows that it allows; 0 if there are no rows."""
         return self.count / max(1, len(self.bools))
 
     @cached_property
     def digest(self) -> str:
-        """Equal masks have equal digests, whatever they were made from."""
+        """Digest of the bits. Equal masks have equal digests."""
         return hashlib.blake2b(self.bits.tobytes(), digest_size=16, key=str(len(self.bools)).encode()).hexdigest()
 
     @cached_property
     def bits(self) -> npt.NDArray[np.uint8]:
-        """Eight rows in a byte, the first in its lowest bit, as Arrow and faiss have them."""
+        """Eight rows per byte, the first in the lowest bit, as in Arrow and faiss."""
         return np.packbits(self.bools, bitorder="little")
 
     @cached_property
     def rows(self) -> Int64:
-        """The rows that it allows, ascending."""
+        """The allowed rows, ascending."""
         return np.flatnonzero(self.bools)
 
     @property
     def nbytes(self) -> int:
-        """The bytes of memory that the mask holds now, with what was derived from it."""
+        """Bytes of memory of the mask and its cached data."""
         known = [self.bools, *(self.__dict__[name] for name in ("bits", "rows") if name in self.__dict__)]
         parts = [part for part in list(self._parts.values()) if part is not self]
-        # A part's booleans are a view of the mask's own.
+        # A part's booleans are a view of the mask's.
         views = sum(part.nbytes - part.bools.nbytes for part in parts)
         return views + sum(int(one.nbytes) for one in (*known, *list(self._derived.values())))
 
     def allows(self, rows: Int64) -> Bools:
-        """Whether a search may return each of some rows, of any shape; False for row -1."""
-        # Row -1 reads the last boolean, which means nothing.
+        """Return whether a search may return each row, for an array of any shape; False for row -1."""
+        # Row -1 reads the last boolean, whose value does not matter.
         allowed: Bools = self.bools[rows] & (rows >= 0) if len(self.bools) else np.zeros(rows.shape, np.bool_)
         return allowed
 
     def part(self, start: int, stop: int) -> RowMask:
-        """The mask of rows `start` to before `stop`, counted from 0."""
+        """Return the mask of rows `[start, stop)`, renumbered from 0."""
         if start == 0 and stop >= len(self.bools):
             return self
         if (start, stop) not in self._parts:
@@ -73,7 +73,7 @@ class RowMask:
         return self._parts[start, stop]
 
     def derived(self, owner: object, make: Callable[[], Int64]) -> tuple[Int64, bool]:
-        """An array that `owner` derives from the mask, and whether it was there already. Kept as long as both live."""
+        """Return an array that `owner` derives from the mask, and whether it was cached. Cached while both live."""
         known = self._derived.get(owner)
         if known is not None:
             return known, True
@@ -82,4 +82,4 @@ class RowMask:
 
 
 class Remaining(RowMask):
-    """The rows whose images were not deleted, where no filter leaves out any other."""
+    """Mask of the rows whose images are not deleted, without any filter."""

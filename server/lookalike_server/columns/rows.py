@@ -1,4 +1,4 @@
-"""What the rows of a served index stand for, and the images of its space that it lacks."""
+"""Images that the rows of a served index stand for, and the images of its space that it lacks."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from lookalike_indexer.vectors.metric import prepare
 from lookalike_server.columns.row_mask import Remaining
 from lookalike_server.columns.stored_vectors import StoredVectors
 
-# So many vectors of 2,048 dimensions take 64 MiB and a few milliseconds of a search. An index that lacks more has to
-# be built again.
+# This many vectors of 2,048 dimensions take 64 MiB and a few milliseconds per search. An index that lacks more must be
+# rebuilt.
 MOST_BESIDE = 8_192
-# Up to this share of the embeddings, reading them by their places is quicker than reading all.
+# Up to this share of the embeddings, reading them one by one is faster than reading all.
 _ONE_BY_ONE = 0.05
 _BLOCK = 4096
-# Candidates beyond k, of which some may be equally near; and the share that a mask may leave out of them.
+# Candidates beyond k, some of which may be equally near, and the largest share that a mask may exclude.
 _MARGIN = 8
 _MOST_LEFT_OUT = 0.5
 
 
 class Rows:
-    """The images of a served space: row i is the image `ids[i]`.
+    """Images of a served space: row i is the image `ids[i]`.
 
-    Deleted images have rows: `live` allows the others. The first `indexed`
-    rows are the index's entries, in its order. The others are images that were
-    embedded after it was built; their number is `lacking`.
+    Deleted images have rows too; `live` allows only the others. The first `indexed` rows are the
+    index's entries, in its order. The other `lacking` rows are images embedded after the index was
+    built.
     """
 
     def __init__(
         self, reader: CollectionReader, entry: IndexEntry, space_ids: Int64, stored: StoredVectors | None = None
     ) -> None:
-        # Rows are those of parts and indexes, which have deleted images as well.
+        # Rows cover the images of parts and indexes, including deleted ones.
         self._reader = reader.whole
         self._stored = stored or StoredVectors(reader, entry.space)
         self._space = entry.space
@@ -51,23 +51,23 @@ class Rows:
         self.ids: Int64 = np.concatenate([indexed, space_ids[self._added]])
         self.indexed = len(indexed)
         live = reader.live(self.ids)
-        # What every search may find; None where that is everything.
+        # Rows that every search may find; None if that is all.
         self.live = None if live.all() else Remaining(live)
-        # Mostly the images stand in the order of their ids, and then nothing is held.
+        # Usually the images are in the order of their ids, and no order is stored.
         self._order = None if np.array_equal(self.ids, space_ids) else np.argsort(self.ids, kind="stable")
 
     @property
     def images(self) -> int:
-        """The number of images of the space that are not deleted."""
+        """Number of images of the space that are not deleted."""
         return len(self.ids) if self.live is None else self.live.count
 
     @property
     def lacking(self) -> int:
-        """The number of images of the space that the index lacks."""
+        """Number of images of the space that the index lacks."""
         return len(self._added)
 
     def beside(self, metric: Metric) -> Beside | None:
-        """The search of the images that the index lacks; None where it lacks none, or more than MOST_BESIDE."""
+        """Return the search of the images that the index lacks, or None if it lacks none or more than MOST_BESIDE."""
         if not 0 < self.lacking <= MOST_BESIDE:
             return None
         vectors = prepare(self._reader.vectors(self._space, self._added), metric)
@@ -76,10 +76,10 @@ class Rows:
     def blocks(
         self, wanted: Bools | None = None, places: tuple[int, int] | None = None
     ) -> Iterator[tuple[Int64, Float32]]:
-        """Yield (rows, embeddings) of all images of the space, as they are stored now, a block at a time.
+        """Yield (rows, embeddings) of all images of the space as currently stored, one block at a time.
 
-        Where only some are `wanted` (images,), others may be left out: a few are read one by one. With `places`, only
-        what is stored from the first of them to before the second.
+        With `wanted` (images,), other images may be left out: a few wanted ones are read one by
+        one. With `places`, only what is stored in `[places[0], places[1])`.
         """
         if wanted is not None and np.count_nonzero(wanted) <= _ONE_BY_ONE * len(wanted):
             rows = self._stored_in(np.flatnonzero(wanted), places)
@@ -96,14 +96,14 @@ class Rows:
             start += len(ids)
 
     def _stored_in(self, rows: Int64, places: tuple[int, int] | None) -> Int64:
-        """Those of some rows that are stored at certain places."""
+        """Return those of some rows that are stored in the range `places`."""
         if places is None:
             return rows
         at = rows if self._order is None else np.searchsorted(self.ids, self.ids[rows], sorter=self._order)
         return rows[(at >= places[0]) & (at < places[1])]
 
     def _streamed(self, places: tuple[int, int] | None) -> Iterator[tuple[Int64, Float32]]:
-        """The ids and embeddings at some places of the space, a block at a time; no other parts are read."""
+        """Yield the ids and embeddings at a range of places, one block at a time. Reads only the parts needed."""
         if places is None:
             yield from self._reader.stream(self._space)
             return
@@ -123,15 +123,15 @@ class Near(Protocol):
     """Finds candidates among the first vectors of a Beside."""
 
     def candidates(self, queries: Float32, k: int, rows: int) -> tuple[int, Int64] | None:
-        """How many of the first `rows` vectors it knows, and about the k nearest of these, (n, k); -1 for none.
+        """Return how many of the first `rows` vectors it covers, and about k nearest of these, (n, k), padded with -1.
 
-        None where all are to be compared.
+        Return None if all vectors must be compared.
         """
         ...
 
 
 class Beside:
-    """A few vectors (n, dim) that no index holds; they are the rows from `first` on.
+    """A few vectors (n, dim) that no index holds, as the rows from `first` on.
 
     They are searched exactly, unless `near` finds candidates among them.
     """
@@ -139,7 +139,7 @@ class Beside:
     def __init__(
         self, vectors: Float32, first: int, metric: Metric, *, prepared: bool = False, near: Near | None = None
     ) -> None:
-        """`prepared`: the vectors are already as the metric compares them, which `near` needs."""
+        """`prepared`: the vectors are already in the form the metric compares, which `near` requires."""
         self.vectors = vectors
         self.rows = np.arange(first, first + len(vectors), dtype=np.int64)
         self._metric: Metric = metric
@@ -149,10 +149,10 @@ class Beside:
     def merged(
         self, queries: Float32, rows: Int64, distances: Float32, allowed: Sequence[Bools] | None = None
     ) -> tuple[Int64, Float32]:
-        """The nearest of an index's hits and of these vectors, both (n, k), nearest first, ties by row.
+        """Merge an index's hits with these vectors: the nearest of both, (n, k), nearest first, ties by row.
 
-        `queries` (n, dim) are prepared for the metric; `rows` and `distances`
-        (n, k) are what the index found, of what is `allowed`: a boolean for each row of the space, for each query.
+        `queries` (n, dim) are prepared for the metric. `rows` and `distances` (n, k) are the
+        index's hits. `allowed` has a boolean for each row of the space, for each query.
         """
         k = rows.shape[1]
         known, found = self._candidates(queries, k, allowed)
@@ -169,7 +169,7 @@ class Beside:
     def _candidates(
         self, queries: Float32, k: int, allowed: Sequence[Bools] | None
     ) -> tuple[int, tuple[Int64, Float32] | None]:
-        """How many vectors need not be compared, and the rows and distances that were found of these."""
+        """Return how many vectors need no comparison, and the rows and distances found among them."""
         if self._near is None:
             return 0, None
         mask, gone = None, 0
@@ -179,7 +179,7 @@ class Beside:
             first = int(self.rows[0])
             mask = allowed[0][first : first + len(self.rows)]
             gone = len(self.rows) - int(np.count_nonzero(mask))
-            # Where a filter leaves out most of them, comparing the others costs less.
+            # If a filter excludes most of them, comparing the others is cheaper.
             if gone > _MOST_LEFT_OUT * len(self.rows):
                 return 0, None
         wanted = math.ceil((k + _MARGIN) * len(self.rows) / (len(self.rows) - gone))
@@ -191,7 +191,7 @@ class Beside:
         if mask is not None:
             there &= mask[places]
         if (there.sum(axis=1) < min(k, known)).any():
-            # Those that are left out lie together.
+            # The excluded vectors are neighbors of each other, so too few candidates are left.
             return 0, None
         lines, columns = np.nonzero(there)
         exact = np.full(places.shape, np.inf, np.float32)

@@ -1,4 +1,4 @@
-"""The images of one space: from the rows of its index to ids and texts, and from filtered images to rows."""
+"""Images of one space: ids and texts of its rows, and rows of filtered images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Texts(NamedTuple):
 
 
 class ImageTexts(NamedTuple):
-    """Texts of some images, in their order; an empty list where nobody wants them."""
+    """Texts of some images, in order. A list is empty if it is not wanted."""
 
     keys: list[str]
     labels: list[str]
@@ -31,14 +31,14 @@ class ImageTexts(NamedTuple):
 
 
 class SpaceImages:
-    """Row i of a space, as `Rows` counts them, is the image `ids[i]`; that of a deleted one has no texts or values."""
+    """Images of a space: row i, numbered as in `Rows`, is the image `ids[i]`. Deleted ones have no texts or values."""
 
     def __init__(self, columns: Columns, ids: Int64, live: Remaining | None = None) -> None:
-        """`live` tells which images are not deleted; None: all of them. `columns` have those."""
+        """`live` marks the images that are not deleted, which `columns` contain; None means all."""
         self._columns = columns
         self.ids = ids
         self._live = live
-        # The images' rows by those of the space; None where every image is in it.
+        # Rows of `Columns`, by row of the space; None if both are the same.
         if live is not None:
             self._rows: Int64 | None = np.zeros(len(ids), np.int64)
             self._rows[live.rows] = columns.rows_of_ids(ids[live.rows])
@@ -47,7 +47,7 @@ class SpaceImages:
 
     @classmethod
     def of_arrays(cls, columns: Columns, arrays: Arrays) -> SpaceImages:
-        """The images of a space of what `arrays` gave, such as of a file that is mapped."""
+        """Create the images of a space from `arrays`, for example of a mapped file."""
         images = cls.__new__(cls)
         images._columns = columns
         images.ids = arrays["ids"].to_numpy()
@@ -57,7 +57,7 @@ class SpaceImages:
 
     @property
     def arrays(self) -> dict[str, pa.Array]:
-        """What is known of its rows; an empty array for what is None."""
+        """What is known of its rows, as arrays; an empty array for None."""
         none = np.empty(0, np.int64)
         return {
             "ids": numbers(self.ids),
@@ -67,24 +67,27 @@ class SpaceImages:
 
     @property
     def remaining(self) -> Remaining | None:
-        """The rows whose images were not deleted; None where all are there."""
+        """Rows of images that are not deleted; None if none is deleted."""
         return self._live
 
     @property
     def image_rows_held(self) -> Int64 | None:
-        """The rows of `Columns` of all rows of the space; None where they are the same."""
+        """Rows of `Columns` for all rows of the space; None if they are the same."""
         return self._rows
 
     def image_rows(self, rows: Int64) -> Int64:
-        """The rows of `Columns` of some rows of the space."""
+        """Return the rows of `Columns` for some rows of the space."""
         return rows if self._rows is None else self._rows[rows]
 
     def of_images(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """What is known of each image of `Columns` (images,), for the rows of the space; not always a copy."""
+        """Return values of images (images,), in the order of `Columns`, for the rows of the space.
+
+        May not be a copy.
+        """
         return values if self._rows is None else values[self._rows]
 
     def texts(self, rows: Int64, wanted: Texts) -> ImageTexts:
-        """The texts of some rows (n,) that are wanted."""
+        """Return the wanted texts of some rows (n,)."""
         if not any(wanted):
             return ImageTexts([], [], [])
         columns = self._columns
@@ -96,6 +99,6 @@ class SpaceImages:
         )
 
     def mask(self, images: Bools) -> RowMask:
-        """The rows of the images that are true in `images` (images,), which are those of `Columns`."""
+        """Return the mask of the allowed `images` (images,), which are in the order of `Columns`."""
         found = self.of_images(images)
         return RowMask(found if self._live is None else found & self._live.bools)

@@ -1,11 +1,9 @@
-"""Single stored vectors, read by their place in the file once their row group was decoded.
+"""Single stored vectors, read by their place in the file once their row group has been decoded.
 
-Decoding a row group of 256 to have one row of it costs milliseconds, and those
-who search by key ask for rows from everywhere, which no cache holds. So the
-first reading, which is the collection's own with its checks, leaves behind for
-each row where its bytes lie and their checksum: 12 bytes where the vector has
-thousands. Later readings take those bytes alone, and what does not fit its
-checksum is read the long way, which says what is wrong with it.
+Decoding a row group of 256 for one row takes milliseconds, and searches by key read rows from
+everywhere, which no cache can hold. So the first, checked read of a row group records the place and
+checksum of each row: 12 bytes per vector of thousands. Later reads take only those bytes. If they
+do not match the checksum, the row group is decoded again, which reports what is wrong.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ _UNKNOWN = -1
 
 
 class StoredVectors:
-    """The stored embeddings of a space, for reading a few at a time; any number of threads may."""
+    """Stored embeddings of a space, for reading a few at a time. Thread-safe."""
 
     def __init__(self, reader: CollectionReader, space: str) -> None:
         _, entry = reader.space(space)
@@ -41,10 +39,10 @@ class StoredVectors:
         ]
 
     def read(self, rows: Int64) -> Float32:
-        """The embeddings of some rows, shape (len(rows), dim), in the order given.
+        """Return the embeddings of some rows, (len(rows), dim), in the given order.
 
-        DataLossError: a file is not the one that was verified, or its bytes
-        do not fit their checksum.
+        Raises DataLossError if a file is not the verified one, or its bytes do not match their
+        checksum.
         """
         out = np.empty((len(rows), self._dim), np.float32)
         parts = np.searchsorted(self._ends, rows, side="right")
@@ -56,7 +54,7 @@ class StoredVectors:
 
 
 class _Part:
-    """One file of a space, and what is known of its rows."""
+    """One file of a space, and the known places of its rows."""
 
     def __init__(self, reader: CollectionReader, path: str, rows: int, dtype: np.dtype[np.generic], dim: int) -> None:
         self.rows = rows
@@ -78,7 +76,7 @@ class _Part:
             self._decode(local, rows[unread], positions[unread], out)
 
     def _read_bytes(self, local: Path, rows: Int64, positions: Int64, out: Float32) -> npt.NDArray[np.bool_]:
-        """Read rows whose places are known; returns which of them were what they have to be."""
+        """Read rows with known places. Return which of them matched their checksums."""
         right = np.zeros(len(rows), np.bool_)
         try:
             with local.open("rb", buffering=0) as file:
@@ -89,18 +87,18 @@ class _Part:
                         out[positions[at]] = np.frombuffer(data, self._dtype)
                         right[at] = True
         except OSError:
-            # The long way meets the same disk, and knows what to say.
+            # Decoding reads the same disk, and reports the error.
             pass
         return right
 
     def _decode(self, local: Path, rows: Int64, positions: Int64, out: Float32) -> None:
-        """Read rows by decoding their row groups, each once, and note the places of all rows in them."""
+        """Read rows by decoding each of their row groups once, and record the places of all rows in them."""
         with open_part(self._storage, self._path) as file, local.open("rb", buffering=0) as raw:
             check_columns(file, [_COLUMN])
             row_groups = RowGroups.of(file)
             groups = row_groups.find(rows)
             for group in np.unique(groups).tolist():
-                # One at a time: a batch of keys may want all of them.
+                # One at a time, because a batch of keys may need all groups.
                 table = file.read_row_group(group, columns=[_COLUMN], use_threads=False)
                 vectors = matrix(table.column(_COLUMN))
                 first = int(row_groups.starts[group])
@@ -111,10 +109,10 @@ class _Part:
                     self._locate(vectors, first, start, os.pread(raw.fileno(), size, start))
 
     def _locate(self, vectors: Float32, first: int, start: int, data: bytes) -> None:
-        """Note where the rows lie in the bytes of their column chunk, as far as they lie there as they are.
+        """Record where the rows lie in their column chunk, as far as it is stored unencoded.
 
-        Rows follow one another but for the headers of pages, so looking for
-        one that is not where the one before it ends is soon done.
+        Rows are contiguous except for page headers, so the search for a row that does not follow
+        the previous one is short.
         """
         at = 0
         for row, vector in enumerate(vectors.astype(self._dtype, copy=False), first):
@@ -123,14 +121,14 @@ class _Part:
                 at = data.find(expected, at)
                 if at < 0:
                     return
-            # The place last: another thread may read this row as soon as it has one.
+            # Set the place last, because another thread may read the row as soon as it is set.
             self._checksums[row] = zlib.crc32(expected)
             self._places[row] = start + at
             at += self._width
 
 
 def _chunk(file: pq.ParquetFile, group: int) -> tuple[int, int]:
-    """The offset and length of a row group's embeddings in their file."""
+    """Return the offset and length of a row group's embeddings in the file."""
     row_group = file.metadata.row_group(group)
     columns = map(row_group.column, range(row_group.num_columns))
     found = next(column for column in columns if column.path_in_schema.split(".")[0] == _COLUMN)

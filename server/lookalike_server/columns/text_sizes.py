@@ -1,4 +1,4 @@
-"""How many bytes the texts of some images take in a reply, at most: known before a search has found them."""
+"""Upper bound of the bytes that texts take in a reply, known before the search."""
 
 from __future__ import annotations
 
@@ -8,51 +8,51 @@ import numpy as np
 
 from lookalike_indexer.arrays import Int64
 
-# As many images as one query can have: Limits.max_k and its own image.
+# Largest number of images of one query: Limits.max_k and its own image.
 _MOST = 1025
 
 
 class TextSizes:
-    """The sizes of one text of each image, as a repeated field of a message has them.
+    """Sizes of one text per image, as encoded in a repeated field of a message.
 
-    Images of one query differ, so that k of them take no more than the k
-    longest texts do.
+    The images of one query are distinct, so k of them take at most the bytes of the k longest
+    texts.
     """
 
     def __init__(self, lengths: Int64, most: int = _MOST) -> None:
         """`lengths` (images,) are the bytes of each text in UTF-8."""
-        # A field's number, then the length as a varint of 7 bits a byte.
+        # One byte for the field number, then the length as a varint of 7 bits per byte.
         sizes = lengths + 2 + (lengths >> 7 > 0) + (lengths >> 14 > 0) + (lengths >> 21 > 0)
         longest = np.partition(sizes, len(sizes) - most)[-most:] if len(sizes) > most else sizes
         self._sums: Int64 = np.concatenate([[0], np.cumsum(np.sort(longest)[::-1])]).astype(np.int64)
 
     @classmethod
     def of_sums(cls, sums: Int64) -> TextSizes:
-        """As those that have these `sums`."""
+        """Create an object with these `sums`."""
         found = cls.__new__(cls)
         found._sums = sums
         return found
 
     @property
     def sums(self) -> Int64:
-        """The most bytes that the texts of 0, 1, 2, ... images take."""
+        """Largest number of bytes for the texts of 0, 1, 2, ... images."""
         return self._sums
 
     def with_more(self, images: int, longest: int) -> TextSizes:
-        """An upper bound for these texts and those of more images, of which the longest has so many bytes."""
+        """Return an upper bound for these texts plus those of more images, whose longest text has `longest` bytes."""
         added = min(images, _MOST)
         known = np.sort(np.concatenate([np.diff(self._sums), np.full(added, longest + 6, np.int64)]))[::-1]
         return TextSizes.of_sums(np.concatenate([[0], np.cumsum(known[:_MOST])]).astype(np.int64))
 
     def of(self, images: int) -> int:
-        """The most bytes that the texts of so many different images take."""
+        """Return the largest number of bytes that the texts of this many distinct images take."""
         known = len(self._sums) - 1
         if images <= known:
             return int(self._sums[images])
-        # Beyond those that were looked at, none is longer than the shortest of them.
+        # Texts beyond the known ones are no longer than the shortest known one.
         return int(self._sums[known] + (images - known) * np.diff(self._sums[-2:]).sum())
 
 
 def encoded_lengths(texts: Sequence[str]) -> Int64:
-    """The lengths of texts in UTF-8."""
+    """Return the lengths of texts in UTF-8."""
     return np.array([len(text.encode()) for text in texts], np.int64)
