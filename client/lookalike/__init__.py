@@ -1,4 +1,4 @@
-"""The client of a Lookalike server: which images look like this one, and which cluster is it in?
+"""Python client of a Lookalike server: image similarity search, cluster membership and experiments.
 
 >>> import lookalike
 >>> with lookalike.Client(address) as client:
@@ -7,8 +7,38 @@
 >>> near.labels, home[0].cluster
 (('dogs', 'dogs', 'dogs'), 0)
 
-`lookalike.aio` has the same client for asyncio, and `lookalike.open` gives that of a
-folder, which needs no server of one's own.
+`lookalike.aio` has the same client for asyncio. `lookalike.open` opens a collection's folder
+and needs no running server.
+
+Modules, in the order of a call (private names; import everything from `lookalike`):
+
+    _sync, aio                          the clients: they send calls, retry, and split large requests
+    _sync_methods, _sync_experiments    the public methods; scripts/generate_async.py generates
+                                        _aio_methods and _aio_experiments from them
+    _local                              `open`: a client with a private server process
+    _arguments, _hints                  types of arguments; advice on unknown argument names
+    _environment, _address, _channel    settings: environment, address, TLS, token, channel arguments
+    _proxy, _forks, _aio_channels       HTTP proxies, forked processes, one channel for each event loop
+    local_secret                        secret that authorizes local administrators of a local server
+    _pictures, _pillow, _png            encode images that a caller passes
+    _queries, _examples                 validate queries and feedback
+    _filters, _image_terms              filters as Python expressions
+    _calls, _experiment_calls           build requests and choose the parser of the reply
+    _update_calls                       the same for changes of the collection
+    _batches, _joining                  split a request into calls, join their results
+    _attempts, _request, _status        retries, request ids and traces, gRPC status to errors
+    _errors                             the exceptions
+    pieces, _aio_pieces                 messages that are sent in pieces
+    wire                                tensors to numpy arrays and back
+    _replies, _experiment_replies       replies to results
+    _paging                             pages of lists
+    _columns, _metrics, _served         parts of all results
+    _neighbors, _memberships, _graph    results of searches, of cluster membership, of the neighbor graph
+    _collection, _labels, _attributes   results about the collection and its images
+    _experiments, _changes, _server     results of experiments, of changes, and server information
+    _notebook                           notebook display, pandas and pyarrow tables
+    v1                                  generated protobuf messages
+    cli, explorer                       the command line and the web page
 """
 
 from __future__ import annotations
@@ -141,7 +171,7 @@ __all__ = [
     "traceparent",
 ]
 
-# The module of each public name. The first use of a name imports its module, so that a command that needs none of them
+# The module of each public name. The first use of a name imports its module: a command that uses none of them
 # starts without numpy and gRPC.
 _MODULES = {
     "lookalike._attributes": "Attributes",

@@ -1,4 +1,4 @@
-"""The address of a server: gRPC's spellings of it, its port, and whether it is this machine's own."""
+"""Addresses of servers: gRPC target syntax, ports, and the check for addresses of this machine."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from lookalike._errors import InvalidArgumentError
 
 IPAddress: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
-# gRPC's schemes; anything else before a colon is the name of a host.
+# gRPC's schemes. Any other text before a colon is a host name.
 _SCHEME: Final = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds|google-c2p):(?://[^/]*/)?/?", re.IGNORECASE)
 _SOCKETS: Final = ("unix", "unix-abstract")
 _NETWORKS: Final = ("dns", "ipv4", "ipv6")
 _ENDPOINT: Final = re.compile(r"(?:\[([^\[\]/\s]+)\]|([^\[\]:/\s]+))(?::([0-9]+))?")
 
-# A name server that does not answer must not hold up a client for longer.
+# Upper limit in seconds for a name server that does not answer.
 _LOOKUP_S: Final = 1.0
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A host, without brackets, and a port; None for gRPC's own default."""
+    """A host without brackets and a port; the port is None for gRPC's default."""
 
     host: str
     port: int | None
@@ -33,14 +33,14 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Address:
-    """A parsed target of gRPC. `endpoints` is empty for schemes that have no hosts of their own."""
+    """A parsed gRPC target. `endpoints` is empty for schemes without hosts."""
 
     scheme: str
     endpoints: tuple[Endpoint, ...]
 
     @classmethod
     def parse(cls, target: object) -> Address:
-        """The address that `target` spells; InvalidArgumentError when it is none, or its port cannot be one."""
+        """Parse `target`; raise InvalidArgumentError if it is no valid target or its port is out of range."""
         if not isinstance(target, str) or not target:
             raise _malformed(target)
         prefix = _SCHEME.match(target)
@@ -48,20 +48,20 @@ class Address:
         if scheme and scheme not in _NETWORKS:
             return cls(scheme, ())
         rest = target[prefix.end() :] if prefix else target
-        # Only these two schemes take lists.
+        # Only ipv4 and ipv6 take lists.
         texts = rest.split(",") if scheme in ("ipv4", "ipv6") else [rest]
         return cls(scheme, tuple(_endpoint(target, text, needs_port=not scheme) for text in texts))
 
     @property
     def is_loopback(self) -> bool:
-        """Whether calls provably stay on this machine: no name but localhost has to be looked up for it."""
+        """True if calls provably stay on this machine, without a lookup of any name but localhost."""
         if self.scheme in _SOCKETS:
             return True
         return bool(self.endpoints) and all(_is_loopback(one.host) for one in self.endpoints)
 
     @property
     def is_own(self) -> bool:
-        """Whether it is this machine's own, by any of its addresses. A name is looked up, for a second at most."""
+        """True if every endpoint is an address of this machine. Looks names up, for one second at most."""
         if self.is_loopback:
             return True
         return bool(self.endpoints) and all(_is_own(one.host) for one in self.endpoints)
@@ -111,7 +111,7 @@ def _is_own(host: str) -> bool:
 
 
 def _looked_up(host: str) -> list[tuple[socket.AddressFamily, Any]]:
-    """The addresses of a host; none when nobody tells them in time."""
+    """Return the addresses of a host; an empty list if the lookup fails or takes too long."""
     found: list[tuple[socket.AddressFamily, Any]] = []
 
     def look_up() -> None:
@@ -128,12 +128,12 @@ def _looked_up(host: str) -> list[tuple[socket.AddressFamily, Any]]:
 
 
 def _reaches_itself(family: socket.AddressFamily, address: Any) -> bool:
-    """Whether packets to an address would leave from that same address: then it is one of this machine's."""
+    """Return True if packets to an address leave from the same address, so that it belongs to this machine."""
     if _is_loopback(str(address[0])):
         return True
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect(address)  # of a datagram socket: nothing is sent
+            probe.connect(address)  # a datagram socket sends nothing here
             return bool(probe.getsockname()[0] == address[0])
     except OSError:
         return False

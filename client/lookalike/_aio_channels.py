@@ -1,4 +1,4 @@
-"""The channels of an asyncio client: gRPC binds each one to the event loop that it was made in."""
+"""Channels of the asyncio client: gRPC binds a channel to the event loop that opened it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Method: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
 
 @dataclass
 class _Bound:
-    """A channel of one event loop, the methods of it that were called, and what tells its calls that it is over."""
+    """The channel of one event loop, its cached methods, and the event that ends pauses when the channel closes."""
 
     channel: grpc.aio.Channel
     methods: dict[str, Method] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class _Bound:
 
 
 class LoopChannels:
-    """One channel for each event loop that a client is used in; loops may run in several threads."""
+    """One channel for each event loop that uses the client. The loops may run in several threads."""
 
     def __init__(self, open_channel: Callable[[], grpc.aio.Channel]) -> None:
         self._open = open_channel
@@ -39,7 +39,7 @@ class LoopChannels:
         self._lock = threading.Lock()
 
     def method(self, path: str) -> Method:
-        """The method of the running loop's channel, which is opened where there is none yet."""
+        """Return the method of the running loop's channel; open the channel on first use."""
         bound = self._bound_here()
         method = bound.methods.get(path)
         if method is None:
@@ -47,11 +47,11 @@ class LoopChannels:
         return method
 
     def carrier(self) -> Carrier:
-        """The method of the running loop's channel that carries others in pieces."""
+        """Return the method of the running loop's channel that carries other calls in pieces."""
         return self._bound_here().channel.stream_stream(pieces.METHOD)
 
     async def pause(self, seconds: float) -> None:
-        """Wait for so long, or until the channels are closed."""
+        """Wait for `seconds`, or until the channels are closed."""
         bound = self._bound.get(asyncio.get_running_loop())
         if bound is not None:
             with contextlib.suppress(TimeoutError):
@@ -66,9 +66,9 @@ class LoopChannels:
             if loop is running:
                 await one.close()
             elif loop.is_running():
-                # Calls can be cancelled only in their own loop.
+                # Calls can be canceled only in their own loop.
                 asyncio.run_coroutine_threadsafe(one.close(), loop)
-            # The channel of any other loop closes as it is dropped: no call of it goes on.
+            # A loop that is not running has no calls under way, so its channel closes when it is garbage-collected.
 
     def _bound_here(self) -> _Bound:
         loop = asyncio.get_running_loop()
@@ -77,7 +77,7 @@ class LoopChannels:
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> _Bound:
         with self._lock:
-            # A channel refers to its loop, so nothing else would let go of either.
+            # A channel refers to its loop, so an entry would keep both of them alive.
             self._bound = {other: one for other, one in self._bound.items() if not other.is_closed()}
             bound = self._bound[loop] = _Bound(_forks.opened(self._open()))
         return bound

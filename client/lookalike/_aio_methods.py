@@ -45,17 +45,17 @@ Result = TypeVar("Result")
 
 
 class Methods:
-    """The calls of a client; a subclass sends them."""
+    """The calls of a client, in which `timeout` is in seconds, None for the client's. A subclass sends them."""
 
     async def _send(self, call: Call[Result], timeout: float | None) -> Result:
         raise NotImplementedError
 
     async def _prepared(self, make: Callable[[], Result], takes_long: bool) -> Result:
-        """Make a request; one that `takes_long` must not hold up an event loop."""
+        """Build a request; one that `takes_long` must not block an event loop."""
         raise NotImplementedError
 
     async def _send_parts(self, job: Job[Result], timeout: float | None) -> Result:
-        """Send a request in as many calls as the server's limits ask for."""
+        """Send a request in as many calls as the server's limits require."""
         parts = Parts(job)
         while (call := (await self._prepared(parts.next, job.takes_long))) is not None:
             if call.undirected is not None:
@@ -72,7 +72,7 @@ class Methods:
         return parts.joined()
 
     async def _exceed(self, parts: Parts[Result], timeout: float | None) -> bool:
-        """Whether the last call was larger than the server's limits, which may differ from the usual ones."""
+        """Return True if the last call exceeded the limits of this server, which may differ from the defaults."""
         try:
             info = await self.server_info(timeout=timeout)
         except LookalikeError:
@@ -127,49 +127,58 @@ class Methods:
         progress: Progress = False,
         timeout: float | None = None,
     ) -> Neighbors | NeighborsBatch:
-        """The `k` stored images nearest to the query, or to each query of a batch.
+        """Find the `k` stored images nearest to the query, or to each query of a batch.
 
-        `space` is the collection's default one when None. At most one of `nprobe`
-        (inverted lists to visit), `recall` (as many lists as reached this recall@k
-        when the index was built, in (0, 1]) and `exact` says how hard to look. Each
-        query has min(k, images) neighbors: further lists are visited where the
-        first hold fewer. A query by key or id leaves its own image out unless
-        `include_self`. `uris` asks for where each image's bytes are.
+        Returns Neighbors for a single query and for examples, NeighborsBatch for a batch. A query has min(k, images)
+        neighbors, or min(k, matches) with a filter. The image of a query by key or id is left out unless
+        `include_self`.
 
-        `where` is a filter, as text or as an expression of columns: each query has
-        min(k, matches) neighbors, all of which match, and `recall` means what it
-        means without one. `fields` are columns that come with the neighbors, "*" all
-        attributes of the collection. `served.plan` tells how a search with a filter
-        was made, and with `explain` any search. `with_vectors` brings the stored
-        vectors along. `after` is what a change returned, such as that of `upsert`: the answer has it, also where
-        another server of the collection gives it.
+        Query (see Client): exactly one of `key`, `id`, `image`, `vector`, `text`, `keys`, `ids`, `images`, `vectors`
+        and `texts`, unless `not_keys` is given.
 
-        `max_distance` leaves farther neighbors out, so that `k` is but a bound. With
-        `group_by`, a column, there are `k` groups of up to `per_group` neighbors of
-        equal values, fewer where no further group matches: `groups` of the result.
-        Images without a value are in no group. `box` is the part of `image` that is
-        asked about, (x, y, width, height) in pixels of the upright picture; `boxes`
-        are those of `images`.
+        - `box`: the part of `image` to search for, (x, y, width, height) in pixels of the upright image; `boxes`: those
+          of `images`, None for a whole image.
+        - `fingerprint`: the fingerprint of the space of `vector` or `vectors`.
+        - `keys` with `not_keys`: examples and counter-examples, either may be empty. The query is 0.75 times the mean
+          of the examples minus 0.15 times the mean of the counter-examples, plus the `key`, `id`, `image`, `text` or
+          `vector` if given. `weights` replaces (1, 0.75, 0.15). Vectors are first scaled to length 1 if distances are
+          cosine. The result leaves out the examples unless `include_self`.
 
-        With `not_keys`, which may be empty, `keys` are examples of what is looked for
-        and `not_keys` counter-examples, and the result is a single one. The query
-        is 0.75 times the mean of the examples less 0.15 times that of the
-        counter-examples, besides the `key`, `id`, `image`, `text` or `vector` that is given;
-        `weights` are other numbers than (1, 0.75, 0.15). Vectors have length 1 first
-        where distances are cosine. Examples are no neighbors, unless `include_self`.
+        Search:
 
-        A batch may have any number of queries. It is sent in calls that are within the server's limits, or of at most
-        `batch_size` queries; `timeout` is that of each call. `progress` is a function that is told the number of
-        queries done and of all after each call, or True for a bar by tqdm. Where a new generation is served meanwhile,
-        GenerationChangedError is raised.
+        - `space`: the embedding space; None for the collection's default space.
+        - `nprobe`, `recall`, `exact`: at most one of them. `nprobe` is the number of inverted lists to visit. `recall`,
+          in (0, 1], visits as many lists as reached this recall@k when the index was built. `exact` compares all
+          images. A search visits further lists if the first ones have fewer than `k` images.
+        - `where`: a filter, as text or as an expression of columns. All neighbors match it; `recall` has the same
+          meaning.
+        - `max_distance`: leave out neighbors that are farther away, so that a query may have fewer than `k`.
+        - `group_by`, `per_group`: return `k` groups of up to `per_group` neighbors with equal values of this column;
+          see `groups` of the result. Images without a value are in no group.
+        - `after`: the result of a change, such as that of `upsert`; the search includes the change on every server of
+          the collection.
 
-        With `errors` "rows", a query of a batch that cannot be answered has no
-        neighbors, and `errors` of the result says why, by row: a picture that cannot
-        be read, a key or id that is not stored, a query without direction where
-        distances are cosine. With "raise" it fails the call, and the error names it.
+        Result:
 
-        InvalidArgumentError: a vector without direction (zero) where distances are
-        cosine.
+        - `fields`: attribute columns to add, or "*" for all.
+        - `uris`: add the location of each image's bytes.
+        - `with_vectors`: add the stored vectors.
+        - `explain`: add the plan of the search, `served.plan`, which a search with a filter always has.
+
+        Batch:
+
+        - `errors`: "raise" fails the call if a query cannot be answered. With "rows" such a query has no neighbors, and
+          `errors` of the result has the reason by row: an unreadable image, an unknown key or id, or a vector without
+          direction if distances are cosine.
+        - `batch_size`: the largest number of queries per call. A batch of any size is sent in calls within the server's
+          limits.
+        - `progress`: a function that is called after each call with the numbers of completed and of all queries, or
+          True for a tqdm progress bar.
+        - `timeout`: seconds for each call; None for the client's timeout.
+
+        Raises InvalidArgumentError for an invalid argument, or a vector without direction (zero) if distances are
+        cosine; NotFoundError for an unknown key, id or space; GenerationChangedError if a newer generation is loaded
+        between two calls of a batch.
         """
         given = {
             "key": key,
@@ -223,10 +232,9 @@ class Methods:
         progress: Progress = False,
         timeout: float | None = None,
     ) -> Float32:
-        """The stored vectors of images, float32: of shape (dim,) of a `key` or an `id`, (n, dim) of several.
+        """Return the stored vectors of images: float32 of shape (dim,) for `key` or `id`, (n, dim) for `keys` or `ids`.
 
-        `space` is the collection's default one when None. Large requests, `batch_size` and `progress` are as in
-        `search`.
+        `space` None is the collection's default space. Large requests, `batch_size` and `progress` are as in `search`.
         """
         given = {"key": key, "id": id, "keys": keys, "ids": ids}
         make = partial(_calls.vectors, space=space)
@@ -251,9 +259,9 @@ class Methods:
     ) -> Float32:
         """Embed an image or a text: float32 of shape (dim,); or several `images` or `texts`: (n, dim).
 
-        The vectors are those of the network of a `space`, the collection's default one when None. `box`, or `boxes`,
-        are the parts of the images to embed, each (x, y, width, height) in pixels, after EXIF orientation has been
-        applied. Large requests, `batch_size` and `progress` are as in `search`.
+        The network is that of `space`; None is the collection's default space. `box`, or `boxes` for `images`, are the
+        parts of the images to embed: (x, y, width, height) in pixels, after EXIF orientation has been applied. Large
+        requests, `batch_size` and `progress` are as in `search`.
         """
         given = {"image": image, "text": text, "images": images, "texts": texts, "box": box, "boxes": boxes}
         make = partial(_calls.vectors, space=space)
@@ -294,15 +302,17 @@ class Methods:
         progress: Progress = False,
         timeout: float | None = None,
     ) -> Memberships | MembershipsBatch:
-        """The cluster of the query, or of each query of a batch, in each clustering.
+        """Return the cluster of the query, or of each query of a batch, in each clustering.
 
-        `clusters` is the same method. `clusterings` names those that are asked about, as "space/name"; all that
-        can be answered when empty. Vectors and pictures are answered in the
-        clusterings of one `space`, the default one when None. `members` is how many of
-        the members nearest to the centroid come with each answer, and `fields` which
-        of their columns. With a filter, `where`, sizes and members are those of the
-        images that match. `errors`, `batch_size` and `progress` are as in `search`: with "rows", a query that
-        cannot be answered is in cluster -1.
+        `clusters` is the same method. The query is as in `search`, without examples.
+
+        - `clusterings`: names of clusterings, "space/name"; when empty, all that can answer.
+        - `space`: the space whose clusterings answer vectors, images and texts; None for the default space.
+        - `members`: number of members to return with each cluster, nearest to the centroid first.
+        - `fields`: attribute columns of the members.
+        - `where`: a filter; sizes and members then count only images that match.
+        - `errors`, `batch_size`, `progress`, `timeout`: as in `search`. With errors="rows", a query that cannot be
+          answered has cluster -1.
         """
         given = {
             "key": key,
@@ -345,10 +355,10 @@ class Methods:
         page_size: int | None = None,
         timeout: float | None = None,
     ) -> AsyncPager[Member, Members]:
-        """The members of a cluster, nearest to its centroid first, fetched page by page.
+        """List the members of a cluster, nearest to its centroid first, fetched page by page.
 
-        `where` is a filter: all members when None. `fields` are columns that come
-        with them. `page_size` is the server's default when None; `timeout` is that of each page.
+        `where` is a filter; None lists all members. `fields` are attribute columns to add. `page_size` None is the
+        server's default. `timeout` applies to each page.
         """
 
         async def fetch(token: str) -> Page[Members]:
@@ -361,12 +371,12 @@ class Methods:
     async def list_clusters(
         self, clustering: str, *, where: Where | None = None, timeout: float | None = None
     ) -> Clusters:
-        """The clusters of a clustering with their sizes; with a filter, those of the members that match."""
+        """Return the clusters of a clustering with their sizes; with a filter, `where`, only matching members count."""
         return await self._send(_calls.list_clusters(clustering, where), timeout)
 
     @hinted
     async def info(self, *, timeout: float | None = None) -> Collection:
-        """The collection: its spaces, clusterings and indexes."""
+        """Return the description of the collection: its spaces, indexes, clusterings and attributes."""
         return await self._send(_calls.info(), timeout)
 
     @overload
@@ -390,9 +400,9 @@ class Methods:
         fields: Fields = (),
         timeout: float | None = None,
     ) -> StoredImage | StoredImages:
-        """The stored image of a `key` or an `id`, or those of several `keys` or `ids`, in the order asked for.
+        """Look up the stored image of a `key` or an `id`, or those of several `keys` or `ids` in the order requested.
 
-        `fields` are columns that come with them, "*" all attributes of the collection.
+        `fields` are attribute columns to add, or "*" for all. NotFoundError: an image is not stored.
         """
         given = {"key": key, "id": id, "keys": keys, "ids": ids}
         make = partial(_calls.lookup, fields=fields)
@@ -409,13 +419,14 @@ class Methods:
         page_size: int | None = None,
         timeout: float | None = None,
     ) -> AsyncPager[StoredImage, StoredImages]:
-        """The images of the collection, fetched page by page.
+        """List the images of the collection, fetched page by page.
 
-        `label` and `where`, a filter, say which; all when they are left out.
-        `order` is "id" for ascending ids, or "spread" for one whose beginning
-        is a sample of them all.
-        `fields` are columns that come with them, "*" all attributes of the
-        collection. `page_size` is the server's default when None; `timeout` is that of each page.
+        - `label`: only images with this label.
+        - `where`: a filter; only images that match.
+        - `order`: "id" for ascending ids, or "spread" for an order in which any first part is a sample of all images.
+        - `fields`: attribute columns to add, or "*" for all.
+        - `page_size`: rows per page; None for the server's default.
+        - `timeout`: seconds for each page.
         """
 
         async def fetch(token: str) -> Page[StoredImages]:
@@ -437,14 +448,13 @@ class Methods:
         page_size: int | None = None,
         timeout: float | None = None,
     ) -> AsyncPager[GraphList, GraphLists]:
-        """The nearest others of images in the stored graph that `lookalike graph` makes, fetched page by page.
+        """List the nearest neighbors of images in the stored graph, fetched page by page.
 
-        Of the images that are named, in their order, or of all. `k` is at most that of the graph, which it is when
-        None. `space` is the collection's default one when None. Deleted images are left out, and nothing takes
-        their place.
+        `lookalike graph` builds the graph. Name the images by `key`, `id`, `keys` or `ids`; none of them lists all
+        images. `k` is the number of neighbors; None, and the maximum, is that of the graph. `space` None is the
+        collection's default space. Deleted images are left out without replacement.
 
-        FailedPreconditionError: the space has no graph. NotFoundError: an image that is not stored, or that the graph
-        lacks.
+        FailedPreconditionError: the space has no graph. NotFoundError: an image is not stored, or not in the graph.
         """
         given = {"key": key, "id": id, "keys": keys, "ids": ids}
 
@@ -455,7 +465,7 @@ class Methods:
 
     @hinted
     def labels(self, *, page_size: int | None = None, timeout: float | None = None) -> AsyncPager[Label, Labels]:
-        """The labels by name, with the number of images that have each, fetched page by page, as `images` are."""
+        """List the labels by name with the number of images of each, fetched page by page as by `images`."""
 
         async def fetch(token: str) -> Page[Labels]:
             return await self._send(_calls.labels_page(page_size, token), timeout)
@@ -464,25 +474,25 @@ class Methods:
 
     @hinted
     async def thumbnails(self, ids: IdSequence, *, size: int = 160, timeout: float | None = None) -> Thumbnails:
-        """Small upright JPEGs of stored images; `size` is the longer side in pixels, 16 to 512."""
+        """Return upright JPEG thumbnails of stored images; `size` is the longer side in pixels, 16 to 512."""
         make = partial(_calls.thumbnails, size=size)
         return await self._send_parts(Job({"ids": ids}, make, _joining.thumbnails), timeout)
 
     async def server_info(self, *, timeout: float | None = None) -> ServerInfo:
-        """The server: its version, devices and limits."""
+        """Return information about the server: version, devices, limits and state."""
         return await self._send(_calls.server_info(), timeout)
 
     async def collections(self, *, timeout: float | None = None) -> tuple[ServedCollection, ...]:
-        """The collections of the server that this client may ask about; the first answers clients that name none."""
+        """Return the server's collections that this client may use; the first one answers clients that name none."""
         return await self._send(_calls.collections(), timeout)
 
     async def reload(self, *, timeout: float | None = None) -> int:
-        """Let the server look for a newer generation now; returns the one that it serves.
+        """Make the server look for a newer generation now; return the number of the generation that it serves.
 
-        It needs a token of the role admin. Where the server has no tokens, only the user who runs it may do this,
-        on its machine.
+        Needs a token with the role admin. On a server without tokens, only the user who runs it may do this, on its
+        machine.
 
-        DataLossError and others: the newest generation cannot be served, and the old one goes on.
+        DataLossError and other errors: the newest generation cannot be served; the server keeps the old one.
         """
         return await self._send(_calls.reload(), timeout)
 
@@ -497,15 +507,20 @@ class Methods:
         fingerprint: str | None = None,
         timeout: float | None = None,
     ) -> Upserted:
-        """Add images to a collection, or replace those with the same keys; a replaced image gets a new id.
+        """Add images to the collection, or replace images with the same keys; a replaced image gets a new id.
 
-        `images` are pictures by key, which the server embeds. `vectors` are vectors of shape (dim,) by key or, where
-        the collection has several spaces, the vectors of each space by its name. `labels` and `attributes`, values by
-        name, go by key as well. The change is on the server's disk when this returns, and every later call sees it. A
-        picture that cannot be decoded is among `rejects` of the result, with the reason.
+        - `images`: images by key, which the server embeds; or
+        - `vectors`: vectors of shape (dim,) by key. If the collection has several spaces, a mapping of space names to
+          vectors by key.
+        - `labels`: labels by key.
+        - `attributes`: values by attribute name, by key.
+        - `fingerprint`: the fingerprint of the space of `vectors`.
 
-        The server must be started with --writable. It needs a token of the role write; where the server has no tokens,
-        only the user who runs it may do this, on its machine.
+        When this returns, the change is on the server's disk, and every later call includes it. `rejects` of the result
+        has the reason for each image that cannot be decoded.
+
+        The server must be started with --writable. Needs a token with the role write; on a server without tokens, only
+        the user who runs it may do this, on its machine.
         """
         make = partial(_update_calls.upsert, images, vectors, labels, attributes, fingerprint)
         return await self._send(await self._prepared(make, takes_long=True), timeout)
@@ -514,15 +529,15 @@ class Methods:
     async def delete(
         self, *, keys: Sequence[str] | None = None, where: Where | None = None, timeout: float | None = None
     ) -> Deleted:
-        """Delete images by `keys`, or all that match the filter `where`. A key that no image has is counted."""
+        """Delete images by `keys`, or all images that match the filter `where`. The result counts unknown keys."""
         return await self._send(_update_calls.delete(keys, where), timeout)
 
     @hinted
     async def restore(self, *, ids: Sequence[int], timeout: float | None = None) -> Restored:
-        """Bring back images that were deleted or replaced, by `ids`, as long as that is not part of a generation.
+        """Restore images that were deleted or replaced, by `ids`, until a fold makes the deletion final.
 
-        An image whose key has another image now stays deleted, and is counted. Without ids nothing changes: the call
-        tells whether this caller may change the collection.
+        An image whose key another image has now is not restored; the result counts such ids. An empty `ids` changes
+        nothing, and so checks whether the caller may change the collection.
         """
         return await self._send(_update_calls.restore(ids), timeout)
 
@@ -535,17 +550,17 @@ class Methods:
         attributes: Values | None = None,
         timeout: float | None = None,
     ) -> Described:
-        """Set the `label`, "" for none, or `attributes` of the images with some `keys`, which keep their ids."""
+        """Set the `label`, "" for none, or the `attributes` of the images with these `keys`. They keep their ids."""
         return await self._send(_update_calls.describe(keys, label, attributes), timeout)
 
     async def fold(self, *, timeout: float | None = None) -> Folded:
-        """Make the next generation of the changes so far, and return when it is served."""
+        """Fold all changes into the next generation, and return once the server serves it."""
         return await self._send(_update_calls.fold(), timeout)
 
     async def is_serving(self, service: str | None = None, *, timeout: float | None = None) -> bool:
-        """Whether the server is up and ready, by the standard health check; False also when none answers.
+        """Return True if the server is ready, by the standard gRPC health check; False also if no server answers.
 
-        `service` is that of the check, None for the server as a whole.
+        `service` is the service of the health check, None for the whole server.
         """
         try:
             return await self._send(_calls.health(service), timeout)

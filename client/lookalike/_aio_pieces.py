@@ -1,4 +1,4 @@
-"""A call in pieces within an event loop."""
+"""Send a call in pieces within an event loop."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from lookalike._channel import Metadata
 
 Carrier: TypeAlias = "grpc.aio.StreamStreamMultiCallable[bytes, bytes]"
 
-# What gRPC says in place of the server's status where a call ends while a message is being sent.
+# gRPC reports this in place of the server's status if a call ends while a message is being sent.
 _LOST: Final = "Internal error from Core"
 
 
 async def carried(carrier: Carrier, path: str, request: bytes, timeout: float | None, metadata: Metadata) -> bytes:
-    """The reply of the method `path`. grpc.aio.AioRpcError: with the server's status.
+    """Send `request` to the method `path` in pieces and return the reply.
 
-    UNAVAILABLE stands for a status that gRPC loses, where the server ends the
-    call in the middle of the request.
+    Raises grpc.aio.AioRpcError with the server's status. gRPC loses the status if the
+    server ends the call in the middle of the request; the error then has UNAVAILABLE.
     """
     call = carrier(timeout=timeout, metadata=(*metadata, *pieces.metadata(path, len(request))))
     try:
-        # The server sends them when it is ready to receive, so that its refusals come before.
+        # The server sends initial metadata when it is ready to receive, so a rejection arrives before the first piece.
         await call.initial_metadata()
         if not call.done():
             await _send(call, request)
@@ -43,7 +43,7 @@ async def carried(carrier: Carrier, path: str, request: bytes, timeout: float | 
 async def _send(call: grpc.aio.StreamStreamCall[bytes, bytes], request: bytes) -> None:
     for piece in pieces.request_pieces(request):
         if call.done():
-            # Reading the reply tells why.
+            # Reading the reply raises the reason.
             return
         await call.write(piece)
-    # The stream is left open: the server knows the length, and closing one that it has ended meanwhile is an error.
+    # The stream stays open: the server knows the length, and half-closing a stream that has ended is an error.

@@ -1,4 +1,4 @@
-"""The arguments of a query and what may go with it, as types."""
+"""Types of the arguments of queries and searches."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from lookalike._changes import After
 from lookalike._filters import Where
 from lookalike._pictures import Picture
 
-# Whether a query of a batch that cannot be answered fails the call, or its row.
+# "raise": a query of a batch that cannot be answered fails the call. "rows": it fails only its own row.
 Errors: TypeAlias = Literal["raise", "rows"]
-# The names of columns that a result has besides, or "*" for all attributes of the collection.
+# Names of attribute columns to add to a result, or "*" for all attributes of the collection.
 Fields: TypeAlias = Sequence[str] | str
 Order: TypeAlias = Literal["id", "spread"]
-# Called with the number of rows that are done, and of all; True draws a bar by tqdm.
+# Called with the number of completed rows and the total. True draws a tqdm progress bar.
 Progress: TypeAlias = Callable[[int, int], object] | bool
-# A part of a picture: (x, y, width, height) in pixels, after EXIF orientation has been applied.
+# A part of an image: (x, y, width, height) in pixels, after EXIF orientation has been applied.
 Box: TypeAlias = tuple[int, int, int, int]
-# What a query, the mean of examples and the mean of counter-examples count for.
+# Weights of the query, of the mean of the examples, and of the mean of the counter-examples.
 Weights: TypeAlias = tuple[float, float, float]
 IdSequence: TypeAlias = Union[Sequence[SupportsIndex], "npt.NDArray[np.integer[Any]]"]
 
 
 class OneQuery(TypedDict, total=False):
-    """Exactly one of `key`, `id`, `image`, `vector` and `text`.
+    """One query: exactly one of `key`, `id`, `image`, `vector` and `text`.
 
-    `fingerprint` may go with `vector`, and `box` with `image`.
+    `fingerprint` goes with `vector`, and `box` with `image`; both are optional.
     """
 
     key: str
@@ -42,9 +42,9 @@ class OneQuery(TypedDict, total=False):
 
 
 class ManyQueries(TypedDict, total=False):
-    """Exactly one of `keys`, `ids`, `images`, `vectors` and `texts`.
+    """A batch of queries: exactly one of `keys`, `ids`, `images`, `vectors` and `texts`.
 
-    `fingerprint` may go with `vectors`, and `boxes` with `images`: None for a whole picture.
+    `fingerprint` goes with `vectors`, and `boxes` with `images`; both are optional. A box is None for a whole image.
     """
 
     keys: Sequence[str]
@@ -60,21 +60,21 @@ class ManyQueries(TypedDict, total=False):
 
 
 class OneImage(TypedDict, total=False):
-    """Exactly one of `key` and `id`."""
+    """One stored image: exactly one of `key` and `id`."""
 
     key: str
     id: SupportsIndex
 
 
 class ManyImages(TypedDict, total=False):
-    """Exactly one of `keys` and `ids`."""
+    """Several stored images: exactly one of `keys` and `ids`."""
 
     keys: Sequence[str]
     ids: IdSequence
 
 
 class SearchOptions(TypedDict, total=False):
-    """What a search may be told besides the query; the clients' `search` explains each."""
+    """Options of a search; see `Client.search`."""
 
     k: int
     space: str | None
@@ -94,7 +94,7 @@ class SearchOptions(TypedDict, total=False):
 
 
 class ClustersOptions(TypedDict, total=False):
-    """What a question for clusters may be told besides the query; the clients' `clusters` explains each."""
+    """Options of a cluster lookup; see `Client.clusters`."""
 
     clusterings: Sequence[str] | str
     space: str | None
@@ -104,15 +104,15 @@ class ClustersOptions(TypedDict, total=False):
 
 
 class SearchOne(OneQuery, SearchOptions, total=False):
-    """The arguments of a search that gives a single result."""
+    """Arguments of a search with one query."""
 
 
 class SearchMany(ManyQueries, SearchOptions, total=False):
-    """The arguments of a search that gives a batch of results."""
+    """Arguments of a search with a batch of queries."""
 
 
 class SearchExamples(OneQuery, SearchOptions, total=False):
-    """The arguments of a search by examples, which gives a single result."""
+    """Arguments of a search by examples and counter-examples, which returns one result."""
 
     keys: Sequence[str]
     not_keys: Required[Sequence[str]]
@@ -120,8 +120,8 @@ class SearchExamples(OneQuery, SearchOptions, total=False):
 
 
 class ClustersOne(OneQuery, ClustersOptions, total=False):
-    """The arguments of a question for the clusters of one image."""
+    """Arguments of a cluster lookup of one image."""
 
 
 class ClustersMany(ManyQueries, ClustersOptions, total=False):
-    """The arguments of a question for the clusters of several images."""
+    """Arguments of a cluster lookup of several images."""

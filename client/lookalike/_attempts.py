@@ -1,4 +1,4 @@
-"""When a call that failed is sent again: after which pause, how often, and until when."""
+"""Retry policy of a call: the pauses, the number of attempts, and the deadline."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from typing import Final
 from lookalike import _errors as e
 from lookalike._status import nobody_listens
 
-# Of a call that a server refuses for now.
+# Backoff in seconds after a temporary rejection by the server.
 _FIRST_S: Final = 0.1
 _GROWTH: Final = 3
 _LONGEST_S: Final = 2.0
-# While nobody listens: a server that is starting is found soon after it is ready.
+# Longest pause in seconds while no server listens, so that a client soon finds a server that has started.
 _LONGEST_WAIT_S: Final = 1.0
-# Of what is left of a call's time, too little to try again.
+# Do not retry with less time left than this, in seconds.
 _TOO_LATE_S: Final = 0.1
 
-# Clients that were refused together must not come back together.
+# Jitter, so that clients that were rejected together do not retry together.
 _CHANCE: Final = random.SystemRandom()
 
 
 class Attempts:
-    """The attempts of one call, which has `timeout` seconds for all of them; None for no limit.
+    """The attempts of one call, which share `timeout` seconds; None means no limit.
 
-    What a server refuses for now is tried again up to `retries` times. Where it
-    names the pause, as an overloaded one does, the call is tried until its time
-    is over, unless `retries` is 0. With `waits`, a call for which nobody listens is tried until its time is over.
+    A call that is temporarily rejected is retried up to `retries` times. If the server
+    names the delay, as an overloaded server does, the call is retried until its timeout,
+    unless `retries` is 0. With `waits`, a call that finds no listening server is retried
+    until its timeout.
     """
 
     def __init__(self, timeout: float | None, retries: int, waits: bool) -> None:
@@ -39,11 +40,11 @@ class Attempts:
 
     @property
     def remaining(self) -> float | None:
-        """The seconds that are left, None for no limit."""
+        """The seconds left; None for no limit."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
     def pause_after(self, error: e.LookalikeError) -> float | None:
-        """The seconds to wait before the next attempt; None when the error is final."""
+        """Return the seconds to wait before the next attempt; None if the error is final."""
         left = self.remaining
         if self._waits and nobody_listens(error):
             self._missed += 1
@@ -58,9 +59,9 @@ class Attempts:
         return pause_for_now
 
     def _pause_for_now(self, error: e.LookalikeError) -> float | None:
-        """The pause after a refusal that may pass; None after another error, or too many of these."""
+        """Return the pause after a temporary rejection; None for other errors or after too many retries."""
         if isinstance(error, e.OverloadedError) and error.retry_after is not None and self._retries:
-            # The server spreads its callers over time by itself, so that the timeout alone bounds these.
+            # The server spreads its callers over time, so only the timeout bounds these retries.
             return max(error.retry_after, _FIRST_S) * _CHANCE.uniform(1.0, 1.1)
         if self._refused >= self._retries:
             return None

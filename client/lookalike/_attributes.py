@@ -1,4 +1,4 @@
-"""Values of attributes in a result: columns by name, one value for each row."""
+"""Attribute values of a result: columns by name, with one value for each row."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class Attributes(Mapping[str, tuple[Any, ...]]):
-    """The columns that were asked for with `fields`, by name: one value for each row, None where there is none.
+    """The columns requested with `fields`, by name: one value for each row, None where a row has no value.
 
-    Values are bool, int, float, str, a tuple of str, or a datetime in UTC. A
-    slice has those of some rows.
+    Values are bool, int, float, str, a tuple of str, or a datetime in UTC. A slice
+    returns the same columns for some of the rows.
     """
 
     def __init__(self, columns: Mapping[str, tuple[Any, ...]] | None = None) -> None:
@@ -45,15 +45,15 @@ class Attributes(Mapping[str, tuple[Any, ...]]):
         return f"<Attributes {', '.join(self._columns) or 'none'}>"
 
     def row(self, index: int) -> dict[str, Any]:
-        """The values of one row by name."""
+        """Return the values of one row by column name."""
         return {name: values[index] for name, values in self._columns.items()}
 
     def taken(self, rows: Sequence[int]) -> Attributes:
-        """Those of some rows, in the order given."""
+        """Return the columns for the given rows, in that order."""
         return Attributes({name: tuple(values[row] for row in rows) for name, values in self._columns.items()})
 
     def beside(self, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """A table's columns with these behind them; one that is called as another has a sign before its name."""
+        """Return `columns` followed by these columns; a name that `columns` already has gets the prefix "@"."""
         return {**columns, **{f"@{name}" if name in columns else name: each for name, each in self._columns.items()}}
 
 
@@ -61,7 +61,7 @@ NO_VALUES: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 def read(messages: Sequence[filter_pb2.AttributeValues], rows: int) -> Attributes:
-    """The columns of a reply; ValueError when one has not a value for each row."""
+    """Read the columns of a reply; raise ValueError if a column does not have one value for each row."""
     return Attributes({message.name: _values(message, rows) for message in messages})
 
 
@@ -78,7 +78,7 @@ def _values(message: filter_pb2.AttributeValues, rows: int) -> tuple[Any, ...]:
 
 
 def _present(message: filter_pb2.AttributeValues) -> list[Any]:
-    """The values of a column, where there are none something else."""
+    """Return the values of a column, with arbitrary values where the row has none."""
     if message.type == "string":
         return list(message.texts)
     if message.type == "list<string>":
@@ -90,7 +90,7 @@ def _present(message: filter_pb2.AttributeValues) -> list[Any]:
 
 
 def _time(microseconds: int) -> Any:
-    """A datetime in UTC, or a numpy.datetime64 where Python has none so early or late."""
+    """Return a datetime in UTC, or a numpy.datetime64 outside the range of datetime."""
     try:
         return _EPOCH + dt.timedelta(microseconds=microseconds)
     except OverflowError:

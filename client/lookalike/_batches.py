@@ -1,4 +1,4 @@
-"""Send a request of any number of rows in as many calls as the server's limits ask for."""
+"""Split a request of any number of rows into as many calls as the server's limits require."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from lookalike._server import Limits
 Result = TypeVar("Result")
 
 _PLURAL: Final = ("keys", "ids", "images", "vectors", "texts")
-# What servers take in one call, unless they are configured for less; only those that refuse are asked for their limits.
+# Default limits of a server. Only a server that rejects a call is asked for its actual limits.
 _USUAL: Final = {"max_batch": 256, "max_page_size": 1000}
-# Larger messages hold up a server's other calls.
+# Larger messages delay the other calls of a server.
 _USUAL_BYTES: Final = 16 << 20
-# Of the largest message, for what a request has besides its rows.
+# Bytes of the largest message that are reserved for the rest of the request.
 _AROUND_BYTES: Final = 1 << 16
-# Sentences about a row begin so, both the client's and the server's.
+# Error messages about a row begin like this, both the client's and the server's.
 _ROW: Final = re.compile(r"^(Query|Picture|Text) (\d+)\b")
 
 
 @dataclass(frozen=True)
 class Job(Generic[Result]):
-    """A request of one row or many: the arguments `given`, the call that `make` makes of them, and how to join results.
+    """A request of one or more rows: the arguments `given`, the function `make` that builds a call, and a joiner.
 
-    `limit` names the limit of the server that bounds the rows of a call. `batch_size` is the caller's own bound.
-    `space` is that of a search, whose queries need a direction where its distances are cosine.
+    `limit` names the server limit that bounds the rows of a call. `batch_size` is the caller's own bound. `space` is
+    the space of a search; if its distances are cosine distances, each query vector needs a direction.
     """
 
     given: Mapping[str, Any]
@@ -50,18 +50,18 @@ class Job(Generic[Result]):
 
     @property
     def kind(self) -> str | None:
-        """The argument that has the rows; None for a single row, and for arguments that `make` refuses."""
+        """The argument that holds the rows; None for a single row, and for arguments that `make` rejects."""
         named = [name for name in _PLURAL if self.given.get(name) is not None]
         return named[0] if len(named) == 1 and self.given.get("not_keys") is None else None
 
     @property
     def takes_long(self) -> bool:
-        """Whether pictures are to be read or encoded, which takes too long for an event loop."""
+        """True if images must be read or encoded, which would block an event loop for too long."""
         return takes_long(self.given)
 
 
 class Parts(Generic[Result]):
-    """The calls of a job, made one by one, and their results."""
+    """The calls of a job, built one by one, and their results."""
 
     def __init__(self, job: Job[Result]) -> None:
         self._job = job
@@ -77,7 +77,7 @@ class Parts(Generic[Result]):
         self._show: Callable[[int, int], object] | None = None
 
     def next(self) -> Call[Any] | None:
-        """The next call; None after the last one. InvalidArgumentError: rows that cannot be sent."""
+        """Return the next call; None after the last one. Raise InvalidArgumentError for rows that cannot be sent."""
         if self._show is None:
             self._rows = _rows(self._kind, self._job.given)
             self._boxes = _boxes(self._job.given, self._rows)
@@ -102,11 +102,11 @@ class Parts(Generic[Result]):
             raise told from error
 
     def refused(self, error: LookalikeError) -> bool:
-        """Whether a call of this size may be more than the server takes, whose limits are not known yet."""
+        """Return True if the call may exceed the server's limits and the limits are not known yet."""
         return isinstance(error, InvalidArgumentError) and self._limits is None and self._end - self._start > 1
 
     def exceed(self, limits: Limits) -> bool:
-        """Whether the last call was larger than `limits`; if so, its rows come again, within them."""
+        """Apply `limits`; return True if the last call exceeded them and its rows are sent again."""
         self._limits = limits
         rows = self._end - self._start
         self._most = min(self._most, int(getattr(limits, self._job.limit)) or self._most)
@@ -118,7 +118,7 @@ class Parts(Generic[Result]):
         return True
 
     def halved(self, error: LookalikeError) -> bool:
-        """Whether the last call had too much for one message; if so, its rows come again, half as many at a time."""
+        """Return True if the last call was too large for one message; its rows are sent again in half as many."""
         rows = self._end - self._start
         if not isinstance(error, MessageTooLargeError) or rows < 2:
             return False
@@ -127,18 +127,18 @@ class Parts(Generic[Result]):
         return True
 
     def row(self, row: int) -> int:
-        """The row in the whole request of a row of the last call."""
+        """Return the row in the whole request of a row of the last call."""
         return self._start + row
 
     def told(self, error: LookalikeError) -> LookalikeError:
-        """The error of the last call, with the row that the caller knows."""
+        """Return the error of the last call with the row number of the whole request."""
         sentence = _renumbered(str(error), self._start)
         if sentence == str(error):
             return error
         return type(error)(sentence, code=error.code, retry_after=error.retry_after, request_id=error.request_id)
 
     def add(self, result: Any) -> None:
-        """The result of the last call."""
+        """Add the result of the last call."""
         result, source = result if isinstance(result, Sourced) else (result, "")
         errors = getattr(result, "errors", None)
         if errors and self._start:
@@ -146,12 +146,12 @@ class Parts(Generic[Result]):
             result = dataclasses.replace(result, errors=told)
         self._done.append(Part(self._start, result, source))
         if self._kind == "images" and self._rows is not None:
-            self._rows[self._start : self._end] = [None] * (self._end - self._start)  # streams that were read
+            self._rows[self._start : self._end] = [None] * (self._end - self._start)  # free the bytes of streams
         if self._show is not None:
             self._show(self._end, self._total)
 
     def joined(self) -> Result:
-        """The result of all calls."""
+        """Join the results of all calls."""
         if len(self._done) == 1:
             only: Result = self._done[0].result
             return only
@@ -162,7 +162,7 @@ class Parts(Generic[Result]):
         return 1 if self._rows is None else len(self._rows)
 
     def _chosen(self) -> Any:
-        """The rows of the next call."""
+        """Return the rows of the next call."""
         some = self._rows[self._start : self._start + self._most]
         if isinstance(some, np.ndarray):
             some = some[: max(1, self._most_bytes // max(1, some[0].nbytes))]
@@ -173,11 +173,11 @@ class Parts(Generic[Result]):
         pictures: list[Any] = []
         self._bytes = 0
         for row, picture in enumerate(some, self._start):
-            # Read here, since only its bytes tell how much room it takes. One that cannot be read is told by `make`.
+            # Read here, since only the bytes tell the size. `make` reports an image that cannot be read.
             read = _read(picture)
             size = len(read) if isinstance(read, bytes) else 0
             if hasattr(picture, "read"):
-                self._rows[row] = read  # a stream can be read only once, and a call may be divided
+                self._rows[row] = read  # a stream can be read only once, and the call may be split
             if pictures and self._bytes + size > self._most_bytes:
                 break
             self._bytes += size
@@ -186,7 +186,7 @@ class Parts(Generic[Result]):
 
 
 def _rows(kind: str | None, given: Mapping[str, Any]) -> Any:
-    """The rows as a list or an array; None for a single row, and where `make` is to say what is wrong with them."""
+    """Return the rows as a list or an array; None for a single row, and for invalid rows, which `make` rejects."""
     if kind is None:
         return None
     if kind == "vectors":

@@ -1,7 +1,6 @@
-"""Each remote call as a pair: the request that goes out, and how its reply is read.
+"""Remote calls as pairs of a serialized request and a parser of the reply.
 
-Nothing here waits or sends, so that the clients with and without asyncio share
-all of it.
+Nothing here waits or sends, so the synchronous and the asyncio client share all of it.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ _ORDERS = {"id": collection_pb2.IMAGE_ORDER_ID, "spread": collection_pb2.IMAGE_O
 
 @dataclass(frozen=True)
 class Call(Generic[Result]):
-    """A remote call: the method's path, the request's bytes, and the reader of the reply's bytes.
+    """A remote call: the method's path, the request's bytes, and the parser of the reply's bytes.
 
-    `undirected` is the first query that a space with cosine distances refuses; None where there is none.
-    `needs_admin` tells that the call changes what is served.
-    A call that is not `patient` does not wait for a server to start. One with `of_collection` is about a collection.
+    `undirected` is the first query that a space with cosine distances rejects, None if there is none.
+    `needs_admin` is True if the call changes what is served. A call that is not `patient` does not wait for a server to
+    start. `of_collection` is True if the request names a collection.
     """
 
     path: str
@@ -57,11 +56,11 @@ class Call(Generic[Result]):
     of_collection: bool = True
 
     def about(self, collection: bytes) -> bytes:
-        """The bytes of the request, with the field that `collection_field` made."""
+        """Return the bytes of the request with the field that `collection_field` serialized."""
         return self.request + collection if self.of_collection else self.request
 
     def read(self, reply: bytes, target: str) -> Result:
-        """The result of the reply's bytes; ProtocolError when they cannot be read."""
+        """Parse the reply's bytes; raise ProtocolError if they cannot be read."""
         try:
             return self.parse(reply)
         except (message.DecodeError, ValueError) as error:
@@ -130,9 +129,9 @@ def search(
 
 
 def check_direction(row: int, space: str | None, collection: Collection) -> None:
-    """InvalidArgumentError where the space of a search, None for the default one, has cosine distances.
+    """Raise InvalidArgumentError if the space of a search has cosine distances; None is the default space.
 
-    `row` is a query without direction, which has no cosine distance to anything.
+    `row` is the query without a direction, which has no cosine distance to any vector.
     """
     name = space or collection.default_space
     metrics = {each.name: each.index.metric for each in collection.spaces if each.index is not None}
@@ -287,9 +286,8 @@ def server_info() -> Call[ServerInfo]:
 def health(service: str | None) -> Call[bool]:
     """The standard health check.
 
-    Its messages have one field each, a string to ask and an enum to answer, and
-    are on the wire what protobuf's own wrappers are; so the client needs no
-    further package for them.
+    Its messages have one field each: a string in the request and an enum in the reply. On the wire they equal
+    protobuf's wrapper types, so the client needs no health-check package.
     """
     request, reply = wrappers_pb2.StringValue(value=service or ""), wrappers_pb2.Int32Value
     call = make_call("grpc.health.v1.Health/Check", request, reply, lambda got: got.value == _SERVING)
@@ -303,10 +301,9 @@ def collections() -> Call[tuple[ServedCollection, ...]]:
 
 
 def collection_field(name: str) -> bytes:
-    """The bytes of the field `collection`, which has one number in all requests; none for "".
+    """Serialize the field `collection`, which has the same number in all requests; b"" for the name "".
 
-    Messages that follow each other are one message to protobuf, so that a
-    request that was serialized before can be given the field.
+    Protobuf merges concatenated messages, so the field can be appended to a serialized request.
     """
     return server_pb2.GetServerInfoRequest(collection=name).SerializeToString()
 
@@ -314,12 +311,12 @@ def collection_field(name: str) -> bytes:
 def make_call(
     method: str, request: message.Message, reply: type[Reply], parse: Callable[[Reply], Result]
 ) -> Call[Result]:
-    """The call of a method, "package.Service/Method", whose reply of type `reply` is read by `parse`."""
+    """Build the call of a method, "package.Service/Method"; `parse` reads its reply of type `reply`."""
     return Call(f"/{method}", request.SerializeToString(), lambda data: parse(reply.FromString(data)))
 
 
 def _length(batch: Any) -> int:
-    """The number of queries of a QueryBatch."""
+    """Return the number of queries of a QueryBatch."""
     kind = batch.WhichOneof("kind")
     if kind == "vectors":
         return int(batch.vectors.values.shape[0])
@@ -334,7 +331,7 @@ def vectors(given: Mapping[str, Any], *, space: str | None) -> Call[Sourced]:
 
     def parse(reply: search_pb2.GetVectorsResponse) -> Sourced:
         found = _replies.vectors(reply, queries)
-        # A network may outlive many generations, and embeds the same in each.
+        # A network may serve many generations and returns the same embedding in each.
         source = f"generation {reply.served.generation}" if stored else f"the network {reply.space_fingerprint[:12]}"
         return Sourced(found[0] if asked.single else found, source)
 
@@ -361,7 +358,7 @@ def _grouping(column: str | None, per_group: int) -> search_pb2.Grouping | None:
 
 
 def _names(fields: Fields) -> list[str]:
-    """The names of columns, of which one may come by itself."""
+    """Return the column names as a list; `fields` may be a single name."""
     names = [fields] if isinstance(fields, str) else list(fields)
     for name in names:
         if not isinstance(name, str):
@@ -383,7 +380,7 @@ def _set_effort(request: search_pb2.SearchRequest, nprobe: int | None, recall: f
 
 
 def as_count(name: str, value: object, least: int) -> int:
-    """The integer; InvalidArgumentError, naming the argument, when it is none or below `least`."""
+    """Return `value` as an integer; raise InvalidArgumentError, which names the argument, if it is below `least`."""
     number = as_int(value)
     if number is None or not least <= number <= _INT32_MAX:
         raise InvalidArgumentError(f"{name}={value!r} must be an integer of at least {least}.")

@@ -11,20 +11,20 @@ import numpy.typing as npt
 from lookalike._columns import Int64
 from lookalike._pictures import Picture
 
-# Pictures, or vectors of shape (dim,), by key. Where a collection has several spaces, the vectors of each by its name.
+# Images, or vectors of shape (dim,), by key. With several spaces: a mapping of space names to vectors.
 NewPictures: TypeAlias = Mapping[str, Picture]
 NewVectors: TypeAlias = Mapping[str, Union["npt.ArrayLike", Mapping[str, "npt.ArrayLike"]]]
-# The values of one image's attributes by name: bool, int, float, str, datetime, or a list of str; None for no value.
+# The attribute values of one image by name: bool, int, float, str, datetime, or a list of str; None for no value.
 Values: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Upserted:
-    """Images that were added or replaced.
+    """Result of `Client.upsert`: images that were added or replaced.
 
-    `ids` (n,) are the new ids of `keys`, -1 for a reject. `rejects` has the reasons of those that were not stored, by
-    key. `replaced` counts the images that were there before under their keys. `sequence` is the number of the change:
-    give the object to `search(after=...)`.
+    `ids`, int64 (n,), has the new id of each of `keys`, -1 for a rejected image. `rejects` has the reason for each
+    rejected image, by key. `replaced` counts the images that replaced an image of the same key. `sequence` is the
+    number of the change: pass this object to `search(after=...)` to search with the change applied.
     """
 
     keys: tuple[str, ...]
@@ -36,7 +36,7 @@ class Upserted:
 
 @dataclass(frozen=True)
 class Deleted:
-    """How many images were deleted, and how many of the keys no image had. `sequence` as in Upserted."""
+    """Numbers of deleted images and of keys that no image had. `sequence` is as in Upserted."""
 
     deleted: int
     unknown: int
@@ -45,7 +45,7 @@ class Deleted:
 
 @dataclass(frozen=True)
 class Restored:
-    """How many images came back, and how many of the ids could not. `sequence` as in Upserted."""
+    """Numbers of restored images and of ids that could not be restored. `sequence` is as in Upserted."""
 
     restored: int
     unknown: int
@@ -54,18 +54,18 @@ class Restored:
 
 @dataclass(frozen=True)
 class Described:
-    """Labels or attributes of images were set. `sequence` as in Upserted."""
+    """Result of setting labels or attributes of images. `sequence` is as in Upserted."""
 
     sequence: int
 
 
 @dataclass(frozen=True)
 class Folded:
-    """The generation that has the changes up to `sequence`."""
+    """The generation that contains all changes up to `sequence`."""
 
     generation: int
     sequence: int
 
 
-# What a search may have to wait for.
+# A change that a search waits for: a result of a change, or its sequence number.
 After: TypeAlias = Upserted | Deleted | Restored | Described | SupportsIndex | None

@@ -1,4 +1,4 @@
-"""How a client reaches its server: address, TLS, proxies, retries, limits."""
+"""Connection settings of a client: address, TLS, token, proxy, retries, channel arguments."""
 
 from __future__ import annotations
 
@@ -18,17 +18,14 @@ from lookalike._environment import Environment
 from lookalike._errors import InvalidArgumentError
 from lookalike._proxy import Proxy, proxy_of
 
-# gRPC sends a call again by itself where the server never saw it, such as one that
-# closes an old connection. It keeps a call's bytes for that only up to this size;
-# its own default is 256 KiB, less than one photograph.
+# gRPC retries a call transparently if the server never saw it, for example if it closed an old connection.
+# gRPC buffers the call's bytes for this only up to this size; its default of 256 KiB is less than one image.
 _RETRY_BUFFER_BYTES = 256 << 20
-# A server may refuse pings that come more often than every 5 minutes, which is
-# gRPC's default. That keepalive is set at all also makes a dead connection
-# fail after the 20 s below, instead of the many minutes of TCP's own limits.
+# A server may reject pings that come more often than every 5 minutes, gRPC's default minimum. Keepalive also makes
+# a dead connection fail after the 20 s below instead of TCP's timeout of many minutes.
 _KEEPALIVE_MS = 330_000
 _KEEPALIVE_TIMEOUT_MS = 20_000
-# How long gRPC waits before it connects again; its own default grows to two minutes,
-# in which a server could have started long since.
+# Reconnect backoff. gRPC's default maximum is two minutes, too long for a server that has just started.
 _FIRST_RECONNECT_MS = 100
 _LONGEST_RECONNECT_MS = 2_000
 MAX_RETRIES = 4
@@ -42,12 +39,16 @@ Metadata = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class TLS:
-    """How to trust a server, and how to be trusted by it.
+    """TLS settings: the trusted certificates, and the client certificate for mutual TLS.
 
-    Each is a path of a PEM file, or its bytes. `ca` holds the certificates to
-    trust, those that gRPC ships when None. `cert` and `key` are the client's
-    own, for servers that ask for them. `server_name` is the name in the
-    server's certificate, where the address is another one.
+    - `ca`: the trusted root certificates, as the path of a PEM file or its bytes; None for those that gRPC ships.
+    - `cert`: path or bytes of the client's certificate, for servers that require one.
+    - `key`: path or bytes of the private key of `cert`.
+    - `server_name`: the name in the server's certificate, if it differs from the address.
+
+    Raises InvalidArgumentError if only one of `cert` and `key` is given. The files are read when the client connects.
+
+    >>> tls = lookalike.TLS(ca="ca.pem")  # doctest: +SKIP
     """
 
     ca: str | os.PathLike[str] | bytes | None = None
@@ -60,7 +61,7 @@ class TLS:
             raise InvalidArgumentError("TLS needs cert and key together: the client's certificate and its private key.")
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """InvalidArgumentError: a file that cannot be read."""
+        """Read the files; raise InvalidArgumentError if one cannot be read."""
         return grpc.ssl_channel_credentials(_pem("ca", self.ca), _pem("key", self.key), _pem("cert", self.cert))
 
 
@@ -75,7 +76,7 @@ def _pem(name: str, source: str | os.PathLike[str] | bytes | None) -> bytes | No
 
 @dataclass(frozen=True)
 class Route:
-    """How a channel reaches its server: its arguments, and the proxy on the way, None where there is none."""
+    """Channel arguments, and the proxy between client and server; None without a proxy."""
 
     options: Options
     proxy: Proxy | None
@@ -83,9 +84,9 @@ class Route:
 
 @dataclass(frozen=True)
 class Connection:
-    """All settings of a client, which its copies in other processes are made of.
+    """All settings of a client; pickled copies in other processes are made from them.
 
-    `timeout` is in seconds; None waits without an end.
+    `timeout` is in seconds; None waits without a limit.
     """
 
     target: str
@@ -108,7 +109,7 @@ class Connection:
         insecure: bool,
         collection: str | None = None,
     ) -> Connection:
-        """InvalidArgumentError: a setting that cannot be. Without a `target`, the environment tells the server."""
+        """Validate the settings; raise InvalidArgumentError. Without a `target`, use the environment's."""
         if target is None:
             told = Environment.read(token=token)
             target, token = told.server, told.token
@@ -134,10 +135,10 @@ class Connection:
         return cls(target, settings, check_timeout(timeout), retries, wait_for_server, token, collection or "")
 
     def metadata(self, *, needs_admin: bool = False) -> Metadata:
-        """What goes with a call: the token, if there is one.
+        """Return the metadata of a call: the token, if there is one.
 
-        A call that changes what is served shows, instead of no token, the
-        secret of a server on this machine that this user runs.
+        A call that changes what is served and has no token sends the secret of a server
+        that this user runs on this machine.
         """
         token = self._local_secret() if needs_admin and self.token is None else self.token
         return () if token is None else (("authorization", f"Bearer {token}"),)
@@ -149,29 +150,28 @@ class Connection:
         return None if port is None else local_secret.find(port)
 
     def credentials(self) -> grpc.ChannelCredentials | None:
-        """What a channel with TLS needs, None for one without; InvalidArgumentError: a file that cannot be read."""
+        """Return the credentials of a TLS channel, None without TLS. InvalidArgumentError: a file cannot be read."""
         return None if self.tls is None else self.tls.credentials()
 
     def route(self) -> Route:
-        """How the server is reached from here and now, by the variables of the environment."""
+        """Return the channel arguments and the proxy for the current environment variables."""
         address = Address.parse(self.target)
         proxy = proxy_of(address, os.environ)
-        # A proxy cannot reach this machine's own addresses, and gRPC would ask it for them. A name
-        # is looked up only where that matters.
+        # A proxy cannot reach this machine's own addresses, but gRPC would send their calls through it. Names are
+        # looked up only where a proxy is set.
         own = address.is_loopback or (proxy is not None and address.is_own)
         return Route(self._options(direct=own), None if own else proxy)
 
     def attempts(self, timeout: float | None, route: Route, patient: bool) -> Attempts:
-        """The attempts of a call that the caller gave `timeout`; only a `patient` one waits for a server to start."""
-        # Behind a proxy the one that does not listen may be the proxy.
+        """Return the attempts of a call with `timeout`; only a `patient` call waits for a server to start."""
+        # With a proxy, it may be the proxy that does not listen.
         waits = patient and self.wait_for_server and self.retries > 0 and route.proxy is None
         return Attempts(self.timeout if timeout is None else check_timeout(timeout), self.retries, waits)
 
     def _options(self, direct: bool) -> Options:
-        """The channel arguments, equal for both kinds of channel; `direct` leaves proxies out."""
+        """Return the channel arguments for both kinds of channel; `direct` disables proxies."""
         options: Options = [
-            # The server's limits hold, which it publishes; gRPC's own 4 MB would
-            # refuse replies that the server may send.
+            # The server publishes and enforces its limits; gRPC's default of 4 MB would reject valid replies.
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
             ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
@@ -189,7 +189,7 @@ class Connection:
 
 
 def _without_scheme(target: str, tls: bool | TLS) -> tuple[str, bool | TLS]:
-    """The address of grpc://HOST:PORT, or of grpcs://HOST:PORT, which means TLS; any other as it is."""
+    """Return the address of grpc://HOST:PORT, or of grpcs://HOST:PORT, which means TLS; other targets unchanged."""
     found = _URL.fullmatch(target) if isinstance(target, str) else None
     if found is None:
         return target, tls
@@ -200,13 +200,13 @@ def _without_scheme(target: str, tls: bool | TLS) -> tuple[str, bool | TLS]:
 
 
 def _check_token(token: object) -> None:
-    # Nothing of it is shown: errors end in logs.
+    # The error must not show the token: errors end up in logs.
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
         raise InvalidArgumentError("The token must be what `lookalike token` printed: printable ASCII without spaces.")
 
 
 def check_timeout(timeout: float | None) -> float | None:
-    """The timeout in seconds, None for no limit; InvalidArgumentError when it is not a positive number."""
+    """Return the timeout in seconds, None for no limit; raise InvalidArgumentError if it is not a positive number."""
     if timeout is None or timeout == math.inf:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:

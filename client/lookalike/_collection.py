@@ -1,4 +1,4 @@
-"""What is in a collection: its description and its images."""
+"""Description of a collection, and its images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lookalike._served import Served
 
 @dataclass(frozen=True)
 class RecallPoint:
-    """recall@k as measured when the index was built, with `nprobe` lists visited."""
+    """recall@k measured when the index was built, with `nprobe` lists visited."""
 
     nprobe: int
     recall: float
@@ -29,10 +29,10 @@ class RecallPoint:
 class Index:
     """A search index.
 
-    `factory` is as faiss's index_factory spells it. Distances are 1 - cosine
-    similarity ("cosine") or Euclidean ("l2"). `nlist` is 0 when the index has no
-    inverted lists. `recall` is by ascending k, then nprobe. `name` tells the
-    indexes of a space apart. `missing` counts the images of the space that are not in it.
+    `name` identifies the index within its space. `factory` is faiss's index_factory string.
+    Distances are 1 - cosine similarity ("cosine") or Euclidean ("l2"). `nlist` is 0 if the
+    index has no inverted lists. `recall` is sorted by k, then by nprobe. `images` counts the
+    indexed images, `missing` the images of the space that are not indexed.
     """
 
     factory: str
@@ -49,11 +49,11 @@ class Index:
 class Space:
     """An embedding space: model, weights, layer and pooling.
 
-    `pretrained` is False when the weights are untrained. `fingerprint` is equal
-    for spaces whose embeddings may be compared. `index` is the one that is
-    served, None when none was built; `indexes` are all of them.
-    `default_clustering` answers when a call names none: "space/name", or "" when
-    the space has none. `takes_text` tells that a query may be a text.
+    `dim` is the length of its vectors, `images` the number of images that have one.
+    `pretrained` is False for untrained weights. Spaces whose embeddings can be compared
+    have equal `fingerprint`s. `index` is the served index, None if none was built;
+    `indexes` has all of them. `default_clustering`, "space/name", answers calls that name
+    no clustering; it is "" if the space has none. `takes_text` is True if a query may be a text.
     """
 
     name: str
@@ -75,9 +75,9 @@ class Space:
 class Clustering:
     """A clustering, named "space/name".
 
-    `missing` counts the images of the space that are not in it. `strategy` says
-    how the centroids were found: "kmeans", "spherical", "bisecting",
-    "agglomerative" or "whitened"; `spherical` is true for the second.
+    `k` is the number of clusters, `images` that of clustered images, `missing` that of the
+    space's other images. `strategy` is the algorithm: "kmeans", "spherical", "bisecting",
+    "agglomerative" or "whitened". `spherical` is True for "spherical".
     """
 
     name: str
@@ -92,10 +92,10 @@ class Clustering:
 
 @dataclass(frozen=True)
 class Attribute:
-    """A column about images that was attached to the collection.
+    """A column of values about images, attached to the collection.
 
-    `type` is "bool", "int64", "float64", "string", "timestamp" or "list<string>". `count` images have a value,
-    `examples` are some of them as text. `table` is the attribute table that it came with.
+    `type` is "bool", "int64", "float64", "string", "timestamp" or "list<string>". `count` images have a value;
+    `examples` shows some values as text. `table` is the attribute table that the column belongs to.
     """
 
     table: str
@@ -107,11 +107,11 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Collection:
-    """A generation of a collection.
+    """One generation of a collection.
 
-    `rejects` is the number of source files that could not be read, `labels` that
-    of distinct labels. `default_space` is used when a call names none. `deleted`
-    images are still in the collection's files; no other number counts them.
+    `images` counts the images, `labels` the distinct labels, and `rejects` the source files
+    that could not be read. `default_space` answers calls that name no space. `deleted` counts
+    deleted images that are still in the collection's files; no other number includes them.
     """
 
     name: str
@@ -162,9 +162,10 @@ class Collection:
 
 
 class StoredImage(NamedTuple):
-    """An image of the collection; width and height in pixels, upright. `uri` is "" where the server hides it.
+    """An image of the collection. `width` and `height` are in pixels, after EXIF orientation.
 
-    `attributes` are those that were asked for, by name.
+    `label` is None if the image has none. `uri` is "" if the server hides it. `attributes` has
+    the values of the requested columns by name.
     """
 
     id: int
@@ -180,10 +181,14 @@ class StoredImage(NamedTuple):
 class StoredImages(Columns[StoredImage]):
     """Images of the collection as columns of length n.
 
-    ids: int64, (n,). labels: None where an image has none. uris: where each
-    image's bytes are, "" where the server hides that. widths, heights: int32,
-    (n,), in pixels, upright. attributes: the columns that were asked for. served:
-    what answered; of several calls, their sum. Arrays are read-only.
+    - `ids`: int64, (n,).
+    - `labels`: None where an image has no label.
+    - `uris`: the location of each image's bytes, "" if the server hides it.
+    - `widths`, `heights`: int32, (n,), in pixels, after EXIF orientation.
+    - `attributes`: the requested columns.
+    - `served`: the server's report on the reply; combined over several calls.
+
+    Arrays are read-only.
     """
 
     ids: Int64
@@ -235,7 +240,7 @@ class StoredImages(Columns[StoredImage]):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Thumbnails(Columns["bytes | None"]):
-    """Small upright JPEGs in the order asked for; None where the source can no longer be read."""
+    """Upright JPEG thumbnails in the order requested; None where the source can no longer be read."""
 
     jpegs: tuple[bytes | None, ...]
     served: Served

@@ -1,4 +1,4 @@
-"""What all results that consist of columns have in common."""
+"""Base class of results that consist of columns."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Float32 = npt.NDArray[np.float32]
 
 
 class Columns(Tabular, Illustrated, Generic[Row]):
-    """Columns of equal length; `len`, an index and iteration give rows, and a slice gives columns.
+    """Columns of equal length. An index and iteration return rows; a slice returns columns.
 
-    `to_pandas` and `to_arrow` give a table of another library. A notebook shows
-    thumbnails where the client can still fetch them.
+    `to_pandas` and `to_arrow` convert to a table of that library. A notebook shows
+    thumbnails while the client can still fetch them.
     """
 
     # The fields that have one value for each row.
@@ -33,14 +33,14 @@ class Columns(Tabular, Illustrated, Generic[Row]):
 
     @abstractmethod
     def __len__(self) -> int:
-        """The number of rows."""
+        """Return the number of rows."""
 
     @abstractmethod
     def _row(self, index: int) -> Row:
-        """The row at `index`, 0 <= index < len(self)."""
+        """Return the row at `index`, 0 <= index < len(self)."""
 
     def _slice(self, rows: slice) -> Self:
-        """The rows of a slice, with the same columns."""
+        """Return the rows of a slice, with the same columns."""
         fields: dict[str, Any] = {name: getattr(self, name) for name in self._sliced}
         cut = {name: column[rows] for name, column in fields.items() if column is not None}
         this: Any = self
@@ -49,10 +49,10 @@ class Columns(Tabular, Illustrated, Generic[Row]):
 
     @abstractmethod
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """Return the HTML that a notebook shows."""
 
     def _illustrated(self, part: Any) -> Any:
-        """A row or a slice, with thumbnails from where this has them."""
+        """Let a row or a slice fetch thumbnails from the same source."""
         if isinstance(part, Illustrated):
             part._illustrate(self._source)
         return part
@@ -62,7 +62,7 @@ class Columns(Tabular, Illustrated, Generic[Row]):
     @overload
     def __getitem__(self, index: slice) -> Self: ...
     def __getitem__(self, index: SupportsIndex | slice) -> Row | Self:
-        """The row at `index`, from the end when negative, or the rows of a slice; IndexError beyond either end."""
+        """Return the row at `index`, from the end if negative, or the rows of a slice; IndexError out of range."""
         if isinstance(index, slice):
             cut: Self = self._illustrated(self._slice(index))
             return cut
@@ -74,11 +74,11 @@ class Columns(Tabular, Illustrated, Generic[Row]):
         return row
 
     def __iter__(self) -> Iterator[Row]:
-        """The rows in order."""
+        """Iterate over the rows in order."""
         return (self._illustrated(self._row(index)) for index in range(len(self)))
 
 
 def preview(keys: tuple[str, ...], distances: Float32, shown: int = 3) -> str:
-    """The first keys with their distances, for a repr."""
+    """Format the first keys with their distances, for a repr."""
     pairs = [f"{key!r} {distance:.4g}" for key, distance in zip(keys[:shown], distances[:shown], strict=True)]
     return ", ".join([*pairs, "..."] if len(keys) > shown else pairs)

@@ -1,4 +1,4 @@
-"""The server that `Client()` calls: the one that variables of the environment name, as for the command line."""
+"""Client settings from environment variables, which the command line shares."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_SERVER: Final = "127.0.0.1:50051"
 
 @dataclass(frozen=True)
 class Environment:
-    """What the variables say: LOOKALIKE_SERVER, LOOKALIKE_CA, LOOKALIKE_TOKEN or _TOKEN_FILE, and _COLLECTION_NAME."""
+    """Values of LOOKALIKE_SERVER, _CA, _TOKEN or _TOKEN_FILE, and _COLLECTION_NAME; None where unset."""
 
     server: str
     ca: str | None
@@ -24,9 +24,9 @@ class Environment:
 
     @classmethod
     def read(cls, variables: Mapping[str, str] = os.environ, token: str | None = None) -> Environment:
-        """The variables; a `token` that is given takes the place of theirs.
+        """Read the variables; `token` overrides theirs.
 
-        InvalidArgumentError: the file with the token cannot be read.
+        InvalidArgumentError: the token file cannot be read.
         """
         return cls(
             server=variables.get("LOOKALIKE_SERVER") or DEFAULT_SERVER,

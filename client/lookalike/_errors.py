@@ -1,24 +1,24 @@
-"""What can go wrong, as one tree.
+"""Exceptions of the client.
 
     LookalikeError                     the root
-    ├── InvalidArgumentError           a wrong argument, found here or by the server; also a ValueError
-    │   └── MessageTooLargeError       a call or a reply with more bytes than a message may have
+    ├── InvalidArgumentError           an invalid argument, rejected by the client or the server; also a ValueError
+    │   └── MessageTooLargeError       a request or a reply exceeds the size limit of a message
     ├── NotFoundError                  no such key, id, space, clustering or cluster
-    ├── FailedPreconditionError        the collection lacks what was asked of it, such as an index
-    │   └── GenerationChangedError     a newer generation came between two calls of a list or a batch
-    ├── OverloadedError                the server's queue is full; `retry_after` says when to come back
-    ├── UnavailableError               no server answers, or it is going down or lost its device
-    ├── DeadlineExceededError          no answer within the timeout; also a TimeoutError
-    ├── CallCancelledError             the server cancelled the call
-    ├── AuthenticationError            the server does not know the caller, or does not allow the call
-    ├── UnimplementedError             the server does not know the call: it is older, or no Lookalike server
-    ├── DataLossError                  stored bytes of the collection are not what was written
-    ├── ServerError                    the server failed in a way that it did not foresee
-    ├── ProtocolError                  a reply that this version of the client cannot read
-    └── ClosedError                    the client was closed before or during the call, or by a fork of its process
+    ├── FailedPreconditionError        the collection lacks something that the call needs, such as an index
+    │   └── GenerationChangedError     a newer generation was loaded between two calls of a list or a batch
+    ├── OverloadedError                the server's queue is full; retry after `retry_after` seconds
+    ├── UnavailableError               no server answers, or it is shutting down or lost its device
+    ├── DeadlineExceededError          no reply within the timeout; also a TimeoutError
+    ├── CallCancelledError             the server canceled the call
+    ├── AuthenticationError            the server does not know the caller, or denies it the call
+    ├── UnimplementedError             the server does not know the call: it is older, or is no Lookalike server
+    ├── DataLossError                  stored bytes of the collection are corrupt
+    ├── ServerError                    the server failed unexpectedly
+    ├── ProtocolError                  this version of the client cannot read the reply
+    └── ClosedError                    the client was closed, or its process was forked while gRPC was in use
 
-Each message is one sentence or two for the person who can mend it. What the
-server said is kept as it said it.
+Each message is one or two sentences for the person who can fix the problem. The client
+passes the server's messages on unchanged.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ import grpc
 
 
 class LookalikeError(Exception):
-    """The root of all errors that the client raises on purpose.
+    """Root of all exceptions that the client raises deliberately.
 
-    `code` is the gRPC status that the error came from, None when no server was
-    asked. `retry_after` is in seconds, None when the server named no delay.
-    `request_id` is what the server's log calls the call, None when none answered.
+    - `code`: the gRPC status behind the error; None if no server was called.
+    - `retry_after`: seconds to wait before a retry; None if the server named no delay.
+    - `request_id`: the call's id in the server's log; None if no server replied.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class LookalikeError(Exception):
 
 
 class InvalidArgumentError(LookalikeError, ValueError):
-    """A wrong argument, found here before the call or by the server."""
+    """An invalid argument, rejected by the client before the call, or by the server."""
 
 
 class MessageTooLargeError(InvalidArgumentError):
-    """A call or a reply with more bytes than a message may have."""
+    """A request or a reply exceeds the size limit of a message."""
 
 
 class NotFoundError(LookalikeError):
@@ -61,34 +61,34 @@ class NotFoundError(LookalikeError):
 
 
 class FailedPreconditionError(LookalikeError):
-    """The collection lacks what was asked of it, such as an index."""
+    """The collection lacks something that the call needs, such as an index."""
 
 
 class GenerationChangedError(FailedPreconditionError):
-    """A newer generation came between two calls of one list or batch, which are not mixed; ask again."""
+    """A newer generation was loaded between two calls of one list or batch. Repeat the whole request."""
 
 
 class OverloadedError(LookalikeError):
-    """The server's queue is full, or the caller's share of it; `retry_after` says when to come back, in seconds.
+    """The server's queue, or the caller's share of it, is full; retry after `retry_after` seconds.
 
-    The client has come back so often as `retries` and the timeout allow.
+    The client has already retried as often as `retries` and the timeout allow.
     """
 
 
 class UnavailableError(LookalikeError):
-    """No server answers, or it is going down, or it lost its device. The call was tried several times."""
+    """No server answers, or the server is shutting down or lost its device. The client has already retried."""
 
 
 class DeadlineExceededError(LookalikeError, TimeoutError):
-    """No answer came within the timeout."""
+    """No reply arrived within the timeout."""
 
 
 class CallCancelledError(LookalikeError):
-    """The server cancelled the call."""
+    """The server canceled the call."""
 
 
 class AuthenticationError(LookalikeError):
-    """The server does not know the caller, or does not allow it the call."""
+    """The server does not know the caller, or denies it the call."""
 
 
 class UnimplementedError(LookalikeError):
@@ -96,22 +96,22 @@ class UnimplementedError(LookalikeError):
 
 
 class DataLossError(LookalikeError):
-    """Stored bytes of the collection are not what was written."""
+    """Stored bytes of the collection are corrupt: they differ from what was written."""
 
 
 class ServerError(LookalikeError):
-    """The server failed in a way that it did not foresee."""
+    """The server failed unexpectedly; its log has the details under `request_id`."""
 
 
 class ProtocolError(LookalikeError):
-    """A reply that this version of the client cannot read."""
+    """The client cannot read the reply: its version does not match the server's."""
 
 
 class ClosedError(LookalikeError):
     """The client was closed before or during the call, or its process was forked while gRPC was in use."""
 
 
-# Tracebacks name an error as its users do: lookalike.NotFoundError.
+# Tracebacks show the public name, such as lookalike.NotFoundError.
 for _error in list(globals().values()):
     if isinstance(_error, type) and issubclass(_error, LookalikeError):
         _error.__module__ = "lookalike"

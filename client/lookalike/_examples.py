@@ -1,4 +1,4 @@
-"""Examples and counter-examples of what is looked for."""
+"""Examples and counter-examples of a search."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lookalike.v1 import search_pb2
 def examples(
     given: Mapping[str, Any], not_keys: Sequence[str], weights: Weights | None
 ) -> tuple[search_pb2.Feedback, dict[str, Any]]:
-    """The examples of a search, which are `keys` of its arguments and `not_keys`, and its other arguments.
+    """Return the feedback of a search, made of `keys` and `not_keys`, and the other arguments.
 
-    InvalidArgumentError: there is no example, or a weight that cannot be.
+    InvalidArgumentError: no example is given, or a weight is invalid.
     """
     rest = {name: value for name, value in given.items() if name != "keys" and value is not None}
     message = search_pb2.Feedback(keys=_keys("keys", given.get("keys") or ()), not_keys=_keys("not_keys", not_keys))

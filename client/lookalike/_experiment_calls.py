@@ -1,4 +1,4 @@
-"""The remote calls about experiments, as in _calls.py."""
+"""Remote calls of experiments, as in _calls.py."""
 
 from __future__ import annotations
 
@@ -283,5 +283,5 @@ def _seed(seed: int | None) -> int | None:
 
 
 def _count(name: str, value: int | None) -> int:
-    """The number on the wire, where 0 means the server's default."""
+    """Return the number on the wire, where 0 means the server's default."""
     return 0 if value is None else as_count(name, value, 0)

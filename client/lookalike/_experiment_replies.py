@@ -1,4 +1,4 @@
-"""Replies about experiments to results. ValueError where a reply contradicts itself."""
+"""Convert replies of experiments to results; ValueError if a reply contradicts itself."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def stored(reply: experiment_pb2.ListResultsResponse) -> StoredResults:
 
 
 def result_page(reply: experiment_pb2.GetResultResponse) -> Page[Any]:
-    """A page of a stored result; its items are an Experiment with some rows of each table."""
+    """Read a page of a stored result; its items are an Experiment with some rows of each table."""
     items = experiment(reply.result, reply.served, reply.out_of_date)
     return Page(items, reply.total, reply.next_page_token, items.served)
 
 
 def joined(pages: Iterable[Page[Any]]) -> Experiment:
-    """The whole of a stored result from all of its pages."""
+    """Join all pages of a stored result."""
     parts: list[Experiment] = [page.items for page in pages]
     first = parts[0]
     tables = {name: _beneath([part.tables[name] for part in parts]) for name in first.tables}

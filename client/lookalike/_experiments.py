@@ -1,4 +1,4 @@
-"""What comes out of an experiment."""
+"""Results of experiments."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Setting: TypeAlias = str | int | float | bool | list[str | int] | None
 
 
 class Table(Tabular, Illustrated, Mapping[str, Column]):
-    """A table as columns by name, each with `rows` entries; a slice gives some of the rows.
+    """A table: a mapping of column names to columns with `rows` entries. A slice returns some of the rows.
 
-    Numbers are an array of shape (rows,), or (rows, n) where each row has n of
-    them; where a number is missing, the column is a floating-point one with NaN.
-    Texts are a tuple, with None where one is missing. Lists of varying length
-    are a tuple of arrays or of tuples. `metric` is how its distances and
-    silhouettes are measured: "cosine", "l2", or else what its column `metric` says.
+    A column of numbers is an array of shape (rows,), or (rows, n) where each row has n
+    numbers; a column with missing numbers is floating-point with NaN. A column of texts
+    is a tuple with None for missing texts. Lists of varying length are a tuple of arrays
+    or of tuples. `metric` is the metric of its distances and silhouettes: "cosine",
+    "l2", or another value if the table's own column `metric` names it for each row.
     """
 
     def __init__(self, rows: int, columns: Mapping[str, Column], metric: object = "") -> None:
@@ -38,7 +38,7 @@ class Table(Tabular, Illustrated, Mapping[str, Column]):
     @overload
     def __getitem__(self, name: slice) -> Self: ...
     def __getitem__(self, name: str | slice) -> Column | Self:
-        """A column by name, or the rows of a slice; KeyError names the columns that there are."""
+        """Return a column by name, or the rows of a slice; KeyError lists the columns."""
         if isinstance(name, slice):
             rows = len(range(self.rows)[name])
             part = type(self)(rows, {each: column[name] for each, column in self._columns.items()}, self.metric)
@@ -49,11 +49,11 @@ class Table(Tabular, Illustrated, Mapping[str, Column]):
         return self._columns[name]
 
     def __iter__(self) -> Iterator[str]:
-        """The names of the columns in order."""
+        """Iterate over the names of the columns in order."""
         return iter(self._columns)
 
     def __len__(self) -> int:
-        """The number of columns."""
+        """Return the number of columns."""
         return len(self._columns)
 
     def __repr__(self) -> str:
@@ -66,7 +66,7 @@ class Table(Tabular, Illustrated, Mapping[str, Column]):
         return html.box(html.heading("Table", faint=f"{self.rows:,} rows"), *self._shown(MOST_PICTURES))
 
     def _shown(self, most: int) -> tuple[str, str]:
-        """The first rows, the first `most` of them with their images, and why those are not there."""
+        """Return HTML of the first rows, the first `most` of them with images, and of a note if images are missing."""
         named = {heading(name, self.metric): column for name, column in self._columns.items()}
         ids, keys = self._columns.get("id"), self._columns.get("key")
         shown = min(self.rows, html.MOST_ROWS, most)
@@ -78,19 +78,18 @@ class Table(Tabular, Illustrated, Mapping[str, Column]):
         return html.table(named, self.rows, pictures=pictures), html.note(gallery.problem)
 
     def records(self) -> list[dict[str, Any]]:
-        """The rows as dicts of plain values, with None for NaN: ready for JSON."""
+        """Return the rows as dicts of plain values for JSON, with None in place of NaN."""
         columns = [[_plain(value) for value in column] for column in self._columns.values()]
         return [dict(zip(self._columns, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 @dataclass(frozen=True, repr=False)
 class Experiment(Illustrated):
-    """An experiment's outcome; the same numbers as the command of its name gives.
+    """Result of an experiment, equal to that of the command with its name.
 
-    `settings` are those it ran with, defaults filled in; `tables` its rows;
-    `figures` single numbers such as "purity"; `findings` what they mean, a
-    sentence each. A stored one is `out_of_date` when the collection has other
-    images, embeddings or clusterings than when it was made.
+    `settings` are the arguments with all defaults filled in; `tables` the rows; `figures` single
+    numbers such as "purity"; `findings` their interpretation, one sentence each. `out_of_date` is
+    True for a stored result if the collection's images, embeddings or clusterings have changed since.
     """
 
     kind: str
@@ -108,11 +107,11 @@ class Experiment(Illustrated):
         return f"<Experiment {self.kind}: {tables or 'no tables'}{figures}{stale}>"
 
     def to_pandas(self) -> dict[str, Any]:
-        """Each of `tables` as a pandas.DataFrame, by name. ImportError: pandas is not installed."""
+        """Convert each of `tables` to a pandas.DataFrame, by name. ImportError: pandas is not installed."""
         return {name: table.to_pandas() for name, table in self.tables.items()}
 
     def to_arrow(self) -> dict[str, Any]:
-        """Each of `tables` as a pyarrow.Table, by name. ImportError: pyarrow is not installed."""
+        """Convert each of `tables` to a pyarrow.Table, by name. ImportError: pyarrow is not installed."""
         return {name: table.to_arrow() for name, table in self.tables.items()}
 
     def _illustrate(self, source: Source | None) -> None:
@@ -144,9 +143,9 @@ class Experiment(Illustrated):
 
 @dataclass(frozen=True)
 class StoredResult:
-    """A result that is stored in the collection, without its rows: `name` is what `Client.result` takes.
+    """A result stored in the collection, without its rows. Pass `name` to `Client.result` for the rows.
 
-    `tables` are the numbers of rows by table; the rest is as in Experiment.
+    `tables` has the number of rows of each table; the other fields are as in Experiment.
     """
 
     name: str
@@ -167,7 +166,7 @@ class StoredResult:
 
 
 class StoredResults(tuple[StoredResult, ...]):
-    """The stored results of a collection, by ascending name."""
+    """The stored results of a collection, sorted by name."""
 
     __slots__ = ()
 
@@ -182,10 +181,9 @@ class StoredResults(tuple[StoredResult, ...]):
 
 @dataclass(frozen=True)
 class Attribution:
-    """Which part of an image speaks for a class: a PNG picture, what the network saw with the attribution over it.
+    """Attribution of a class to the pixels of an image: `png` shows the model's input with the attribution over it.
 
-    `probability` is that which the model gives the class, None where it was not
-    kept.
+    `probability` is the model's probability of the class, None if the collection does not store it.
     """
 
     png: bytes = field(repr=False)

@@ -1,4 +1,4 @@
-"""Filters as expressions of Python: they become the tree that goes on the wire."""
+"""Filters as Python expressions, which build the filter tree of a request."""
 
 from __future__ import annotations
 
@@ -22,23 +22,22 @@ SIGNS: Final = {
     ">=": filter_pb2.OPERATOR_GREATER_OR_EQUAL,
 }
 
-# A value that a column is compared with.
+# A value to compare a column with.
 Value: TypeAlias = bool | int | float | str | dt.date | np.generic
 
 
 class Filter:
-    """An expression that is true, false or unknown of each image; images match for which it is true.
+    """An expression that is true, false or unknown for each image. Images match if it is true.
 
-    Expressions are joined by `&`, `|` and `~`, of which each side that compares
-    stands in brackets. A text is an expression as well: the words of SQL that
-    the server reads. See docs/filters.md.
+    Join expressions with `&`, `|` and `~`, and put brackets around each comparison. A text
+    is an expression, too, in the SQL syntax of docs/filters.md, which the server parses.
 
     >>> (lookalike.column("price") < 20) & "tags has 'sale'"
     <Filter all { filters { compare { column: "price" operator: OPERATOR_LESS value { integer: 20 } } } ...>
     """
 
     def __init__(self, text: str) -> None:
-        """The expression that a text says, such as "price < 20"."""
+        """Make a filter of a text such as "price < 20"; the server reports syntax errors."""
         if not isinstance(text, str):
             raise InvalidArgumentError(f"A filter is a str or an expression of columns, not {text!r}.")
         self.message: filter_pb2.Filter = filter_pb2.Filter(text=checked_text(text))
@@ -70,9 +69,9 @@ class Filter:
 
 
 class Comparable:
-    """What is compared with a value by ==, !=, <, <=, > and >=, each of which makes a filter."""
+    """An operand of ==, !=, <, <=, > and >=, each of which returns a filter."""
 
-    # == makes a filter, so that nothing of this kind can be a key of a dict.
+    # == returns a filter, so these objects cannot be keys of a dict.
     __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __eq__(self, value: Value) -> Filter:  # type: ignore[override]
@@ -94,7 +93,7 @@ class Comparable:
         return self._compared(">=", value)
 
     def between(self, least: Value, most: Value) -> Filter:
-        """Whether it is from `least` to `most`, both included."""
+        """Return a filter for values from `least` to `most`, both included."""
         return (self >= least) & (self <= most)
 
     def __bool__(self) -> bool:
@@ -105,9 +104,9 @@ class Comparable:
 
 
 class Column(Comparable):
-    """A column of images: an attribute of the collection, or one of id, key, label, width, height, bytes and format.
+    """A column of the images: an attribute, or one of id, key, label, width, height, bytes and format.
 
-    It is compared by ==, !=, <, <=, > and >=. A column of bool is a filter itself.
+    Compare it with ==, !=, <, <=, > and >=. A column of type bool is itself a filter.
     """
 
     def __init__(self, name: str) -> None:
@@ -116,7 +115,7 @@ class Column(Comparable):
         self._name = checked_text(name)
 
     def isin(self, values: Iterable[Value]) -> Filter:
-        """Whether it has one of some values; of no image when there is none."""
+        """Return a filter for images whose value is in `values`; it matches no image if `values` is empty."""
         message = filter_pb2.In(column=self._name)
         flags: list[Filter] = []
         for value in several(values):
@@ -135,17 +134,17 @@ class Column(Comparable):
         return made(any=filter_pb2.Filters(filters=[each.message for each in [*flags, *rest]]))
 
     def has(self, text: str) -> Filter:
-        """Whether a list has a text."""
+        """Return a filter for images whose list of texts contains `text`."""
         if not isinstance(text, str):
             raise InvalidArgumentError(f"A list has texts; has() takes a str, not {text!r}.")
         return made(has=filter_pb2.Has(column=self._name, text=checked_text(text)))
 
     def is_null(self) -> Filter:
-        """Whether there is no value."""
+        """Return a filter for images without a value."""
         return ~self.is_present()
 
     def is_present(self) -> Filter:
-        """Whether there is a value."""
+        """Return a filter for images with a value."""
         return made(present=filter_pb2.Present(column=self._name))
 
     def __and__(self, other: Where) -> Filter:
@@ -167,7 +166,7 @@ class Column(Comparable):
         return f"column({self._name!r})"
 
     def _is_true(self) -> Filter:
-        """Whether a column of bool is true."""
+        """Return the filter for a bool column that is true."""
         return self._compared("=", True)
 
     def _compared(self, sign: str, value: Value) -> Filter:
@@ -178,14 +177,15 @@ class Column(Comparable):
         return made(compare=filter_pb2.Compare(column=self._name, operator=SIGNS[sign], value=message))
 
 
-# What a filter may be given as.
+# The types that `where` accepts.
 Where: TypeAlias = str | Filter | Column
 
 
 def column(name: str) -> Column:
-    """A column of images, to compare: `lookalike.column("price") < 20`.
+    """Return a column of the images for comparisons, such as `lookalike.column("price") < 20`.
 
-    Its methods are isin, between, has, is_null and is_present.
+    `name` is an attribute, or one of id, key, label, width, height, bytes and format. Besides operators, a
+    column has the methods isin, between, has, is_null and is_present. InvalidArgumentError: `name` is no str or empty.
 
     >>> lookalike.column("label").isin(["cats", "dogs"]) | ~lookalike.column("sharp")
     <Filter any { filters { in { column: "label" texts: "cats" texts: "dogs" } } filters { not { compare { c...>
@@ -194,7 +194,7 @@ def column(name: str) -> Column:
 
 
 def message_of(where: Where | None) -> filter_pb2.Filter | None:
-    """The message of a filter; None where there is none. InvalidArgumentError: it is no filter."""
+    """Return the message of a filter, None for None. InvalidArgumentError: `where` is no filter."""
     if where is None:
         return None
     if isinstance(where, Column):
@@ -203,14 +203,14 @@ def message_of(where: Where | None) -> filter_pb2.Filter | None:
 
 
 def several(values: Iterable[Value]) -> Iterable[Value]:
-    """The values of a list; InvalidArgumentError when it is a single one."""
+    """Return `values`; raise InvalidArgumentError if it is a single value."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise InvalidArgumentError(f"isin() takes a sequence of values, not {values!r}.")
     return values
 
 
 def _joined(kind: str, one: Where, other: Where) -> Filter:
-    """Both sides as one list, where they are such lists themselves."""
+    """Join both sides; a side that is already a list of the same kind is flattened."""
     parts: list[filter_pb2.Filter] = []
     for side in (one, other):
         message = message_of(side)
@@ -222,14 +222,14 @@ def _joined(kind: str, one: Where, other: Where) -> Filter:
 
 
 def made(**fields: Any) -> Filter:
-    """The filter of a message with these fields."""
+    """Return the filter of a message with these fields."""
     found = Filter.__new__(Filter)
     found.message = filter_pb2.Filter(**fields)
     return found
 
 
 def plain_value(value: object) -> bool | int | float | str:
-    """A value as Python has it; InvalidArgumentError where it is none that can be compared with."""
+    """Convert a value to a Python value; raise InvalidArgumentError if a column cannot be compared with it."""
     if isinstance(value, np.datetime64):
         value = str(value.astype("M8[us]"))
     elif isinstance(value, np.generic):
@@ -245,7 +245,7 @@ def plain_value(value: object) -> bool | int | float | str:
     if isinstance(value, str):
         return checked_text(value)
     for kind in (bool, int, float):
-        # Of a class that is made of one of these, too.
+        # Subclasses become their base type.
         if isinstance(value, kind):
             return kind(value)
     raise InvalidArgumentError(f"A column is compared with bool, int, float, str or a time, not with {value!r}.")

@@ -1,7 +1,7 @@
-"""Whether gRPC can be used after a fork: a child has none of the threads that were within gRPC.
+"""Check that gRPC can be used after a fork: a child process has none of gRPC's threads.
 
-gRPC prepares itself for a fork only while no other thread is in it. Otherwise calls of
-the child hang beyond their deadlines, or end the process. Then they are refused here.
+gRPC handles a fork only while no other thread is within it. Otherwise calls of the child hang
+beyond their deadlines, or crash the process. This module rejects such calls.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from lookalike._errors import ClosedError
 
 # The threads that are within a call.
 _CALLING: Final[set[int]] = set()
-# A thread of its own waits within gRPC for as long as one of these is open.
+# While one of these is open, a thread of gRPC waits within gRPC.
 _ASYNCIO: Final[weakref.WeakSet[grpc.aio.Channel]] = weakref.WeakSet()
 
 
 class _State:
-    """How many forks lie between this process and the one that was started, and whether gRPC was in use at one.
+    """The number of forks since the first process was started, and whether gRPC was in use at one of them.
 
-    `next_lost` is what a fork that is under way will find.
+    `next_lost` is the value of `lost` for the child of a fork that is in progress.
     """
 
     forks = 0
@@ -36,7 +36,7 @@ class _State:
 
 @contextmanager
 def calling() -> Iterator[None]:
-    """Take notice of a call of this thread that waits within gRPC."""
+    """Register a call of this thread that waits within gRPC."""
     thread = threading.get_ident()
     _CALLING.add(thread)
     try:
@@ -46,18 +46,18 @@ def calling() -> Iterator[None]:
 
 
 def opened(channel: grpc.aio.Channel) -> grpc.aio.Channel:
-    """Take notice of a channel of asyncio; returns it."""
+    """Register an asyncio channel and return it."""
     _ASYNCIO.add(channel)
     return channel
 
 
 def forks() -> int:
-    """A number that is another one after a fork."""
+    """Return a number that changes with each fork."""
     return _State.forks
 
 
 def check() -> None:
-    """ClosedError where gRPC cannot be used in this process."""
+    """Raise ClosedError if gRPC cannot be used in this process."""
     if _State.lost:
         raise ClosedError(
             "This process was forked while gRPC was in use, so no client works in it: start workers by the method "

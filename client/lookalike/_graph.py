@@ -1,4 +1,4 @@
-"""The stored graph of nearest neighbors: the lists of some images, or of all."""
+"""The stored nearest-neighbor graph: the lists of some or all images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lookalike._notebook.frames import Column
 
 
 class GraphList(NamedTuple):
-    """An image and its nearest others in the stored graph: ids int64, (m,), and distances float32, (m,)."""
+    """An image and its nearest neighbors in the stored graph: ids int64, (m,), and distances float32, (m,)."""
 
     id: int
     key: str
@@ -25,10 +25,10 @@ class GraphList(NamedTuple):
 class GraphLists(Columns[GraphList]):
     """Lists of the stored graph as columns of length n.
 
-    ids: int64, (n,), the images, and their `keys`. neighbors: int64, (n, k), the ids of the nearest others of each,
-    nearest first; -1 where a list is shorter. distances: float32, (n, k), infinity there, by `metric`. `method` is
-    "exact", "index" where an index found the neighbors, or "components" where principal components did. `recall` is
-    what was measured then.
+    `ids`, int64, (n,), and `keys` name the images. `neighbors`, int64, (n, k), has the ids of each image's nearest
+    neighbors, nearest first, and -1 where a list is shorter. `distances`, float32, (n, k), is in `metric`, and infinite
+    where a list is shorter. `method` is "exact", "index" if an index found the neighbors, or "components" if principal
+    components did. `recall` was measured when the graph was built.
     """
 
     ids: Int64

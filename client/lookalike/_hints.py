@@ -1,4 +1,4 @@
-"""Tell which argument is meant by one that a method does not have."""
+"""Advice for unknown argument names: the name of the intended argument."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-# What other clients, older releases and habit call an argument.
+# Names in other clients, older releases and common usage, with the arguments they stand for.
 _MEANT: Final = {
     "limit": ("k",),
     "top_k": ("k",),
@@ -36,7 +36,7 @@ _MEANT: Final = {
 
 
 def hinted(method: Method) -> Method:
-    """Let a TypeError about an unknown argument name the one that is meant, such as `k` for `limit`."""
+    """Make a TypeError about an unknown argument suggest the intended one, such as `k` for `limit`."""
     known = frozenset(inspect.signature(method).parameters)
 
     def check(given: Collection[str]) -> None:

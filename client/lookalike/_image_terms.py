@@ -1,4 +1,4 @@
-"""What filters may ask of an image besides its columns: its cluster, and what a model sees in it."""
+"""Filter terms besides columns: the cluster of an image, and the class that a model predicts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lookalike.v1 import filter_pb2
 
 
 class _Number(Comparable):
-    """A number of an image that is compared: `field` of a filter, its message, and the bound in it."""
+    """A number to compare: `field` names the filter's message and `bound` the field of the number in it."""
 
     def __init__(self, message: type[Any], field: str, bound: str, name: dict[str, str]) -> None:
         self._message, self._field, self._bound, self._name = message, field, bound, name
 
     def is_null(self) -> Filter:
-        """Whether there is none."""
+        """Return a filter for images without a number."""
         return ~made(present=filter_pb2.Present(**self._name))
 
     def _compared(self, sign: str, value: Value) -> Filter:
@@ -30,7 +30,7 @@ class _Number(Comparable):
 
 
 class _Among:
-    """Something that is one of a few things: `field` of a filter, its message, and the values in it."""
+    """A value from a set: `field` names the filter's message and `values` the field of the values in it."""
 
     __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
@@ -52,14 +52,14 @@ class _Among:
         return ~self.isin([value])
 
     def isin(self, values: Iterable[Any]) -> Filter:
-        """Whether it is one of some; of no image when there is none."""
+        """Return a filter for images whose value is in `values`; it matches no image if `values` is empty."""
         listed = [self._checked(value) for value in several(values)]
         if not listed:
             return made(any=filter_pb2.Filters())
         return made(**{self._field: self._message(**self._name, **{self._values: listed})})
 
     def is_null(self) -> Filter:
-        """Whether there is none."""
+        """Return a filter for images without a value."""
         return ~made(present=filter_pb2.Present(**self._name))
 
     def __bool__(self) -> bool:
@@ -80,7 +80,10 @@ def _class_name(value: object) -> str:
 
 
 def cluster(clustering: str = "") -> _Among:
-    """The cluster of an image in a clustering, "space/name"; the current one when "".
+    """Return the cluster number of an image, to compare in a filter.
+
+    `clustering` is "space/name"; "" is the default clustering of the default space. Compare with == and !=, or use
+    isin and is_null.
 
     >>> lookalike.cluster("toy/halves").isin([0, 1])
     <Filter in_cluster { clustering: "toy/halves" clusters: 0 clusters: 1 }>
@@ -90,7 +93,9 @@ def cluster(clustering: str = "") -> _Among:
 
 
 def distance(clustering: str = "") -> _Number:
-    """The distance of an image to the centroid of its cluster.
+    """Return the distance of an image to the centroid of its cluster, to compare in a filter.
+
+    `clustering` is as in `cluster`. The distance is in the clustering's metric.
 
     >>> lookalike.distance("toy/halves") < 0.5
     <Filter in_cluster { clustering: "toy/halves" distance { operator: OPERATOR_LESS value: 0.5 } }>
@@ -100,7 +105,9 @@ def distance(clustering: str = "") -> _Number:
 
 
 def predicted(model: str = "") -> _Among:
-    """The most probable class of an image by a model, or that of one of its spaces; the default space's when "".
+    """Return the most probable class of an image, to compare in a filter.
+
+    `model` is the name of a model or of one of its spaces; "" is the model of the default space.
 
     >>> lookalike.predicted("resnet152") == "tabby"
     <Filter predicted { model: "resnet152" classes: "tabby" }>
@@ -110,7 +117,9 @@ def predicted(model: str = "") -> _Among:
 
 
 def probability(model: str = "") -> _Number:
-    """The probability of that class. Without a model it is of the one that the filter names elsewhere.
+    """Return the probability of the most probable class, 0 to 1, to compare in a filter.
+
+    `model` is as in `predicted`; "" is the model that the filter names elsewhere, else that of the default space.
 
     >>> lookalike.probability() > 0.8
     <Filter predicted { probability { operator: OPERATOR_GREATER value: 0.8 } }>

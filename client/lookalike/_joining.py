@@ -1,4 +1,4 @@
-"""Join the results of the parts that a large request was sent in."""
+"""Join the results of the calls that a large request was split into."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Part:
-    """The result of a part, and the row of its first query in the whole request.
+    """The result of one call, and the row of its first query in the whole request.
 
-    `source` is what the results of all parts must come from, where the result itself does not tell.
+    `source` identifies the generation or network of the result if the result does not have it.
     """
 
     start: int
@@ -34,14 +34,14 @@ class Part:
 
 
 class Sourced(NamedTuple):
-    """A result that does not tell what it comes from, and that."""
+    """A result without the field `served`, and the generation or network that it came from."""
 
     result: Any
     source: str
 
 
 def neighbors(parts: Sequence[Part]) -> NeighborsBatch:
-    """The neighbors of all queries. GenerationChangedError: the parts were answered from several generations."""
+    """Join the neighbors of all queries. GenerationChangedError: the calls were served by several generations."""
     batches: list[NeighborsBatch] = [part.result for part in parts]
     counts = _rows([batch.counts for batch in batches])
     sizes = [batch.group_sizes for batch in batches if batch.group_sizes is not None]
@@ -65,7 +65,7 @@ def neighbors(parts: Sequence[Part]) -> NeighborsBatch:
 
 
 def memberships(parts: Sequence[Part]) -> MembershipsBatch:
-    """The clusters of all queries. GenerationChangedError: the parts were answered from several generations."""
+    """Join the clusters of all queries. GenerationChangedError: the calls were served by several generations."""
     batches: list[MembershipsBatch] = [part.result for part in parts]
     whole = MembershipsBatch(
         clusterings=batches[0].clusterings,
@@ -83,7 +83,7 @@ def memberships(parts: Sequence[Part]) -> MembershipsBatch:
 
 
 def images(parts: Sequence[Part]) -> StoredImages:
-    """The stored images of all parts. GenerationChangedError: they are of several generations."""
+    """Join the stored images of all calls. GenerationChangedError: they are of several generations."""
     found: list[StoredImages] = [part.result for part in parts]
     whole = StoredImages(
         ids=_rows([one.ids for one in found]),
@@ -100,13 +100,13 @@ def images(parts: Sequence[Part]) -> StoredImages:
 
 
 def thumbnails(parts: Sequence[Part]) -> Thumbnails:
-    """The thumbnails of all parts."""
+    """Join the thumbnails of all calls."""
     found: list[Thumbnails] = [part.result for part in parts]
     return Thumbnails(_texts([one.jpegs for one in found]), _served([one.served for one in found]))
 
 
 def vectors(parts: Sequence[Part]) -> Float32:
-    """The vectors of all parts, float32, (n, dim). GenerationChangedError: they come from several sources."""
+    """Join the vectors, float32, (n, dim). GenerationChangedError: they come from several sources."""
     sources = list(dict.fromkeys(part.source for part in parts))
     if len(sources) > 1:
         raise _changed(sources[0], sources[-1].rpartition(" ")[2])
@@ -114,7 +114,7 @@ def vectors(parts: Sequence[Part]) -> Float32:
 
 
 def _served(parts: Sequence[Served]) -> Served:
-    """What served all parts: the sum of their timings, and of the rest what holds for all of them."""
+    """Combine the reports: add the timings; keep the most careful value of each other field."""
     first, last = parts[0], parts[-1]
     generations = {part.generation for part in parts}
     if len(generations) > 1:
@@ -166,7 +166,7 @@ def _attributes(parts: Sequence[Attributes]) -> Attributes:
 
 
 def _vectors(parts: Sequence[Float32]) -> Float32 | None:
-    # Where no query of a part has a neighbor, nothing tells the dimension.
+    # Parts without any neighbor do not tell the dimension.
     told = [part for part in parts if len(part)] or list(parts[:1])
     return _rows(told) if told else None
 

@@ -1,4 +1,4 @@
-"""The labels of a collection, with how many images have each."""
+"""Labels of a collection with the number of images of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lookalike._notebook.frames import Column
 
 
 class Label(NamedTuple):
-    """A label, and the number of images that have it."""
+    """A label and its number of images."""
 
     label: str
     images: int
@@ -20,7 +20,7 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Labels(Columns[Label]):
-    """Labels as columns of length n, by name: the labels, and how many images have each, int64, (n,)."""
+    """Labels as columns of length n, sorted by name: `labels`, and `images`, int64, (n,), the images of each."""
 
     labels: tuple[str, ...]
     images: Int64

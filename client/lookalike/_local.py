@@ -1,9 +1,8 @@
-"""A collection's folder behind the client's own methods: a private server in a process of its own.
+"""Client of a collection's folder: starts a private server process.
 
-The server is the one that `lookalike serve` runs, so that every answer is the
-same. It listens on loopback, asks for a token that only this process knows, and
-ends with this process however that ends: it watches its standard input, a pipe
-whose other end is here.
+The server is that of `lookalike serve`, so every reply is the same. It listens on
+loopback and requires a token that only this process knows. It reads EOF on its
+standard input, a pipe from this process, when this process ends, and then exits.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ _INSTALL = "pip install 'lookalike[server]'"
 
 
 class LocalClient(Client):
-    """The client of a collection's folder, as `lookalike.open` gives it: with the methods of Client.
+    """Client of a collection's folder, as returned by `lookalike.open`; has all methods of Client.
 
-    `close`, the end of a `with` block, or the end of this process end the server behind it.
+    `close`, the end of a `with` block, and the end of this process stop its server.
     """
 
     def __init__(self, collection: str | os.PathLike[str], options: list[str], timeout: float | None) -> None:
@@ -44,19 +43,19 @@ class LocalClient(Client):
         process, address = _start(self._folder, options, token)
         self._end = weakref.finalize(self, _stop, process, os.getpid())
         try:
-            # A server that has ended does not come back.
+            # A server that has exited does not come back, so there is nothing to wait for.
             super().__init__(address, token=token, timeout=timeout, wait_for_server=False)
         except BaseException:
             self._end()
             raise
 
     def close(self) -> None:
-        """End the connection and the server. Calls that are under way are cancelled."""
+        """Close the connection and stop the server. Calls in progress are canceled."""
         super().close()
         self._end()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickled copy asks the same server, and does not end it."""
+        """Pickle as a client of the same server that does not stop it."""
         return client_of, (self.__getstate__(),)
 
     def __enter__(self) -> Self:
@@ -80,18 +79,20 @@ def open(  # noqa: A001
     placement: PlacementMode = "cpu",
     timeout: float | None = None,
 ) -> LocalClient:
-    """Open the collection in a folder, without a server of one's own.
+    """Open the collection in a folder, without a running server.
+
+    Starts a private server process, which the client's `close` or the end of this process stops.
+
+    - `collection`: path of the collection's folder.
+    - `weights`: path of the network's weights file, if it has moved since the collection was indexed.
+    - `placement`: where indexes live, "cpu", "gpu", "shard" or "replicate", as in `lookalike serve --placement`.
+    - `timeout`: seconds for each call; None waits without a limit, since experiments can take long.
+
+    Raises NotFoundError if there is no such folder, and FailedPreconditionError if the folder is no collection, or the
+    server cannot open it or is not installed.
 
     >>> with lookalike.open("pictures") as pictures:  # doctest: +SKIP
     ...     near = pictures.search(key="dogs/01.jpg", k=3)
-
-    `weights` is the file with the weights of the network, where that is no longer
-    where it was; `placement` is where indexes live, as `lookalike serve` has it.
-    `timeout` is that of each call in seconds; None waits without an end, since
-    experiments may take long.
-
-    NotFoundError: no such folder. FailedPreconditionError: it is no collection, or
-    cannot be opened here, such as where the server is not installed.
     """
     folder = Path(collection)
     if not folder.is_dir():
@@ -108,9 +109,9 @@ def open(  # noqa: A001
 
 
 def _start(folder: str, options: list[str], token: str) -> tuple[subprocess.Popen[str], str]:
-    """The server's process and its address."""
+    """Start the server process; return it and its address."""
     with tempfile.TemporaryFile("w+") as tokens, tempfile.TemporaryFile("w+") as log:
-        # The server knows the digest alone. The file has no name that others could open.
+        # The server knows only the digest. The file has no name, so no other process can open it.
         tokens.write(f"local admin {hashlib.sha256(token.encode()).hexdigest()}\n")
         tokens.flush()
         command = [sys.executable, "-m", "lookalike", "serve", "--host", _HOST, "--port", "0", "--while-stdin"]
@@ -123,11 +124,11 @@ def _start(folder: str, options: list[str], token: str) -> tuple[subprocess.Pope
             text=True,
             env=_surroundings(),
             pass_fds=[tokens.fileno()],
-            # Whoever interrupts a notebook's cell interrupts the processes of its group.
+            # Ctrl-C in a notebook's cell goes to the process group, and must not stop the server.
             start_new_session=True,
         )
         try:
-            # Until it serves, or ends: checking a large collection takes a while.
+            # The line comes when the server is ready, which takes a while for a large collection; EOF if it failed.
             found = _SERVING.search(process.stdout.readline() if process.stdout else "")
             if found is None:
                 process.wait(_PATIENCE_S)
@@ -139,7 +140,7 @@ def _start(folder: str, options: list[str], token: str) -> tuple[subprocess.Pope
 
 
 def _surroundings() -> dict[str, str]:
-    """The environment without what configures a server that others ask, but with its limits."""
+    """Return the environment without the settings of other servers, but with the limits."""
     others, limits = ("LOOKALIKE_SERVE_", "LOOKALIKE_TOKEN"), "LOOKALIKE_SERVE_MAX_"
     return {name: value for name, value in os.environ.items() if not name.startswith(others) or name.startswith(limits)}
 

@@ -1,4 +1,4 @@
-"""Which clusters a query is in, and who else is."""
+"""Results of cluster lookups: the clusters of a query and their members."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lookalike._served import Served
 
 
 class Member(NamedTuple):
-    """A member of a cluster; `distance` and `margin` as in Members, `attributes` those that were asked for."""
+    """A member of a cluster. `distance` and `margin` are as in Members; `attributes` has the requested columns."""
 
     id: int
     key: str
@@ -34,10 +34,13 @@ class Member(NamedTuple):
 class Members(Columns[Member]):
     """Members of a cluster as columns of length m, nearest to the centroid first.
 
-    ids: int64, (m,). distances: float32, (m,): distance to the centroid by the
-    metric, see Membership. margins: float32, (m,): by how much that could grow
-    before the next centroid would be nearer. labels: None where an image has
-    none. attributes: the columns that were asked for. Arrays are read-only.
+    - `ids`: int64, (m,).
+    - `labels`: None where an image has no label.
+    - `distances`: float32, (m,): the distance to the centroid in `metric`, see Membership.
+    - `margins`: float32, (m,): the distance to the next nearest centroid less that to the own one.
+    - `attributes`: the requested columns.
+
+    Arrays are read-only.
     """
 
     ids: Int64
@@ -83,15 +86,16 @@ class Members(Columns[Member]):
 
 @dataclass(frozen=True)
 class Membership(Illustrated):
-    """The cluster of one query in one clustering, which is named "space/name".
+    """The cluster of one query in one clustering.
 
-    `cluster` is -1 where a stored image has no assignment, or the query failed. `distance` is the
-    distance to the centroid: 1 - cosine similarity where `metric` is "cosine",
-    Euclidean where it is "l2", between whitened embeddings in a whitened
-    clustering. `margin` is by how much it could grow before the next centroid
-    would be nearer, `size` the number of members; `nearest` are those nearest
-    to the centroid, as many as were asked for. `metric` is "unknown" from older
-    servers, whose distances are Euclidean.
+    - `clustering`: "space/name".
+    - `cluster`: the number of the cluster; -1 if a stored image has no assignment, or the query failed.
+    - `distance`: the distance to the centroid: 1 - cosine similarity if `metric` is "cosine", Euclidean if it is "l2".
+      In a whitened clustering it is between whitened embeddings.
+    - `margin`: the distance to the next nearest centroid less `distance`.
+    - `size`: the number of members.
+    - `nearest`: the members nearest to the centroid, as many as `members` requested.
+    - `metric`: "unknown" from servers before 0.2, whose distances are Euclidean.
     """
 
     clustering: str
@@ -114,11 +118,16 @@ class Membership(Illustrated):
 class Memberships(Columns[Membership]):
     """The cluster of one query in each of c clusterings.
 
-    `home[0]`, `home["resnet152/kmeans"]` and iteration give each Membership.
-    clusters: int32, (c,). distances, margins: float32, (c,). sizes: int64, (c,).
-    metrics: how the distances of each clustering are measured. Their meaning is
-    that of Membership. error: why it is in none, where the query failed with
-    errors="rows". Arrays are read-only.
+    `home[0]`, `home["resnet152/kmeans"]` and iteration return each Membership. The columns mean the
+    same as there.
+
+    - `clusters`: int32, (c,).
+    - `distances`, `margins`: float32, (c,).
+    - `sizes`: int64, (c,).
+    - `metrics`: the metric of each clustering's distances.
+    - `error`: the reason if the query failed with errors="rows"; else None.
+
+    Arrays are read-only.
     """
 
     clusterings: tuple[str, ...]
@@ -160,7 +169,7 @@ class Memberships(Columns[Membership]):
     @overload
     def __getitem__(self, index: slice) -> Self: ...
     def __getitem__(self, index: SupportsIndex | str | slice) -> Membership | Self:
-        """The membership at an index, or in a clustering by name; KeyError names those that there are."""
+        """Return the membership at an index, or in a clustering by name; KeyError lists the clusterings."""
         if not isinstance(index, str):
             return super().__getitem__(index)
         if index not in self.clusterings:
@@ -185,12 +194,16 @@ class Memberships(Columns[Membership]):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MembershipsBatch(Columns[Memberships]):
-    """The clusters of n queries in each of c clusterings; `batch[i]` and iteration give each query's Memberships.
+    """The clusters of n queries in each of c clusterings; `batch[i]` and iteration return each query's Memberships.
 
-    clusters: int32, (n, c). distances, margins: float32, (n, c). sizes: int64,
-    (n, c). `nearest[i][j]`: the Members of query i in clustering j. metrics: how
-    the distances of each clustering are measured. errors: with errors="rows",
-    why a query is in no cluster, by its row. Arrays are read-only.
+    - `clusters`: int32, (n, c).
+    - `distances`, `margins`: float32, (n, c).
+    - `sizes`: int64, (n, c).
+    - `nearest`: `nearest[i][j]` has the Members of query i in clustering j.
+    - `metrics`: the metric of each clustering's distances.
+    - `errors`: with errors="rows", the reason for each failed query, by its row.
+
+    Arrays are read-only.
     """
 
     clusterings: tuple[str, ...]
@@ -214,7 +227,7 @@ class MembershipsBatch(Columns[Memberships]):
         return dataclasses.replace(super()._slice(rows), errors=errors)
 
     def _table(self) -> Mapping[str, Column]:
-        """One row for each query in each clustering, with the row of the query in the batch."""
+        """Return one row for each query in each clustering, with the row of the query in the batch."""
         return {
             "query": np.repeat(np.arange(len(self)), len(self.clusterings)),
             "clustering": self.clusterings * len(self),
@@ -250,7 +263,7 @@ class MembershipsBatch(Columns[Memberships]):
 
 
 class Cluster(NamedTuple):
-    """A cluster; `mean_distance` is NaN for an empty one."""
+    """A cluster: its number, size, and mean distance of members to the centroid, NaN if it is empty."""
 
     cluster: int
     size: int
@@ -259,11 +272,14 @@ class Cluster(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Clusters(Columns[Cluster]):
-    """The k clusters of a clustering, by ascending number.
+    """The k clusters of a clustering, sorted by number.
 
-    sizes: int64, (k,). mean_distances: float32, (k,): the members' mean distance
-    to their centroid by the metric, see Membership; NaN for an empty cluster. numbers: int32, (k,): the
-    clusters' own numbers, which a slice keeps. Arrays are read-only.
+    - `numbers`: int32, (k,): the clusters' numbers, which a slice keeps.
+    - `sizes`: int64, (k,).
+    - `mean_distances`: float32, (k,): the members' mean distance to their centroid in `metric`, see Membership; NaN for
+      an empty cluster.
+
+    Arrays are read-only.
     """
 
     clustering: str

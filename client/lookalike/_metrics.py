@@ -1,14 +1,14 @@
-"""How distances are measured, and what that is called beside a number."""
+"""Distance metrics, and their names in headings and sentences."""
 
 from __future__ import annotations
 
 from typing import Final, Literal
 
-# "unknown" is what servers of before 0.2 say: nothing.
+# Servers before 0.2 do not report the metric: "unknown".
 Metric = Literal["cosine", "l2", "unknown"]
 
 NAMES: Final[dict[str, str]] = {"cosine": "cosine", "l2": "Euclidean"}
-# Columns and figures that are distances, or are made of them.
+# Columns and figures that are distances or derived from distances.
 _MEASURED: Final = frozenset(
     (
         "distance",
@@ -23,7 +23,7 @@ _MEASURED: Final = frozenset(
         "silhouette",
     )
 )
-# k-means' own objective, and what is defined like it, whatever the space is searched by.
+# The k-means objective and measures derived from it, which do not use the metric of the search.
 _OF_KMEANS: Final[dict[str, str]] = {
     "inertia": "squared Euclidean",
     "davies_bouldin": "Euclidean",
@@ -32,12 +32,12 @@ _OF_KMEANS: Final[dict[str, str]] = {
 
 
 def heading(column: str, metric: object) -> str:
-    """A column's name, with the metric's where it holds distances or what is made of them: "distance (cosine)"."""
+    """Return a column's name, with the metric if its values are or derive from distances: "distance (cosine)"."""
     name = _OF_KMEANS.get(column) or (NAMES.get(str(metric)) if column in _MEASURED else None)
     return f"{column} ({name})" if name else column
 
 
 def measured(metric: object, what: str = "distance") -> str:
-    """The words for a distance, such as "cosine distance"; `what` alone where the metric is not known."""
+    """Return the phrase for a distance, such as "cosine distance"; only `what` if the metric is unknown."""
     name = NAMES.get(str(metric))
     return f"{name} {what}" if name else what

@@ -1,4 +1,4 @@
-"""The neighbors of one query and of a batch."""
+"""Results of searches: the neighbors of one query and of a batch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from lookalike._notebook.pictures import MOST_PICTURES
 from lookalike._notebook.shown import foot, strip
 from lookalike._served import Served
 
-# A notebook shows so many queries of a batch.
+# Number of queries of a batch that a notebook shows.
 _MOST_QUERIES = 8
 
 
 class Neighbor(NamedTuple):
-    """One neighbor of a query. `uri` is None unless it was asked for, `attributes` are those that were."""
+    """One neighbor of a query. `uri` is None unless requested; `attributes` has the requested columns."""
 
     id: int
     key: str
@@ -35,15 +35,18 @@ class Neighbor(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Neighbors(Columns[Neighbor]):
-    """The neighbors of one query as columns of length m <= k, nearest first, equal distances by ascending id.
+    """The neighbors of one query as columns of length m <= k, nearest first; ties are sorted by id.
 
-    ids: int64, (m,). distances: float32, (m,): 1 - cosine similarity where
-    `metric` is "cosine", the Euclidean distance where it is "l2". labels: None
-    where an image has none. uris: where each image's bytes are; None unless
-    asked for. error: why there are none, where the query failed with errors="rows". attributes: the
-    columns that were asked for. vectors: float32, (m, dim), the stored vectors;
-    None unless asked for. group_sizes: with `group_by`, the number of neighbors in
-    each group, which follow one another; None otherwise. Arrays are read-only.
+    - `ids`: int64, (m,).
+    - `labels`: None where an image has no label.
+    - `distances`: float32, (m,): 1 - cosine similarity if `metric` is "cosine", Euclidean if it is "l2".
+    - `uris`: the location of each image's bytes; None unless requested.
+    - `error`: the reason if the query failed with errors="rows"; else None.
+    - `attributes`: the requested columns.
+    - `vectors`: float32, (m, dim), the stored vectors; None unless requested.
+    - `group_sizes`: with `group_by`, the number of neighbors in each group, in the order of the rows; else None.
+
+    Arrays are read-only.
     """
 
     ids: Int64
@@ -62,14 +65,14 @@ class Neighbors(Columns[Neighbor]):
 
     @property
     def groups(self) -> tuple[Neighbors, ...]:
-        """The neighbors of each group, that of the nearest first; all of them in one without `group_by`."""
+        """The neighbors of each group, the group of the nearest first; one group of all without `group_by`."""
         if self.group_sizes is None:
             return (self,)
         ends = np.cumsum(self.group_sizes).tolist()
         return tuple(self[end - size : end] for size, end in zip(self.group_sizes, ends, strict=True))
 
     def _slice(self, rows: slice) -> Self:
-        # A part is of no groups.
+        # A slice may cut groups, so it has none.
         return dataclasses.replace(super()._slice(rows), group_sizes=None)
 
     def __len__(self) -> int:
@@ -104,14 +107,21 @@ class Neighbors(Columns[Neighbor]):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class NeighborsBatch(Columns[Neighbors]):
-    """The neighbors of n queries; `batch[i]` and iteration give the Neighbors of each.
+    """The neighbors of n queries; `batch[i]` and iteration return the Neighbors of each query.
 
-    The columns hold those of query 0 first, then those of query 1, and so on:
-    query i has the rows offsets[i]:offsets[i + 1]. counts: int32, (n,). offsets:
-    int64, (n + 1,). ids: int64, (sum of counts,). distances: float32, likewise.
-    errors: with errors="rows", why a query has no neighbors, by its row.
-    attributes: the columns that were asked for. vectors: float32, (sum of counts,
-    dim). group_sizes: those of each query. Arrays are read-only.
+    The columns hold the neighbors of query 0 first, then those of query 1, and so on:
+    query i has the rows offsets[i]:offsets[i + 1].
+
+    - `counts`: int32, (n,).
+    - `offsets`: int64, (n + 1,).
+    - `ids`: int64, (sum of counts,).
+    - `distances`: float32, (sum of counts,).
+    - `errors`: with errors="rows", the reason for each failed query, by its row.
+    - `attributes`: the requested columns.
+    - `vectors`: float32, (sum of counts, dim); None unless requested.
+    - `group_sizes`: the group sizes of each query; None without `group_by`.
+
+    Arrays are read-only.
     """
 
     counts: Int32
@@ -155,7 +165,7 @@ class NeighborsBatch(Columns[Neighbors]):
         )
 
     def _table(self) -> Mapping[str, Column]:
-        """One row for each neighbor, with the row of its query in the batch."""
+        """Return one row for each neighbor, with the row of its query in the batch."""
         return {"query": np.repeat(np.arange(len(self)), self.counts), **_columns(self)}
 
     def _repr_html_(self) -> str:

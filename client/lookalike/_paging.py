@@ -1,4 +1,4 @@
-"""Lists that a server returns page by page, read as if they were one."""
+"""Lists that a server returns page by page, read as one sequence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Items = TypeVar("Items", bound=Columns[Any])
 
 @dataclass(frozen=True)
 class Page(Generic[Items]):
-    """A page of a list: its rows as columns, and the length of the whole list.
+    """A page of a list: its rows as columns, and `total`, the length of the whole list.
 
     `next_page_token` is "" on the last page.
     """
@@ -30,18 +30,18 @@ class Page(Generic[Items]):
 
 
 class Pager(Generic[Row, Items]):
-    """A list on the server, read page by page while it is iterated over.
+    """A list on the server, fetched page by page during iteration.
 
-    Iteration gives rows; `pages()` gives the same as columns. Each iteration
-    starts anew. All pages are of one generation of the collection:
-    GenerationChangedError when it is replaced meanwhile.
+    Iteration yields rows; `pages()` yields the same rows as columns. Each iteration starts from
+    the beginning. All pages are of one generation of the collection: GenerationChangedError is
+    raised if a newer one is loaded during the iteration.
     """
 
     def __init__(self, fetch: Callable[[str], Page[Items]]) -> None:
         self._fetch = fetch
 
     def pages(self, start: str = "") -> Iterator[Page[Items]]:
-        """The pages in order, each fetched when it is asked for; from the page of a `next_page_token` on, if given."""
+        """Yield the pages in order, each fetched on demand; `start` is a `next_page_token` to begin from."""
         token, first = start, None
         while True:
             try:
@@ -59,29 +59,29 @@ class Pager(Generic[Row, Items]):
             yield from page.items
 
     def to_pandas(self) -> Any:
-        """All rows as a pandas.DataFrame; every page is fetched. ImportError: pandas is not installed."""
+        """Fetch all pages and return the rows as a pandas.DataFrame. ImportError: pandas is not installed."""
         frames = [page.items.to_pandas() for page in self.pages()]
         return importlib.import_module("pandas").concat(frames, ignore_index=True)
 
     def to_arrow(self) -> Any:
-        """All rows as a pyarrow.Table; every page is fetched. ImportError: pyarrow is not installed."""
+        """Fetch all pages and return the rows as a pyarrow.Table. ImportError: pyarrow is not installed."""
         tables = [page.items.to_arrow() for page in self.pages()]
         return importlib.import_module("pyarrow").concat_tables(tables)
 
     def _repr_html_(self) -> str:
-        """The first page, and how long the list is."""
+        """Return HTML of the first page and the length of the list."""
         first = next(self.pages())
         return html.box(html.heading(f"The first {len(first.items):,} of {first.total:,}"), first.items._repr_html_())
 
 
 class AsyncPager(Generic[Row, Items]):
-    """As Pager, for `async for`."""
+    """Pager for `async for`."""
 
     def __init__(self, fetch: Callable[[str], Awaitable[Page[Items]]]) -> None:
         self._fetch = fetch
 
     async def pages(self, start: str = "") -> AsyncIterator[Page[Items]]:
-        """The pages in order, each fetched when it is asked for; from the page of a `next_page_token` on, if given."""
+        """Yield the pages in order, each fetched on demand; `start` is a `next_page_token` to begin from."""
         token, first = start, None
         while True:
             try:
@@ -101,7 +101,7 @@ class AsyncPager(Generic[Row, Items]):
 
 
 def _stale(error: FailedPreconditionError, token: str) -> FailedPreconditionError:
-    """A refusal of a later page is one of its token; that of the first page is about something else."""
+    """Return the error of a page: if a later page is rejected, its token has become invalid."""
     if not token:
         return error
     return GenerationChangedError(

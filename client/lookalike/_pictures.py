@@ -1,4 +1,4 @@
-"""The bytes of a picture, however it is given: by path, bytes, file object, array of pixels or Pillow image."""
+"""Bytes of an image that a caller passes as path, bytes, file object, array of pixels or Pillow image."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Picture: TypeAlias = Union[str, "os.PathLike[str]", bytes, IO[bytes], "npt.NDArr
 
 
 def picture_bytes(picture: Picture) -> bytes:
-    """An encoded picture file.
+    """Return the image as an encoded file.
 
-    Of a file object it is the whole file, where that can be moved in, else what is
-    left to read. Arrays are those of `_png.encode`. A Pillow image is the file that
-    it was opened from, or is encoded without loss, its orientation included.
-    InvalidArgumentError: a file that is missing, unreadable or empty; anything
-    else than a picture.
+    A seekable file object is read from its beginning, another one from its position.
+    Arrays are encoded as by `_png.encode`. A Pillow image yields the file that it was
+    opened from, or is encoded without loss, with its orientation.
+
+    InvalidArgumentError: the file is missing, unreadable or empty, or the value is no image.
     """
     if isinstance(picture, (bytes, bytearray, memoryview)):
         data = bytes(picture)
@@ -53,16 +53,16 @@ def picture_bytes(picture: Picture) -> bytes:
 
 
 def takes_long(query: Mapping[str, Any]) -> bool:
-    """Whether the arguments of a query have pictures that are to be read or encoded: not for an event loop."""
+    """Return True if a query has images to read or encode, which would block an event loop."""
     image, images = query.get("image"), query.get("images")
-    # What is iterated over may read files by itself.
+    # An iterator may read files by itself.
     return images is not None or not (image is None or isinstance(image, bytes))
 
 
 def is_single(pictures: object) -> bool:
-    """Whether it is one picture though it can be iterated over: by lines of a file, or rows of pixels."""
+    """Return True for a single image that is iterable: an open file or an array of pixels."""
     if isinstance(pictures, np.ndarray) and pictures.dtype != object:
-        # Of three dimensions it may be several gray pictures, but not with a handful of columns.
+        # An array of three dimensions may be several gray images, unless the last one can only be channels.
         return pictures.ndim < 3 or (pictures.ndim == 3 and pictures.shape[2] <= 4)
     return callable(getattr(pictures, "read", None))
 
@@ -78,7 +78,7 @@ def _read(path: str | os.PathLike[str]) -> bytes:
 
 
 def _read_open(file: Any) -> bytes:
-    """All bytes of an open file, which stays at its place: one that was just written is at its end."""
+    """Read an open file from its beginning if possible, and restore its position: a file just written is at its end."""
     if isinstance(file, io.TextIOBase):
         raise InvalidArgumentError(f"The picture file {file!r} is open as text; open it in binary mode, 'rb'.")
     try:

@@ -1,4 +1,4 @@
-"""A Pillow image as a file: the bytes that it was opened from, as long as it is what they are; else encoded."""
+"""Pillow images as files: the file that an unchanged image was opened from, or a lossless encoding."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from typing import Any, Final
 
 from lookalike._errors import InvalidArgumentError
 
-# The modes that PNG keeps as they are, and those that only TIFF does. What is
-# left, such as YCbCr, becomes RGB, as it would wherever it is decoded.
+# Modes that PNG stores unchanged, and those that only TIFF does. Others, such as YCbCr, are converted to RGB, as
+# every decoder would.
 _PNG_MODES: Final = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 _TIFF_MODES: Final = frozenset({"CMYK", "F", "I", "LAB"})
 
-# The formats of which a server reads the file itself, as Pillow names them.
+# Formats whose files a server accepts, by Pillow's names.
 _SENT: Final = frozenset({"JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000"})
 
-# The tag of EXIF that says how a picture is to be turned.
+# The EXIF tag of the orientation.
 _ORIENTATION: Final = 0x0112
 
 
 def is_pillow_image(picture: object) -> bool:
-    """Whether it is an image of Pillow, without importing that."""
-    # Whoever holds a Pillow image has imported Pillow; the client need not.
+    """Return True for a Pillow image, without importing Pillow."""
+    # A caller with a Pillow image has imported Pillow.
     pillow = sys.modules.get("PIL.Image")
     return pillow is not None and isinstance(picture, pillow.Image)
 
 
 def file_bytes(image: Any) -> bytes:
-    """The bytes of a file that is the image, its orientation included.
+    """Return the bytes of a file with the image and its orientation.
 
-    An image that was opened from a file, and not changed since, is sent as that
-    file. Any other one is encoded without loss. InvalidArgumentError: it cannot be.
+    An image that is unchanged since it was opened from a file is sent as that
+    file. Other images are encoded without loss. InvalidArgumentError: the image cannot be encoded.
     """
     try:
         return _own_file(image) or _encoded(image)
@@ -43,8 +43,8 @@ def file_bytes(image: Any) -> bytes:
 
 
 def _own_file(image: Any) -> bytes | None:
-    """The bytes that the image was opened from; None where they are gone, or are not the image any more."""
-    # Copies, crops and conversions are plain images; only what was opened is of another class.
+    """Return the bytes that the image was opened from; None if they are gone or the image has changed."""
+    # Copies, crops and conversions are plain images; only an opened image has the class of its format.
     if getattr(image, "format", None) not in _SENT or not hasattr(image, "tile") or image.tell() != 0:
         return None
     data = _source(image)
@@ -52,14 +52,14 @@ def _own_file(image: Any) -> bytes | None:
 
 
 def _source(image: Any) -> bytes | None:
-    """All bytes of the file behind an image: of the one that is open, else of the path; None where there is neither."""
+    """Read the file behind an image, by its open file or else its path; None if it has neither."""
     file = getattr(image, "fp", None)
     if file is None and image.tile:
         return None  # closed before it was decoded
     try:
         if file is None:
             path = image.filename
-            # A pipe gives its bytes once, and waits for more.
+            # A pipe delivers its bytes only once, and a read would block.
             return Path(os.fsdecode(path)).read_bytes() if path and stat.S_ISREG(Path(path).stat().st_mode) else None
         place = file.tell()
         try:
@@ -67,13 +67,13 @@ def _source(image: Any) -> bytes | None:
             return bytes(file.read())
         finally:
             file.seek(place)
-    except (OSError, ValueError, AttributeError):  # closed, gone, or not to be moved in
+    except (OSError, ValueError, AttributeError):  # closed, gone, or not seekable
         return None
 
 
 def _is_unchanged(image: Any, data: bytes) -> bool:
-    """Whether the image is what Pillow makes of the bytes: by what is to be decoded, or by the pixels."""
-    from PIL import Image  # whoever holds an image has it
+    """Return True if decoding the bytes yields the image; compare pixels only if they have been decoded."""
+    from PIL import Image  # a caller with an image has it
 
     try:
         with Image.open(io.BytesIO(data), formats=[image.format]) as fresh:
@@ -82,11 +82,11 @@ def _is_unchanged(image: Any, data: bytes) -> bool:
             if _orientation(fresh) != _orientation(image):
                 return False
             if image.tile:
-                # Nothing of it was decoded yet, so that nobody can have drawn on it.
+                # Nothing has been decoded yet, so nobody can have drawn on the image.
                 return bool(_to_decode(fresh) == _to_decode(image))
             return bool(_looks(fresh) == _looks(image))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return False  # the last where the caller made errors of warnings
+        return False  # the last one if the caller turned warnings into errors
 
 
 def _orientation(image: Any) -> object:
@@ -94,12 +94,12 @@ def _orientation(image: Any) -> object:
 
 
 def _to_decode(image: Any) -> tuple[object, ...]:
-    """All that decides how an image will look once it is decoded."""
+    """Return everything that determines the pixels of an image that has not been decoded."""
     return image.tile, image.decoderconfig, image.info.get("transparency")
 
 
 def _looks(image: Any) -> tuple[object, ...]:
-    """All that decides how an image looks."""
+    """Return everything that determines the pixels of a decoded image."""
     image.load()
     palette = image.getpalette("RGBA") if image.mode in ("P", "PA") else None
     return image.tobytes(), palette, image.info.get("transparency")

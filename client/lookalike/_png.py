@@ -1,4 +1,4 @@
-"""Arrays of pixels as PNG files, by numpy and zlib alone: the client needs no library for pictures."""
+"""PNG encoder for arrays of pixels with numpy and zlib, so that the client needs no image library."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 # PNG's color types by the number of channels: gray, gray with alpha, RGB, RGBA.
 _COLOUR_TYPES: Final = {1: 0, 2: 4, 3: 2, 4: 6}
 _DEPTHS: Final = {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16}
-# PNG has 31 bits for a side; no server takes as much.
+# PNG allows sides of 31 bits; no server accepts images of this size.
 _LONGEST_SIDE: Final = 1 << 20
 _SUB: Final = 1
-# The fastest: the bytes go to a server at once.
+# The fastest level, since the bytes are sent only once.
 _LEVEL: Final = 1
 
 
 def encode(pixels: npt.NDArray[Any]) -> bytes:
-    """A PNG file of pixels of shape (height, width) or (height, width, channels): uint8 or uint16.
+    """Encode pixels of shape (height, width) or (height, width, channels), uint8 or uint16, as a PNG file.
 
-    1 to 4 channels are gray, gray with alpha, RGB and RGBA. InvalidArgumentError: another array.
+    1 to 4 channels are gray, gray with alpha, RGB and RGBA. InvalidArgumentError: an array of another shape or dtype.
     """
     array = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
     if array.ndim != 3 or array.shape[2] not in _COLOUR_TYPES:
@@ -47,9 +47,9 @@ def encode(pixels: npt.NDArray[Any]) -> bytes:
 
 
 def _rows(array: npt.NDArray[Any]) -> bytes:
-    """The pixels, most significant byte first, as differences from the left neighbor; each row tells so before it.
+    """Return the filtered rows: big-endian differences from the left neighbor, after a byte with the filter type.
 
-    PNG calls this the filter Sub. A photograph is smaller by it.
+    PNG calls this filter Sub. It makes images of photographs smaller.
     """
     big_endian = np.ascontiguousarray(array, array.dtype.newbyteorder(">"))
     rows = big_endian.reshape(len(array), -1).view(np.uint8)

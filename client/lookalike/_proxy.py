@@ -1,4 +1,4 @@
-"""Which proxy gRPC goes through, by its own rules, so that an error can name the variable that says so."""
+"""Detection of the HTTP proxy that gRPC uses, so that an error can name the environment variable."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from urllib.parse import urlsplit
 
 from lookalike._address import Address
 
-# In the order in which gRPC looks; the first that is set counts.
+# In gRPC's order; gRPC uses the first one that is set.
 _VARIABLES: Final = ("grpc_proxy", "https_proxy", "http_proxy")
 _EXCEPTIONS: Final = ("no_grpc_proxy", "no_proxy")
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy on the way to `host`: the variable of the environment that names it, and its own host and port.
-
-    The password that the variable may hold is left out.
-    """
+    """A proxy on the way to `host`: the environment variable that names it, and its address without a password."""
 
     variable: str
     address: str
@@ -28,7 +25,7 @@ class Proxy:
 
     @property
     def advice(self) -> str:
-        """What an error says about it."""
+        """The sentence that an error adds about the proxy."""
         return (
             f"The call went through the proxy {self.address}, which the environment variable {self.variable} names; "
             f"to reach the server directly, add {self.host} to no_proxy."
@@ -36,9 +33,9 @@ class Proxy:
 
 
 def proxy_of(address: Address, environment: Mapping[str, str]) -> Proxy | None:
-    """The proxy that gRPC takes to an address; None where it goes there directly.
+    """Return the proxy that gRPC uses for an address; None if it connects directly.
 
-    Whether the address is this machine's own is not asked here: gRPC does not ask it.
+    Like gRPC, this does not check whether the address is this machine's own.
     """
     variable = next((name for name in _VARIABLES if name in environment), None)
     if variable is None or not address.endpoints:
@@ -60,10 +57,10 @@ def proxy_of(address: Address, environment: Mapping[str, str]) -> Proxy | None:
 
 
 def _is_excepted(host: str, entry: str) -> bool:
-    """Whether an entry of no_proxy is the end of a host's name, or a network that has its address."""
+    """Return True if an entry of no_proxy is a suffix of the host's name, or a network with its address."""
     if not entry:
         return False
-    # ".example" is for the host "example", too.
+    # ".example" matches the host "example", too.
     if f".{host}".lower().endswith(entry.lower()):
         return True
     try:

@@ -1,4 +1,4 @@
-"""What is asked about, checked before it goes on the wire."""
+"""Validation of queries, and their conversion to messages."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from lookalike.v1 import types_pb2
 
 _INT64: Final = np.iinfo(np.int64)
 _INT32_MAX: Final = 2**31 - 1
-# What goes with a query, and is none.
+# Arguments that go with a query but are no query.
 _WITH: Final = ("fingerprint", "box", "boxes")
-# The least normal float32: shorter vectors have lost their digits.
+# The smallest normal float32: vectors with a smaller norm have lost precision.
 _LEAST_NORM: Final = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
 class Query:
-    """A batch on the wire, and whether the caller gave a single query and wants a single result.
+    """A batch for the wire; `single` is True if the caller passed one query and expects one result.
 
-    `undirected` is the first row whose vector has no direction; None where each has one.
-    `failed` says which pictures cannot be sent, and why; None where errors are not wanted by row.
+    `undirected` is the first row whose vector has no direction; None if every vector has one.
+    `failed` has the reason for each image that cannot be sent, by row; None with errors="raise".
     """
 
     batch: types_pb2.QueryBatch
@@ -39,10 +39,9 @@ class Query:
 
 
 def query(given: Mapping[str, Any], errors: Errors = "raise") -> Query:
-    """The query of the arguments `given`, which are those of OneQuery or of ManyQueries.
+    """Build the query of the arguments `given`, those of OneQuery or of ManyQueries.
 
-    TypeError: an argument that there is not. InvalidArgumentError: not exactly
-    one query, or one that cannot be.
+    TypeError: an unknown argument. InvalidArgumentError: not exactly one kind of query, or an invalid one.
     """
     name = chosen({key: value for key, value in given.items() if key not in _WITH}, _KINDS)
     batch = types_pb2.QueryBatch()
@@ -63,12 +62,12 @@ def query(given: Mapping[str, Any], errors: Errors = "raise") -> Query:
         batch.vectors.space_fingerprint = fingerprint
     _add_boxes(batch, given, name)
     undirected = _undirected(wire.decode(batch.vectors.values)) if name.startswith("vector") else None
-    # By row, the server tells which have no direction.
+    # With errors="rows", the server reports the vectors without a direction.
     return Query(batch, not name.endswith("s"), undirected if failed is None else None, failed)
 
 
 def _add_boxes(batch: types_pb2.QueryBatch, given: Mapping[str, Any], name: str) -> None:
-    """The parts of pictures that are asked about; InvalidArgumentError where there is no picture."""
+    """Add the boxes of images; InvalidArgumentError if the query is no image."""
     box, boxes = given.get("box"), given.get("boxes")
     if box is None and boxes is None:
         return
@@ -82,7 +81,7 @@ def _add_boxes(batch: types_pb2.QueryBatch, given: Mapping[str, Any], name: str)
 
 
 def _box(box: object) -> types_pb2.Box:
-    """A box on the wire; one without a size for None, which means the whole picture."""
+    """Convert a box; None, the whole image, becomes a box without a size."""
     if box is None:
         return types_pb2.Box()
     numbers = [as_int(one) for one in box] if isinstance(box, Iterable) and not isinstance(box, str) else []
@@ -96,9 +95,9 @@ def _box(box: object) -> types_pb2.Box:
 
 
 def chosen(given: Mapping[str, Any], names: Iterable[str]) -> str:
-    """Which one of `names` is given and not None.
+    """Return the one of `names` that is given and not None.
 
-    TypeError: an argument that is none of them. InvalidArgumentError: none or several.
+    TypeError: an argument that is none of them. InvalidArgumentError: none or several are given.
     """
     listed = ", ".join(names)
     for unknown in given.keys() - set(names):
@@ -111,7 +110,7 @@ def chosen(given: Mapping[str, Any], names: Iterable[str]) -> str:
 
 
 def check_key(key: object) -> str:
-    """A key that can be sent; InvalidArgumentError otherwise."""
+    """Return the key; InvalidArgumentError if it is no str or no valid Unicode."""
     if not isinstance(key, str):
         raise InvalidArgumentError(f"A key must be a str, not {key!r}.")
     try:
@@ -122,7 +121,7 @@ def check_key(key: object) -> str:
 
 
 def check_id(image_id: object) -> int:
-    """An id that can be sent; InvalidArgumentError otherwise."""
+    """Return the id; InvalidArgumentError if it is no 64-bit integer."""
     number = as_int(image_id)
     if number is None or not _INT64.min <= number <= _INT64.max:
         raise InvalidArgumentError(f"An id must be a 64-bit integer, not {image_id!r}.")
@@ -130,17 +129,17 @@ def check_id(image_id: object) -> int:
 
 
 def as_int(value: object) -> int | None:
-    """The integer that `value` is, of Python or numpy; None when it is something else, bool included."""
+    """Convert a Python or numpy integer to int; None for any other value, including bool."""
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
         return None
     try:
         return operator.index(value)
-    except TypeError:  # an array that has the method, and does not mean it
+    except TypeError:  # an array, which has the method but is no integer
         return None
 
 
 def several(name: str, values: object) -> list[Any]:
-    """The values of a plural argument; InvalidArgumentError when there are none, or it is a single one."""
+    """Return the values of a plural argument as a list; InvalidArgumentError if it is empty or a single value."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise InvalidArgumentError(f"{name}= takes a sequence; for a single one use {name.removesuffix('s')}=.")
     listed = list(values)
@@ -170,7 +169,7 @@ def _add_image(batch: types_pb2.QueryBatch, image: Picture) -> None:
 
 
 def _by_row(errors: object, name: str) -> bool:
-    """Whether errors are wanted by row; InvalidArgumentError where they cannot be."""
+    """Return True for errors="rows"; InvalidArgumentError for other values, and for single queries."""
     if errors not in get_args(Errors):
         raise InvalidArgumentError(f"errors={errors!r} must be 'raise' or 'rows'.")
     if errors == "rows" and not name.endswith("s"):
@@ -179,7 +178,7 @@ def _by_row(errors: object, name: str) -> bool:
 
 
 def _add_images(batch: types_pb2.QueryBatch, images: object, by_row: bool = False) -> dict[int, str]:
-    """Add pictures; with `by_row`, an empty one takes the place of each that cannot be sent, and its error is told."""
+    """Add images. With `by_row`, add an empty image for each one that cannot be sent, and return the reasons by row."""
     if is_single(images):
         raise InvalidArgumentError("images= takes a sequence of pictures; for a single one use image=.")
     failed: dict[int, str] = {}
@@ -204,7 +203,7 @@ def _add_texts(batch: types_pb2.QueryBatch, texts: object) -> None:
 
 
 def _check_text(text: object) -> str:
-    """A text that can be sent; InvalidArgumentError otherwise."""
+    """Return the text; InvalidArgumentError if it has no word or is no valid Unicode."""
     if not isinstance(text, str) or not text.strip():
         raise InvalidArgumentError(f"A text must be a str with a word, not {text!r}.")
     try:
@@ -237,14 +236,14 @@ _KINDS: Final[dict[str, Callable[[types_pb2.QueryBatch, Any], object]]] = {
 
 
 def _undirected(vectors: npt.NDArray[Any]) -> int | None:
-    """The first row of vectors (n, dim) that is zero, or so small that its norm is below float32; None mostly."""
+    """Return the first row of vectors (n, dim) whose norm is zero or below normal float32; None without one."""
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64, casting="unsafe"))
     rows = np.flatnonzero(norms < _LEAST_NORM)
     return int(rows[0]) if len(rows) else None
 
 
 def floats(name: str, values: npt.ArrayLike, dimensions: int) -> npt.NDArray[Any]:
-    """The array of `values` as float32, or as float16 when it is that; finite, and of so many dimensions."""
+    """Return `values` as an array of float32, or float16 if it is that; check that it is finite and its dimensions."""
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:  # torch tensors that are elsewhere or have a gradient too

@@ -1,4 +1,4 @@
-"""Reply messages to results. ValueError where a reply contradicts itself."""
+"""Convert reply messages to results; ValueError if a reply contradicts itself."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _plan(message: types_pb2.Plan) -> Plan:
 
 
 class NeighborFields(NamedTuple):
-    """Which columns of neighbors were asked for."""
+    """The optional columns of neighbors that the request asked for."""
 
     uris: bool = False
     vectors: bool = False
@@ -82,7 +82,7 @@ class NeighborFields(NamedTuple):
 def neighbors(
     reply: search_pb2.SearchResponse, queries: int, wanted: NeighborFields, failed: Mapping[int, str] = _NONE_FAILED
 ) -> NeighborsBatch:
-    """The neighbors of `queries` queries, of which some had `failed` before they were sent."""
+    """Read the neighbors of `queries` queries; `failed` has errors of queries that were not sent."""
     columns = reply.neighbors
     counts = np.array(columns.counts, np.int32)
     offsets = np.zeros(len(counts) + 1, np.int64)
@@ -110,12 +110,12 @@ def neighbors(
 
 
 def vectors(reply: search_pb2.GetVectorsResponse, queries: int) -> npt.NDArray[np.float32]:
-    """The vectors (queries, dim) of so many queries."""
+    """Read vectors of shape (queries, dim)."""
     return _matrix(reply.vectors, queries)
 
 
 def _matrix(tensor: types_pb2.Tensor, rows: int) -> npt.NDArray[np.float32]:
-    """float32 (rows, dim)."""
+    """Read a float32 matrix of shape (rows, dim)."""
     if not rows and not tensor.shape:
         return np.empty((0, 0), np.float32)
     array = wire.decode(tensor)
@@ -124,7 +124,7 @@ def _matrix(tensor: types_pb2.Tensor, rows: int) -> npt.NDArray[np.float32]:
 
 
 def _groups(columns: search_pb2.Neighbors, counts: npt.NDArray[np.int32]) -> tuple[tuple[int, ...], ...]:
-    """The sizes of the groups of each query."""
+    """Read the group sizes of each query."""
     sizes, start, found = list(columns.group_sizes), 0, []
     _require(len(columns.group_counts) == len(counts), "the groups are of other queries")
     for groups, count in zip(columns.group_counts, counts.tolist(), strict=True):
@@ -151,7 +151,7 @@ def members(message: cluster_pb2.Members, metric: Metric) -> Members:
 def memberships(
     reply: cluster_pb2.GetMembershipResponse, queries: int, failed: Mapping[int, str] = _NONE_FAILED
 ) -> MembershipsBatch:
-    """The clusters of `queries` queries, of which some had `failed` before they were sent."""
+    """Read the clusters of `queries` queries; `failed` has errors of queries that were not sent."""
     answers = reply.memberships
     metrics = tuple(_metric(answer.metric) for answer in answers)
     nearest = [
@@ -262,7 +262,7 @@ def images(message: collection_pb2.ImageColumns, by: types_pb2.Served) -> Stored
 
 
 def found_images(reply: collection_pb2.GetImagesResponse, asked: int) -> StoredImages:
-    """The `asked` images that were looked up."""
+    """Read a reply that must have `asked` images."""
     found = images(reply.images, reply.served)
     _require(len(found) == asked, f"{asked} images were asked for and {len(found)} came")
     return found
@@ -274,7 +274,7 @@ def images_page(reply: collection_pb2.ListImagesResponse) -> Page[StoredImages]:
 
 def graph_page(reply: collection_pb2.ListGraphResponse) -> Page[GraphLists]:
     count = len(reply.keys)
-    # The width is the server's to tell: k of the request, or that of the graph.
+    # The server chooses the width: k of the request, or that of the graph.
     width = int(reply.neighbors.shape[1]) if len(reply.neighbors.shape) == 2 else 0
     lists = GraphLists(
         _array(reply.ids, np.int64, (count,)),
@@ -294,7 +294,7 @@ def labels_page(reply: collection_pb2.ListLabelsResponse) -> Page[Labels]:
 
 
 def thumbnails(reply: collection_pb2.GetThumbnailsResponse, asked: int) -> Thumbnails:
-    """The pictures of the `asked` images."""
+    """Read a reply that must have `asked` thumbnails."""
     _require(len(reply.jpegs) == asked, f"{asked} pictures were asked for and {len(reply.jpegs)} came")
     return Thumbnails(tuple(jpeg or None for jpeg in reply.jpegs), served(reply.served))
 
@@ -326,7 +326,7 @@ def server_info(reply: server_pb2.GetServerInfoResponse) -> ServerInfo:
 
 
 def _moment(microseconds: int) -> dt.datetime | None:
-    """A time in UTC; None for 0."""
+    """Return a time in UTC; None for 0."""
     return dt.datetime.fromtimestamp(microseconds / 1e6, dt.UTC) if microseconds else None
 
 
@@ -335,30 +335,30 @@ def collections(reply: server_pb2.ListCollectionsResponse) -> tuple[ServedCollec
 
 
 def _metric(value: int) -> Metric:
-    """How distances are measured; "unknown" where an older server does not say."""
+    """Return the name of a metric; "unknown" if an older server does not report it."""
     return _METRICS.get(value, "unknown")
 
 
 def _errors(told: Iterable[types_pb2.RowError], queries: int, failed: Mapping[int, str]) -> dict[int, str]:
-    """Why some of the queries have no answer, by row. What failed before it was sent is told in those words."""
+    """Return the reason for each failed query, by row; errors found before sending override the server's."""
     sentences = {error.row: error.message for error in told}
     _require(all(0 <= row < queries for row in sentences), "an error is of a row that there is not")
     return dict(sorted({**sentences, **failed}.items()))
 
 
 def _array(tensor: types_pb2.Tensor, dtype: type[Any], shape: tuple[int, ...] | None = None) -> npt.NDArray[Any]:
-    """A column of `dtype`; of `shape`, or of one dimension. A tensor that is not set is an empty column."""
+    """Decode a column of `dtype` and `shape`, or of one dimension. An unset tensor is an empty column."""
     empty = not tensor.data and not tensor.shape
     array = np.frombuffer(b"", dtype) if empty else wire.decode(tensor)
     if array.dtype != dtype:
-        # Only here: writing out what a numpy type is called takes as long as reading a column.
+        # Formatted only here: naming a numpy type takes as long as reading a column.
         raise ValueError(f"a column of {np.dtype(dtype)} came as {array.dtype}")
     _require(array.ndim == 1 if shape is None else array.shape == shape, f"a column has the shape {array.shape}")
     return array
 
 
 def _beside(columns: Iterable[npt.NDArray[Any]], rows: int, dtype: type[Any]) -> npt.NDArray[Any]:
-    """The columns beside each other, shape (rows, number of columns), read-only."""
+    """Stack columns to a read-only matrix of shape (rows, number of columns)."""
     listed = list(columns)
     matrix = np.stack(listed, axis=1) if listed else np.empty((rows, 0), dtype)
     matrix.setflags(write=False)
@@ -376,7 +376,7 @@ def _labels(values: Iterable[str], count: int) -> tuple[str | None, ...]:
 
 
 def _shortest(value: float) -> float:
-    """A float32 that came as a double, as the shortest decimal that means it: 0.95, not 0.949999988."""
+    """Convert a float32 that arrived as a double to the shortest decimal: 0.95, not 0.949999988."""
     return float(str(np.float32(value)))
 
 

@@ -1,4 +1,4 @@
-"""What ties calls to the work that they are part of: a name for the server's log, and the trace that goes on there."""
+"""Request ids for the server's log, and W3C trace context of calls."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ _GIVEN: ContextVar[str] = ContextVar("lookalike_request_id", default="")
 
 @contextmanager
 def request_id(name: str) -> Iterator[None]:
-    """Give the calls within the block an id, up to 128 visible ASCII characters without spaces.
+    """Set the request id of the calls within the block.
 
-    The server writes it into its log and sends it back; calls without one get
-    one from the server. It holds for the block's thread or asyncio task.
-    InvalidArgumentError: another name.
+    The server writes the id to its log and returns it; the server generates an id for calls without one. The id
+    applies to the block's thread or asyncio task.
+
+    `name` has 1 to 128 visible ASCII characters without spaces; InvalidArgumentError otherwise.
 
     >>> with lookalike.request_id("order-17"):
     ...     near = client.search(key="dogs/01.jpg", k=3)
@@ -45,10 +46,10 @@ def request_id(name: str) -> Iterator[None]:
 
 @contextmanager
 def traceparent(parent: str, state: str | None = None) -> Iterator[None]:
-    """Let the server's spans of the calls within the block belong to the trace of a W3C `traceparent`.
+    """Set the W3C `traceparent` of the calls within the block, so that the server's spans join that trace.
 
-    It holds for the block's thread or asyncio task. `state` is a `tracestate`. It is not needed where OpenTelemetry is
-    used: then each call belongs to the current span. InvalidArgumentError: a malformed one.
+    `state` is a `tracestate`. The context applies to the block's thread or asyncio task. Programs that use
+    OpenTelemetry do not need this: their calls join the current span. InvalidArgumentError: a malformed value.
 
     >>> with lookalike.traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
     ...     near = client.search(key="dogs/01.jpg", k=3)
@@ -65,7 +66,7 @@ def traceparent(parent: str, state: str | None = None) -> Iterator[None]:
 
 
 def metadata() -> tuple[tuple[str, str], ...]:
-    """What a call sends along."""
+    """Return the metadata of a call: request id and trace context."""
     name = _GIVEN.get()
     return (((HEADER, name),) if name else ()) + _trace()
 
@@ -75,10 +76,10 @@ def _trace() -> tuple[tuple[str, str], ...]:
     if given is not None:
         parent, state = given
         return ((_PARENT_HEADER, parent), *(((_STATE_HEADER, state),) if state else ()))
-    # A program that has no spans has not loaded this.
+    # A program without spans has not imported OpenTelemetry.
     if "opentelemetry.trace" not in sys.modules:
         return ()
     carrier: dict[str, str] = {}
     importlib.import_module("opentelemetry.propagate").inject(carrier)
-    # Nothing else of it: baggage is for the program's own services.
+    # Leave baggage out: it is for the program's own services.
     return tuple((name, carrier[name]) for name in (_PARENT_HEADER, _STATE_HEADER) if carrier.get(name))

@@ -1,4 +1,4 @@
-"""What served a reply."""
+"""The server's report on a reply: generation, space, device, timings and plan."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timings:
-    """How long each step of a call took on the server, in microseconds.
+    """Duration of each step of a call on the server, in microseconds.
 
-    `resolve_us`: decoding and embedding pictures, or reading stored vectors;
-    `queue_us`: waiting for the device; `search_us`: the search itself, shared by
-    all calls of the batch; `lookup_us`: looking up keys, labels and URIs;
-    `total_us`: from the call's arrival to its reply.
+    - `resolve_us`: decode and embed images, or read stored vectors.
+    - `queue_us`: wait for the device.
+    - `search_us`: search, shared by all calls of the batch.
+    - `lookup_us`: look up keys, labels and URIs.
+    - `total_us`: from the arrival of the call to its reply.
     """
 
     resolve_us: int
@@ -24,16 +25,16 @@ class Timings:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a search was made.
+    """Plan of a search. `str(plan)` is a sentence about it.
 
-    `strategy` is "exact" where every match was compared, "index" where the index
-    was searched without a filter, and otherwise how it was searched with one:
-    "lists", "matching-lists", "matches", "graph", "over-fetch" or "none".
-    `filter` is the filter as text, "" without one. `matches` of the `rows` images
-    of the space match, exactly. `lists_visited` is the most inverted lists that a
-    query visited, `lists_skipped` the most among these that hold no match.
-    `local_share` is the share of matches among the images nearest to the query,
-    None where it was not looked at. `cached` tells that the matches were known.
+    - `strategy`: "exact" if the query was compared with every match; "index" if the index was searched without a
+      filter. With a filter: "lists", "matching-lists", "matches", "graph", "over-fetch" or "none".
+    - `filter`: the filter as text, "" without one.
+    - `matches`: the exact number of matches among the `rows` images of the space.
+    - `lists_visited`: the largest number of inverted lists that a query visited.
+    - `lists_skipped`: the largest number of these lists that had no match and were skipped.
+    - `local_share`: the share of matches among the images nearest to the query; None if it was not estimated.
+    - `cached`: True if the matches were cached by an earlier call.
     """
 
     strategy: str
@@ -46,7 +47,7 @@ class Plan:
     cached: bool
 
     def __str__(self) -> str:
-        """The plan as a sentence."""
+        """Return the plan as a sentence."""
         share = 100 * self.matches / self.rows if self.rows else 0.0
         how = _HOW.get(self.strategy, f"searched by {self.strategy}")
         if not self.filter:
@@ -79,21 +80,22 @@ _HOW = {
 
 @dataclass(frozen=True)
 class Served:
-    """What served a reply.
+    """The server's report on a reply.
 
-    `space` is "" when the reply is about several or none. `device` is such as
-    "cpu", "cuda:0" or "shard(cuda:0,cuda:1)". `nprobe` is the largest number of
-    inverted lists that a query visited (of a graph its efSearch), 0 when the search
-    was exact or the index has none. `expected_recall` is the recall@k that was
-    measured for the lists that were asked for when the index was built, 1 for an
-    exact search, None when it was not measured.
-    `batch_size` is the number of queries that were searched together.
-    `pretrained` is False when the space's network is untrained: its neighbors
-    mean nothing beyond color and texture. `index` is the name of the index that
-    was searched, "" when none was. `notes` are sentences that a reader of the
-    reply should know, such as that a clustering lacks images of its space. `plan`
-    tells how a search with a filter was made; None without one, unless it was asked
-    for. `sequence` is the number of the last change that the reply has seen.
+    - `collection`, `generation`: the collection and its generation that served the reply.
+    - `space`: the embedding space; "" if the reply is about several spaces or none.
+    - `device`: such as "cpu", "cuda:0" or "shard(cuda:0,cuda:1)".
+    - `nprobe`: the largest number of inverted lists that a query visited, or efSearch for a graph index; 0 if the
+      search was exact or the index has no lists.
+    - `expected_recall`: recall@k measured for this number of lists when the index was built; 1 for an exact search,
+      None if it was not measured.
+    - `batch_size`: the number of queries that the server searched together.
+    - `pretrained`: False if the space's network is untrained. Neighbors then mean nothing beyond color and texture.
+    - `timings`: the duration of each step.
+    - `index`: the name of the index that was searched, "" if none was.
+    - `notes`: sentences for the reader of the reply, such as that a clustering lacks images of its space.
+    - `plan`: the plan of a search with a filter or with `explain`; None otherwise.
+    - `sequence`: the number of the last change that the reply includes.
     """
 
     collection: str

@@ -1,4 +1,4 @@
-"""What a server is, and what it allows."""
+"""Information about a server, and its limits."""
 
 from __future__ import annotations
 
@@ -10,26 +10,40 @@ from lookalike._notebook import html
 
 @dataclass(frozen=True)
 class Limits:
-    """What a call may ask for; beyond it the call is refused before any work.
+    """Limits of a server, which rejects calls beyond them before any work. 0 if an older server does not report one.
 
-    Queries in a call, neighbors of a query, inverted lists visited, bytes and
-    pixels of one picture, bytes of one request or reply, rows of one page, members
-    returned with a membership, queries waiting for the device, experiments
-    waiting to be run, rows of one table of an experiment; calls and bytes of
-    one address at a time, bytes of pictures that wait, milliseconds that a
-    search, or what takes longer, waits before it is refused, and milliseconds
-    that a message may take to arrive. 0 is what an older server tells.
-
-    Milliseconds after which the server gives up what hangs: a batch of
-    searches, one that compares with every embedding, reading stored vectors, a
-    batch of pictures, an experiment, a process without a sign of life; and
-    after which it reports a call that holds a generation. Labels and classes in
-    a `class_map`, names of models, clusterings or tables in a call, bytes of a
-    request besides its vectors and pictures, bytes of the answers of
-    experiments that are kept. Bytes of the messages of all addresses; health
-    watches and reflection calls of all, and of one address. Images in the
-    `sample` of an experiment, and its `seeds`. Bytes of one text that is searched for.
-    Bytes of one gRPC message: a longer request or reply travels in pieces.
+    - `max_batch`: queries in a call.
+    - `max_k`: neighbors of a query.
+    - `max_nprobe`: inverted lists that a query visits.
+    - `max_image_bytes`, `max_image_pixels`: bytes and pixels of one image.
+    - `max_message_bytes`: bytes of one request or reply.
+    - `max_page_size`: rows of a page.
+    - `max_members`: members returned with a membership.
+    - `max_queue`: queries of one peer that wait for the device.
+    - `max_experiments`: experiments that wait.
+    - `max_table_rows`: rows of one table of an experiment.
+    - `max_peer_calls`, `max_peer_bytes`: concurrent calls of one peer, and bytes of their messages.
+    - `max_queue_bytes`: bytes of images of one peer that wait to be embedded.
+    - `max_queue_ms`: milliseconds that a query may wait for the device. Calls whose estimated wait exceeds half of it
+      are rejected immediately.
+    - `max_slow_queue_ms`: the same for images, and for exact searches of a compressed index.
+    - `max_receive_ms`: milliseconds that a message may take to arrive.
+    - `max_search_ms`, `max_scan_ms`: timeout of a batch of searches, and of one that reads every embedding.
+    - `max_read_ms`: timeout of reading stored vectors, and of looking up and writing a reply.
+    - `max_embed_ms`: timeout of embedding a batch of images, without their decoding.
+    - `max_experiment_ms`: timeout of an experiment.
+    - `max_silence_ms`: milliseconds without a heartbeat after which the network's process counts as hung; six times as
+      many for the process of experiments.
+    - `max_lease_ms`: milliseconds after which the server logs that a call still holds a generation.
+    - `max_class_map`: labels and classes in a `class_map`, taken together.
+    - `max_names`: names of models, clusterings or tables in a call.
+    - `max_text_bytes`: bytes of a request besides its vectors and images.
+    - `max_kept_bytes`: bytes of cached experiment results.
+    - `max_bytes`: bytes of the messages of all peers: half for calls in progress, a quarter for arriving ones.
+    - `max_streams`, `max_peer_streams`: health watches and reflection calls of all peers, and of one peer.
+    - `max_sample`, `max_seeds`: images in the `sample` of an experiment, and its `seeds`.
+    - `max_query_text_bytes`: bytes of a text query.
+    - `max_unary_bytes`: bytes of one gRPC message; longer requests and replies are sent in pieces.
     """
 
     max_batch: int
@@ -71,9 +85,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class ServedCollection:
-    """A collection of a server: the `name` that a client takes as `collection`, its generation and number of images.
+    """A collection of a server: its generation, number of images, and the `name` to pass as `Client(collection=...)`.
 
-    A collection that is not loaded has generation 0, and `problem` says why.
+    A collection that is not loaded has generation 0, and `problem` has the reason.
     """
 
     name: str
@@ -84,18 +98,23 @@ class ServedCollection:
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """A server.
+    """Information about a server.
 
-    `placement` is where indexes live: "cpu", "gpu", "shard" or "replicate"; "shards" at a router. `shard` is the share
-    of the images that the server searches, such as "2/4", "" for all of them.
-    `image_queries` is False when it cannot embed pictures, and
-    `image_query_problem` says why. A `writable` one takes changes. `sequence` is
-    the number of the last change that it has; since its generation was made,
-    `live_rows` images were added and `deleted_rows` deleted or replaced.
-    `last_fold` is when changes last became a generation, in UTC. `update_problem`
-    says why no change can be taken now. `verified_files` of the generation's `files` were compared with their digests:
-    a server that starts answers before it has compared the vectors. `damage` says what was found damaged since, "" for
-    nothing; calls that need such a file fail.
+    - `version`: the version of its software.
+    - `collection`, `generation`: the collection and the generation that it serves.
+    - `placement`: where indexes live: "cpu", "gpu", "shard" or "replicate"; "shards" for a router.
+    - `devices`: such as "cpu" or "cuda:0".
+    - `search_threads`, `embed_threads`: the threads for searches and for embedding.
+    - `limits`: its limits.
+    - `image_queries`: False if it cannot embed images; `image_query_problem` has the reason.
+    - `writable`: True if it accepts changes; `update_problem` has the reason why none can be accepted now.
+    - `sequence`: the number of the last change.
+    - `live_rows`, `deleted_rows`: images added, and images deleted or replaced, since its generation was made.
+    - `last_fold`: the time in UTC of the last fold of changes into a generation; None if there was none.
+    - `shard`: the share of the images that it searches, such as "2/4"; "" for all of them.
+    - `files`, `verified_files`: files of the generation, and those already compared with their digests. A server
+      answers before it has verified the vectors.
+    - `damage`: the damage found so far, "" if none. Calls that need a damaged file fail.
     """
 
     version: str

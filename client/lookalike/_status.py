@@ -1,4 +1,4 @@
-"""The one place where gRPC's errors become ours."""
+"""Conversion of gRPC errors to the client's exceptions."""
 
 from __future__ import annotations
 
@@ -32,11 +32,10 @@ _CLASSES: dict[grpc.StatusCode, type[e.LookalikeError]] = {
     grpc.StatusCode.ALREADY_EXISTS: e.ServerError,
 }
 
-# The words of gRPC's own library, which names no mend. Where they change, the
-# message falls back to these words themselves; the class never depends on
-# them but for a message beyond a limit of gRPC's own, which has no status.
+# Error texts of gRPC itself, which suggest no fix. If gRPC changes a text, the exception's message falls back to
+# it; the class depends on texts only for a message beyond gRPC's own limit, which has no status of its own.
 _NOT_CONNECTED = ("failed to connect", "errors resolving", "DNS resolution failed", "Socket closed", "recvmsg:")
-# The operating system's words, within gRPC's, for a port where nobody listens.
+# The operating system's error for a port without a listener, as gRPC reports it.
 _NOBODY_LISTENS = "Connection refused"
 _TOO_LARGE = "message larger than max"
 # The server's reasons for a request or a reply beyond its limit.
@@ -47,7 +46,7 @@ _CANCELLED = "CANCELLED"
 
 
 class _Status(Protocol):
-    """What a failed call tells; grpc.RpcError declares none of it, but every one that a call raises has it."""
+    """Status of a failed call. grpc.RpcError declares none of these methods, but every error of a call has them."""
 
     def code(self) -> grpc.StatusCode | None: ...
     def details(self) -> str | None: ...
@@ -57,7 +56,7 @@ class _Status(Protocol):
 def from_rpc(
     error: grpc.RpcError, target: str, timeout: float | None = None, proxy: Proxy | None = None
 ) -> e.LookalikeError:
-    """Our error for a failed call to `target`, which had `timeout` seconds and went through `proxy`."""
+    """Convert the error of a call to `target`, with a timeout of `timeout` seconds and through `proxy`."""
     status = cast("_Status", error)
     code = status.code() or grpc.StatusCode.UNKNOWN
     details = status.details() or ""
@@ -65,28 +64,28 @@ def from_rpc(
     reason = _reason(status)
     if _is_too_large(code, details) or reason in (_LARGE_MESSAGE, _LARGE_REPLY):
         kind = e.MessageTooLargeError
-    # The server knows what to ask for less of.
+    # The server's sentence names the argument to reduce.
     sentence = details if reason == _LARGE_REPLY else _sentence(kind, details, code, target, timeout)
     request_id = _request_id(status)
     if proxy is not None and request_id is None:
-        # No Lookalike server answered: perhaps the proxy did.
+        # No Lookalike server replied, so the reply may be the proxy's.
         sentence += f" {proxy.advice}"
     return kind(sentence, code=code, retry_after=_retry_after(status), request_id=request_id)
 
 
 def needs_pieces(error: grpc.RpcError) -> bool:
-    """Whether a call failed because its request, or its reply, is too large for one message."""
+    """Return True if a request or its reply is too large for one message."""
     status = cast("_Status", error)
     return _is_too_large(status.code(), status.details() or "") or _reason(status) == pieces.NEEDED
 
 
 def knows_no_pieces(error: grpc.RpcError) -> bool:
-    """Whether a call in pieces failed because the server is older than they are."""
+    """Return True if a call in pieces failed because the server is too old for them."""
     return cast("_Status", error).code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def nobody_listens(error: e.LookalikeError) -> bool:
-    """Whether a call found nobody at its port, as while a server is starting."""
+    """Return True if no server listened on the port, for example while a server is starting."""
     return isinstance(error, e.UnavailableError) and error.request_id is None and _NOBODY_LISTENS in str(error)
 
 
@@ -111,24 +110,24 @@ def _request_id(status: _Status) -> str | None:
 
 
 def _is_too_large(code: grpc.StatusCode | None, details: str) -> bool:
-    """Whether gRPC itself refused a message."""
+    """Return True if gRPC itself rejected a message for its size."""
     return code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details
 
 
 def _retry_after(status: _Status) -> float | None:
-    """The seconds of google.rpc.RetryInfo in the status details, None when there is none."""
+    """Return the seconds of google.rpc.RetryInfo in the status details; None if there is none."""
     info = _detail(status, "RetryInfo")
     return None if info is None else float(info.retry_delay.seconds + info.retry_delay.nanos / 1e9)
 
 
 def _reason(status: _Status) -> str:
-    """The reason of google.rpc.ErrorInfo in the status details, "" when there is none."""
+    """Return the reason of google.rpc.ErrorInfo in the status details; "" if there is none."""
     info = _detail(status, "ErrorInfo")
     return "" if info is None else str(info.reason)
 
 
 def _detail(status: _Status, name: str) -> Any:
-    """The message google.rpc.`name` of the status details, None when there is none."""
+    """Return the message google.rpc.`name` of the status details; None if there is none."""
     known = _google_rpc()
     for key, value in status.trailing_metadata() or ():
         if key != "grpc-status-details-bin":
@@ -138,17 +137,17 @@ def _detail(status: _Status, name: str) -> Any:
                 if detail.type_url.endswith(f"/google.rpc.{name}"):
                     return known[name].FromString(detail.value)
         except message.DecodeError:
-            return None  # an adornment of the error, which must not hide the error itself
+            return None  # malformed details must not hide the error itself
     return None
 
 
 @functools.cache
 def _google_rpc() -> dict[str, Any]:
-    """The message classes Status, ErrorInfo and RetryInfo of google.rpc, by name.
+    """Return the message classes Status, ErrorInfo and RetryInfo of google.rpc, by name.
 
-    They are declared here, in a pool of their own, because the package that
-    ships them is not among the client's few dependencies. The field numbers
-    are those of google/rpc/status.proto and google/rpc/error_details.proto.
+    They are declared here, in a descriptor pool of their own, because the client does not
+    depend on the package that ships them. The field numbers are those of
+    google/rpc/status.proto and google/rpc/error_details.proto.
     """
     field = descriptor_pb2.FieldDescriptorProto
     once, many = field.LABEL_OPTIONAL, field.LABEL_REPEATED

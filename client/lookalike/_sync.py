@@ -1,4 +1,4 @@
-"""The synchronous client."""
+"""Synchronous client."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 class Client(Methods, Experiments):
-    """A client of one Lookalike server; safe to use from several threads at once.
+    """Synchronous client of one Lookalike server. Safe to use from several threads.
 
     >>> import lookalike
     >>> with lookalike.Client(address) as client:
@@ -31,25 +31,23 @@ class Client(Methods, Experiments):
     >>> near.keys
     ('dogs/00.jpg', 'dogs/02.jpg', 'dogs/03.jpg')
 
-    A query is exactly one of `key`, `id`, `image`, `text` and `vector` (an array of
-    shape (dim,)), which gives a single result; or of `keys`, `ids`, `images`, `texts`
-    and `vectors` (an array of shape (n, dim)), which gives a batch of results. Texts
-    describe pictures, for spaces of a model that knows texts (`takes_text` of a Space).
-    Vectors are float32, float16 or float64 (sent as float32); with `fingerprint`, that of
-    the space which they were embedded in, a server whose space is another one
-    refuses them.
+    **Queries.** A single query is exactly one of `key`, `id`, `image`, `text` and `vector`, and returns a single
+    result. A batch is exactly one of `keys`, `ids`, `images`, `texts` and `vectors`, and returns a batch of results.
 
-    A picture is a path, the bytes of a file, a file object, a Pillow image, or an
-    array of pixels: uint8 or uint16 of shape (height, width), or with 1 to 4
-    channels last (gray, gray and alpha, RGB, RGBA). A Pillow image that was not
-    changed since it was opened is sent as its file; others are encoded without loss.
+    - `key`, `id`: a stored image.
+    - `image`: a path, the bytes of a file, a file object, a Pillow image, or an array of pixels. An array is uint8 or
+      uint16 of shape (height, width) or (height, width, channels), with 1 to 4 channels: gray, gray and alpha, RGB,
+      RGBA. A Pillow image that is unchanged since it was opened is sent as its file; others are encoded without loss.
+    - `text`: a description of an image, for spaces of a model with a text encoder (`Space.takes_text`).
+    - `vector`: shape (dim,), and `vectors`: shape (n, dim); float32, float16, or float64, which is sent as float32.
+      Pass the `fingerprint` of the space that a vector was embedded in: the server then rejects it if its space
+      differs.
 
-    A client can be pickled, and sent to the workers of a pool or a data loader: its
-    settings are, and the copy connects anew. They hold the token, so keep a
-    pickled client as secret as that.
+    **Timeouts and errors.** Every method that calls the server takes a `timeout` in seconds; None means the client's
+    timeout. It raises a subclass of LookalikeError.
 
-    Every method but `close` raises LookalikeError, in one of its kinds, and takes
-    the `timeout` of the call in seconds; without one, that of the client holds.
+    **Processes.** A client can be pickled and sent to worker processes; the copy has the same settings and opens its
+    own connection. The pickle contains the token, so keep it as secret as the token.
     """
 
     def __init__(
@@ -64,27 +62,22 @@ class Client(Methods, Experiments):
         wait_for_server: bool = True,
         collection: str | None = None,
     ) -> None:
-        """Prepare to call the server at `target`; no call is made yet.
+        """Prepare the client of the server at `target`; no call is made yet.
 
-        `target` is an address such as "127.0.0.1:50051", grpc://HOST:PORT, or grpcs://HOST:PORT for TLS. Without one,
-        the environment names the server, as for the command line: LOOKALIKE_SERVER (127.0.0.1:50051 where it is not
-        set), and LOOKALIKE_CA, LOOKALIKE_TOKEN or LOOKALIKE_TOKEN_FILE, and LOOKALIKE_COLLECTION_NAME for what is not
-        given here.
+        - `target`: "HOST:PORT" such as "127.0.0.1:50051", grpc://HOST:PORT, or grpcs://HOST:PORT for TLS. If None, the
+          environment variables of the command line set the server and what is not passed here: LOOKALIKE_SERVER
+          (default 127.0.0.1:50051), LOOKALIKE_CA, LOOKALIKE_TOKEN or LOOKALIKE_TOKEN_FILE, and
+          LOOKALIKE_COLLECTION_NAME.
+        - `tls`: True for a server with a certificate of a public authority, or a TLS object.
+        - `token`: the token of this client, for servers that require one. It is sent only over TLS or to this machine.
+        - `insecure`: True allows a token over an unencrypted, trusted network.
+        - `timeout`: seconds for each call including its retries; None waits without a limit.
+        - `retries`: retries of a temporarily rejected call, 0 to 4, with exponential backoff. An overloaded server
+          names the delay; such a call is retried until its timeout. 0 turns off all retries.
+        - `wait_for_server`: retry until the timeout while no server listens at `target`, for example while it starts.
+        - `collection`: the name of the server's collection for all calls; None for the server's first one.
 
-        `tls` is True for a server with a certificate from a public authority, or
-        a TLS. `token` is for a server that asks for one; it goes only over TLS or
-        to this machine itself, unless `insecure` says that the network is
-        trusted. `timeout` is that of each call in seconds, its retries included;
-        None waits without an end.
-
-        A call that the server cannot take now is repeated up to `retries` times, 0
-        to 4, with growing pauses. An overloaded server names the pause: then the call
-        is repeated until its timeout. While nobody listens at `target`, as when a
-        server is starting, a call is repeated until its timeout, too, unless
-        `wait_for_server` is False. `retries` 0 turns all of this off.
-
-        `collection` is the name of one of the server's collections, which all
-        calls are about; the only one, or the first, when None.
+        Raises InvalidArgumentError if an argument is invalid or a file of `tls` cannot be read.
         """
         self._open(Connection.checked(target, tls, timeout, retries, wait_for_server, token, insecure, collection))
 
@@ -108,7 +101,7 @@ class Client(Methods, Experiments):
         self._open(connection)
 
     def close(self) -> None:
-        """End the connection. Calls that are under way are cancelled."""
+        """Close the connection. Calls in progress are canceled and raise ClosedError."""
         self._over.set()
         self._channel.close()
 
@@ -138,7 +131,7 @@ class Client(Methods, Experiments):
         return make()
 
     def _pictures_of(self, ids: Sequence[int]) -> tuple[Sequence[str], Sequence[bytes | None]]:
-        """The keys of images, which tell that they are those of a result, and their thumbnails."""
+        """Fetch the keys of images, which identify them, and their thumbnails."""
         return self.lookup(ids=ids, timeout=TIMEOUT_S).keys, self.thumbnails(ids, size=SIZE, timeout=TIMEOUT_S).jpegs
 
     def _attempt(self, call: Call[Result], attempts: Attempts) -> Result:
@@ -147,7 +140,7 @@ class Client(Methods, Experiments):
             raise ClosedError(f"The client of {target} is closed; open a new one.")
         _forks.check()
         if self._forks != _forks.forks():
-            # gRPC has cut the connection that this process inherited.
+            # gRPC has closed the connection that this process inherited.
             self._open(self._connection)
         metadata = self._connection.metadata(needs_admin=call.needs_admin) + _request.metadata()
         try:
@@ -162,7 +155,7 @@ class Client(Methods, Experiments):
         return result
 
     def _answered(self, path: str, request: bytes, attempts: Attempts, metadata: Metadata) -> bytes:
-        """The reply to a request, both in pieces where one of them is too large for one message."""
+        """Return the reply; send the request in pieces if it or its reply is too large for one message."""
         method = self._methods.get(path)
         if method is None:
             method = self._methods[path] = self._channel.unary_unary(path)
@@ -183,7 +176,7 @@ class Client(Methods, Experiments):
 
 
 def client_of(connection: Connection) -> Client:
-    """Another client with the settings of one."""
+    """Return another client with the same settings."""
     client = Client.__new__(Client)
     client.__setstate__(connection)
     return client

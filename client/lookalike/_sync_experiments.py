@@ -1,6 +1,6 @@
-"""The experiments that a client can ask for.
+"""Methods of the client that run experiments on the server.
 
-`scripts/generate_async.py` makes the asyncio client's methods, `_aio_experiments.py`, of this file.
+`scripts/generate_async.py` generates the asyncio client's methods, `_aio_experiments.py`, from this file.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Result = TypeVar("Result")
 
 
 class Experiments:
-    """What the client asks about experiments; an argument that is None is the server's default.
+    """Experiments of a client. Every argument that is None takes the server's default.
 
-    The server runs one experiment at a time, and gives OverloadedError when too
-    many wait. FailedPreconditionError: the collection lacks labels, predictions
-    or clusterings that it needs.
+    The server runs one experiment at a time. All methods raise OverloadedError if too many experiments
+    wait, and FailedPreconditionError if the collection lacks labels, predictions or clusterings that the
+    experiment needs. `timeout` is in seconds; None means the client's timeout.
     """
 
     def _send(self, call: Call[Result], timeout: float | None) -> Result:
@@ -40,9 +40,9 @@ class Experiments:
         members: int | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """The cluster of an image, by `key` or `id`, in every clustering, with `members` fellow members of each.
+        """Show the cluster of one image in every clustering, with `members` other members of each.
 
-        It also has the models' predictions, and how far the spaces agree.
+        The result also has the models' predictions, and the agreement of the spaces. Name the image by `key` or `id`.
         """
         return self._send(calls.image_clusters({"key": key, "id": id}, members), timeout)
 
@@ -56,11 +56,12 @@ class Experiments:
         class_map: ClassMap | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """How often each of `models`, all when empty, is right about each class, and the `best` classes of all.
+        """Measure each model's accuracy for each class, and list the `best` classes of all.
 
-        `metric` "top5" also takes the second to fifth most probable class.
-        `class_map` gives the classes that labels stand for, by name or index,
-        where they are not those of the same name.
+        - `models`: names of models; all models when empty.
+        - `metric`: "top1" counts the most probable class, "top5" any of the five most probable ones.
+        - `class_map`: the classes, by name or index, that each label stands for; needed where label and class differ in
+          name.
         """
         return self._send(calls.class_accuracies(models, metric, best, class_map), timeout)
 
@@ -68,10 +69,10 @@ class Experiments:
     def class_matrix(
         self, clustering: str | None = None, *, where: Where | None = None, timeout: float | None = None
     ) -> Experiment:
-        """The images of each label in each cluster, with purity, NMI, ARI and V-measure.
+        """Count the images of each label in each cluster, with purity, NMI, ARI and V-measure.
 
-        `clustering` is "space/name", the current one of the default space when None. With
-        a filter, `where`, only images that match count.
+        - `clustering`: "space/name"; None for the default clustering of the default space.
+        - `where`: a filter; only images that match are counted.
 
         >>> matrix = client.class_matrix("toy/halves")
         >>> matrix.tables["counts"]["label"], matrix.tables["counts"]["images"]
@@ -91,9 +92,12 @@ class Experiments:
         where: Where | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """The images that are odd for their class, the oddest first: `limit` of one `label`, or of all.
+        """List the images that are unusual for their label, most unusual first.
 
-        With a filter, `where`, only images that match are listed.
+        - `clustering`: "space/name"; None for the default clustering of the default space.
+        - `label`: list images of this label only.
+        - `limit`: number of images.
+        - `where`: a filter; only images that match are listed.
         """
         return self._send(calls.oddballs(clustering, label, limit, where), timeout)
 
@@ -107,11 +111,14 @@ class Experiments:
         class_map: ClassMap | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """The classes that `model` confuses, and `limit` misclassified images of one `label` or of all.
+        """List the classes that a model confuses, and misclassified images, most confident first.
 
-        The images come most confident first, in the table "mistakes"; the tables
-        "confusion" and "labels" count all of them. `model` is that of the default
-        space when None. `class_map` is as in `class_accuracies`.
+        The table "mistakes" has the images; the tables "confusion" and "labels" count all of them.
+
+        - `model`: a model; None for the model of the default space.
+        - `label`: list images of this label only.
+        - `limit`: number of images.
+        - `class_map`: as in `class_accuracies`.
         """
         return self._send(calls.mistakes(model, label, limit, class_map), timeout)
 
@@ -125,7 +132,7 @@ class Experiments:
         seed: int | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """The clusters among the images of one label: `k` of them, or as many as silhouette says when None."""
+        """Cluster the images of one label into `k` clusters; None for the number with the best silhouette."""
         return self._send(calls.split_label(label, space, k, seed), timeout)
 
     @hinted
@@ -137,7 +144,7 @@ class Experiments:
         seed: int | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """What each cluster is about: `samples` from its center, its border and at random, and a suggested name."""
+        """Describe each cluster by a suggested name and `samples` images of its center, its border and at random."""
         return self._send(calls.interpret_clusters(clustering, samples, seed), timeout)
 
     @hinted
@@ -151,9 +158,10 @@ class Experiments:
         class_map: ClassMap | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """The predictions about an image, by `key` or `id`, against its label, with the nearest of either class.
+        """Compare the models' predictions for an image with its label, with its nearest images of either class.
 
-        `class_map` is as in `class_accuracies`.
+        Name the image by `key` or `id`. `neighbors` is the number of nearest images. `class_map` is as in
+        `class_accuracies`.
         """
         return self._send(calls.explain({"key": key, "id": id}, space, neighbors, class_map), timeout)
 
@@ -169,9 +177,12 @@ class Experiments:
         seed: int | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """Measures of clustering a sample into `first` to `last` clusters, `seeds` times each, and a recommendation.
+        """Recommend a number of clusters: cluster a sample into `first` to `last` clusters and measure each result.
 
-        `sample` images of `space` are clustered.
+        - `space`: an embedding space; None for the default space.
+        - `sample`: number of images to cluster.
+        - `seeds`: runs per number of clusters, each with another seed.
+        - `seed`: the seed of the sample and of the runs.
         """
         return self._send(calls.choose_k(space, first, last, sample, seeds, seed), timeout)
 
@@ -184,13 +195,12 @@ class Experiments:
         most: int | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """A tree of the classes that a model sees in the images, cut into groups.
+        """Build a tree of the classes that a model sees in the images, and cut it into groups.
 
-        The tree is by the rows of weights with which the model, that of the default
-        space when None, tells its `most` frequent classes. `clusters` is the number of
-        groups, as many as have the highest silhouette when None. A tree by word vectors
-        is made by `lookalike dendrogram --word-vectors FILE --keep NAME`, and read by
-        `result`.
+        The tree is built from the weights of the model's last layer, one row for each of the `most` most frequent
+        classes. `model` None is the model of the default space. `clusters` is the number of groups; None for the number
+        with the highest silhouette. For a tree of word vectors, run `lookalike dendrogram --word-vectors FILE --keep
+        NAME` and read it with `result`.
         """
         return self._send(calls.dendrogram(model, clusters, most), timeout)
 
@@ -205,11 +215,11 @@ class Experiments:
         where: Where | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """The images on a plane, those that are alike near to each other.
+        """Place the images on a plane, similar images near to each other.
 
-        `method` is "pca", which places all images by axes of `sample` of them, or
-        "tsne" or "umap", which place `sample` images. With a filter, `where`, only
-        images that match are told, at the places that they have among all.
+        - `method`: "pca" fits the axes to `sample` images and places all images; "tsne" and "umap" place only `sample`
+          images.
+        - `where`: a filter; only images that match are returned, at the same places as without it.
         """
         return self._send(calls.map_of(space, method, sample, seed, where), timeout)
 
@@ -224,11 +234,13 @@ class Experiments:
         seed: int | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """The same images clustered in several spaces by several strategies, and the measures of each.
+        """Cluster the same images in several spaces with several strategies, and compare the results.
 
-        All `spaces` and all `strategies` when empty; `clusters` is that of
-        `lookalike cluster` when None. The table "costs" has the seconds and bytes of this
-        run, which differ from run to run.
+        - `spaces`, `strategies`: all of them when empty.
+        - `clusters`: number of clusters; None for the default of `lookalike cluster`.
+        - `sample`: number of images.
+
+        The table "costs" has the seconds and bytes of this run, which differ from run to run.
         """
         return self._send(calls.compare(spaces, strategies, clusters, sample, seed), timeout)
 
@@ -242,10 +254,11 @@ class Experiments:
         seed: int | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """How clusters, neighbors and images change over the checkpoints of a model.
+        """Follow clusters, neighbors and images over the checkpoints of a model.
 
-        `neighbors` of each image are compared, among `sample` images. `model` is
-        without "@" and step, and may be None where only one has checkpoints.
+        - `model`: its name without "@" and step; None if only one model has checkpoints.
+        - `neighbors`: number of neighbors to compare for each image.
+        - `sample`: number of images.
         """
         return self._send(calls.evolution(model, neighbors, sample, seed), timeout)
 
@@ -259,11 +272,14 @@ class Experiments:
         limit: int | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """The groups of near-duplicates, the `limit` largest or all, and the image of each to keep.
+        """Group near-duplicates, and choose the image of each group to keep.
 
-        Near-duplicates are at most `max_distance` apart in the graph of `space`, None for
-        the valley of the distances. With `exact_bytes` only files of the same bytes count.
-        FailedPreconditionError: the space has no graph; `lookalike graph` makes it.
+        - `space`: a space with a neighbor graph; None for the default space.
+        - `max_distance`: largest distance of near-duplicates; None for the valley in the distribution of distances.
+        - `exact_bytes`: group only files with equal bytes.
+        - `limit`: number of groups, largest first; None for all.
+
+        FailedPreconditionError: the space has no graph; build one with `lookalike graph`.
         """
         return self._send(calls.duplicates(space, max_distance, exact_bytes, limit), timeout)
 
@@ -277,9 +293,10 @@ class Experiments:
         limit: int | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """The pairs of near-duplicates whose images have different values of the column `split`, nearest first.
+        """List pairs of near-duplicates whose images differ in the column `split`, nearest first.
 
-        `split` is an attribute, or "label"; the rest is as in `duplicates`.
+        `split` is an attribute, such as one with "train" and "test", or "label". The other arguments are as in
+        `duplicates`.
         """
         return self._send(calls.leaks(split, space, max_distance, limit), timeout)
 
@@ -293,10 +310,10 @@ class Experiments:
         scores: bool = False,
         timeout: float | None = None,
     ) -> Experiment:
-        """The `limit` images whose label is most likely wrong, with the label that is suggested instead.
+        """List the `limit` images whose label is most likely wrong, each with a suggested label.
 
-        The neighbors in the graph of `space` vote, and without `predictions` they decide
-        alone. With `scores` the table "scores" has every labeled image.
+        The images' neighbors in the graph of `space` vote, together with the model's predictions unless `predictions`
+        is False. With `scores`, the table "scores" has every labeled image.
         """
         return self._send(calls.label_issues(space, limit, predictions, scores), timeout)
 
@@ -310,9 +327,9 @@ class Experiments:
         seed: int | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """Choose `n` images that are far from each other, for labeling: the most typical first.
+        """Choose `n` images that are far from each other, for example to label them; the most typical first.
 
-        Of more than `among` images, that many are looked at, drawn by chance.
+        If the space has more than `among` images, the choice is made from a random sample of that size.
         """
         return self._send(calls.sample(n, space, among, seed), timeout)
 
@@ -325,10 +342,13 @@ class Experiments:
         where: Where | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """The images with quality flags, such as "blurry", most extreme first: `limit` of one `flag`, or of each.
+        """List images with quality flags such as "blurry", most extreme first.
 
-        With a filter, `where`, only images that match are counted and listed.
-        FailedPreconditionError: nothing was measured; `lookalike quality` does.
+        - `flag`: list this flag only.
+        - `limit`: number of images of each flag.
+        - `where`: a filter; only images that match are counted and listed.
+
+        FailedPreconditionError: quality was not measured; run `lookalike quality`.
         """
         return self._send(calls.quality(flag, limit, where), timeout)
 
@@ -343,12 +363,13 @@ class Experiments:
         class_index: int | None = None,
         timeout: float | None = None,
     ) -> Attribution:
-        """Which part of an image, by `key` or `id`, speaks for a class, drawn by the server.
+        """Draw the attribution of a class to the pixels of an image, named by `key` or `id`.
 
-        `method` is "cam" (Grad-CAM) or "gbp" (guided backpropagation), `model` one
-        of the collection's, that of its default space when None. The class is the
-        most probable one when `class_index` is None. FailedPreconditionError: the
-        model's weights are not on the server.
+        - `model`: a model of the collection; None for the model of the default space.
+        - `method`: "cam" (Grad-CAM) or "gbp" (guided backpropagation).
+        - `class_index`: the class; None for the most probable one.
+
+        FailedPreconditionError: the server does not have the model's weights.
 
         >>> client.attribution(key="dogs/01.jpg").class_name
         'Newfoundland'
@@ -357,7 +378,7 @@ class Experiments:
 
     @hinted
     def results(self, *, timeout: float | None = None) -> tuple[StoredResult, ...]:
-        """The results that are stored in the collection, by name.
+        """List the results that are stored in the collection, sorted by name.
 
         >>> [(one.name, one.tables, one.out_of_date) for one in client.results()]
         [('map/toy', {'points': 11, 'axes': 2}, False)]
@@ -373,10 +394,12 @@ class Experiments:
         page_size: int | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """A stored result by name, with those of its `tables` that are wanted, all when empty.
+        """Read a stored result by name.
 
-        Long tables are fetched in pages of `page_size` rows, and `timeout` is that
-        of each. GenerationChangedError: the collection was replaced meanwhile.
+        - `tables`: the tables to read; all when empty.
+        - `page_size`: rows per page; long tables are read page by page, each with the timeout `timeout`.
+
+        GenerationChangedError: a newer generation was loaded between two pages.
 
         >>> client.result("map/toy", tables="points").tables["points"]["x"][:2]
         array([0. , 0.5])

@@ -1,4 +1,4 @@
-"""The calls that change a served collection, as pairs of a request and the reader of its reply; see _calls.py."""
+"""Remote calls that change a served collection, as pairs of request and reply parser; see _calls.py."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def fold() -> Call[Folded]:
 
 
 def sequence_of(after: After) -> int:
-    """The number of a change; 0 for None."""
+    """Return the sequence number of a change; 0 for None."""
     if after is None:
         return 0
     number = after.sequence if isinstance(after, (Upserted, Deleted, Restored, Described)) else as_int(after)
@@ -116,12 +116,12 @@ def sequence_of(after: After) -> int:
 
 
 def _changing(call: Call[Result]) -> Call[Result]:
-    """A call that needs the role write, which the user who runs a server without tokens has."""
+    """Mark a call as one that needs the role write; the user of a server without tokens has that role."""
     return dataclasses.replace(call, needs_admin=True)
 
 
 def _vectors(vectors: NewVectors, fingerprint: str | None) -> list[update_pb2.SpaceVectors]:
-    """The vectors of all keys, space by space."""
+    """Build the vectors of all keys, space by space."""
     by_space: dict[str, list[Any]] = {}
     for key, given in vectors.items():
         spaces = given if isinstance(given, Mapping) else {"": given}
@@ -156,7 +156,7 @@ def _label(label: object) -> str:
 
 
 def _columns(rows: Sequence[Values]) -> list[filter_pb2.AttributeValues]:
-    """Values of rows as columns, whose types those of the values are."""
+    """Convert the values of rows to columns typed by their values."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     return [_column(name, [row.get(name) for row in rows]) for name in names]
 
@@ -209,6 +209,6 @@ def _kind(name: str, value: Any) -> str:
 
 
 def _microseconds(value: dt.datetime) -> int:
-    """Since 1970 in UTC; a time without a zone is taken as UTC."""
+    """Return microseconds since 1970 in UTC; a time without a zone is taken as UTC."""
     time = value if value.tzinfo is not None else value.replace(tzinfo=dt.UTC)
     return (time - _EPOCH) // dt.timedelta(microseconds=1)

@@ -1,7 +1,7 @@
-"""The client for asyncio: `lookalike.aio.Client`.
+"""asyncio client: `lookalike.aio.Client`.
 
-Its methods are those of lookalike.Client, which explains them all; here they
-are awaited, and lists are read by `async for`.
+Its methods are those of lookalike.Client, which documents them. Await the calls; read
+lists with `async for`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 
 
 class Client(Methods, Experiments):
-    """A client of one Lookalike server; each event loop that it is used in has a connection of its own.
+    """asyncio client of one Lookalike server. It opens one connection for each event loop that uses it.
 
     >>> import asyncio
     >>> import lookalike
@@ -59,15 +59,14 @@ class Client(Methods, Experiments):
         wait_for_server: bool = True,
         collection: str | None = None,
     ) -> None:
-        """Prepare to call the server at `target`; the arguments are those of lookalike.Client."""
+        """Prepare the client of the server at `target`; the arguments are those of lookalike.Client."""
         self._open(Connection.checked(target, tls, timeout, retries, wait_for_server, token, insecure, collection))
 
     def _open(self, connection: Connection) -> None:
         self._connection = connection
         self._route = connection.route()
         self._about = _calls.collection_field(connection.collection)
-        # Read here, so that a file that cannot be read is found here; a channel
-        # belongs to an event loop and is made within it.
+        # Read here to report an unreadable file early. A channel belongs to an event loop and is opened within it.
         self._credentials = connection.credentials()
         self._channels = LoopChannels(self._open_channel)
         self._closed = False
@@ -79,7 +78,7 @@ class Client(Methods, Experiments):
         self._open(connection)
 
     async def close(self) -> None:
-        """End the connections. Calls that are under way are cancelled."""
+        """Close all connections. Calls in progress are canceled and raise ClosedError."""
         self._closed = True
         await self._channels.close()
 
@@ -117,7 +116,7 @@ class Client(Methods, Experiments):
         try:
             reply = await self._answered(call.path, call.about(self._about), attempts, metadata)
         except asyncio.CancelledError as error:
-            # gRPC says this also of calls that end with their channel, though nobody cancelled the task.
+            # gRPC raises this also for calls that end with their channel although nobody canceled the task.
             task = asyncio.current_task()
             cancelled = task is not None and task.cancelling() > 0
             if not cancelled and self._closed:
@@ -130,7 +129,7 @@ class Client(Methods, Experiments):
         return result
 
     async def _answered(self, path: str, request: bytes, attempts: Attempts, metadata: Metadata) -> bytes:
-        """The reply to a request, both in pieces where one of them is too large for one message."""
+        """Return the reply; send the request in pieces if it or its reply is too large for one message."""
         method = self._channels.method(path)
         if len(request) <= pieces.WHOLE_BYTES:
             try:
@@ -146,7 +145,7 @@ class Client(Methods, Experiments):
         return await method(request, timeout=attempts.remaining, metadata=metadata)
 
     def _pictures_of(self, ids: Sequence[int]) -> tuple[Sequence[str], Sequence[bytes | None]]:
-        """As in the other client: a notebook asks for what it shows without awaiting."""
+        """Fetch with the synchronous client: a notebook shows a result without awaiting."""
         if self._closed:
             raise ClosedError(f"The client of {self._connection.target} is closed; open a new one.")
         with _sync.client_of(self._connection) as client:

@@ -1,10 +1,10 @@
-"""The secret that a server without tokens shares with the commands of the user who runs it.
+"""Shared secret of a server without tokens and the commands of the user who runs it.
 
-A server that asks nobody for a token cannot tell its own user from whoever else
-reaches it, such as through a proxy on the same machine. So it writes a secret
-into a file that only this user can read, and calls that show the secret have
-the role admin. The file is `lookalike/serve-PORT.token` in the user's runtime
-directory (XDG_RUNTIME_DIR), or in `lookalike-UID` of the temporary directory.
+A server without tokens cannot tell its own user from other callers, for example
+through a proxy on the same machine. So it writes a secret to a file that only this
+user can read, and calls with the secret have the role admin. The file is
+`lookalike/serve-PORT.token` in the user's runtime directory (XDG_RUNTIME_DIR), or in
+`lookalike-UID` of the temporary directory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LONGEST = 1024
 
 
 def write(port: int, secret: str) -> Path:
-    """Write the secret of the server on a port; returns the file. OSError: no folder of this user's own for it."""
+    """Write the secret of the server on a port; return the file. OSError: no private folder can be used."""
     failed: OSError | None = None
     for folder in _secret_folders():
         try:
@@ -34,14 +34,14 @@ def write(port: int, secret: str) -> Path:
 
 
 def remove(path: Path, secret: str) -> None:
-    """Remove the file of `write`, unless another server has taken its place."""
+    """Remove the file of `write`, unless another server has replaced it."""
     with contextlib.suppress(OSError):
         if _read(path) == secret:
             path.unlink()
 
 
 def find(port: int) -> str | None:
-    """The newest secret that a server of this user has written for a port; None when there is none."""
+    """Return the newest secret that a server of this user has written for a port; None if there is none."""
     found: list[tuple[int, str]] = []
     for folder in _secret_folders():
         path = folder / _name(port)
@@ -51,7 +51,7 @@ def find(port: int) -> str | None:
 
 
 def file_of(port: int) -> Path | None:
-    """The file of the newest such secret; None when there is none."""
+    """Return the file of the newest secret for a port; None if there is none."""
     found: list[tuple[int, Path]] = []
     for folder in _secret_folders():
         path = folder / _name(port)
@@ -66,18 +66,18 @@ def _name(port: int) -> str:
 
 
 def _secret_folders() -> Iterator[Path]:
-    """Where the file may be; a server and a command may have been started with different environments."""
+    """Yield the folders to search; a server and a command may have different environments."""
     if sys.platform == "win32":
         return
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
-    # By the XDG specification a relative path is to be ignored: a server and a command may run in different folders.
+    # The XDG specification says to ignore relative paths, which depend on the working directory.
     if runtime.is_absolute():
         yield runtime / "lookalike"
     yield Path(tempfile.gettempdir()) / f"lookalike-{os.geteuid()}"
 
 
 def _written(path: Path, secret: str) -> Path:
-    # mkstemp's files are of mode 0600.
+    # mkstemp creates files of mode 0600.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
@@ -90,7 +90,7 @@ def _written(path: Path, secret: str) -> Path:
 
 
 def _read(path: Path) -> str:
-    """The secret in a file; OSError unless the file is a regular one of this user's own."""
+    """Read the secret; OSError unless the file is a regular file that is private to this user."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
@@ -101,6 +101,6 @@ def _read(path: Path) -> str:
 
 
 def _require_private(status: os.stat_result, path: Path) -> None:
-    """Refuse what others may have put there, or may read: the temporary directory is open to everybody."""
+    """Reject a file that others may have created or may read: every user can write to the temporary directory."""
     if stat.S_ISLNK(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise PermissionError(f"{path} is not private to this user")

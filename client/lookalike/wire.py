@@ -1,7 +1,7 @@
-"""numpy arrays to and from Tensor messages: little-endian bytes with an element type and a shape.
+"""Codec between numpy arrays and Tensor messages: little-endian bytes with an element type and a shape.
 
-The client and the server share this module, so that there is one codec. Bytes
-are 25-40 times cheaper to build from numpy than a repeated field.
+The client and the server share this module. Building bytes from numpy is 25-40 times
+cheaper than filling a repeated field.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ELEMENT_TYPES = {dtype: element_type for element_type, dtype in _TYPES.items()}
 
 
 def encode(array: npt.NDArray[Any]) -> types_pb2.Tensor:
-    """A tensor of an array of float16, float32, float64, int32, int64 or bool; ValueError for any other dtype."""
+    """Encode an array of float16, float32, float64, int32, int64 or bool; ValueError for any other dtype."""
     dtype = array.dtype.newbyteorder("<")
     if dtype not in _ELEMENT_TYPES:
         raise ValueError(
@@ -37,7 +37,7 @@ def encode(array: npt.NDArray[Any]) -> types_pb2.Tensor:
 
 
 def decode(tensor: types_pb2.Tensor) -> npt.NDArray[Any]:
-    """The array of a tensor, read-only and without a copy; ValueError when its parts do not agree."""
+    """Decode a tensor to a read-only array without a copy; ValueError if type, shape and bytes do not match."""
     dtype = _TYPES.get(tensor.element_type)
     if dtype is None:
         raise ValueError("the tensor has no element type that is known here")

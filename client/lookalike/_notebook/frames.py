@@ -1,4 +1,4 @@
-"""Results as tables of pandas and pyarrow, which are imported only when they are asked for."""
+"""Conversion of results to pandas and pyarrow tables; each library is imported on first use."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Column: TypeAlias = Union["npt.NDArray[Any]", tuple[Any, ...]]
 
 
 class Tabular(ABC):
-    """A result whose rows are those of a table."""
+    """A result whose rows form a table."""
 
     @abstractmethod
     def _table(self) -> Mapping[str, Column]:
-        """Columns of equal length by name, of as many rows as the result has."""
+        """Return columns of equal length by name, with as many rows as the result."""
 
     def to_pandas(self) -> Any:
-        """The rows as a pandas.DataFrame, with None or NaN where a value is missing.
+        """Convert the rows to a pandas.DataFrame, with None or NaN for missing values.
 
         A column of arrays holds one array for each row. ImportError: pandas is
         not installed.
@@ -30,7 +30,7 @@ class Tabular(ABC):
         return pandas.DataFrame({name: _series(column) for name, column in self._table().items()})
 
     def to_arrow(self) -> Any:
-        """The rows as a pyarrow.Table: numbers keep their type, and missing texts are null.
+        """Convert the rows to a pyarrow.Table: numbers keep their type, and missing texts are null.
 
         ImportError: pyarrow is not installed.
         """
@@ -47,7 +47,7 @@ def _library(name: str, method: str) -> Any:
 
 def _series(column: Column) -> Any:
     if isinstance(column, np.ndarray):
-        # Those of a result are read-only, and pandas would hand them on.
+        # The arrays of a result are read-only, and pandas would keep that.
         return column.copy() if column.ndim == 1 else list(column.copy())
     return list(column)
 

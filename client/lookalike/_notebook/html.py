@@ -1,7 +1,7 @@
-"""HTML for notebooks: every text is escaped, styles stand inline, and nothing is fetched or run.
+"""HTML for notebooks: all text is escaped, styles are inline, and nothing is fetched or run.
 
-Notebooks drop style sheets and scripts of pages that they do not trust. Colors
-are those of the notebook, so that light and dark themes both work.
+Notebooks remove style sheets and scripts of untrusted pages. Colors are inherited from
+the notebook, so that light and dark themes both work.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _NONE = "width:112px;height:72px;border:1px dashed currentColor;opacity:.4"
 
 
 def text(value: object) -> str:
-    """A value as harmless HTML; a name in a script that runs to the left stays within its place."""
+    """Format a value as escaped HTML; <bdi> isolates right-to-left names from the text around them."""
     return f"<bdi>{html.escape(plain(value))}</bdi>"
 
 
 def plain(value: object) -> str:
-    """A value as people read it: four digits of a number, and how many there are of a long list."""
+    """Format a value for people: numbers with four digits, long lists shortened with their length."""
     if value is None:
         return "-"
     if isinstance(value, np.generic):
@@ -47,7 +47,7 @@ def plain(value: object) -> str:
 
 
 def box(*parts: str) -> str:
-    """The parts, those that are not empty, beneath each other."""
+    """Stack the parts that are not empty."""
     return f'<div style="{_BOX}">{"".join(parts)}</div>'
 
 
@@ -57,7 +57,7 @@ def heading(title: str, *, faint: str = "") -> str:
 
 
 def note(sentence: str) -> str:
-    """A sentence in faint letters; "" where there is none."""
+    """Format a sentence in faint letters; "" for an empty one."""
     return f'<div style="{_FAINT};margin:2px 0">{html.escape(sentence)}</div>' if sentence else ""
 
 
@@ -73,7 +73,7 @@ def image(data: bytes, alt: str, *, kind: str = "jpeg", side: int = 112) -> str:
 
 
 def tile(jpeg: bytes | None, key: str, *lines: str) -> str:
-    """A picture, or the place of one, above its key and further lines."""
+    """Format an image, or a placeholder, above its key and further lines."""
     picture = f'<div style="{_NONE}" title="no picture"></div>' if jpeg is None else image(jpeg, key)
     caption = "".join(f"<div>{text(line)}</div>" for line in (key, *lines) if line)
     return f'<figure style="{_TILE}">{picture}<figcaption>{caption}</figcaption></figure>'
@@ -91,7 +91,7 @@ def table(
     most: int = MOST_ROWS,
     pictures: Sequence[bytes | None] | None = None,
 ) -> str:
-    """The first `most` of the rows, and how many there are besides; `pictures` stand before their rows."""
+    """Format the first `most` rows and the number of rows left out; `pictures` are thumbnails before their rows."""
     shown = min(rows, most)
     names = list(columns)
     head = "".join(f'<th style="{_CELL}">{html.escape(name)}</th>' for name in names)
@@ -112,7 +112,7 @@ def table(
 
 
 def folded(title: str, inner: str, *, is_open: bool) -> str:
-    """A part that the reader unfolds."""
+    """Format a section that the reader can unfold."""
     return f"<details{' open' if is_open else ''}><summary>{html.escape(title)}</summary>{inner}</details>"
 
 

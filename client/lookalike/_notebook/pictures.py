@@ -1,4 +1,4 @@
-"""Thumbnails for results that are shown: fetched when a notebook draws them, never before."""
+"""Thumbnails of results, fetched only when a notebook shows the result."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Any, TypeAlias
 
 from lookalike._errors import LookalikeError
 
-# The keys and the thumbnails of stored images by id, as the collection has them now.
+# Returns the current keys and thumbnails of stored images by id.
 Source: TypeAlias = Callable[[Sequence[int]], tuple[Sequence[str], Sequence[bytes | None]]]
 
-# A repr must not hold up a notebook for longer.
+# Timeout in seconds: a repr must not block a notebook for longer.
 TIMEOUT_S = 10.0
-# Pixels of the longer side: a notebook keeps what it shows.
+# Pixels of the longer side. Small, since a notebook file stores what it shows.
 SIZE = 112
 MOST_PICTURES = 60
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Thumbnails by image id; `problem` says why there are none, "" where nothing is wrong."""
+    """Thumbnails by image id; `problem` is the reason for missing thumbnails, "" without a problem."""
 
     jpegs: Mapping[int, bytes]
     problem: str = ""
 
 
 class Illustrated:
-    """A result about stored images that can ask for their thumbnails.
+    """A result about stored images that can fetch their thumbnails.
 
-    Copies and pickles leave that out: it belongs to the client, which may hold a token.
+    Copies and pickles leave the source out: it belongs to the client, which may hold a token.
     """
 
     _source: Source | None = None
@@ -41,9 +41,9 @@ class Illustrated:
         return {name: value for name, value in self.__dict__.items() if name != "_source"}
 
     def _gallery(self, ids: Sequence[int], keys: Sequence[str]) -> Gallery:
-        """The thumbnails of the first `MOST_PICTURES` of these images.
+        """Fetch the thumbnails of the first `MOST_PICTURES` of these images.
 
-        An image whose key is another one now has none: the collection was made again.
+        An image whose key has changed gets none: the collection was rebuilt since.
         """
         if self._source is None or not len(ids):
             return Gallery({})
@@ -57,7 +57,7 @@ class Illustrated:
 
 
 def illustrate(result: object, source: Source) -> None:
-    """Let a result, or the rows of a page, show thumbnails from a source."""
+    """Let a result, or the rows of a page, fetch thumbnails from `source`."""
     shown = getattr(result, "items", None) if not isinstance(result, Illustrated) else result
     if isinstance(shown, Illustrated):
         shown._illustrate(source)

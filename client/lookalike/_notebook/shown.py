@@ -1,4 +1,4 @@
-"""What all results have in common where a notebook shows them."""
+"""HTML fragments that results share in a notebook: image strips and the footer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lookalike._served import Served
 
 
 def foot(served: Served | None, gallery: Gallery | None = None) -> str:
-    """What served a reply, what its reader should know, and why there are no pictures."""
+    """Format the footer: collection and generation, notes about the reply, and the reason for missing thumbnails."""
     parts = []
     if served is not None:
         if not served.pretrained:
@@ -30,7 +30,7 @@ def strip(
     lines: Sequence[Sequence[str]],
     most: int = MOST_PICTURES,
 ) -> str:
-    """Images as tiles: each with its key and its lines; and how many are left out."""
+    """Format images as tiles with their key and lines, and the number of images left out."""
     shown = min(len(keys), most)
     each = (html.tile(gallery.jpegs.get(int(ids[row])), keys[row], *lines[row]) for row in range(shown))
     left = len(keys) - shown

@@ -1,4 +1,4 @@
-"""The commands in the order and with the summaries of the help page, so that it loads none of them."""
+"""Names, order and summaries of all commands, so that the help page loads none of them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "bench": "Run a benchmark.",
     },
 }
-# Commands that a server answers, too: `lookalike NAME --server HOST:PORT`.
+# Commands that a server can run, too: `lookalike NAME --server HOST:PORT`.
 SERVED: Final = (
     *("classes", "matrix", "oddballs", "split", "mistakes", "explain", "interpret", "choose-k", "dendrogram", "map"),
     *("compare", "evolution", "duplicates", "leaks", "label-issues", "sample", "quality"),

@@ -1,4 +1,4 @@
-"""The option --class-map of analyses that a server makes."""
+"""The option --class-map of analyses that run on a server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 
 def _classes_of_labels(ctx: click.Context, option: click.Parameter, path: str | None) -> Mapping[str, Any] | None:
-    """The classes of each label in a CSV file; click.UsageError where the file is none."""
+    """Read the classes of each label from a CSV file; raise click.UsageError if it is invalid."""
     if path is None:
         return None
     classes: dict[str, list[str]] = {}

@@ -1,7 +1,7 @@
-"""Commands that ask a server, or read a collection's folder when the indexer is there.
+"""Commands that either call a server, or read a collection's folder if the indexer is installed.
 
-The client knows nothing of folders: functions of an entry point group, which
-the indexer registers, make of a folder what the server would have told.
+The client cannot read folders. The indexer registers functions in entry point groups, which
+return for a folder the same data as a server.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ collection_option = click.option(
 
 
 def folder_meant(ctx: click.Context, collection: str | None, argument: str | None = None) -> str | None:
-    """The folder to read, None when a server is to be asked.
+    """Return the folder to read, None to call a server.
 
-    The argument is that of a command whose first argument can name the folder.
-    What is typed goes before what the environment says; click.UsageError when
-    two folders, or both a folder and a server, are typed.
+    `argument` is the command's first argument if that can name the folder. The command line
+    overrides the environment. click.UsageError: the command line names two folders, or both a
+    folder and a server.
     """
     typed = {
         option
@@ -44,10 +44,10 @@ def folder_meant(ctx: click.Context, collection: str | None, argument: str | Non
 
 
 def read_folder(group: str, folder: str, *arguments: Any) -> Any:
-    """What the function of an entry point group makes of a folder; click.ClickException without the indexer."""
+    """Call the function of an entry point group for a folder; click.ClickException without the indexer."""
     for entry in metadata.entry_points(group=group):
         try:
-            # The function itself imports what reads a folder.
+            # The function imports the modules that read a folder.
             return entry.load()(folder, *arguments)
         except ImportError as error:
             raise click.ClickException(

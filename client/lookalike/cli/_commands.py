@@ -1,4 +1,4 @@
-"""The group of all commands: each is loaded when it is needed, and may be missing."""
+"""Command groups that load each command on demand and handle commands that are not installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lookalike.cli._catalogue import ANALYSES, SECTIONS, SERVED
 from lookalike.cli._settings_file import defaults_of
 
 COMMANDS: Final = "lookalike.commands"
-# How to get what a command needs, by the module or the package of its entry point.
+# Installation commands by the module or the package of an entry point.
 _INSTALL: Final = {
     "lookalike_indexer": "pip install 'lookalike[indexer]'",
     "lookalike_server": "pip install 'lookalike[server]'",
@@ -27,22 +27,22 @@ _INSTALL: Final = {
 }
 
 
-# Modules without which no command of a package can run; what is heavy is not imported, only looked for.
+# Modules that the commands of a package need. They are looked up, not imported, since some are large.
 _NEEDS: Final = {
     "lookalike_indexer": ("pyarrow", "torch"),
     "lookalike_server": ("pyarrow", "grpc_health"),
     "lookalike.cli.explore": ("starlette",),
 }
 _BENCH: Final = metadata.EntryPoint("bench", "lookalike_benchmarks.cli:bench", COMMANDS)
-# What people type who know another tool, and what they mean here.
+# Options of other tools, with the options of this one.
 _OTHER_OPTIONS: Final = {"--top-k": "-k", "--topk": "-k", "--limit": "-k", "-n": "-k", "--num": "-k"}
 
 
 class Lazy(click.Group, abc.ABC):
-    """A group whose commands are entry points, each loaded when it is needed.
+    """A group whose commands are entry points, loaded on demand.
 
-    A command whose packages are not installed is not listed; when it is run, it
-    says what to install.
+    A command whose packages are not installed is not listed. When it is run, it
+    prints how to install them.
     """
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -80,7 +80,7 @@ class Lazy(click.Group, abc.ABC):
         found, asks_server = command, name in SERVED and _names_server(rest)
         if asks_server:
             command = _served(name) or command
-        # The form of an analysis that is not used is loaded only where a file has options of it.
+        # The other form of an analysis is loaded only if a settings file has options of it.
         ctx.default_map = {
             name: defaults_of(command, name, _entries(), rest, lambda: found if asks_server else _served(name))
         }
@@ -96,7 +96,7 @@ class Lazy(click.Group, abc.ABC):
                 raise
             raise click.UsageError(f"No such option: {error.option_name}. Use {meant}.", context) from error
         except ModuleNotFoundError as error:
-            # Commands import what is heavy only when they run.
+            # Commands import large modules only when they run.
             entry = _entries().get(ctx.invoked_subcommand or "")
             if entry is None:
                 raise
@@ -104,7 +104,7 @@ class Lazy(click.Group, abc.ABC):
 
     @abc.abstractmethod
     def sections(self) -> dict[str, dict[str, str]]:
-        """The commands that can run here, by section, with their summaries."""
+        """Return the commands that can run here, by section, with their summaries."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for section in self.sections().values() for name in section]
@@ -118,7 +118,7 @@ class Lazy(click.Group, abc.ABC):
 
 
 class Commands(Lazy):
-    """All commands; analyses are found here, too, under their own names."""
+    """All commands, including the analyses under their own names."""
 
     def sections(self) -> dict[str, dict[str, str]]:
         sections = {title: _runnable(commands) for title, commands in SECTIONS.items()}
@@ -180,23 +180,23 @@ def _entries() -> dict[str, metadata.EntryPoint]:
 
 
 def _served(name: str) -> click.Command | None:
-    """The command that asks a server for an analysis, None where there is none of the name."""
+    """Return the command that asks a server for an analysis; None if there is none of this name."""
     if name not in SERVED:
         return None
-    # It loads the client, which most commands do not need.
+    # This imports the client, which most commands do not need.
     from lookalike.cli._served_analyses import COMMANDS_BY_NAME
 
     return COMMANDS_BY_NAME[name]
 
 
 def _names_server(args: Sequence[str]) -> bool:
-    """Whether the words of a command line have --server among their options."""
+    """Return True if --server is among the options of a command line."""
     options = itertools.takewhile(lambda word: word != "--", args)
     return any(word == "--server" or word.startswith("--server=") for word in options)
 
 
 def _unavailable(entry: metadata.EntryPoint, error: Exception) -> click.Command:
-    """A command in the place of one that cannot be loaded, which says why."""
+    """Return a command that prints why it cannot be loaded."""
 
     def explain() -> None:
         raise click.ClickException(_sentence(entry, error)) from error
@@ -211,7 +211,7 @@ def _unavailable(entry: metadata.EntryPoint, error: Exception) -> click.Command:
 
 
 def _install(entry: metadata.EntryPoint) -> str:
-    """What to do to have a command."""
+    """Return the command that installs the package of a command."""
     package = entry.module.partition(".")[0]
     if package == "lookalike_indexer" and entry.name in ANALYSES:
         return "pip install 'lookalike[experiments]'"
@@ -241,4 +241,4 @@ def analyze() -> None:
 )
 @click.version_option(package_name="lookalike", message="lookalike %(version)s")
 def commands() -> None:
-    """Which images look like this one, which groups are there, and why."""
+    """Find images that look alike, group them, and explain the groups."""

@@ -1,7 +1,7 @@
-"""Drawing a montage: pictures with captions, in rows, under titles.
+"""Montages: images with captions, in rows, under titles.
 
-As lookalike_indexer.pictures.montage, which this package does not import; a
-test compares what both draw.
+This module must draw the same as lookalike_indexer.pictures.montage, which this package
+does not import; a test compares both.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from lookalike.cli._letters import fitted, font, wrapped
 TILE: Final = 160
 _COLUMNS, _GAP, _MARGIN, _TEXT, _TITLE = 6, 10, 16, 12, 17
 _PAPER, _INK, _GREY, _FAINT = "white", "#202020", "#707070", "#e4e4e4"
-# Frames: what was asked for, another label, the same label.
+# Frame colors: the query, another label, the same label.
 QUERY, ODD, GOOD = "#1060c0", "#c02020", "#2a8a3a"
 _LINE = round(1.35 * _TEXT)
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture, None where there is none, with lines below it and perhaps a frame in a color.
+    """An image, or None for a placeholder, with lines below it and optionally a frame in a color.
 
-    The first line is of words; those below it, mostly paths, are cut at their beginning where they are too long.
+    The first line is words. The lines below it are mostly paths; if too long, they are cut at their beginning.
     """
 
     picture: Image.Image | None
@@ -37,16 +37,16 @@ class Tile:
 
 @dataclass(frozen=True)
 class Section:
-    """Tiles that begin a new row, under a title of their own when that is not empty."""
+    """Tiles that begin a new row, under a title unless that is empty."""
 
     tiles: Sequence[Tile]
     title: str = ""
 
 
 def draw(sections: Sequence[Section], title: str = "") -> Image.Image:
-    """Draw sections of tiles below each other, RGB; a long title is wrapped."""
+    """Draw sections of tiles below each other as an RGB image; long titles are wrapped."""
     columns = max(1, min(_COLUMNS, max((len(section.tiles) for section in sections), default=1)))
-    # A title needs some room, though there may be only one tile.
+    # The title needs room even if there is only one tile.
     width = max(2 * _MARGIN + columns * (TILE + _GAP) - _GAP, 4 * TILE)
     heading = wrapped(title, width - 2 * _MARGIN, font(_TITLE, bold=True), 3) if title else []
     top = _MARGIN + len(heading) * round(1.35 * _TITLE) + (_GAP if heading else 0)

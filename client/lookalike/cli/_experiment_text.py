@@ -1,4 +1,4 @@
-"""An experiment in print: sentences, figures and the first rows of each table; JSON; CSV of one table."""
+"""Output of experiments: text with the first rows of each table, JSON, or CSV of one table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lookalike.cli._text import printable, table
 
 
 def as_data(found: lookalike.Experiment) -> dict[str, Any]:
-    """An experiment for JSON, as the commands that read a folder print it."""
+    """Convert an experiment to the JSON data that the commands for folders print."""
     return {
         "kind": found.kind,
         "settings": dict(found.settings),
@@ -25,7 +25,7 @@ def as_data(found: lookalike.Experiment) -> dict[str, Any]:
 
 
 def shown(found: Mapping[str, Any], rows: int) -> str:
-    """The findings, the figures, and the first `rows` rows of each table of `as_data`."""
+    """Format the findings, the figures, and the first `rows` rows of each table of `as_data`."""
     parts = ["\n".join(map(printable, found["findings"]))] if found["findings"] else []
     metric = found["settings"].get("metric")
     if found["figures"]:
@@ -42,7 +42,7 @@ def shown(found: Mapping[str, Any], rows: int) -> str:
 
 
 def table_as_csv(found: lookalike.Experiment, name: str) -> str:
-    """One table as CSV, its header alone where it has no rows. click.UsageError: the result has no such table."""
+    """Format one table as CSV, with a header even if it is empty. click.UsageError: the result has no such table."""
     if name not in found.tables:
         raise click.UsageError(f"The result has no table {name!r}; it has {', '.join(found.tables) or 'none'}.")
     columns = found.tables[name]
@@ -50,7 +50,7 @@ def table_as_csv(found: lookalike.Experiment, name: str) -> str:
 
 
 def cell(value: object) -> str:
-    """A value in a table of text."""
+    """Format a value for a table of text."""
     if value is None:
         return "-"
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""An image to ask about that is no file: from standard input, a pipe, or an address of the web."""
+"""Query images from standard input, a pipe, or a URL."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from urllib.request import OpenerDirector
 
 SCHEMES: Final = ("http://", "https://")
-# As large as a server takes by default; more is no photograph.
+# The default limit of a server; a larger file is no image to search by.
 _MOST_BYTES: Final = 64 << 20
-# For each step, and for all of it.
+# Timeouts in seconds of each network operation, and of the whole download.
 _TIMEOUT_S: Final = 30.0
 _LONGEST_S: Final = 120.0
 _PIECE_BYTES: Final = 1 << 16
 
 
 def from_stdin() -> bytes:
-    """All of standard input."""
+    """Read standard input."""
     data = from_stream("Standard input", sys.stdin.buffer)
     if not data:
         raise click.UsageError("Standard input is empty; pipe an image into it, or name a file.")
@@ -30,20 +30,20 @@ def from_stdin() -> bytes:
 
 
 def from_stream(name: str, stream: IO[bytes]) -> bytes:
-    """All of a stream; UsageError: it has more bytes than an image may have."""
+    """Read a stream; UsageError: it has more bytes than an image may have."""
     data = stream.read(_MOST_BYTES + 1)
     _check_size(name, len(data))
     return data
 
 
 def from_url(url: str) -> bytes:
-    """What an address answers, or the one that it leads to; ClickException: no whole answer in time."""
-    from http.client import HTTPException  # here, since most searches need none of it
+    """Download a URL and follow redirects; ClickException: the download failed or took too long."""
+    from http.client import HTTPException  # here, since most searches do not need it
 
     try:
         with _opener().open(url, timeout=_TIMEOUT_S) as reply:
             return _body(url, reply)
-    except (OSError, ValueError, HTTPException) as error:  # URLError is an OSError; ValueError: no address at all
+    except (OSError, ValueError, HTTPException) as error:  # URLError is an OSError; ValueError: no valid URL
         reason = str(getattr(error, "reason", None) or error or type(error).__name__)
         if reason.startswith("unknown url type"):
             reason = "it leads elsewhere, and only http:// and https:// are followed"
@@ -51,7 +51,7 @@ def from_url(url: str) -> bytes:
 
 
 def _opener() -> OpenerDirector:
-    """Opens addresses of SCHEMES alone, also where one leads to another: urllib's own opener follows ftp://, too."""
+    """Return an opener for SCHEMES only, redirects included: urllib's default opener also follows ftp:// URLs."""
     from urllib import request
 
     opener = request.OpenerDirector()
@@ -69,7 +69,7 @@ def _opener() -> OpenerDirector:
 
 
 def _body(url: str, reply: HTTPResponse) -> bytes:
-    """The body of a reply. ValueError: it ends early, or takes too long."""
+    """Read the body of a reply. ValueError: it ends early, or takes too long."""
     end = time.monotonic() + _LONGEST_S
     wanted, data = reply.length, bytearray()
     while piece := reply.read1(_PIECE_BYTES):
@@ -77,7 +77,7 @@ def _body(url: str, reply: HTTPResponse) -> bytes:
         _check_size(url, len(data))
         if time.monotonic() > end:
             raise ValueError(f"it takes longer than {_LONGEST_S:.0f} s")
-    # http.client does not tell where the connection ends early.
+    # http.client does not report that the connection ended early.
     if wanted is not None and len(data) < wanted:
         raise ValueError(f"only {len(data):,} of {wanted:,} bytes came")
     return bytes(data)

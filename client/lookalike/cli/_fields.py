@@ -1,4 +1,4 @@
-"""Filters and columns of images: the options that ask for them, and their values in print."""
+"""Filters and attribute columns: their options and the output of their values."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ fields_option = click.option(
 
 
 def names_of(text: str) -> list[str]:
-    """The columns that --fields names; "*" for all attributes."""
+    """Parse the columns of --fields; ["*"] for all attributes."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     return ["*"] if names == ["all"] else names
 
 
 def plain(value: Any) -> Any:
-    """A value for JSON: a time as text."""
+    """Convert a value for JSON: a time becomes text."""
     if isinstance(value, tuple):
         return list(value)
     return value.isoformat() if isinstance(value, dt.datetime) else value
 
 
 def plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of a result with its attributes as columns of their own."""
+    """Return a row of a result with its attributes as columns."""
     attributes = {name: plain(value) for name, value in row.get("attributes", {}).items()}
     return {**{name: value for name, value in row.items() if name != "attributes"}, **attributes}
 
 
 def shown(value: Any) -> Any:
-    """A value for a table of text."""
+    """Format a value for a table of text."""
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     if isinstance(value, bool):
@@ -53,7 +53,7 @@ def shown(value: Any) -> Any:
 
 
 def to_csv(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as CSV, as `lookalike attach` reads it: nothing where there is no value, a list as JSON."""
+    """Format rows as CSV for `lookalike attach`: an empty cell for no value, JSON for a list."""
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(names)

@@ -1,7 +1,7 @@
-"""Letters in pictures: the font, and texts cut and wrapped to the room that there is.
+"""Text in montages: the font, and text cut or wrapped to a width.
 
-As lookalike_indexer.pictures.lettering, which this package does not import; a
-test compares what both draw.
+This module must draw the same as lookalike_indexer.pictures.lettering, which this package
+does not import; a test compares both.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from PIL import ImageFont
 from lookalike.cli._text import printable
 
 _FONTS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")
-# Before a word: "n01440764_10026.JPEG" is the number of a file.
+# Matches only before a word: in "n01440764_10026.JPEG" the number is part of a file name.
 _WNID = re.compile(r"\bn\d{8}[_ -](?=[^\W\d])")
 
 
 @functools.cache
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib writes in, too: Latin, Greek, Cyrillic, Arabic and more; others show as a box."""
+    """Load DejaVu Sans, as matplotlib does; it has Latin, Greek, Cyrillic and Arabic; other letters show as a box."""
     with resources.as_file(resources.files("lookalike.cli") / "fonts" / _FONTS[bold]) as path:
-        # Basic layout draws the same wherever Pillow runs; the other one needs a library that not every build has.
+        # Basic layout draws the same on every machine; Raqm layout needs a library that not every Pillow build has.
         return ImageFont.truetype(str(Path(path)), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def plain_names(text: str) -> str:
-    """The text without WordNet numbers: "n03445777_golf_ball" is "golf_ball"."""
+    """Remove WordNet numbers: "n03445777_golf_ball" becomes "golf_ball"."""
     return _WNID.sub("", text)
 
 
 def fitted(text: str, width: float, letters: ImageFont.FreeTypeFont, is_path: bool = False) -> str:
-    """The text on one line, cut to a width in pixels, without WordNet numbers; a path keeps them and its end."""
+    """Cut text to one line of a width in pixels and remove WordNet numbers; a path keeps these and its end."""
     text = printable(" ".join(text.split()))
     text = text if is_path else plain_names(text)
     if letters.getlength(text) <= width:
         return text
-    # The longest piece that fits, by bisection: keys can be long.
+    # Find the longest part that fits by bisection, since keys can be long.
     low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
@@ -55,7 +55,7 @@ def _cut(text: str, kept: int, is_path: bool) -> str:
 
 
 def wrapped(text: str, width: float, letters: ImageFont.FreeTypeFont, lines: int) -> list[str]:
-    """The text in at most so many lines of a width in pixels, broken at spaces; the last one is cut if need be."""
+    """Wrap text at spaces into at most `lines` lines of a width in pixels; cut the last line if needed."""
     found: list[str] = []
     words = plain_names(printable(" ".join(text.split()))).split(" ")
     while words and len(found) < lines - 1:

@@ -1,7 +1,6 @@
-"""A picture of an answer: the query, then what was found, each with its caption.
+"""Montage of a reply: the query, then the images found, each with its caption.
 
-The stored pictures come through the server, so that it can be drawn on any
-machine.
+Thumbnails come from the server, so a montage can be drawn on any machine.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class FoundImage(Protocol):
 
 @dataclass(frozen=True)
 class Query:
-    """What was asked about: its picture, its name for captions, and its label, "" where that is not known."""
+    """The query: its image, its name for captions, and its label, "" if unknown."""
 
     picture: Image.Image | None
     name: str
@@ -46,16 +45,16 @@ class Query:
 
     @property
     def frames(self) -> str:
-        """What the frames of what was found mean, for a title."""
+        """The legend of the frame colors, for a title."""
         return f"; green frames: {self.label}, red: another label" if self.label else ""
 
     def tile(self, told: str) -> Tile:
-        """Its tile, with another line."""
+        """Return its tile with the additional line `told`."""
         return Tile(self.picture, [self.label or "query", self.name, told], QUERY)
 
 
 def check_output(path: str) -> None:
-    """Refuse, before any work, a file that could not be written. click.UsageError."""
+    """Check before any work that the file can be written; raise click.UsageError."""
     Image.init()
     suffix = Path(path).suffix.lower()
     if Image.registered_extensions().get(suffix) not in Image.SAVE:
@@ -67,7 +66,7 @@ def check_output(path: str) -> None:
 
 
 def fetch(client: lookalike.Client, ids: Sequence[int]) -> dict[int, Image.Image | None]:
-    """The thumbnails of some images."""
+    """Fetch the thumbnails of images."""
     wanted = list(dict.fromkeys(ids))
     if not wanted:
         return {}
@@ -78,7 +77,7 @@ def fetch(client: lookalike.Client, ids: Sequence[int]) -> dict[int, Image.Image
 
 
 def query_of(client: lookalike.Client, subject: Subject) -> Query:
-    """What was asked about; a file has no label."""
+    """Load the query image; a file has no label."""
     if subject.is_file:
         file = subject.text if subject.piped is None else io.BytesIO(subject.piped)
         return Query(_read_local(file), Path(subject.text).name, "")
@@ -89,7 +88,7 @@ def query_of(client: lookalike.Client, subject: Subject) -> Query:
 
 
 def found_tiles(found: Iterable[FoundImage], pictures: Pictures, query: Query) -> list[Tile]:
-    """The tiles of what was found: in a green frame with the query's label, in a red one with another."""
+    """Return the tiles of the images found: a green frame for the query's label, a red one for another label."""
     tiles = []
     for rank, each in enumerate(found, 1):
         label = each.label or ""
@@ -104,9 +103,9 @@ def _file(key: str) -> str:
 
 
 def _read_local(file: str | io.BytesIO) -> Image.Image | None:
-    """A small upright copy of a file; None where Pillow cannot read what the server perhaps could."""
+    """Return a small upright copy of a file; None if Pillow cannot read it, though the server perhaps can."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of large or odd files, which are no matter for a thumbnail
+        warnings.simplefilter("ignore")  # about large or damaged files; irrelevant for a thumbnail
         try:
             with Image.open(file) as image:
                 image.draft("RGB", (2 * TILE, 2 * TILE))
@@ -118,7 +117,7 @@ def _read_local(file: str | io.BytesIO) -> Image.Image | None:
 
 
 def save(montage: Image.Image, path: str) -> None:
-    """Write the picture; click.ClickException where that fails."""
+    """Save the montage; raise click.ClickException on failure."""
     try:
         montage.save(path)
     except (OSError, ValueError) as error:

@@ -13,10 +13,10 @@ import lookalike
 
 DEFAULT_SERVER: Final = "127.0.0.1:50051"
 
-# How long a command waits for each answer.
+# Default timeout of each call in seconds.
 TIMEOUT_S: Final = 30.0
 
-# Where click keeps what only `open_client` reads.
+# Prefix of the keys in click's context for options that only `open_client` reads.
 _META: Final = "lookalike.server"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -25,9 +25,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def server_options(
     default: str | None = DEFAULT_SERVER, timeout: float | None = TIMEOUT_S
 ) -> Callable[[Command], Command]:
-    """Where the server is, and what proves who asks; `open_client` reads all but --server, --tls and --ca itself.
+    """Add the options for the server's address, TLS, token, collection and timeout.
 
-    `timeout` is the default of --timeout in seconds; None for a command without that option.
+    The command receives --server, --tls and --ca; `open_client` reads the others from click's context. `timeout` is the
+    default of --timeout in seconds; None for a command without that option.
     """
 
     def decorate(command: Command) -> Command:
@@ -86,7 +87,7 @@ def server_options(
 
 
 class Reach(TypedDict):
-    """How a server is reached, as the arguments of both clients."""
+    """Connection arguments of both clients, besides the address."""
 
     tls: bool | lookalike.TLS
     token: str | None
@@ -94,15 +95,15 @@ class Reach(TypedDict):
 
 
 def open_client(server: str, tls: bool, ca: str | None) -> lookalike.Client:
-    """The client that the server options ask for."""
-    # A user who mistyped an address wants to know at once.
+    """Open the client for the values of the server options."""
+    # No waiting for the server: a user who mistyped the address wants to know at once.
     name = click.get_current_context().meta.get(f"{_META}.collection_name", "")
     timeout = click.get_current_context().meta.get(f"{_META}.timeout", TIMEOUT_S)
     return lookalike.Client(server, wait_for_server=False, collection=name, timeout=timeout, **reach(tls, ca))
 
 
 def reach(tls: bool, ca: str | None) -> Reach:
-    """What the server options say besides the address."""
+    """Return the connection arguments of the server options, besides the address."""
     kept = click.get_current_context().meta
     cert, key = kept.get(f"{_META}.tls_cert"), kept.get(f"{_META}.tls_key")
     secure = lookalike.TLS(ca=ca, cert=cert, key=key) if ca or cert or key else tls
@@ -110,7 +111,7 @@ def reach(tls: bool, ca: str | None) -> Reach:
 
 
 def given_token() -> str | None:
-    """The token of --token-file or LOOKALIKE_TOKEN, None when there is neither."""
+    """Return the token of --token-file or LOOKALIKE_TOKEN; None without either."""
     path = click.get_current_context().meta.get(f"{_META}.token_file")
     if path is None:
         return os.environ.get("LOOKALIKE_TOKEN") or None
@@ -122,7 +123,7 @@ def given_token() -> str | None:
 
 
 def _kept(*names: str, **settings: Any) -> Callable[[Command], Command]:
-    """An option that commands need not know: it is kept for `open_client`."""
+    """Add an option that is stored in click's context for `open_client` and not passed to the command."""
 
     def keep(ctx: click.Context, option: click.Parameter, value: object) -> None:
         ctx.meta[f"{_META}.{option.name}"] = value

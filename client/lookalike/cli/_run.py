@@ -1,4 +1,4 @@
-"""Run a command, and turn whatever it raises into one sentence and an exit code."""
+"""Run a command, and convert any exception to a sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _FAILED, _WRONG_USAGE, _INTERRUPTED = 1, 2, 130
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """The exit code of a command line, `sys.argv` when None. Nothing that a user can cause is a traceback."""
+    """Run a command line, `sys.argv` if None, and return the exit code. No user error prints a traceback."""
     for stream in (sys.stdout, sys.stderr):
-        # A key may hold any character, and a terminal may know fewer.
+        # A key may contain characters that the terminal's encoding lacks.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -29,8 +29,8 @@ def run(arguments: list[str] | None = None) -> int:
     except click.Abort:
         return _INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has enough. What is left of it must not fail
-        # again when the interpreter flushes it at its end.
+        # The reader of the output has closed the pipe. The remaining output must not fail again when the interpreter
+        # flushes it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
     except Exception as error:
@@ -38,12 +38,12 @@ def run(arguments: list[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-# What an import that Ctrl-C breaks off may fail with instead: numpy's does.
+# Errors of an import that Ctrl-C interrupts; numpy's import raises them.
 _BROKEN_OFF = (ImportError, RuntimeError, SystemError)
 
 
 def _is_broken_off(error: BaseException) -> bool:
-    """Whether it is, or comes of, what an import failed with because of Ctrl-C; what fails afterwards is told."""
+    """Return True for an import error caused by Ctrl-C; other errors after Ctrl-C are reported."""
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))
@@ -57,11 +57,11 @@ def _is_broken_off(error: BaseException) -> bool:
 
 
 def _told(error: Exception) -> int:
-    """Say what went wrong; the exit code."""
+    """Print an error and return the exit code."""
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
-    # Here, because it loads gRPC, which most commands that fail do not need.
+    # Imported here because this loads gRPC, which most failing commands do not need.
     from lookalike._errors import InvalidArgumentError, LookalikeError
 
     if isinstance(error, LookalikeError):
@@ -78,7 +78,7 @@ def _sentence(error: LookalikeError) -> str:
 
     if isinstance(error, OverloadedError) and error.retry_after is not None:
         return f"{error} Try again in {error.retry_after:.3g} s."
-    # The client names its argument; here it is an option.
+    # The client's message names its argument; the command line has an option instead.
     return str(error).replace("; allow more by timeout=.", "; allow more by --timeout.")
 
 

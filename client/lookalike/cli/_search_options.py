@@ -1,4 +1,4 @@
-"""What a search may be told besides the query and its effort."""
+"""Options of a search for thresholds, examples, groups, boxes and vectors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def search_options(command: Command) -> Command:
-    """Thresholds, examples, groups, and a part of the picture."""
+    """Add the options for thresholds, examples, groups, boxes and vectors."""
     for option in (
         click.option(
             "--max-distance",
@@ -67,12 +67,12 @@ def _box(ctx: click.Context, option: click.Parameter, value: str | None) -> tupl
 
 
 def examples_of(like: tuple[str, ...], unlike: tuple[str, ...]) -> dict[str, Any]:
-    """The arguments of a search by examples; none where there is no example."""
+    """Return the arguments of a search by examples; empty without examples."""
     return {"keys": list(like), "not_keys": list(unlike)} if like or unlike else {}
 
 
 def boxed(asked: Subject, box: tuple[int, int, int, int] | None) -> dict[str, Any]:
-    """The query, of a part of the picture where a box is given."""
+    """Return the query, with the box of an image if given; click.UsageError if the query is no image file."""
     query: dict[str, Any] = dict(asked.query)
     if box is not None:
         if not asked.is_file:
@@ -83,7 +83,7 @@ def boxed(asked: Subject, box: tuple[int, int, int, int] | None) -> dict[str, An
 
 
 def write_vectors(path: Path, client: lookalike.Client, near: lookalike.Neighbors, query: dict[str, Any]) -> None:
-    """Write the query's own vector and those of the neighbors, with their ids."""
+    """Write the query's vector and those of the neighbors, with their ids, to an .npz file."""
     import numpy as np
 
     space = near.served.space

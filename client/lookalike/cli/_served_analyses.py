@@ -1,8 +1,8 @@
-"""The analyses that a server makes: `lookalike matrix --server HOST:PORT`.
+"""Analyses that run on a server: `lookalike matrix --server HOST:PORT`.
 
-Each is the client's call of the same analysis, with the options of the command
-that reads a folder. They need neither the indexer nor the collection. Options
-that are left out have the server's defaults, which are those of the commands.
+Each command calls the client's method for the analysis, with the options of the command for a folder.
+It needs neither the indexer nor the collection's files. Options that are not given take the server's
+defaults, which equal those of the commands.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Ask = Callable[..., lookalike.Experiment]
 Decorator = Callable[[Any], Any]
 
 COMMANDS_BY_NAME: Final[dict[str, click.Command]] = {}
-# Analyses of a large collection take minutes, where other calls take milliseconds.
+# Timeout in seconds. Analyses of a large collection take minutes, other calls milliseconds.
 _TIMEOUT_S: Final = 600.0
 _SUMMARIES: Final = {**ANALYSES, **{name: text for commands in SECTIONS.values() for name, text in commands.items()}}
 
@@ -45,7 +45,7 @@ _neighbors = click.option("-k", "neighbors", type=click.IntRange(min=1), help="N
 
 
 def _as_distance(ctx: click.Context, option: click.Parameter, value: str) -> float | None:
-    """A distance; None for "auto", the valley of the distances."""
+    """Parse a distance; None for "auto", the valley of the distances."""
     if value == "auto":
         return None
     try:
@@ -58,12 +58,12 @@ def _as_distance(ctx: click.Context, option: click.Parameter, value: str) -> flo
 
 
 def _names(ctx: click.Context, option: click.Parameter, value: str | None) -> list[str] | None:
-    """The names of an option such as --models A,B."""
+    """Parse a list of names such as --models A,B."""
     return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
 
 
 def _as_k(ctx: click.Context, option: click.Parameter, value: str) -> int | None:
-    """A number of groups; None for "auto", which lets the server choose."""
+    """Parse a number of groups; None for "auto", with which the server chooses."""
     return None if value == "auto" else click.IntRange(min=2)(value, option, ctx)
 
 
@@ -78,7 +78,7 @@ _max_distance = click.option(
 
 
 class _ServedCommand(click.Command):
-    """A command that says of what only its folder's form takes how to use that."""
+    """A command that explains, for an option that only the folder's form has, how to use that form."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -99,9 +99,9 @@ class _ServedCommand(click.Command):
 
 
 def _served(name: str, ask: Ask, tables: str, *options: Decorator) -> None:
-    """Make a command of a client's method, which gets the values of `options` by their names.
+    """Register a command for a client's method, which receives the values of `options` by name.
 
-    `tables` names the tables of the result.
+    `tables` lists the tables of the result, separated by spaces.
     """
 
     def run(

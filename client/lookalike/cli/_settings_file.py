@@ -1,4 +1,4 @@
-"""Defaults of options in a file, lookalike.toml: the user's, and that of the current folder.
+"""Defaults of options from a file, lookalike.toml: the user's, and that of the current folder.
 
     collection = "pictures"
 
@@ -6,13 +6,13 @@
     k = 20
 
 A key is the name of an option without its dashes. `collection` and the options
-that name a server stand above the tables and hold for all commands; a table
-holds for the command of its name. The command line goes before the environment,
-that before the folder's file, and that before the user's.
+that name a server stand above the tables and apply to all commands; a table
+applies to the command of its name. The command line overrides the environment,
+the environment overrides the folder's file, and that overrides the user's file.
 
-A folder may come from somebody else, so its file sets only what changes an
-answer: no server, where a token of the environment would go, no cluster that
-runs code, no address, nothing that deletes or writes.
+A folder may come from somebody else, so its file can set only options that change
+a reply: no server, which would receive a token of the environment, no cluster that
+runs code, no address, and no option that deletes or writes.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ NAME: Final = "lookalike.toml"
 VARIABLE: Final = "LOOKALIKE_CONFIG"
 _REACH: Final = ("server", "tls", "ca", "tls-cert", "tls-key", "token-file", "insecure")
 _SHARED: Final = ("collection", "collection-name", *_REACH)
-# Options that the current folder's file may set.
+# Options that the file of the current folder may set.
 _OF_FOLDERS: Final = (
     *("collection", "collection-name", "space", "model", "clustering", "metric", "k", "recall", "nprobe", "exact"),
     *("where", "fields", "label", "limit", "rows", "members", "samples", "sample", "seed", "seeds", "clusters"),
     *("max-distance", "json", "explain", "include-self", "timeout"),
 )
-# Of these, an option on the command line goes before all others of its group in a file.
+# Mutually exclusive options: one on the command line overrides all others of its group in a file.
 _EXCLUSIVE: Final = (
     frozenset(["nprobe", "recall", "exact", "list"]),
     frozenset(["json", "csv", "list"]),
 )
-# Who may reach a server is decided by its own file, which is named on the command line.
+# Commands with a configuration file of their own, named by --config: it controls access to a server.
 _OWN_FILE: Final = ("serve", "route")
 
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """The settings of one file: those for all commands, and those of each command's table."""
+    """Settings of one file: those for all commands, and those of each command's table."""
 
     path: Path
     shared: Mapping[str, Any]
@@ -55,7 +55,7 @@ class SettingsFile:
 
     @classmethod
     def read(cls, path: Path, known: Collection[str], may_name_servers: bool) -> SettingsFile:
-        """Read and check a file; `known` are the names of commands. click.UsageError says what is wrong, and where."""
+        """Read and validate a file; `known` are the names of commands. click.UsageError describes the mistake."""
         import tomllib  # here, because most users have no file
 
         try:
@@ -81,10 +81,10 @@ class SettingsFile:
         return cls(path, shared, commands)
 
     def defaults(self, command: click.Command, name: str, other: Callable[[], click.Command | None]) -> dict[str, Any]:
-        """The values for a command, by the spelling of its options.
+        """Return the values for a command, by the spelling of its options.
 
-        `other` gives the form of the command that is not used, whose options are left out. click.UsageError: a key is
-        an option of neither.
+        `other` returns the unused form of the command; its options are valid but left out. click.UsageError: a key is
+        an option of neither form.
         """
         options = _spellings(command)
         own = {**self.shared, **self.commands.get(name, {})}
@@ -99,7 +99,7 @@ class SettingsFile:
 
 
 def _check_harmless(path: Path, tables: Sequence[Mapping[str, Any]]) -> None:
-    """click.UsageError: the file of a folder sets what only the user's own file may."""
+    """Raise click.UsageError if the file of a folder sets an option that only the user's file may set."""
     for name, value in ((name, value) for table in tables for name, value in table.items()):
         if name not in _OF_FOLDERS:
             own = f"{name} may stand in your own file alone, {user_file()}."
@@ -109,7 +109,7 @@ def _check_harmless(path: Path, tables: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _spellings(command: click.Command) -> dict[str, click.Option]:
-    """The options of a command by their names without dashes."""
+    """Return the options of a command by their names without dashes."""
     return {
         spelled.lstrip("-"): param
         for param in command.params
@@ -125,13 +125,14 @@ def defaults_of(
     args: Sequence[str],
     other: Callable[[], click.Command | None],
 ) -> dict[str, Any]:
-    """The defaults of a command's options that the files set, by parameter, the folder's before the user's.
+    """Return the defaults of a command's options from the files, by parameter; the folder's file overrides the user's.
 
-    `args` are the words of the command line: what they exclude is left out. `other` is as in `SettingsFile.defaults`.
+    `args` are the words of the command line; defaults that conflict with them are left out. `other` is as in
+    `SettingsFile.defaults`.
     """
     found: dict[str, Any] = {}
     for path, is_own in ((user_file(), True), (Path(NAME), False)):
-        # The file that the variable names must be there; the others may be.
+        # A file that the variable names must exist; the others are optional.
         if (is_own and os.environ.get(VARIABLE)) or path.is_file():
             found |= SettingsFile.read(path, known, may_name_servers=is_own).defaults(command, name, other)
     typed = {word.partition("=")[0].lstrip("-") for word in args if word.startswith("--")}
@@ -143,7 +144,7 @@ def defaults_of(
 
 
 def user_file() -> Path:
-    """The user's file: LOOKALIKE_CONFIG, or lookalike/lookalike.toml in the folder of settings."""
+    """Return the user's file: LOOKALIKE_CONFIG, or lookalike/lookalike.toml in the configuration folder."""
     if named := os.environ.get(VARIABLE):
         return Path(named)
     folder = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111 - it never fails

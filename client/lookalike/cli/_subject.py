@@ -1,4 +1,4 @@
-"""What a command asks about: a picture file that is here, the key of a stored image, or a text."""
+"""The query of a command: a local image file, the key of a stored image, or a text."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """The argument IMAGE_OR_KEY, and which of both it is, or a text of --text.
+    """The argument IMAGE_OR_KEY and its kind, or the text of --text.
 
-    `piped` are the bytes of a pipe, which can be read only once, or of an address.
+    `piped` has the bytes of a pipe, which can be read only once, or of a URL.
     """
 
     text: str
@@ -31,7 +31,7 @@ class Subject:
 
     @property
     def query(self) -> OneQuery:
-        """The query as the client takes it."""
+        """The query as arguments of the client."""
         if self.is_text:
             return {"text": self.text}
         if not self.is_file:
@@ -40,14 +40,14 @@ class Subject:
 
     @property
     def named(self) -> dict[str, str]:
-        """The query as an answer in JSON names it."""
+        """The query as JSON output names it."""
         return {"text" if self.is_text else "image" if self.is_file else "key": self.text}
 
 
 def find_subject(client: lookalike.Client, text: str, as_key: bool) -> Subject:
-    """A file if there is one, a key otherwise; says so on standard error where it could be either.
+    """Take a file if it exists, a key otherwise; print a note if the text is both.
 
-    "-" is standard input. An address of the web is fetched, unless it is a key of the collection.
+    "-" is standard input. An http:// or https:// URL is downloaded, unless it is a key of the collection.
     """
     if as_key:
         return Subject(text, is_file=False)
@@ -58,7 +58,7 @@ def find_subject(client: lookalike.Client, text: str, as_key: bool) -> Subject:
     path = Path(text)
     try:
         is_file, is_folder = path.is_file() or path.is_fifo(), path.is_dir()
-    except (OSError, ValueError):  # longer than a path may be, and so on: then it is none
+    except (OSError, ValueError):  # for example, longer than a path may be: then it is no file
         is_file = is_folder = False
     if is_folder:
         raise click.UsageError(f"{text!r} is a folder; name a picture file, or the key of a stored image.")
@@ -70,7 +70,7 @@ def find_subject(client: lookalike.Client, text: str, as_key: bool) -> Subject:
 
 
 def _piped(path: Path) -> bytes | None:
-    """What a pipe holds, such as `<(COMMAND)` of a shell; None for an ordinary file."""
+    """Read a pipe, such as `<(COMMAND)` of a shell; None for an ordinary file."""
     if not path.is_fifo():
         return None
     try:
@@ -86,23 +86,23 @@ def _is_key(client: lookalike.Client, text: str) -> bool:
     except (
         lookalike.NotFoundError,
         lookalike.InvalidArgumentError,
-    ):  # also a file name that is no Unicode, which a key must be
+    ):  # including a file name that is no valid Unicode, which no key can be
         return False
     return True
 
 
 @contextmanager
 def explained(subject: Subject, as_key: bool) -> Iterator[None]:
-    """Say of a key that is not found that there is no such file either, and which file is no picture."""
+    """Add to an error for a missing key that there is no such file either; name the file that is no image."""
     try:
         yield
     except lookalike.InvalidArgumentError as error:
-        # The server knows pictures by their position in the call, people by their names.
+        # The server numbers images by their position in the call; users know them by name.
         if not subject.is_file or not str(error).startswith("Picture 0 "):
             raise
         raise click.ClickException(str(error).replace("Picture 0", subject.text, 1)) from error
     except lookalike.NotFoundError as error:
-        # A filter may name a clustering that is not there, and --like another key.
+        # A filter may name an unknown clustering, and --like another key.
         if subject.is_file or as_key or f"key {subject.text!r}" not in str(error):
             raise
         raise click.ClickException(f"There is no file {subject.text!r} here, and as a key: {error}") from error

@@ -1,4 +1,4 @@
-"""What is printed: aligned tables, the line about what served a reply, JSON."""
+"""Output of commands: aligned tables, the line about the server's reply, JSON."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import lookalike
 
 
 def printable(text: str) -> str:
-    """The text without characters that would move the cursor or color the terminal."""
+    """Escape characters that would move the cursor or color the terminal."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def width(text: str) -> int:
-    """The number of terminal columns of a printable text."""
+    """Return the number of terminal columns of a printable text."""
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Aligned columns, numbers to the right; None is "-", floats have four decimals."""
+    """Format aligned columns, numbers to the right; None is "-", floats have four decimals."""
     cells = [[_cell(value) for value in row] for row in rows]
     numeric = [bool(rows) and all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(headers))]
     widths = [max(map(width, column)) for column in zip(headers, *cells, strict=True)]
@@ -47,7 +47,7 @@ def _cell(value: object) -> str:
 
 
 def served_lines(served: lookalike.Served, k: int = 10) -> str:
-    """What served a reply about k neighbors, and a line for each thing to know, such as an untrained network."""
+    """Format the line about a reply with k neighbors, and a line for each note, such as an untrained network."""
     if served.expected_recall == 1 and served.nprobe == 0:
         effort = ["exact"]
     elif served.nprobe:
@@ -68,7 +68,7 @@ UNTRAINED = (
 
 
 def to_json(value: object) -> str:
-    """JSON that every parser reads: NaN becomes null."""
+    """Format standard JSON: NaN and infinity become null."""
     return json.dumps(_without_nan(value), indent=1, allow_nan=False)
 
 

@@ -1,4 +1,4 @@
-"""`lookalike clusters`: which cluster is this image in, and who else is?"""
+"""`lookalike clusters`: show the cluster of an image and its members."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lookalike.cli._options import (
 from lookalike.cli._subject import Subject, explained, find_subject
 from lookalike.cli._text import printable, served_lines, table, to_json
 
-# How many members a montage shows when --members does not say.
+# Number of members in a montage without --members.
 _DRAWN = 11
 
 

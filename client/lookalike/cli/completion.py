@@ -1,4 +1,4 @@
-"""`lookalike completion`: let the shell complete commands and options."""
+"""`lookalike completion`: print a script for shell completion of commands and options."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def completion(ctx: click.Context, shell: str | None) -> None:
     if kind is None:
         raise click.ClickException(f"This version of click cannot complete in {shell}.")
     script = kind(ctx.find_root().command, {}, "lookalike", "_LOOKALIKE_COMPLETE").source()
-    # At the end, because zsh wants its own mark in the first line.
+    # At the end, because zsh needs its own mark in the first line.
     click.echo(f"{script.strip()}\n\n# To install it:\n#     {_INSTALL[shell]}")

@@ -1,4 +1,4 @@
-"""`lookalike explore`: a page to look at a collection with, in a browser."""
+"""`lookalike explore`: serve a web page that shows a collection in a browser."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def explore(
     while_stdin: bool,
 ) -> None:
     """Serve a page that searches and shows the collection behind a server, for a browser."""
-    # Here, so that `lookalike --help` does not load a web server.
+    # Imported here, so that `lookalike --help` does not load a web server.
     from lookalike.explorer.run import open_browser, run
     from lookalike.explorer.settings import Listen, Upstream
 

@@ -1,7 +1,7 @@
-"""`lookalike images`: what images are there, all or those that match a filter?
+"""`lookalike images`: list images, all or those that match a filter.
 
-A folder and a server give the same dict: a function of the entry point group
-"lookalike.images" makes it of a folder.
+A folder and a server return the same dict; a function of the entry point group
+"lookalike.images" builds it for a folder.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _of_server(
 
 
 def _attributes(found: dict[str, Any]) -> list[str]:
-    """The columns that images have besides those that all have."""
+    """Return the names of the columns besides the standard ones."""
     return [name for name in (found["images"][0] if found["images"] else ()) if name not in _COLUMNS]
 
 

@@ -1,8 +1,7 @@
-"""`lookalike info`: what is in a collection, in a folder or behind a server?
+"""`lookalike info`: describe a collection, in a folder or on a server.
 
-Both are described by one dict: that of `dataclasses.asdict(lookalike.Collection)`,
-which a function of the entry point group "lookalike.describe" makes of a folder
-as well.
+Both return the dict of `dataclasses.asdict(lookalike.Collection)`; a function of the
+entry point group "lookalike.describe" builds it for a folder.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from lookalike.cli._options import DEFAULT_SERVER, json_option, open_client, ser
 from lookalike.cli._text import UNTRAINED, printable, table, to_json
 
 DESCRIBE: Final = "lookalike.describe"
-# HOST:PORT, as --server takes it.
+# HOST:PORT, as --server accepts it.
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d{1,5}")
 
 
@@ -57,7 +56,7 @@ def _of_server(address: str, tls: bool, ca: str | None) -> dict[str, Any]:
     with open_client(address, tls, ca) as client:
         collection, server = client.info(), client.server_info()
     told = dataclasses.asdict(server)
-    # As text, which JSON has.
+    # JSON has no type for times.
     told["last_fold"] = None if server.last_fold is None else server.last_fold.isoformat(timespec="seconds")
     return {**dataclasses.asdict(collection), "server": {"address": address, **told}}
 

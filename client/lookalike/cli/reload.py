@@ -1,4 +1,4 @@
-"""`lookalike reload`: let a server serve what was published now."""
+"""`lookalike reload`: make a server load the newest generation now."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""`lookalike results`: what was found before, in a folder or behind a server.
+"""`lookalike results`: list or show stored results, in a folder or on a server.
 
-Both give the same dicts: a function of the entry point group
-"lookalike.results" makes them of a folder.
+Both return the same dicts; a function of the entry point group "lookalike.results"
+builds them for a folder.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def results(
     by default). Experiments store their result when they are given --keep.
     """
     if folder and not name and "://" not in folder and not Path(folder).is_dir():
-        # One word that is no folder is the result's name.
+        # A single word that is no folder is the result's name.
         name, folder = folder, None
     if as_csv and (as_json or not name):
         raise click.UsageError("Use --json or --csv, not both." if as_json else "--csv needs the result: KIND/NAME.")

@@ -1,4 +1,4 @@
-"""`lookalike search`: which stored images look like this one?"""
+"""`lookalike search`: find the stored images that look like an image."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def _as_text(near: lookalike.Neighbors, k: int, explain: bool) -> str:
     ]
     headers = ("rank", heading("distance", near.metric), "label", *names, "key")
     if near.group_sizes is not None:
-        # Of a group of several, the number stands before each.
+        # In a group of several neighbors, each row has the group's number.
         groups = [number for number, size in enumerate(near.group_sizes, 1) for _ in range(size)]
         rows = [(group, *row) for group, row in zip(groups, rows, strict=True)]
         headers = ("group", *headers)
