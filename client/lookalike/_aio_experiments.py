@@ -173,7 +173,7 @@ class Experiments:
         - `space`: an embedding space; None for the default space.
         - `sample`: number of images to cluster.
         - `seeds`: runs per number of clusters, each with another seed.
-        - `seed`: the first seed.
+        - `seed`: the seed of the sample and of the runs.
         """
         return await self._send(calls.choose_k(space, first, last, sample, seeds, seed), timeout)
 

@@ -1,4 +1,4 @@
-"""What the server is, asked for rarely: telling whether it can embed pictures may cost it the start of a network."""
+"""Cache of the server's description, since server_info may start the embedding network."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _HELD_S: Final = 300.0
 
 
 class AboutServer:
-    """The server's description for each client and generation, asked once in `held_s` seconds however many wait."""
+    """Cache of the server's description for each client and generation; concurrent requests share one call."""
 
     def __init__(self, held_s: float = _HELD_S) -> None:
         self._held_s = held_s
         self._asked: weakref.WeakKeyDictionary[Client, _Asked] = weakref.WeakKeyDictionary()
 
     async def get(self, client: Client, timeout: float) -> ServerInfo:
-        """What the server says of itself; errors as Client.server_info, which are not held."""
-        # Asking first also tells whether this caller may, and of a generation that may have another network.
+        """Return the server's description; raise the errors of Client.server_info, which are not cached."""
+        # This call also checks that the caller is allowed, and detects a new generation with another network.
         generation = (await client.info()).generation
         asked = self._asked.get(client)
         if asked is None or not asked.holds(generation, self._held_s):
             asked = _Asked(asyncio.create_task(client.server_info(timeout=timeout)), generation, time.monotonic())
             self._asked[client] = asked
-        # One who leaves must not cancel what others wait for.
+        # A request that is canceled must not cancel the call that others wait for.
         return await asyncio.shield(asked.answer)
 
 
@@ -49,7 +49,7 @@ class _Asked:
 
 
 async def get_server(request: Request) -> Response:
-    """The server with its limits, and whether it can embed pictures. The first answer may take it seconds."""
+    """Return the server's description with its limits. The first reply may take seconds."""
     state = request.app.state
     info = await state.about_server.get(state.callers.require(request), state.bounds.experiment_s)
     return JSONResponse({"server": dataclasses.asdict(info), "address": state.upstream.server})

@@ -1,7 +1,7 @@
-"""Changes to the collection, for callers whose token has the role write, and what takes each change back.
+"""Changes of the collection with undo, for callers whose token has the role write.
 
-Whoever reaches a page on loopback may look, but not change anything: the page shows the server no secret of the user
-who runs it. A change needs the token of a login, or the one that the page was started with.
+Every visitor of a page on loopback may read, but not change anything: the page does not use the local secret of the
+user who runs it. A change needs the token of a login, or the token that the page was started with.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ _TOO_LATE: Final = "The change is part of a generation now and cannot be taken b
 
 
 async def get_changes(request: Request) -> Response:
-    """Whether the caller `may` change the collection, and `why` not: the server is "read-only", or the caller lacks a
-    "login" or the "role" write; "" otherwise. A change can be undone while `generation` is served.
+    """Return whether the caller `may` change the collection, and `why` not, "" if it may.
+
+    `why` is "read-only" for a read-only server, "login" without a token, or "role" without the role write. A change
+    can be undone while `generation` is served.
     """
     client: Client = request.app.state.callers.require(request)
     why = await _lacking(request)
@@ -42,9 +44,10 @@ async def get_changes(request: Request) -> Response:
 
 
 async def post_add(request: Request) -> Response:
-    """Add the picture that is the body, or the dropped one named `picture`, under a `key`, with a `label`.
+    """Add the image in the body, or the uploaded one named `picture`, under a `key`, with a `label`.
 
-    Replies its `id`, whether another image was `replaced`, and `undo`. With `new` none is: the key must be free.
+    Returns its `id`, whether another image was `replaced`, and `undo`. With the parameter `new`, a key that is in use
+    is rejected.
     """
     client: Client = request.app.state.callers.writer(request)
     key, label = asked.text(request, "key"), asked.text(request, "label", "")
@@ -67,7 +70,7 @@ async def post_add(request: Request) -> Response:
 
 
 async def post_delete(request: Request) -> Response:
-    """Delete the images `ids` of the body; replies how many were `deleted`, and `undo`."""
+    """Delete the images `ids` of the body; return the number `deleted`, and `undo`."""
     client: Client = request.app.state.callers.writer(request)
     images = await _found(client, _ids(await _body(request), "ids"))
     generation = (await client.info()).generation
@@ -78,7 +81,7 @@ async def post_delete(request: Request) -> Response:
 
 
 async def post_label(request: Request) -> Response:
-    """Give the images `ids` of the body a `label`, "" for none; replies how many it `changed`, and `undo`."""
+    """Set the `label` of the images `ids` of the body, "" for none; return the number `changed`, and `undo`."""
     client: Client = request.app.state.callers.writer(request)
     body = await _body(request)
     label = body.get("label")
@@ -96,7 +99,7 @@ async def post_label(request: Request) -> Response:
 
 
 async def post_undo(request: Request) -> Response:
-    """Take a change back: the body is what it replied as `undo`. Until the change is part of a generation."""
+    """Undo a change until a new generation contains it; the body is the `undo` that the change returned."""
     client: Client = request.app.state.callers.writer(request)
     body = await _body(request)
     if body.get("generation") != (await client.info()).generation:
@@ -122,7 +125,7 @@ async def post_undo(request: Request) -> Response:
 
 
 async def _lacking(request: Request) -> str:
-    """What keeps a caller from changing the collection; "" where nothing does."""
+    """Return the reason why a caller may not change the collection, "" if it may; see get_changes."""
     try:
         client = request.app.state.callers.writer(request)
         await client.restore(ids=[])
@@ -134,7 +137,7 @@ async def _lacking(request: Request) -> str:
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    """The object that is the body. MessageTooLargeError, InvalidArgumentError: it is none."""
+    """Read the body as a JSON object; MessageTooLargeError, InvalidArgumentError."""
     data = bytearray()
     try:
         async for chunk in request.stream():
@@ -163,7 +166,7 @@ def _ids(body: dict[str, Any], name: str, default: list[int] | None = None) -> l
 
 
 async def _found(client: Client, ids: list[int]) -> list[StoredImage]:
-    """The images with some ids that are there."""
+    """Return those of the images that exist."""
     if not ids:
         return []
     try:

@@ -1,4 +1,4 @@
-"""The clusters of a clustering, and the members of one."""
+"""Clusters of a clustering, and the members of a cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PAGE = 200
 
 
 async def get_clusters(request: Request) -> Response:
-    """The clusters of a `clustering` with their sizes and mean distances; `where`: of the members that match."""
+    """Return the clusters of a `clustering` with sizes and mean distances; with `where`, of matching members."""
     client: Client = request.app.state.callers.require(request)
     name = clustering_of(await client.info(), asked.text(request, "clustering", ""))
     if not name:
@@ -25,9 +25,9 @@ async def get_clusters(request: Request) -> Response:
 
 
 async def get_members(request: Request) -> Response:
-    """A page of a cluster's members, nearest to its centroid first, all or those that match `where`.
+    """Return a page of a cluster's members, nearest to its centroid first, all or those that match `where`.
 
-    `label`: only those that have it. `token` goes on after an earlier page.
+    `label`: only members with this label. `token`: the `next` of the previous page.
     """
     client: Client = request.app.state.callers.require(request)
     clustering = asked.text(request, "clustering")

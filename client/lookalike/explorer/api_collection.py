@@ -1,4 +1,4 @@
-"""What there is to look at: the collection and its images."""
+"""The collection, its images and its labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LABELS = 1000
 
 
 async def get_collection(request: Request) -> Response:
-    """The collection, and the tag for thumbnails' addresses."""
+    """Return the collection, and the tag for the URLs of thumbnails."""
     client = request.app.state.callers.require(request)
     collection = await client.info()
     request.app.state.callers.answered(client, collection)
@@ -33,7 +33,7 @@ async def get_collection(request: Request) -> Response:
 
 
 async def get_collections(request: Request) -> Response:
-    """The collections that the caller may look at; `problem` says why one of them is not loaded. Newer servers only."""
+    """Return the collections that the caller may use, with the `problem` of unloaded ones; [] if unsupported."""
     client: Client = request.app.state.callers.require(request)
     try:
         found = await client.collections()
@@ -43,14 +43,14 @@ async def get_collections(request: Request) -> Response:
 
 
 async def get_health(request: Request) -> Response:
-    """Whether the server answers; needs no login, so that the page can wait for the server without one."""
+    """Return whether the server is ready. Needs no login, so that the page can wait for the server."""
     return JSONResponse({"serving": await request.app.state.health.is_serving(timeout=5)})
 
 
 async def get_images(request: Request) -> Response:
-    """A page of the images: those with a `label` by id, or all, so that the first are a mix of everything.
+    """Return a page of images: with a `label` sorted by id, otherwise in mixed order.
 
-    `where`: of those that match.
+    `where`: only images that match.
     """
     client: Client = request.app.state.callers.require(request)
     size = asked.integer(request, "limit", 60, 1, _PAGE)
@@ -64,14 +64,14 @@ async def get_images(request: Request) -> Response:
 
 
 async def get_labels(request: Request) -> Response:
-    """The labels by name, the first thousand where there are more, and how many there are."""
+    """Return the first thousand labels by name, and the number of all labels."""
     client: Client = request.app.state.callers.require(request)
     page = await anext(client.labels(page_size=_LABELS).pages())
     return JSONResponse({"labels": [each._asdict() for each in page.items], "total": page.total})
 
 
 async def get_image(request: Request) -> Response:
-    """One image by `id` or `key`, with its cluster in every clustering."""
+    """Return one image by `id` or `key`, with its cluster in every clustering."""
     client: Client = request.app.state.callers.require(request)
     if "key" in request.query_params:
         image = await client.lookup(key=asked.text(request, "key"))
@@ -105,25 +105,25 @@ async def _memberships(client: Client, image_id: int, members: int) -> list[dict
 
 
 def image_rows(images: StoredImages) -> list[dict[str, Any]]:
-    """Images as the page shows them."""
+    """Convert images to JSON."""
     return [{"id": each.id, "key": each.key, "label": each.label} for each in images]
 
 
 def number(value: float) -> float | None:
-    """A number for JSON, which has no NaN and no infinity."""
+    """Return a number for JSON, which has neither NaN nor infinity: None for these."""
     return value if abs(value) < float("inf") else None
 
 
 def served(what: Served) -> dict[str, Any]:
-    """What served a reply, as the page's small print shows it."""
+    """Convert the server's report to JSON, for the page's small print."""
     return {"served": dataclasses.asdict(what)}
 
 
 def clustering_of(collection: Collection, name: str) -> str:
-    """The clustering meant: by name, or for "" the current one of the default space, or of any; "": there is none."""
+    """Return the clustering `name`; for "" the default one of the default space, else of any space; "" without one."""
     if name:
         return name
     spaces = sorted(collection.spaces, key=lambda each: each.name != collection.default_space)
     current = (each.default_clustering for each in spaces if each.default_clustering)
-    # Servers of before 0.2 do not tell which is the current one.
+    # Servers before 0.2 do not report the default clustering.
     return next(current, collection.clusterings[0].name if collection.clusterings else "")

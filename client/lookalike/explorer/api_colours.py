@@ -1,4 +1,4 @@
-"""What each image of a map is, so that its point can have a color: its label, or its cluster in a clustering."""
+"""Category of each image for the colors of a map: its label, or its cluster in a clustering."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from lookalike.explorer.api_map import pack
 from lookalike.explorer.tag import tag_of
 
 _PAGE: Final = 1000
-# Clusters that are read at the same time.
+# Number of clusters that are read concurrently.
 _AT_ONCE: Final = 4
 
 Columns = dict[str, npt.NDArray[Any]]
 
 
 async def get_colours(request: Request) -> Response:
-    """The columns id and code of all images: `by` is "label", or "cluster" with a `clustering`."""
+    """Return the columns id and code of all images; `by` is "label", or "cluster" with a `clustering`."""
     client: Client = request.app.state.callers.require(request)
     by, clustering = asked.text(request, "by", "label"), asked.text(request, "clustering", "")
-    # Asking first also tells whether this caller may.
+    # This call also checks that the caller is allowed.
     wanted = (tag_of(await client.info()), by, clustering)
     held = request.app.state.colours
     packed: bytes | None = held.get(wanted)
@@ -45,14 +45,14 @@ async def get_colours(request: Request) -> Response:
 
 
 async def _labels(client: Client) -> tuple[Columns, dict[str, list[str]]]:
-    """The label of each image, as codes into the names, which are sorted; -1 for an image without one."""
+    """Return the label of each image as a code into the sorted names; -1 without a label."""
     codes: dict[str, int] = {}
     ids: list[npt.NDArray[np.int64]] = []
     found: list[int] = []
     async for page in client.images(page_size=_PAGE).pages():
         ids.append(page.items.ids)
         found += [-1 if label is None else codes.setdefault(label, len(codes)) for label in page.items.labels]
-    # By name: labels that are as frequent have their colors in this order, here as in charts.
+    # Sorted by name, so that labels of equal frequency get the same colors as in charts.
     names = sorted(codes)
     places = np.full(len(codes) + 1, -1, np.int32)
     places[[codes[name] for name in names]] = np.arange(len(names))
@@ -60,7 +60,7 @@ async def _labels(client: Client) -> tuple[Columns, dict[str, list[str]]]:
 
 
 async def _clusters(client: Client, clustering: str) -> Columns:
-    """The cluster of each image that is in one."""
+    """Return the cluster of each image that has one."""
     at_once = asyncio.Semaphore(_AT_ONCE)
     ids: list[npt.NDArray[np.int64]] = []
     found: list[int] = []

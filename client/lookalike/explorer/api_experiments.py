@@ -1,4 +1,4 @@
-"""Experiments that the server runs for the page, and the results that are stored in the collection."""
+"""Experiments that the server runs for the page, and stored results."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ _EXPERIMENTS: Final[Mapping[str, Ask]] = {
 
 
 async def get_experiment(request: Request) -> Response:
-    """One of the experiments by name, with its tables as columns."""
+    """Run an experiment by name and return it with its tables as rows."""
     client: Client = request.app.state.callers.require(request)
     name = request.path_params["name"]
     if name not in _EXPERIMENTS:
@@ -107,7 +107,7 @@ async def get_experiment(request: Request) -> Response:
 
 
 async def get_attribution(request: Request) -> Response:
-    """What in a picture speaks for a class, as a PNG; `method` is "cam" or "gbp"."""
+    """Return the attribution of a class to the pixels of an image as a PNG; `method` is "cam" or "gbp"."""
     client: Client = request.app.state.callers.require(request)
     given = asked.text(request, "method", "cam")
     method: Method | None = next((known for known in get_args(Method) if known == given), None)
@@ -123,13 +123,13 @@ async def get_attribution(request: Request) -> Response:
 
 
 async def get_results(request: Request) -> Response:
-    """The stored results without their rows."""
+    """Return the stored results without their rows."""
     client: Client = request.app.state.callers.require(request)
     return JSONResponse({"results": [dataclasses.asdict(each) for each in await client.results()]})
 
 
 def experiment(found: Experiment) -> dict[str, Any]:
-    """An experiment for JSON, its tables as rows."""
+    """Convert an experiment to JSON, its tables as rows."""
     return {
         "kind": found.kind,
         "settings": dict(found.settings),

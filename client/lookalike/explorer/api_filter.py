@@ -1,4 +1,4 @@
-"""What the filter bar needs: the columns with values to suggest, the number of matches, and which images match."""
+"""Data of the filter bar: columns with suggested values, the number of matches, and the matching ids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lookalike.explorer.api_collection import served
 from lookalike.explorer.api_map import pack
 from lookalike.explorer.tag import tag_of
 
-# The columns that every image has, see docs/filters.md.
+# The columns of every image; see docs/filters.md.
 _OF_IMAGES: Final = {
     "label": "string",
     "key": "string",
@@ -29,7 +29,7 @@ _OF_IMAGES: Final = {
     "bytes": "int64",
     "format": "string",
 }
-# Of these, values are suggested; labels have a list of their own.
+# Columns whose values are suggested, besides attributes; labels have a list of their own.
 _SAMPLED: Final = ("width", "height", "bytes", "format")
 _SAMPLE: Final = 500
 _MOST_COLUMNS: Final = 64
@@ -39,11 +39,10 @@ _PAGE: Final = 1000
 
 
 async def get_columns(request: Request) -> Response:
-    """The columns that a filter may name: name, type, values.
+    """Return the columns that a filter may name: name, type, values.
 
-    `values` are the most frequent ones among the first `sampled` images in mixed
-    order, of numbers and times the least and the greatest. `clusterings` and
-    `models` may stand in cluster('...') and predicted('...').
+    `values` are the most frequent values of the first `sampled` images in mixed order; for numbers and times, the
+    minimum and maximum. `clusterings` and `models` are names for cluster('...') and predicted('...').
     """
     client: Client = request.app.state.callers.require(request)
     collection = await client.info()
@@ -57,7 +56,7 @@ async def get_columns(request: Request) -> Response:
 
 
 async def get_matches(request: Request) -> Response:
-    """How many images match `where`, exactly, and how many there are."""
+    """Return the exact number of images that match `where`, and the number of all images."""
     client: Client = request.app.state.callers.require(request)
     page = await anext(client.images(where=asked.where(request), page_size=1).pages())
     collection = await client.info()
@@ -65,7 +64,7 @@ async def get_matches(request: Request) -> Response:
 
 
 async def get_matching(request: Request) -> Response:
-    """The ids of the images that match `where`, ascending, as the column id."""
+    """Return the ids of the images that match `where`, ascending, as the column id."""
     client: Client = request.app.state.callers.require(request)
     where = asked.where(request)
     wanted = (tag_of(await client.info()), "where", asked.filter_text(request))
@@ -92,7 +91,7 @@ async def _columns(client: Client, collection: Collection) -> dict[str, Any]:
 
 
 async def _sample(client: Client, names: list[str]) -> StoredImages | None:
-    """Images in mixed order with their values; None where these are more than a message may have."""
+    """Return images in mixed order with their values; None if the values exceed the size of a message."""
     try:
         page = await anext(client.images(order="spread", fields=names, page_size=_SAMPLE).pages())
     except InvalidArgumentError:

@@ -1,7 +1,7 @@
-"""The 2-D map of a collection as columns of bytes, which a page with 100,000 points reads at once.
+"""2-D map of a collection as binary columns, which a page with 100,000 points reads at once.
 
-A reply is the length of a JSON header (uint32), the header, and the columns it
-names, each little-endian and aligned to 8 bytes.
+A reply is the length of a JSON header (uint32), the header, and the columns that the
+header names, each little-endian and aligned to 8 bytes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from lookalike.explorer import asked
 
 Array = npt.NDArray[Any]
 
-# The kinds of stored results that place images, by their table "map".
+# Kinds of stored results that have a table "map" with places of images.
 _KINDS: Final = ("map", "evolution")
 _TABLE: Final = "map"
 _NO_MAP: Final = "This collection has no 2-D map yet; make one with: lookalike map --collection DIR"
 
 
 async def get_map(request: Request) -> Response:
-    """The stored map `name`, such as "map/umap"; the first of `map_names` when it is empty."""
+    """Return the stored map `name`, such as "map/umap"; the first of `map_names` if empty."""
     client: Client = request.app.state.callers.require(request)
     names = map_names(await client.results())
     if not names:
@@ -50,9 +50,9 @@ async def get_map(request: Request) -> Response:
 
 
 def map_names(stored: Iterable[StoredResult]) -> list[str]:
-    """The names of the results that place images.
+    """Return the names of the results that place images.
 
-    Maps come first, since an evolution has maps besides. Of these, those by PCA come last: it keeps no neighbors
+    Maps come first, because evolutions have maps, too. Maps by PCA come last, because PCA does not keep neighbors
     together.
     """
     there = [each for each in stored if each.kind in _KINDS]
@@ -61,12 +61,14 @@ def map_names(stored: Iterable[StoredResult]) -> list[str]:
 
 
 def map_columns(table: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, list[str]]]:
-    """The columns of a map's points for the page; ProtocolError when they have no places.
+    """Convert the columns of a map's points; ProtocolError if they have no places.
 
-    x, y: float32; id: float64, which is exact up to 2**53; other numbers, such
-    as clusters: int32; texts: int32 codes into the returned categories, by name,
-    but the steps of an evolution in the order in which they occur. -1 where there
-    is none. Columns of anything else are left out.
+    - x, y: float32; id: float64, which is exact up to 2**53.
+    - other whole numbers, such as clusters: int32.
+    - texts: int32 codes into the returned categories, which are sorted by name; the steps of an evolution stay in
+      order of occurrence.
+
+    -1 stands for no value. Columns of other types are left out.
     """
     if not {"id", "x", "y"} <= set(table):
         raise ProtocolError(f"This map has no places that can be drawn; its columns are {', '.join(table)}.")
@@ -80,7 +82,7 @@ def map_columns(table: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, l
                 columns[name] = whole
         elif all(each is None or isinstance(each, str) for each in values):
             found = dict.fromkeys(each for each in values if each)
-            # By name: categories that are as frequent have their colors in this order, here as in charts.
+            # Sorted by name, so that categories of equal frequency get the same colors as in charts.
             codes = {each: code for code, each in enumerate(found if name == "step" else sorted(found))}
             columns[name] = np.array([codes[each] if each else -1 for each in values], np.int32)
             categories[name] = list(codes)
@@ -88,7 +90,7 @@ def map_columns(table: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, l
 
 
 def _whole(values: Array) -> npt.NDArray[np.int32] | None:
-    """Whole numbers as int32, -1 for NaN; None where they are measures rather than names."""
+    """Return whole numbers as int32, -1 for NaN; None if some are fractional or too large."""
     there = np.isfinite(values)
     if (values[there] != np.round(values[there])).any() or (np.abs(values[there]) >= 2**31).any():
         return None
@@ -96,7 +98,7 @@ def _whole(values: Array) -> npt.NDArray[np.int32] | None:
 
 
 def pack(header: Mapping[str, Any], columns: Mapping[str, Array]) -> bytes:
-    """The reply's bytes."""
+    """Encode the reply."""
     described, parts, at = {}, [], 0
     for name, values in columns.items():
         data = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()

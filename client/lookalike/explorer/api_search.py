@@ -1,4 +1,4 @@
-"""Which stored images look like this one, and in which cluster is each of them?"""
+"""Searches for similar images, with the cluster of each neighbor."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _MOST = 200
 
 
 async def get_search(request: Request) -> Response:
-    """The neighbors of a stored image (`id`), a dropped one (`picture`), or a description (`text`).
+    """Return the neighbors of a stored image (`id`), an uploaded image (`picture`), or a description (`text`).
 
-    k, space, recall, exact: as Client.search. label: only images that have it;
-    `matching` tells how many there are to find, and min(k, matching) come.
-    other: only images with another label than that one. where: only images that
-    match; `matches` of the `images` of the space do. clustering: in which
-    the cluster of each neighbor is told.
+    - k, space, recall, exact: as in Client.search.
+    - label: only images with this label. `matching` is the number of these images; min(k, matching) are returned.
+    - other: only images with another label than this.
+    - where: only images that match; `served.plan` has the number of matches.
+    - clustering: the clustering of the neighbors' clusters.
     """
     client: Client = request.app.state.callers.require(request)
     k = asked.integer(request, "k", 24, 1, _MOST)
@@ -54,7 +54,7 @@ async def get_search(request: Request) -> Response:
 
 
 async def _matching(client: Client, near: Neighbors, query: dict[str, Any], label: str, words: str) -> int:
-    """How many images with a label a search could find: all of them but the one that it is by."""
+    """Return the number of images with a label that the search could find, without the query's own image."""
     if near.served.plan is None:
         raise UnimplementedError("This server is of a version that cannot search among the images with a label.")
     own = "id" in query and (await client.lookup(id=query["id"])).label == label
@@ -86,7 +86,7 @@ def _row(near: Neighbors, row: int, cluster: int | None) -> dict[str, Any]:
 
 
 async def _clusters_of(client: Client, ids: list[int], clustering: str) -> list[int | None]:
-    """The cluster of each image; None where there is none."""
+    """Return the cluster of each image; None if it has none."""
     if not clustering or not ids:
         return [None] * len(ids)
     batch = await client.membership(ids=ids, clusterings=clustering, members=0)

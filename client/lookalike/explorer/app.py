@@ -1,4 +1,4 @@
-"""The composition root of the page: its addresses, and what stands before them, in order."""
+"""Composition root of the page: routes, middleware and shared state."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ VIEWS: Final = ("/", "/search", "/image", "/clusters", "/mistakes", "/checks", "
 
 
 def create_app(upstream: Upstream, listen: Listen, bounds: Bounds | None = None) -> Starlette:
-    """The page as an ASGI application."""
+    """Create the page as an ASGI application."""
     bounds = bounds or Bounds()
 
     @contextlib.asynccontextmanager
@@ -70,7 +70,7 @@ def create_app(upstream: Upstream, listen: Listen, bounds: Bounds | None = None)
         },
         lifespan=lifespan,
     )
-    # The address that it would lead to lacks the prefix of a proxy.
+    # A redirect's URL would lack the path prefix of a proxy.
     app.router.redirect_slashes = False
     app.state.upstream = upstream
     app.state.bounds = bounds
@@ -113,5 +113,5 @@ def _routes() -> list[BaseRoute]:
 
 
 async def get_page(request: Request) -> Response:
-    """The page itself; which view it shows is read from the address, in the browser."""
+    """Return the page; the browser chooses the view by the URL."""
     return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})

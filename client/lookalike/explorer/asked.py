@@ -1,4 +1,4 @@
-"""What a request asks for, checked before any work. Every mistake is an InvalidArgumentError of one sentence."""
+"""Validation of request parameters, before any work; each mistake is an InvalidArgumentError."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from starlette.requests import Request
 from lookalike import Filter, InvalidArgumentError, column
 
 _LONGEST = 1024
-# Addresses of more than 16 KiB are refused by many proxies, and a character of a filter may take several bytes there.
+# Many proxies reject URLs above 16 KiB, and a character of a filter may take several bytes in a URL.
 _LONGEST_FILTER = 4096
 
 
 def text(request: Request, name: str, default: str | None = None, longest: int = _LONGEST) -> str:
-    """A parameter of the address; `default` None means that it must be there."""
+    """Return a text parameter; without a `default` it is required."""
     value = request.query_params.get(name, default)
     if value is None:
         raise InvalidArgumentError(f"The parameter {name} is missing.")
@@ -26,12 +26,12 @@ def text(request: Request, name: str, default: str | None = None, longest: int =
 
 
 def filter_text(request: Request) -> str:
-    """The parameter `where`, "" when there is none."""
+    """Return the parameter `where`, "" without one."""
     return text(request, "where", "", _LONGEST_FILTER)
 
 
 def where(request: Request, label: str = "", other: str = "") -> Filter | None:
-    """The filter `where`, and that the label is `label`, or another than `other`; None when there is none of these."""
+    """Combine the filter `where` with label == `label` and label != `other`; None without any of them."""
     words = filter_text(request)
     parts = [Filter(words)] if words else []
     parts += [column("label") == label] if label else []
@@ -40,7 +40,7 @@ def where(request: Request, label: str = "", other: str = "") -> Filter | None:
 
 
 def integer(request: Request, name: str, default: int | None, low: int, high: int) -> int:
-    """A whole number from low to high."""
+    """Return an integer parameter from `low` to `high`."""
     value = request.query_params.get(name)
     if value in (None, "") and default is not None:
         return default
@@ -48,15 +48,15 @@ def integer(request: Request, name: str, default: int | None, low: int, high: in
 
 
 def checked_integer(name: str, value: str, low: int, high: int) -> int:
-    """The number that `value` spells, from low to high."""
-    # int() would also take 1_000, and digits of other scripts.
+    """Parse an integer from `low` to `high`."""
+    # int() would also accept 1_000, and digits of other scripts.
     if not (value.isascii() and value.removeprefix("-").isdigit() and len(value) < 20 and low <= int(value) <= high):
         raise InvalidArgumentError(f"{name}={value!r} must be a whole number from {low} to {high}.")
     return int(value)
 
 
 def share(request: Request, name: str) -> float | None:
-    """A number above 0 and up to 1; None when it is not given."""
+    """Return a number above 0 and at most 1; None if it is missing."""
     value = request.query_params.get(name, "")
     if not value:
         return None
@@ -70,10 +70,10 @@ def share(request: Request, name: str) -> float | None:
 
 
 def flag(request: Request, name: str) -> bool:
-    """Whether a parameter is "1"."""
+    """Return True if a parameter is "1"."""
     return request.query_params.get(name, "") == "1"
 
 
 def image_id(request: Request) -> int:
-    """The parameter `id`."""
+    """Return the parameter `id`."""
     return integer(request, "id", None, -(2**63), 2**63 - 1)

@@ -1,9 +1,8 @@
-"""Who may look: everyone who reaches the page, or those who logged in with a token of the server.
+"""Access control of the page: everyone who reaches it, or those who logged in with a token of the server.
 
-The page has no users of its own. On loopback the server decides alone: where it
-asks for a token, one that the page was started with is used, or the one that
-somebody logs in with. Beyond loopback everyone logs in. A login is a random
-name in a cookie that scripts cannot read; the token stays here.
+The page has no users of its own. On loopback the server decides: if it requires a token, the page uses the one
+that it was started with, or that of a login. Beyond loopback everyone must log in. A login is a random session name
+in a cookie that scripts cannot read; the token stays in this process.
 """
 
 from __future__ import annotations
@@ -39,14 +38,14 @@ class _Session:
 
 @dataclass(frozen=True)
 class _Admitted:
-    """When the server last answered a client, and the tag of the collection that it answered about."""
+    """Time of the server's last reply to a client, and the tag of the collection in it."""
 
     when: float = -math.inf
     tag: str = ""
 
 
 class Callers:
-    """The clients of each caller, one a collection; `everyone_logs_in` refuses those without a session."""
+    """Clients of each caller, one for each collection; `everyone_logs_in` rejects callers without a session."""
 
     def __init__(self, upstream: Upstream, bounds: Bounds, everyone_logs_in: bool, secure: bool) -> None:
         self._upstream = upstream
@@ -55,14 +54,14 @@ class Callers:
         self.secure = secure
         self._own = _Clients(upstream, bounds, upstream.token)
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
-        # The sessions that ended, whose connections are still to be closed.
+        # Clients of ended sessions, whose connections are still open.
         self._ended: list[_Clients] = []
         self._admitted: weakref.WeakKeyDictionary[Client, _Admitted] = weakref.WeakKeyDictionary()
-        # The question that several wait for.
+        # Calls in progress that several requests wait for.
         self._asking: weakref.WeakKeyDictionary[Client, asyncio.Task[Collection]] = weakref.WeakKeyDictionary()
 
     def require(self, request: Request) -> Client:
-        """The client that asks on behalf of a request about the collection that its address names.
+        """Return the client of a request's caller, for the collection that the URL names.
 
         AuthenticationError: the caller must log in first.
         """
@@ -78,13 +77,13 @@ class Callers:
         return self._own.get(name)
 
     def has_token(self, request: Request) -> bool:
-        """Whether the server is shown a token on behalf of a request: that of a login, or the page's own."""
+        """Return True if the caller's calls have a token: that of a login, or the page's own."""
         return _session_name(request) in self._sessions or self._upstream.token is not None
 
     def writer(self, request: Request) -> Client:
-        """As `require`, for changes: the client shows a token.
+        """Return the client of `require` for changes; AuthenticationError if it has no token.
 
-        Without one it would show the secret of the user who runs the server, on behalf of whoever reaches the page.
+        Without a token it would send the local secret of the user who runs the server, on behalf of any visitor.
         """
         client = self.require(request)
         if not self.has_token(request):
@@ -92,9 +91,10 @@ class Callers:
         return client
 
     async def admit(self, request: Request) -> Client:
-        """As `require`, for what is answered without asking the server: it must have answered this caller of late.
+        """Return the client of `require` if the server has replied to it recently, for replies from the page's own
+        caches.
 
-        Not ever: a token may have been revoked since.
+        Recently, because a token may have been revoked since.
         """
         client = self.require(request)
         if time.monotonic() - self._admitted.get(client, _Admitted()).when > self._bounds.admitted_s:
@@ -102,19 +102,19 @@ class Callers:
         return client
 
     def tag(self, client: Client) -> str:
-        """The tag of the collection that an admitted client asks about, whatever an address says."""
+        """Return the tag of the collection of an admitted client, which may differ from the tag in a URL."""
         return self._admitted[client].tag
 
     def answered(self, client: Client, collection: Collection) -> None:
-        """Take notice that the server has answered a caller."""
+        """Record that the server has replied to a caller."""
         self._admitted[client] = _Admitted(time.monotonic(), tag_of(collection))
 
     async def _ask(self, client: Client) -> None:
-        """Ask the server once, however many of a page's pictures wait for it."""
+        """Call the server once for all images of a page that wait for it."""
         asking = self._asking.get(client)
         if asking is None or asking.done():
             asking = self._asking[client] = asyncio.create_task(client.info())
-        # One who leaves must not cancel what others wait for.
+        # A request that is canceled must not cancel the call that others wait for.
         self.answered(client, await asyncio.shield(asking))
 
     def forget(self, request: Request) -> None:
@@ -124,7 +124,7 @@ class Callers:
             self._ended.append(session.clients)
 
     async def log_in(self, token: str) -> str:
-        """The name of a new session; errors as Client.info, AuthenticationError when the server refuses the token."""
+        """Start a session and return its name; errors as Client.info, AuthenticationError if the token is rejected."""
         clients = _Clients(self._upstream, self._bounds, token)
         try:
             await _check_token(clients.get(""))
@@ -139,7 +139,7 @@ class Callers:
         return name
 
     async def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         self._ended += [self._own, *(session.clients for session in self._sessions.values())]
         self._sessions.clear()
         await self._close_ended()
@@ -151,7 +151,7 @@ class Callers:
 
 
 class _Clients:
-    """The clients of one caller, by the collection that they ask about; "" is the first that the caller may see."""
+    """Clients of one caller by collection; "" is the first collection that the caller may use."""
 
     def __init__(self, upstream: Upstream, bounds: Bounds, token: str | None) -> None:
         self._upstream, self._bounds, self._token = upstream, bounds, token
@@ -159,12 +159,12 @@ class _Clients:
         self._closing: set[asyncio.Task[None]] = set()
 
     def get(self, collection: str) -> Client:
-        """The client of a collection, whether the server has it or not."""
+        """Return the client of a collection, which may not exist on the server."""
         client = self._clients.get(collection)
         if client is None:
             client = self._clients[collection] = open_client(self._upstream, self._bounds, self._token, collection)
         self._clients.move_to_end(collection)
-        # Anybody can make up names.
+        # The number is bounded because callers can make up names.
         while len(self._clients) > self._bounds.collections:
             task = asyncio.create_task(self._clients.popitem(last=False)[1].close())
             self._closing.add(task)
@@ -172,7 +172,7 @@ class _Clients:
         return client
 
     async def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         while self._clients:
             await self._clients.popitem()[1].close()
         await asyncio.gather(*self._closing)
@@ -182,12 +182,12 @@ async def _check_token(client: Client) -> None:
     try:
         await client.info()
     except UnavailableError:
-        # The first collection may not be loaded, which says nothing of the token.
+        # The first collection may not be loaded, which does not depend on the token.
         await client.collections()
 
 
 def open_client(upstream: Upstream, bounds: Bounds, token: str | None, collection: str = "") -> Client:
-    """A client of the server that shows a token, if there is one, and asks about a collection."""
+    """Open a client of the server with a token, if given, and for a collection."""
     return Client(
         upstream.server,
         tls=upstream.tls,
@@ -205,7 +205,7 @@ def _session_name(request: Request) -> str:
 
 
 async def post_login(request: Request) -> Response:
-    """Log in with the token that is the body; the session's name is set as a cookie."""
+    """Log in with the token in the body; the reply sets the session's name as a cookie."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -227,11 +227,11 @@ async def post_logout(request: Request) -> Response:
 
 
 def _set_session(request: Request, reply: Response, name: str) -> Response:
-    """Set the cookie, or end it by the name ""."""
-    # The scheme is that of the browser, also where a proxy on this machine ends its encryption and tells of it.
+    """Set the session cookie, or expire it if the name is ""."""
+    # The scheme is the browser's, even if a proxy on this machine terminates TLS and forwards the scheme.
     secure = request.app.state.callers.secure or request.url.scheme == "https"
     age = None if name else 0
-    # Without a path, a cookie is for the folder of the address that set it. Only the browser knows that folder where a
-    # proxy puts a prefix before it, and what else the proxy serves must not see the cookie.
+    # Without a path, a cookie applies to the folder of the URL that set it. Behind a proxy with a path prefix only the
+    # browser knows this folder, and other services of the proxy must not receive the cookie.
     reply.set_cookie(COOKIE, name, max_age=age, path=None, httponly=True, samesite="strict", secure=secure)
     return reply

@@ -1,4 +1,4 @@
-"""The one place where errors become HTTP replies: a status, and a sentence for the page to show."""
+"""Conversion of errors to HTTP replies: a status, and a sentence for the page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse
 
 import lookalike
 
-# The first class that fits counts; `kind` tells the page what to do about it.
+# The first class that matches applies; `kind` tells the page how to react.
 _STATUS: tuple[tuple[type[lookalike.LookalikeError], int, str], ...] = (
     (lookalike.MessageTooLargeError, 413, "wrong"),
     (lookalike.InvalidArgumentError, 400, "wrong"),
@@ -25,14 +25,14 @@ _STATUS: tuple[tuple[type[lookalike.LookalikeError], int, str], ...] = (
 
 
 def to_response(error: lookalike.LookalikeError) -> JSONResponse:
-    """The reply for a failed call."""
+    """Return the reply for a failed call."""
     status, kind = next(((code, name) for cls, code, name in _STATUS if isinstance(error, cls)), (502, "failed"))
     headers = {"Retry-After": f"{max(1, round(error.retry_after))}"} if error.retry_after is not None else None
     return JSONResponse({"error": str(error), "kind": kind}, status, headers)
 
 
 async def on_lookalike_error(request: Request, error: Exception) -> JSONResponse:
-    """Starlette's handler for what the client raises."""
+    """Handle errors of the client for Starlette."""
     if not isinstance(error, lookalike.LookalikeError):
         raise error
     if isinstance(error, lookalike.AuthenticationError):
@@ -43,21 +43,21 @@ async def on_lookalike_error(request: Request, error: Exception) -> JSONResponse
 
 
 async def _problem_of_collection(request: Request) -> str:
-    """Why the collection of a request is not loaded; "" where it is, and where the server itself is away."""
+    """Return the reason why a request's collection is not loaded; "" if it is, or if the server is unavailable."""
     try:
         client = request.app.state.callers.require(request)
         collections = await client.collections()
     except lookalike.LookalikeError:
         return ""
     name = request.query_params.get("collection", "")
-    # For "", the server answers about the first.
+    # For "", the server uses its first collection.
     meant = (each for each in collections if each.name == name or not name)
     found = next(meant, None)
     return found.problem if found else ""
 
 
 async def on_http_error(request: Request, error: Exception) -> JSONResponse:
-    """Starlette's handler for unknown addresses and methods."""
+    """Handle unknown URLs and methods for Starlette."""
     if not isinstance(error, HTTPException):
         raise error
     sentence = error.detail if error.detail.endswith(".") else f"{request.url.path}: {error.detail}."

@@ -1,7 +1,7 @@
-"""What every request must satisfy and every reply must carry, so that no other page can use this one.
+"""Middleware that rejects requests from other sites and sets security headers.
 
-The page has no script or style of other origins, none in its markup, and asks
-nobody but its own server; a browser is told so, and enforces it.
+The page has no scripts or styles of other origins, none inline, and calls only its own server. A content security
+policy makes the browser enforce this.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# What a page on loopback may be called. Any other name is one that another site has pointed here.
+# Valid host names of a page on loopback. A DNS rebinding attack would use any other name.
 _OWN_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::[0-9]*)?")
 
@@ -38,10 +38,10 @@ _HEADERS: Final = {
 
 
 class Guard:
-    """ASGI middleware: refuses what another site's page would send, and sets the security headers.
+    """ASGI middleware that rejects requests from other sites' pages, and sets the security headers.
 
-    `names` are the hosts by which a proxy in front makes the page known. The page answers to these and to the machine's
-    own names, or to any with `anyhow`.
+    `names` are the host names by which a proxy publishes the page. The page accepts these and the machine's loopback
+    names, or any host with `anyhow`.
     """
 
     def __init__(self, app: ASGIApp, names: Sequence[str], anyhow: bool) -> None:
@@ -71,7 +71,7 @@ class Guard:
             await self._app(scope, receive, send_guarded)
 
     def _problem_of_host(self, host: str) -> str:
-        """Why the page does not answer to a host; "" where it does."""
+        """Return the reason to reject a host; "" if it is accepted."""
         found = _HOST.fullmatch(host.lower())
         if found is None:
             return "The request names no host that this page could have."
@@ -81,14 +81,14 @@ class Guard:
         return f"This page does not answer to the host {name}; behind a proxy, start it with --http-name {name}."
 
     def _problem_of_site(self, headers: Headers, path: str, method: str) -> str:
-        """Why a request is not that of the page itself; "" where it may be."""
-        # Browsers set both headers by themselves, and no page can change them; other programs send neither.
+        """Return the reason to reject a request that another site may have sent; "" if it is accepted."""
+        # Browsers set both headers, and no page can change them; other programs send neither.
         site = headers.get("sec-fetch-site", "none")
         if site == "same-origin":
-            # The browser compared the addresses that it knows. A proxy may have put another host into the request.
+            # The browser compared the addresses that it knows; a proxy may have changed the Host header.
             return ""
         if site != "none":
-            # Following a link to the page itself is no harm.
+            # A link to the page itself does no harm.
             return _OTHER_SITE if method != "GET" or path.startswith("/api/") else ""
         origin = headers.get("origin")
         if method == "GET" or origin is None or origin.partition("://")[2] == headers.get("host", ""):
@@ -96,8 +96,8 @@ class Guard:
         name = _host_of(origin)
         if name in self._names:
             return ""
-        # Browsers leave the other header out where the connection to another machine is not encrypted. Behind a proxy
-        # that replaces the host, only a name that was given tells the page's own address from that of another site.
+        # Browsers omit Sec-Fetch-Site on unencrypted connections to other machines. Behind a proxy that replaces Host,
+        # only a configured name tells the page's own origin from another site's.
         return f"{_OTHER_SITE} {_NAME_IT.format(name=name)}" if name and _HOST.fullmatch(name) else _OTHER_SITE
 
 
@@ -106,7 +106,7 @@ def _refusal(sentence: str, status: int) -> JSONResponse:
 
 
 def _host_of(origin: str) -> str | None:
-    """The host of an origin in small letters, without its port; None for "null" and for what is no origin."""
+    """Return the host of an origin in lower case without its port; None for "null" and invalid origins."""
     try:
         return urlsplit(origin).hostname
     except ValueError:

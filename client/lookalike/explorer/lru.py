@@ -10,7 +10,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class ByteLru(Generic[Key]):
-    """A cache of at most `bound` bytes. Each entry is counted with 200 bytes for itself."""
+    """A cache of at most `bound` bytes; each entry counts as its size plus 200 bytes."""
 
     _EACH = 200
 
@@ -23,13 +23,13 @@ class ByteLru(Generic[Key]):
         return len(self._entries)
 
     def get(self, key: Key) -> bytes | None:
-        """The bytes of a key, None when they are not held (any more)."""
+        """Return the bytes of a key, None if they are not cached."""
         if key in self._entries:
             self._entries.move_to_end(key)
         return self._entries.get(key)
 
     def put(self, key: Key, data: bytes) -> None:
-        """Hold bytes; what is larger than the bound is not held at all."""
+        """Cache bytes; data larger than the bound is not kept."""
         before = self._entries.pop(key, None)
         if before is not None:
             self.size -= len(before) + self._EACH

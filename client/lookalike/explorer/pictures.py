@@ -1,7 +1,7 @@
-"""Pictures that were dropped on the page, held so that its address can name them.
+"""Uploaded images, kept in memory so that a URL can name them.
 
-A picture is named by its digest, so the same picture has the same address. They
-are in memory only, up to a bound: an old address may have to be dropped anew.
+An image is named by its digest, so the same image has the same URL. The memory is
+bounded: the image of an old URL may have to be uploaded again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lookalike import InvalidArgumentError, MessageTooLargeError, NotFoundError
 from lookalike.explorer import asked
 from lookalike.explorer.lru import ByteLru
 
-# Only these are sent back, and as what they begin like, so that no dropped file becomes a page of this site.
+# Only these types are returned, detected from the content, so that no upload can act as a page of this site.
 _TYPES: Final = (
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -29,17 +29,17 @@ _NAME: Final = 32
 
 
 class Pictures:
-    """The dropped pictures by name; `one` bounds the bytes of a picture."""
+    """Uploaded images by name; `one` bounds the bytes of one image."""
 
     def __init__(self, bound: int, one: int) -> None:
         self._held: ByteLru[str] = ByteLru(bound)
         self._one = one
 
     async def take(self, request: Request) -> str:
-        """The name of the picture that is the request's body.
+        """Store the image in the request's body and return its name.
 
-        MessageTooLargeError before more than the bound was read;
-        InvalidArgumentError when it is none of the formats.
+        MessageTooLargeError: the body exceeds the bound, which is checked while it is read.
+        InvalidArgumentError: the body is in none of the supported formats.
         """
         length = request.headers.get("content-length", "")
         if length and asked.checked_integer("Content-Length", length, 0, 2**62) > self._one:
@@ -62,7 +62,7 @@ class Pictures:
         return name
 
     def get(self, name: str) -> bytes:
-        """A picture by name; NotFoundError when it is not held any more."""
+        """Return an image by name; NotFoundError if it has been evicted."""
         picture = self._held.get(name)
         if picture is None:
             raise NotFoundError("The picture of this address is no longer here: drop it on the page again.")
@@ -73,20 +73,20 @@ class Pictures:
 
 
 def media_type(picture: bytes) -> str | None:
-    """What a file begins like; None when that is none of the picture formats."""
+    """Return the media type of a file by its first bytes; None for other formats."""
     if picture[:4] == b"RIFF" and picture[8:12] == b"WEBP":
         return "image/webp"
     return next((name for start, name in _TYPES if picture.startswith(start)), None)
 
 
 async def post_picture(request: Request) -> Response:
-    """Hold the picture in the body, and tell its name."""
+    """Store the image in the body and return its name."""
     await request.app.state.callers.admit(request)
     return JSONResponse({"picture": await request.app.state.pictures.take(request)})
 
 
 async def get_picture(request: Request) -> Response:
-    """A held picture, to be shown beside its neighbors."""
+    """Return an uploaded image, to show beside its neighbors."""
     await request.app.state.callers.admit(request)
     picture = request.app.state.pictures.get(request.path_params["name"])
     headers = {

@@ -1,4 +1,4 @@
-"""Serve the page until it is told to stop."""
+"""Run the page's web server until it is stopped."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lookalike.explorer.settings import Bounds, Listen, Upstream
 
 
 async def run(upstream: Upstream, listen: Listen, announce: Callable[[str], None], *, while_stdin: bool) -> None:
-    """Serve until SIGTERM or SIGINT, or, with `while_stdin`, until standard input ends; `announce` gets the address.
+    """Serve until SIGTERM or SIGINT, or, with `while_stdin`, until EOF on standard input; `announce` gets the URL.
 
-    InvalidArgumentError: the address cannot be bound, or is open to
-    others while the server asks nobody for a token.
+    InvalidArgumentError: the address cannot be bound, or other machines can reach the page while the server requires no
+    token.
     """
     if listen.needs_tokens:
         await _require_tokens(upstream, listen)
@@ -47,7 +47,7 @@ async def run(upstream: Upstream, listen: Listen, announce: Callable[[str], None
 
 def _open_socket(listen: Listen) -> socket.socket:
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-    # The protocol is named, because asyncio sends without delay only where it is: else ends of replies wait for 40 ms.
+    # asyncio sets TCP_NODELAY only if the protocol is named; without it the ends of replies are delayed by 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -58,14 +58,14 @@ def _open_socket(listen: Listen) -> socket.socket:
             f"The page cannot be served on {listen.host} port {listen.port}: {error.strerror or error}. "
             "Give another port with --http, or 0 for any free one."
         ) from error
-    # Browsers that come at once wait here until the server takes them.
+    # Browsers that connect early wait in this backlog.
     listening.listen(128)
     listening.set_inheritable(False)
     return listening
 
 
 async def _require_tokens(upstream: Upstream, listen: Listen) -> None:
-    """A page that others can reach has the server's own lock or none; refuse none."""
+    """Reject a page that other machines can reach if the server requires no token."""
     asked = f"--host {listen.host}" if not listen.loopback else f"--http-name {listen.names[0]}"
     client = open_client(upstream, Bounds(), None)
     try:
@@ -85,13 +85,13 @@ async def _require_tokens(upstream: Upstream, listen: Listen) -> None:
 
 
 def _wait_for_end_of_input() -> None:
-    """The process that started this one holds the other end, and lets go of it however it ends."""
+    """Wait for EOF: the parent process holds the other end of standard input until it exits."""
     while os.read(sys.stdin.fileno(), 1024):
         pass
     os._exit(0)
 
 
 def open_browser(url: str) -> bool:
-    """Open the page in a browser where there is a display; whether that was tried."""
+    """Open the page in a browser if there is a display; return True if this was tried."""
     here = sys.platform == "darwin" or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
     return here and "SSH_CONNECTION" not in os.environ and webbrowser.open(url)

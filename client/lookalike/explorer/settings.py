@@ -1,4 +1,4 @@
-"""How the page was asked to be served; made at the command line and passed whole."""
+"""Settings of the page's web server, from the command line."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 @dataclass(frozen=True)
 class Listen:
-    """Where browsers come in. Port 0: any free one. InvalidArgumentError when that would be unsafe by oversight.
+    """Address that the page listens on; port 0 is any free port. InvalidArgumentError if it would be unsafe.
 
-    `names` are the hosts by which a proxy in front of the page makes it known to others.
+    `names` are the host names by which a proxy publishes the page.
     """
 
     host: str = "127.0.0.1"
@@ -51,17 +51,17 @@ class Listen:
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can reach the page."""
+        """True if only this machine can reach the page directly."""
         return is_loopback(self.host)
 
     @property
     def open_to_others(self) -> bool:
-        """Whether other machines can reach the page, by themselves or through a proxy."""
+        """True if other machines can reach the page, directly or through a proxy."""
         return not self.loopback or bool(self.names)
 
     @property
     def needs_tokens(self) -> bool:
-        """Whether everyone must log in with a token of the server."""
+        """True if everyone must log in with a token of the server."""
         return self.open_to_others and not self.insecure
 
     @property
@@ -69,17 +69,17 @@ class Listen:
         return self.tls_cert is not None
 
     def url(self, port: int) -> str:
-        """The address to open in a browser, with the brackets that an IPv6 address needs."""
+        """Return the URL to open in a browser, with brackets for an IPv6 address."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.encrypted else 'http'}://{host}:{port}/"
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """The gRPC server that is asked; `tls` and `insecure` as for lookalike.Client.
+    """The gRPC server; `tls` and `insecure` as for lookalike.Client.
 
-    `token` is used for everyone who opens the page, so on loopback only.
-    InvalidArgumentError: a setting that no client takes.
+    `token` is used for everyone who opens the page, so it is allowed on loopback only.
+    InvalidArgumentError: a setting is invalid.
     """
 
     server: str = "127.0.0.1:50051"
@@ -88,19 +88,20 @@ class Upstream:
     insecure: bool = False
 
     def __post_init__(self) -> None:
-        # Before the page is served: its clients are opened later.
+        # Validate before the page is served, since its clients open later.
         Connection.checked(self.server, self.tls, None, 0, False, self.token, self.insecure)
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the page may hold and wait for.
+    """Limits and timeouts of the page.
 
-    Bytes in memory of thumbnails, of dropped pictures and of the colors of
-    maps; bytes of one dropped picture; people logged in, and the collections
-    that each of them is connected for. `session_s` is how long a login lasts
-    unused. After `admitted_s` the server is asked again whether a caller may
-    see what is held. A call may take `call_s` seconds, an experiment longer.
+    - `thumbnail_bytes`, `picture_bytes`, `colour_bytes`: memory for thumbnails, uploaded images, and colors of maps.
+    - `one_picture_bytes`: size of one uploaded image.
+    - `sessions`: logins; `collections`: collections for which each caller has a connection.
+    - `session_s`: seconds until an unused login expires.
+    - `admitted_s`: seconds after which the server is asked again whether a caller may see cached data.
+    - `call_s`, `experiment_s`: timeout of a call, and of an experiment.
     """
 
     thumbnail_bytes: int = 64 << 20
@@ -116,7 +117,7 @@ class Bounds:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to listen on is this machine's own."""
+    """Return True if an address to listen on is loopback."""
     if host == "localhost":
         return True
     try:

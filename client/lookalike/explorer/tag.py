@@ -1,4 +1,4 @@
-"""A name for the state of a collection."""
+"""Tag of a collection's state for cacheable URLs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lookalike import Collection
 
 
 def tag_of(collection: Collection) -> str:
-    """A name for a collection in the state it is in, for addresses that may be cached. It tells collections apart."""
+    """Return a tag that identifies a collection in its current state."""
     spaces = ",".join(space.fingerprint for space in collection.spaces)
     state = f"{collection.name}\n{collection.generation}\n{collection.images}\n{spaces}"
     return hashlib.sha256(state.encode()).hexdigest()[:12]

@@ -1,7 +1,7 @@
-"""Small pictures of stored images: each made once, held up to a bound, cached by the browser.
+"""Thumbnails of stored images, cached in memory up to a bound, and by the browser.
 
-A page asks for dozens of them at the same moment, each by a request of its
-own. Those that arrive together go to the server in one call.
+A page requests dozens of thumbnails at the same moment, one by one. Requests that
+arrive together are sent to the server in one call.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lookalike.explorer.callers import Callers
 from lookalike.explorer.lru import ByteLru
 
 SIZES: Final = (64, 160, 320, 512)
-# Long enough for the requests of one page to arrive, too short to be seen.
+# Long enough to collect the requests of one page, too short to be noticed.
 _GATHER_S: Final = 0.003
 _BATCH: Final = 32
 
@@ -27,7 +27,7 @@ ThumbnailKey = tuple[str, int, int]  # the collection's tag, the image's id, the
 
 
 class Thumbnails:
-    """The thumbnails of one server."""
+    """Cache of one server's thumbnails, with batched calls."""
 
     def __init__(self, bound: int) -> None:
         self._held: ByteLru[ThumbnailKey] = ByteLru(bound)
@@ -36,7 +36,7 @@ class Thumbnails:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def get(self, client: Client, tag: str, image_id: int, size: int) -> bytes:
-        """A JPEG, b"" where its source can no longer be read; errors as Client.thumbnails."""
+        """Return a JPEG, b"" if the source can no longer be read; errors as Client.thumbnails."""
         wanted = (tag, image_id, size)
         held = self._held.get(wanted)
         if held is not None:
@@ -45,7 +45,7 @@ class Thumbnails:
         if future is None:
             future = self._under_way[wanted] = asyncio.get_running_loop().create_future()
             self._enqueue(client, wanted)
-        # One who leaves must not cancel what others wait for.
+        # A request that is canceled must not cancel the call that others wait for.
         return await asyncio.shield(future)
 
     def _enqueue(self, client: Client, wanted: ThumbnailKey) -> None:
@@ -69,7 +69,7 @@ class Thumbnails:
         except NotFoundError as error:
             if len(batch) == 1:
                 self._fail(batch, error)
-            else:  # one id that there is not must not take the others with it
+            else:  # an unknown id must not fail the others
                 await asyncio.gather(*(self._fetch(client, size, [each]) for each in batch))
         except (LookalikeError, asyncio.CancelledError) as error:
             self._fail(batch, error)
@@ -77,7 +77,7 @@ class Thumbnails:
                 raise
         else:
             for wanted, jpeg in zip(batch, made.jpegs, strict=True):
-                if jpeg:  # a source that cannot be read may come back
+                if jpeg:  # not cached otherwise, since the source may become readable again
                     self._held.put(wanted, jpeg)
                 self._under_way.pop(wanted).set_result(jpeg or b"")
 
@@ -88,11 +88,11 @@ class Thumbnails:
                 future.cancel()
             else:
                 future.set_exception(error)
-                future.exception()  # seen, even when everyone who waited has left
+                future.exception()  # mark as retrieved, even if nobody waits any more
 
 
 async def get_thumbnail(request: Request) -> Response:
-    """The thumbnail /thumbnails/{tag}/{id}/{size}.jpg; the tag changes whenever the collection does."""
+    """Return the thumbnail /thumbnails/{tag}/{id}/{size}.jpg; the tag changes with the collection."""
     callers: Callers = request.app.state.callers
     client = await callers.admit(request)
     tag = request.path_params["tag"]
@@ -103,7 +103,7 @@ async def get_thumbnail(request: Request) -> Response:
     headers = {"ETag": etag, "Cache-Control": "private, max-age=86400, stale-while-revalidate=604800"}
     if etag in (each.strip() for each in request.headers.get("if-none-match", "").split(",")):
         return Response(status_code=304, headers=headers)
-    # The tag of the address may be another collection's.
+    # The tag in the URL may be another collection's.
     jpeg = await request.app.state.thumbnails.get(client, callers.tag(client), image_id, size)
     if not jpeg:
         raise NotFoundError(f"The file of image {image_id} can no longer be read.")
