@@ -1,4 +1,4 @@
-"""From the files of all parts to the draft of the next generation."""
+"""Assembly of the next generation's draft from the files of all parts."""
 
 from __future__ import annotations
 
@@ -22,12 +22,10 @@ def assemble(
     listing: ListingReport,
     source: SourceEntry,
 ) -> tuple[Manifest, list[str]]:
-    """The completed draft, and the models whose embeddings of some parts are gone.
+    """Return the completed draft, and the models that lost embeddings of some parts.
 
-    `files` are those of each part by its number; those that this run has
-    `written` are measured anew. Where the images of a part had to be made
-    again, what other models made of them is left out: nothing tells whether
-    it was of the same bytes.
+    `files` are those of each part by its number; those that this run has `written` are measured anew. If the images of
+    a part had to be recreated, the results of other models for it are left out: they may come from other bytes.
     """
     plan, storage = resolved.plan, inventory.storage
     base = inventory.draft or Manifest(format=FORMAT, generation=0, source=source, files={}, listing=[], images=[])
@@ -36,7 +34,7 @@ def assemble(
     base, again = _without(base, plan.alias, lost)
     draft = dataclasses.replace(
         base,
-        # Patterns that a run leaves out are those of the collection; a run that gives others replaces them.
+        # A run without exclusion patterns uses those of the collection; a run with patterns replaces them.
         source=dataclasses.replace(base.source, exclude=source.exclude),
         listing=[part.listing for part in parts],
         images=[_there(part.images) for part in parts],
@@ -79,14 +77,14 @@ def assemble(
 
 
 def _lost(inventory: Inventory, parts: list[PartFiles]) -> set[int]:
-    """The numbers of the parts whose images the draft names, and which had to be made again."""
+    """Return the numbers of the parts whose images the draft lists, but had to be recreated."""
     draft = inventory.draft
     named = {layout.part_number(path): path for path in draft.images} if draft else {}
     return {part.number for part in parts if part.number in named and not inventory.is_there(named[part.number])}
 
 
 def _without(base: Manifest, alias: str, lost: set[int]) -> tuple[Manifest, list[str]]:
-    """The manifest without what other models than `alias` made of some parts, and those models."""
+    """Return the manifest without the results of other models than `alias` for some parts, and those models."""
     if not lost:
         return base, []
 

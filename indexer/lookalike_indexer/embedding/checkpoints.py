@@ -1,4 +1,4 @@
-"""Checkpoints of one model, each embedded and clustered as a model of its own."""
+"""Checkpoints of one model, each embedded and clustered as a separate model."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from lookalike_indexer.progress import Progress
 
 
 def checkpoint_files(patterns: Sequence[str]) -> list[Path]:
-    """The files that some patterns name, by the numbers in their names.
+    """Return the files that match the patterns, ordered by the numbers in their names.
 
-    NotFoundError: a pattern names none. UsageError: two have the same name.
+    NotFoundError: a pattern matches no file. UsageError: two files have the same name.
     """
     found: dict[str, Path] = {}
     for pattern in patterns:
-        # Path.glob takes no absolute patterns.
+        # Path.glob accepts no absolute patterns.
         names = glob.glob(str(Path(pattern).expanduser()))  # noqa: PTH207
         paths = [path for path in map(Path, names) if path.is_file()]
         if not paths:
@@ -44,10 +44,10 @@ def run_checkpoints(
     clustering: ClusterSettings,
     progress: Progress,
 ) -> Manifest:
-    """Embed and cluster each checkpoint as MODEL@STEP, the step being the file's name; publishes nothing.
+    """Embed and cluster each checkpoint as MODEL@STEP, where STEP is the file's name; publish nothing.
 
-    What is there already is used as it is. The caller holds the collection's
-    lock. Errors as those of `run_embed` and `run_cluster`.
+    Existing results are reused. The caller holds the collection's lock. Errors as those of `run_embed` and
+    `run_cluster`.
     """
     for file in files:
         alias = checkpoint_alias(embedding.alias, file.stem)

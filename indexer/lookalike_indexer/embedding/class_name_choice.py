@@ -1,4 +1,4 @@
-"""Which class names a run gives a model: those that it is told, those that the collection has, or the default ones."""
+"""Choice of a model's class names: those given to the run, those of the collection, or the default ones."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lookalike_indexer.models.presets import published_name
 
 
 def names_given(settings: EmbedSettings, spec: ModelSpec) -> list[str] | None:
-    """The class names that the settings or the weights tell; None where they tell none.
+    """Return the class names given by the settings or the weights, None if neither gives any.
 
-    A file whose digest is that of torchvision's weights has ImageNet's classes.
-    UsageError: another number of names than the model has classes.
+    A file with the digest of torchvision's weights has ImageNet's classes. UsageError: the number of names differs from
+    the model's number of classes.
     """
     if settings.class_names:
         names = read_class_names(settings.class_names)
@@ -34,7 +34,7 @@ def names_given(settings: EmbedSettings, spec: ModelSpec) -> list[str] | None:
 def settled_names(
     storage: Storage, draft: Manifest | None, alias: str, spec: ModelSpec, given: list[str] | None
 ) -> tuple[list[str], list[str]]:
-    """The names of a model's classes, and the file of the collection that has them, if they are not the default."""
+    """Return the names of a model's classes, and the collection's file of them unless they are the default."""
     default = class_names(spec)
     known = names_path(draft.models[alias]) if draft and alias in draft.models else ""
     if given is None and known:

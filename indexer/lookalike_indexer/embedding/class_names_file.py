@@ -1,4 +1,4 @@
-"""`--class-names`: the names of the classes of one's own network."""
+"""Reader of `--class-names`: the class names of a custom network."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ from lookalike_indexer.embedding.classes import imagenet_names
 from lookalike_indexer.errors import UsageError
 
 IMAGENET = "imagenet"
-# The names of a million classes have less.
+# The names of a million classes are smaller.
 _MOST_BYTES = 64 << 20
 
 
 def read_class_names(text: str) -> list[str]:
-    """The names of classes by index: ImageNet's for "imagenet", else those of a file.
+    """Return the names of classes by index: ImageNet's for "imagenet", else those of a file.
 
-    The file is a text with a line for each class, or JSON: a list of names, or
-    an object of names by index ("0" to the last). A name may be a list, such as
-    ["n01440764", "tench"], whose last text counts. An object of indexes by name,
-    as torchvision's `class_to_idx`, works too. UsageError: the file cannot be
-    read as that.
+    The file is text with a line for each class, or JSON: a list of names, or an object of names by index ("0" to the
+    last). A name may be a list, such as ["n01440764", "tench"], whose last string is used. An object of indexes by
+    name, as torchvision's `class_to_idx`, is accepted too. UsageError: the file cannot be read, or has another form.
     """
     if text == IMAGENET:
         return list(imagenet_names())
@@ -39,7 +37,7 @@ def read_class_names(text: str) -> list[str]:
 
 
 def check_count(names: list[str], classes: int, model: str, option: str = "--class-names") -> None:
-    """UsageError unless there is a name for each of a model's classes."""
+    """Raise UsageError unless there is one name for each of a model's classes."""
     if not classes:
         raise UsageError(f"{option}: the weights of {model} have no classifier, so leave it out.")
     if len(names) != classes:
@@ -52,7 +50,7 @@ def _of_json(path: Path, content: str) -> list[Any]:
     except ValueError as error:
         if content.lstrip().startswith("{"):
             raise UsageError(f"--class-names {path} is not JSON: {error}.") from error
-        return content.splitlines()  # a text whose first name begins with a bracket
+        return content.splitlines()  # text whose first name begins with a bracket
     except RecursionError as error:
         raise UsageError(f"--class-names {path} is nested too deeply; give a list of names.") from error
     if isinstance(data, dict):

@@ -1,4 +1,4 @@
-"""The names of the classes that a model tells apart."""
+"""Names of the classes that a model distinguishes."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from lookalike_indexer.collection.spec import ModelSpec, digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import DataLossError
 
-# Weights whose classes their publisher names; a file may hold any network of 1,000 classes.
+# Weights with published class names; a weights file may hold any network of 1,000 classes.
 _PUBLISHED = ("imagenet", "package")
 
 
 def class_names(spec: ModelSpec) -> list[str]:
-    """A name for each class: ImageNet's for published weights of 1,000 classes, "class N" for all others."""
+    """Return a name for each class: ImageNet's for published weights of 1,000 classes, "class N" for all others."""
     return known_names(spec) or numbered_names(spec.classes)
 
 
 def numbered_names(classes: int) -> list[str]:
-    """The names of classes that are known by their numbers alone."""
+    """Return the names of classes that are known only by their numbers."""
     return [f"class {number}" for number in range(classes)]
 
 
 def known_names(spec: ModelSpec) -> list[str] | None:
-    """The names that the weights themselves tell; None where they tell none."""
+    """Return the class names that follow from the weights themselves, None if unknown."""
     is_imagenet = spec.weights.kind in _PUBLISHED and spec.classes == len(imagenet_names())
     return list(imagenet_names()) if is_imagenet else None
 
 
 def kind_of(names: Sequence[str]) -> Literal["", "imagenet", "own", "numbers"]:
-    """What the classes of a model are called by; "" without any."""
+    """Return the kind of a model's class names; "" without any."""
     if not names:
         return ""
     if tuple(names) == imagenet_names():
@@ -46,12 +46,12 @@ def kind_of(names: Sequence[str]) -> Literal["", "imagenet", "own", "numbers"]:
 
 
 def names_path(entry: ModelEntry) -> str:
-    """Where a model's own class names are stored in the collection, "" where it has none."""
+    """Return the path of a model's own class names in the collection, "" if it has none."""
     return next((path for path in entry.files if layout.is_class_names(path)), "")
 
 
 def stored_names(reader: CollectionReader, model: str) -> list[str] | None:
-    """The class names that are stored with a model; None where there are none. DataLossError: they were changed."""
+    """Return the class names stored with a model, None if there are none. DataLossError: they were changed."""
     path = names_path(reader.model(model))
     if not path:
         return None
@@ -60,10 +60,9 @@ def stored_names(reader: CollectionReader, model: str) -> list[str] | None:
 
 
 def known_class_names(reader: CollectionReader, model: str) -> list[str] | None:
-    """The names of a model's classes that the collection or published weights tell; None where nothing does.
+    """Return the class names known from the collection or from published weights, None if unknown.
 
-    Collections of earlier releases called the classes of any 1,000 by
-    ImageNet's names, and go on doing so.
+    Collections of earlier releases gave any 1,000 classes ImageNet's names; these names stay.
     """
     entry = reader.model(model)
     return stored_names(reader, model) or known_names(entry.spec) or _called_before(reader, entry)
@@ -81,7 +80,7 @@ def _called_before(reader: CollectionReader, entry: ModelEntry) -> list[str] | N
 
 
 def read_stored_names(storage: Storage, path: str) -> list[str]:
-    """The class names in a file of a collection."""
+    """Return the class names in a file of a collection."""
     try:
         names: list[str] = json.loads(storage.read(path))
     except (ValueError, UnicodeDecodeError) as error:
@@ -90,7 +89,7 @@ def read_stored_names(storage: Storage, path: str) -> list[str]:
 
 
 def store_names(storage: Storage, model: str, names: Sequence[str]) -> str:
-    """Store a model's class names, unless they are there already; returns the path of the file."""
+    """Store a model's class names unless they are stored already; return the path of the file."""
     path = layout.class_names(model, digest_of(list(names)))
     if not storage.exists(path):
         with storage.staged(path) as temporary:
@@ -100,10 +99,10 @@ def store_names(storage: Storage, model: str, names: Sequence[str]) -> str:
 
 @functools.cache
 def imagenet_names() -> tuple[str, ...]:
-    """The 1,000 categories of every ImageNet classifier of torchvision, by index, read from a copy.
+    """Return the 1,000 categories of torchvision's ImageNet classifiers, by index, read from a copy.
 
-    Importing torchvision, which imports torch, takes seconds and 800 MiB that
-    counting hits needs for nothing else; a test compares the two.
+    Importing torchvision, which imports torch, takes seconds and 800 MiB, which counting hits does not need otherwise.
+    A test compares the copy with the original.
     """
     lines = (resources.files("lookalike_indexer.embedding") / "imagenet_classes.txt").read_text("utf-8")
     return tuple(lines.splitlines())

@@ -1,4 +1,4 @@
-"""What a run takes from the collection where its options say nothing."""
+"""Settings that a run takes from the collection if its options leave them open."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from lookalike_indexer.errors import MismatchError, UsageError
 
 
 def settled(settings: EmbedSettings, draft: Manifest | None) -> EmbedSettings:
-    """The settings with a model, its name in the collection, weights, and limits for images.
+    """Return the settings with a model, its name in the collection, weights, and limits for images.
 
-    `draft` is the newest generation, or None. A model of the collection keeps
-    its weights; a collection with one model goes on with it. A collection
-    keeps its limits. Settled settings
-    stay as they are. UsageError: the collection has several models, and none
-    is named. MismatchError: the name belongs to another model.
+    `draft` is the newest generation, or None. A model of the collection keeps its weights. A collection with one model
+    continues with it. A collection keeps its limits. Settled settings are returned unchanged. UsageError: the
+    collection has several models, and none is named. MismatchError: the name belongs to another model.
     """
     alias = settings.name or alias_of(settings.model) or _only_model(draft) or DEFAULT_MODEL
     known = draft.models.get(alias) if draft else None
@@ -44,9 +42,9 @@ def settled(settings: EmbedSettings, draft: Manifest | None) -> EmbedSettings:
 
 
 def _only_model(draft: Manifest | None) -> str:
-    """The collection's model, "" when it has none. Checkpoints count only where there is nothing else."""
+    """Return the collection's model, "" if it has none. Checkpoints count only if there are no other models."""
     names = sorted(draft.models) if draft else []
-    # Nothing can be embedded by the unknown network of imported vectors.
+    # The unknown network of imported vectors cannot embed images.
     names = [name for name in names if draft is None or draft.models[name].spec.arch != IMPORTED]
     names = [name for name in names if not is_checkpoint(name)] or names
     if len(names) > 1:
@@ -57,5 +55,5 @@ def _only_model(draft: Manifest | None) -> str:
 
 
 def _option(weights: WeightsSpec) -> str:
-    """Weights as --weights takes them."""
+    """Return weights in the form of the option --weights."""
     return weights.name if weights.kind == "file" else str(weights)

@@ -1,7 +1,7 @@
-"""Decoding JPEGs on the device of the network: on GPUs by nvJPEG, through torchvision.
+"""JPEG decoding on the device of the network: on GPUs by nvJPEG, through torchvision.
 
-An H100 decodes nine times as many photographs a second as sixteen processors beside it. The pixels are not quite
-Pillow's, since nvJPEG spreads chroma otherwise, and a GPU's resizing rounds otherwise.
+An H100 decodes nine times as many images a second as its sixteen CPU cores. The pixels differ slightly from Pillow's,
+because nvJPEG upsamples chroma differently, and a GPU's resizing rounds differently.
 """
 
 from __future__ import annotations
@@ -30,15 +30,17 @@ from lookalike_indexer.models.network import device_errors
 
 T = TypeVar("T")
 
-# Pixels that are decoded at once: 192 MiB of them, and as much again as they are resized.
+# The number of pixels decoded at once: they take 192 MiB, and as much again while they are resized.
 _PIXELS = 64 << 20
-# What says something of the device, and nothing of a picture.
+# Errors of the device, not of an image.
 _LOST = (torch.OutOfMemoryError, torch.AcceleratorError)
 
 
 @dataclass(frozen=True)
 class OnDevice:
-    """An image as the network takes it, on its device: uint8 (3, crop, crop); see `Prepared` for the others."""
+    """An image in the form that the network takes, on its device: uint8 (3, crop, crop); see `Prepared` for the other
+    fields.
+    """
 
     pixels: Tensor
     format: str
@@ -52,23 +54,23 @@ Ready = Prepared | OnDevice | Rejected
 
 
 class DeviceDecoder:
-    """Decodes, resizes and crops on a device. What the device cannot decode is left to the workers of a pool."""
+    """Decodes, resizes and crops on a device. The workers of a pool decode images that the device cannot decode."""
 
     def __init__(self, device: str, spec: PreprocessingSpec, pool: DecodePool, batch: int) -> None:
         self._device, self._spec, self._pool, self._batch = torch.device(device), spec, pool, batch
 
     @functools.cached_property
     def _side(self) -> torch.cuda.Stream | None:
-        """On a GPU, a stream for the memory that is decoded into, which has nothing under way when decoding begins.
+        """A side stream on a GPU for the memory of decoded images, with no pending work when decoding begins.
 
-        torchvision decodes on a stream of its own into memory of the current one, without waiting for what that one
-        still does with it: seen as embeddings that were not finite.
+        torchvision decodes on its own stream into memory of the current stream, without waiting for that stream's
+        pending work. This has produced embeddings that were not finite.
         """
-        # torch annotates the class, but not its __new__. torch.Stream, which is annotated, was not tried on a GPU.
+        # torch annotates the class, but not its __new__. The annotated torch.Stream has not been tested on a GPU.
         return torch.cuda.Stream(self._device) if self._device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def stream(self, images: Iterable[tuple[T, Passed]]) -> Iterator[tuple[T, Ready]]:
-        """The same images in the same order, those that came encoded decoded a batch at a time."""
+        """Yield the same images in the same order; encoded ones are decoded in batches."""
         waiting: list[tuple[T, Passed]] = []
         pixels = 0
         for tag, image in images:
@@ -105,7 +107,7 @@ class DeviceDecoder:
         ]
 
     def _hand_over(self, squares: Sequence[Tensor | None], side: torch.cuda.Stream) -> None:
-        """Let the network's stream wait for the squares, and their memory wait for that stream."""
+        """Make the network's stream wait for the decoded squares, and their memory wait for that stream."""
         network = torch.cuda.current_stream(self._device)
         network.wait_stream(side)
         for square in squares:
@@ -113,8 +115,8 @@ class DeviceDecoder:
                 square.record_stream(network)
 
     def _planes(self, pictures: Sequence[Encoded]) -> list[Tensor | None]:
-        """uint8 (3, height, width) each; None for what the device cannot decode."""
-        # A copy, as torch wants what may be written to.
+        """Return uint8 (3, height, width) for each image; None if the device cannot decode it."""
+        # Copy the bytes, because torch expects writable memory.
         data = [torch.frombuffer(bytearray(picture.data), dtype=torch.uint8) for picture in pictures]
         try:
             return list(self._decode(data))
@@ -122,7 +124,7 @@ class DeviceDecoder:
             raise
         except RuntimeError:
             self._check()
-            # One of them is at fault; alone, each answers for itself.
+            # One image of the batch is at fault; decode each of them alone.
             return [self._alone(one) for one in data]
 
     def _alone(self, data: Tensor) -> Tensor | None:
@@ -134,7 +136,7 @@ class DeviceDecoder:
             return None
 
     def _check(self) -> None:
-        """DeviceError where not even a good JPEG is decoded, so that it is not left to the processor without a word."""
+        """Raise DeviceError if even a valid JPEG cannot be decoded, so that the CPU does not silently take over."""
         good = io.BytesIO()
         Image.new("RGB", (16, 16)).save(good, "JPEG")
         if self._alone(torch.frombuffer(bytearray(good.getvalue()), dtype=torch.uint8)) is None:
@@ -145,13 +147,13 @@ class DeviceDecoder:
 
     def _decode(self, data: list[Tensor]) -> list[Tensor]:
         with warnings.catch_warnings():
-            # torchvision 0.29 recommends torchcodec instead, which the oldest torch that is supported does not have.
+            # torchvision 0.29 recommends torchcodec instead, which does not support the oldest supported torch.
             warnings.simplefilter("ignore", DeprecationWarning)
             found: list[Tensor] = decode_jpeg(data, mode=ImageReadMode.RGB, device=self._device) if data else []
         return found
 
     def _squares(self, planes: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """Each resized and cropped. Pictures of one size that follow one another go together: a launch costs time."""
+        """Resize and crop each image. Consecutive images of one size form a batch: a kernel launch is expensive."""
         squares: list[Tensor | None] = []
         for shape, group in groupby(planes, key=lambda each: None if each is None else each.shape):
             alike = list(group)
@@ -165,6 +167,6 @@ class DeviceDecoder:
         interpolation = InterpolationMode(self._spec.interpolation)
         scaled = functional.resize(pictures, [height, width], interpolation=interpolation, antialias=True)
         left, top = corner(width, height, self._spec)
-        # Outside of the picture is black, as it is where processors do this.
+        # Pixels outside of the image are black, as on the CPU.
         square: Tensor = functional.crop(scaled, top, left, self._spec.crop, self._spec.crop)
         return square

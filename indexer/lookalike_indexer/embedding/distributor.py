@@ -1,4 +1,4 @@
-"""Who embeds the parts of a run: this process, one process for each device, or the workers of a cluster."""
+"""Interface that distributes the parts of a run: to this process, one process per device, or cluster workers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lookalike_indexer.models.network import Network
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be embedded: parts of the listing of an inventory, whose URIs are relative to a source."""
+    """The input of a run: an inventory's parts to embed, and the source that their URIs are relative to."""
 
     inventory: Inventory
     source: SourceEntry
@@ -28,16 +28,16 @@ class Distributor(Protocol):
     """Embeds parts and writes them to the collection."""
 
     def embed(self, job: Job, parts: Sequence[str], advance: Advance) -> Iterator[Written]:
-        """Embed and write parts, given by the paths of their listing; yields each when it is stored, in any order.
+        """Embed and write parts, given by the paths of their listing; yield each when it is stored, in any order.
 
-        The result of a part depends on that part alone, not on the worker.
+        The result of a part depends only on that part, not on the worker.
         """
         ...
 
 
 @dataclass(frozen=True)
 class InProcess:
-    """Embeds in this process, on one device."""
+    """Distributor that embeds in this process, on one device."""
 
     device: str
     network: Network

@@ -1,4 +1,4 @@
-"""The embedding stage: list what is new, embed what is missing, and say what there is."""
+"""Embedding stage: lists new images, embeds the missing ones, and reports the result."""
 
 from __future__ import annotations
 
@@ -38,32 +38,26 @@ from lookalike_indexer.sources.relocate import relocate
 from lookalike_indexer.sources.row import Source
 from lookalike_indexer.sources.sync import Changes, Sync
 
-# Images that are compared by their bytes when the source has moved.
+# The number of images whose bytes are compared when the source has moved.
 _SAMPLE = 256
 
 
 @dataclass(frozen=True)
 class EmbedReport:
-    """What an embedding run did.
+    """The result of an embedding run.
 
-    `class_names` says what the classes of the model are called by: "imagenet",
-    "own" (names), "numbers", or "" where it has no classifier. `resize` and
-    `crop` are those of its transforms, in pixels.
-    `new` images were listed for the first time; `embedded` ones embedded and
-    `rejected` ones refused by this run. `skipped` ones were embedded before, or
-    rejected as damaged and have not changed.
-    `retried` ones were rejected before, and `recovered` are those of them
-    that could be embedded now. `gone` and `changed` images of the source,
-    `excluded` ones, which a pattern leaves out now, and `unreachable` ones,
-    which are below its `unreadable_folders`, are kept as they were embedded.
-    `renamed` ones have another key, `relabelled` ones another label than
-    before. `without_label` new images have no label
-    though there is a labels file, and `unknown_labels` of its keys name no
-    image. `kept_out` images of the source stay deleted. `changes` are those of a
-    run that followed the source in everything. `left_out` counts files of the source that are no pictures, by the
-    reason. `again` are models that lost embeddings of images whose table was
-    damaged: they have to be embedded again. `seconds` is the time of embedding
-    alone, `images_per_second` is 0 when nothing was embedded.
+    `class_names` is the kind of the model's class names: "imagenet", "own" (names), "numbers", or "" without a
+    classifier. `resize` and `crop` are those of its transforms, in pixels.
+
+    `new` images were listed for the first time; this run has embedded `embedded` ones and rejected `rejected` ones.
+    `skipped` ones were embedded before, or rejected as damaged and have not changed. `retried` ones were rejected
+    before; `recovered` of those were embedded now. `gone` and `changed` images of the source, `excluded` ones, which
+    now match an exclusion pattern, and `unreachable` ones, which are below its `unreadable_folders`, keep their
+    embeddings. `renamed` ones have another key, `relabelled` ones another label than before. `without_label` new images
+    have no label although there is a labels file; `unknown_labels` of its keys match no image. `kept_out` images of the
+    source stay deleted. `changes` are the counts of a sync run. `left_out` counts files of the source that are not
+    images, by reason. `again` are models that lost embeddings of images whose table was damaged: they have to be
+    embedded again. `seconds` is the time of embedding only; `images_per_second` is 0 if nothing was embedded.
     """
 
     model: str
@@ -97,12 +91,12 @@ class EmbedReport:
     images_per_second: float
 
 
-# Takes a space's name, the most images that it will have, and its dimension.
+# Takes a space's name, the maximum number of its images, and its dimension.
 Check = Callable[[str, int, int], None]
 
 
 def _pass(space: str, images: int, dim: int) -> None:
-    """Nothing comes later."""
+    """Accept everything: no later stage follows."""
 
 
 @dataclass
@@ -122,17 +116,14 @@ def run_embed(
     sync: Sync | None = None,
     machines: Machines | None = None,
 ) -> tuple[Manifest, EmbedReport]:
-    """Embed what is new; returns the completed draft of the next generation, which is not published.
+    """Embed new images; return the completed, unpublished draft of the next generation and a report.
 
-    `draft` is the newest generation, or None. The caller holds the
-    collection's lock. A part whose files are all there is not embedded again,
-    whether they were published or left by a run that was killed; images that
-    were rejected for a reason that can pass are tried again. Nothing is
-    written before the source, the model and its weights were found right.
-    `check` is called before anything is embedded, and may refuse what comes
-    later. With `sync` the images become what the source has now. With
-    `machines` those of a cluster embed.
-    MismatchError: another source, or a name that stands for something else.
+    `draft` is the newest generation, or None. The caller holds the collection's lock. A part whose files are complete
+    is not embedded again, whether they were published or left by a killed run. Images that were rejected for a reason
+    that may pass are tried again. Nothing is written until the source, the model and its weights are validated. `check`
+    is called before anything is embedded, and may reject a later stage. With `sync` the collection gets the source's
+    present images. With `machines` the machines of a cluster embed. MismatchError: another source, or a name with
+    another meaning.
     """
     settings = settled(settings, draft)
     if machines is not None:
@@ -142,7 +133,7 @@ def run_embed(
     if machines is not None:
         check_machines(machines, storage, source.entry.uri)
     if draft is None:
-        # Before weights are downloaded.
+        # Check before weights are downloaded.
         require_pictures(source)
     loaded = load(draft, settings)
     if loaded.note:
@@ -163,7 +154,7 @@ def run_embed(
         tally = _embed(_distributor(settings, resolved, machines), pool, parts, bar)
     seconds = time.perf_counter() - began
     manifest, again = assemble(parts.inventory, parts.files, parts.written, resolved, listing, source.entry)
-    # The widest of all runs: what any of them took must never be too large for what decodes it later.
+    # The widest limits of all runs: later decoding must accept every image that any run accepted.
     limits = draft.limits.widened(settings.limits) if draft else settings.limits
     manifest = dataclasses.replace(manifest, limits=limits)
     manifest = with_tombstones(storage, manifest, listing.gone_ids, "gone")
@@ -206,7 +197,7 @@ def run_embed(
 
 
 def look(storage: Storage, draft: Manifest, settings: EmbedSettings, sync: Sync, progress: Progress) -> Changes:
-    """What a run with `sync` would find to do, without changing anything; errors as `run_embed` for the source."""
+    """Return the changes that a run with `sync` would make, without making any; source errors as in `run_embed`."""
     settings = settled(settings, draft)
     draft_now, source, labels = _opened(storage, draft, settings, progress)
     only_look = dataclasses.replace(sync, dry_run=True)
@@ -217,7 +208,7 @@ def look(storage: Storage, draft: Manifest, settings: EmbedSettings, sync: Sync,
 def _opened(
     storage: Storage, draft: Manifest | None, settings: EmbedSettings, progress: Progress
 ) -> tuple[Manifest | None, Source, Labels | None]:
-    """The source and its labels file; the draft follows a source that was elsewhere before."""
+    """Return the source and its labels file, and the draft, which follows a source that has moved."""
     source = open_source(settings.source, settings.exclude or (draft.source.exclude if draft else ()))
     if draft and settings.source_moved:
         draft, _ = relocate(storage, draft, source, _SAMPLE, progress)
@@ -227,14 +218,14 @@ def _opened(
 
 
 def _count(storage: Storage, manifest: Manifest) -> int:
-    """The number of images that are not deleted."""
+    """Return the number of images that are not deleted."""
     if not manifest.tombstones:
         return manifest.rows(manifest.images)
     return sum(map(len, CollectionReader(storage, manifest).stream_images(["id"])))
 
 
 class _Parts:
-    """The parts of a run: the files of those that are done, and how many images of the others are missing."""
+    """The parts of a run: the files of finished parts, and the number of missing images of the others."""
 
     def __init__(self, inventory: Inventory, source: SourceEntry) -> None:
         self.inventory, self.source = inventory, source
@@ -256,7 +247,7 @@ class _Parts:
                 self.files[files.number] = finished or files
 
     def add(self, written: Written) -> None:
-        """Take in a part that was embedded."""
+        """Record a part that was embedded."""
         self.files[written.files.number] = written.files
         self.written.update(written.paths)
 
@@ -287,7 +278,7 @@ def _embed(distributor: Distributor, pool: PoolSettings, parts: _Parts, bar: Bar
 
 
 def _refreshed(storage: Storage, draft: Manifest | None, listing: ListingReport) -> Manifest | None:
-    """The draft with the labels and keys of its images as the listing has them now."""
+    """Return the draft with the images' present labels and keys in the listing."""
     if draft is None or not listing.revised:
         return draft
     listed = {layout.part_number(path): path for path in listing.parts}

@@ -1,4 +1,4 @@
-"""Result of embedding pictures and texts. Apart from the embedder, so that whoever asks for it needs no torch."""
+"""Result of embedding images and texts. Separate from the embedder, so that its users need no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Classes:
-    """The most probable classes of some pictures: their indexes, int32 (n, top), most probable first, and float32
+    """The most probable classes of some images: their indexes, int32 (n, top), most probable first, and float32
     probabilities (n, top).
     """
 
@@ -19,16 +19,16 @@ class Classes:
     probabilities: npt.NDArray[np.float32]
 
     def rows(self, rows: slice | npt.NDArray[np.int64]) -> Classes:
-        """Those of some pictures."""
+        """Return the classes of some images."""
         return Classes(self.indexes[rows], self.probabilities[rows])
 
 
 @dataclass(frozen=True)
 class EmbeddingResult:
-    """Embeddings, float32 of shape (n, dim); the seconds that decoding took and those of the network.
+    """Embeddings, float32 of shape (n, dim), with the seconds for decoding and for the network.
 
-    `failed` has the reason of each picture or text that has no embedding, by its
-    position from 0: its row is zero and means nothing. `classes` is None where the network has no classifier.
+    `failed` has the reason for each image or text without an embedding, by its position from 0; its row is zero and
+    meaningless. `classes` is None if the network has no classifier.
     """
 
     vectors: npt.NDArray[np.float32]
@@ -38,14 +38,14 @@ class EmbeddingResult:
     classes: Classes | None = None
 
     def rows(self, start: int, stop: int) -> EmbeddingResult:
-        """Some of the embeddings; the times stay those of all, because they were made together."""
+        """Return some of the embeddings; the times stay those of all, because they were computed together."""
         failed = {place - start: reason for place, reason in self.failed.items() if start <= place < stop}
         classes = None if self.classes is None else self.classes.rows(slice(start, stop))
         return EmbeddingResult(self.vectors[start:stop], self.decode_s, self.network_s, failed, classes)
 
     @classmethod
     def joined(cls, parts: Sequence[EmbeddingResult]) -> EmbeddingResult:
-        """The embeddings of all parts, one after another, and the times that they took together."""
+        """Return the concatenated embeddings of all parts, and their total times."""
         failed: dict[int, str] = {}
         start = 0
         for part in parts:

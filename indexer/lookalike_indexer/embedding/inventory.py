@@ -1,4 +1,4 @@
-"""Which files of a model's parts there are, and which rows of each part still have to be embedded."""
+"""Inventory of a model's parts: their existing files, and the rows that still have to be embedded."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.collection.tombstones import contains
 
 if TYPE_CHECKING:
-    # It imports torch, which the server's own process must not: it folds changes by this module.
+    # part_store imports torch, which the server's own process must not: it folds changes with this module.
     from lookalike_indexer.embedding.plan import ModelPlan
 
 
 @dataclass(frozen=True)
 class PartFiles:
-    """The present files of one part, for one model; None, or no entry, for what is not there yet."""
+    """The existing files of one part, for one model; missing ones are None or have no entry."""
 
     number: int
     listing: str
@@ -38,10 +38,10 @@ class PartFiles:
 
 @dataclass(frozen=True)
 class Todo:
-    """What is to be embedded of a part: rows of its listing, with the digest of those that are images already.
+    """The work on a part: rows of its listing to embed, with the digest of those that are images already.
 
-    `inputs` is the digest of everything that decides the result, but for the pictures themselves. `refused` are the
-    rejects of other models that hold for this one as well, and that it does not have yet.
+    `inputs` is the digest of everything that determines the result except the images themselves. `refused` are the
+    rejects of other models that apply to this one too, but are not recorded for it yet.
     """
 
     files: PartFiles
@@ -52,11 +52,10 @@ class Todo:
 
 @dataclass
 class Inventory:
-    """The files of one model in a collection, by the numbers of the parts.
+    """The files of one model in a collection, by part number.
 
-    `listing` is the present listing, and `deleted` are the ids of its rows that
-    are not wanted, ascending. A file that the draft names but that is missing,
-    or of another length, counts as not there.
+    `listing` is the present listing, and `deleted` are the ids of its unwanted rows, ascending. A file that the draft
+    lists but that is missing, or has another length, counts as absent.
     """
 
     storage: Storage
@@ -81,7 +80,7 @@ class Inventory:
         self._others = self._there([path for paths in others for path in paths])
 
     def files(self, listing: str) -> PartFiles:
-        """The files of the part whose listing this is."""
+        """Return the files of the part with this listing."""
         number = layout.part_number(listing)
         images = _only(self._images.get(number)) or self.left_images(listing)
         if images is None:
@@ -105,7 +104,7 @@ class Inventory:
         return PartFiles(number, listing, images, predictions, tuple(rejects), embeddings)
 
     def todo(self, files: PartFiles) -> Todo | None:
-        """What is to be embedded of a part, None where all is done."""
+        """Return what remains to be embedded of a part, None if it is complete."""
         listed, images = self._rows(files.listing), self._rows(files.images) if files.images else 0
         tables = [files.embeddings.get(space.name) for space in self.plan.spaces]
         if self.plan.spec.classifies:
@@ -120,7 +119,7 @@ class Inventory:
         done = known.column("id").to_numpy() if whole else self._done(tables)
         final, refused = self._final(files, rows)
         wanted = ~np.isin(ids, done) & ~np.isin(ids, final) & ~contains(self.deleted, ids)
-        # What was added to the collection while it was served has a file only where the collection keeps its picture.
+        # An image that was added while the collection was served has a file only if the collection stores its picture.
         has_file = rows.column("modified_ns").to_numpy() != schema.NOT_OF_SOURCE
         has_file = has_file | kept_pictures.is_kept_column(rows.column("uri")).to_numpy()
         wanted &= has_file
@@ -138,11 +137,11 @@ class Inventory:
         return Todo(files, chosen, digest_of([self.plan.identity, spaces, paths, *taken]), refused)
 
     def about(self, images: str) -> str:
-        """The digest of which images a part is about, whatever their labels."""
+        """Return the digest of the images that a part covers, whatever their labels."""
         return about(read_part(self.storage, images, ["id", "sha256"]))
 
     def left_images(self, listing: str) -> str | None:
-        """The images part that a killed run left, if it is about this part of the listing."""
+        """Return the images part that a killed run left, if it covers this part of the listing."""
         path = layout.images(layout.part_number(listing))
         if not self.storage.exists(path) or self._is_named(path):
             return None
@@ -150,7 +149,7 @@ class Inventory:
         return path if found == listing_identity(self.storage, listing) else None
 
     def _is_settled(self, files: PartFiles, lacking: int) -> bool:
-        """Whether all images that a part lacks were rejected for good when a run last looked at the same listing."""
+        """Return whether all images that a part lacks were finally rejected when a run last saw the same listing."""
         if self.draft is None or files.listing not in self.draft.files:
             return False
         if len(self.deleted) and files.images:
@@ -165,17 +164,17 @@ class Inventory:
         return int(np.count_nonzero(~contains(self.deleted, np.array(sorted(found), np.int64)))) == lacking
 
     def is_there(self, path: str) -> bool:
-        """Whether a file that the draft names is there, with the length that it should have."""
+        """Return whether a file of the draft exists with the recorded length."""
         return self.draft is not None and self._size(path) == self.draft.files[path].bytes
 
     def _known(self, files: PartFiles) -> pa.Table:
-        """The ids and digests of the part's images."""
+        """Return the ids and digests of the part's images."""
         if files.images is None:
             return pa.table({"id": pa.array([], pa.int64()), "sha256": pa.array([], pa.string())})
         return read_part(self.storage, files.images, ["id", "sha256"])
 
     def _done(self, tables: Iterable[str | None]) -> Int64:
-        """The ids that all of some tables have."""
+        """Return the ids that all of the tables have."""
         found: Int64 | None = None
         for path in tables:
             ids = self._ids(path) if path else np.empty(0, np.int64)
@@ -183,9 +182,9 @@ class Inventory:
         return np.empty(0, np.int64) if found is None else found
 
     def _final(self, files: PartFiles, rows: pa.Table) -> tuple[Int64, pa.Table]:
-        """The ids that were rejected for good: for this model, or for any where no model could read them.
+        """Return the ids that were finally rejected: for this model, or for any if no model could read them.
 
-        And the rejects among them that only other models have.
+        Also return the rejects among them that only other models have.
         """
         listed = {row["id"]: (row["bytes"], row["modified_ns"]) for row in rows.to_pylist()}
         images = set(self._ids(files.images).tolist()) if files.images else set()
@@ -221,14 +220,14 @@ class Inventory:
             return rows
 
     def _complete(self, number: int) -> bool:
-        """Whether the draft has every file of a part, so that nothing is looked for beside it."""
+        """Return whether the draft has every file of a part, so that no other files need to be searched."""
         tables = [self._rejects, *self._embeddings.values()]
         if self.plan.spec.classifies:
             tables.append(self._predictions)
         return all(number in table for table in tables)
 
     def _there(self, paths: Iterable[str]) -> dict[int, list[str]]:
-        """The paths that the draft names, by part, without those that are missing or of another length."""
+        """Return the draft's paths by part, without those that are missing or have another length."""
         found: dict[int, list[str]] = {}
         for path in paths:
             if self.is_there(path):
@@ -242,7 +241,7 @@ class Inventory:
         return self._sizes[folder].get(name)
 
     def _left(self, path: str, fingerprint: str, about: str | None, dtype: str = "") -> str | None:
-        """A file that a killed run left, if it was made of these images by the same model."""
+        """Return a file that a killed run left, if the same model made it from these images."""
         if about is None or self._is_named(path) or not self.storage.exists(path):
             return None
         with open_part(self.storage, path) as part:
@@ -264,12 +263,12 @@ class Inventory:
 
 
 def about(images: pa.Table) -> str:
-    """The digest of which images a part is about: their ids and bytes, whatever their labels."""
+    """Return the digest of the images that a part covers: their ids and bytes, whatever their labels."""
     return digest_of([images.column("id").to_pylist(), images.column("sha256").to_pylist()])
 
 
 def listing_identity(storage: Storage, listing: str) -> str:
-    """The digest of which images a part of the listing names, whatever their labels."""
+    """Return the digest of the images in a part of the listing, whatever their labels."""
     with open_part(storage, listing) as part:
         source = (part.schema_arrow.metadata or {}).get(b"lookalike.source", b"").decode()
     table = read_part(storage, listing, ["id", "key"])

@@ -1,4 +1,4 @@
-"""A distributor for the machines of a Ray cluster."""
+"""Distributor over the machines of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from lookalike_indexer.threads import processors
 
 
 class OverMachines:
-    """Embeds on all machines of a cluster. The network goes there as bytes; parts are written by who made them."""
+    """Distributor over a cluster. The network is sent as bytes; each worker writes the parts that it embedded."""
 
     def __init__(self, machines: Machines, module: torch.nn.Module, settings: EmbedSettings) -> None:
-        """`module` is the plan's network on the CPU."""
+        """Create the distributor. `module` is the plan's network on the CPU."""
         self._machines, self._module, self._settings = machines, module, settings
 
     def embed(self, job: Job, parts: Sequence[str], advance: Advance) -> Iterator[Written]:
@@ -39,7 +39,9 @@ class OverMachines:
 
 @dataclass(frozen=True)
 class _Embedding:
-    """Makes what a worker does. `workers` are its decoding processes; None for one each processor that it may use."""
+    """Factory of a worker's function. `workers` are its decoding processes; None: one for each processor that it may
+    use.
+    """
 
     job: Job
     network: bytes
@@ -58,7 +60,7 @@ class _Embedding:
 
 
 def elsewhere(settings: EmbedSettings, machines: Machines) -> EmbedSettings:
-    """The settings of a run whose devices are those of a cluster; `compute` is one that these have."""
+    """Return the settings of a run on a cluster's devices, with a `compute` type that they support."""
     (device,) = machines.devices
     if device == "cpu":
         return dataclasses.replace(settings, devices=(device,))
@@ -68,5 +70,5 @@ def elsewhere(settings: EmbedSettings, machines: Machines) -> EmbedSettings:
 
 
 def check_machines(machines: Machines, storage: Storage, source: str) -> None:
-    """Look whether all machines can do the work, and see the images and the collection. Errors: `Machines.check`."""
+    """Check that all machines can do the work, and can access images and collection. Errors: `Machines.check`."""
     machines.check([*([] if is_remote(source) else [source]), *witness(storage)])

@@ -1,8 +1,7 @@
-"""The part function: a part of the source's listing in, tables out.
+"""Embedding of one part: a part of the source's listing in, tables out.
 
-It reads images by their URIs and writes nothing, so that it runs wherever
-there is a machine with the source and the weights: settings and a table go
-in, tables come out, and all of them can be pickled.
+It reads images by their URIs and writes nothing, so that it runs on any machine with the source and the weights. Its
+settings, input table and output tables can all be pickled.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def _ignore(images: int) -> None:
 
 @dataclass(frozen=True)
 class PartTables:
-    """What became of one part; each table's schema carries the fingerprint of what made it.
+    """The tables of one part; the schema of each has the fingerprint of its model or space.
 
     `predictions` is None for a model without a classifier.
     """
@@ -88,14 +87,15 @@ class PartEmbedder:
         source: SourceEntry | None = None,
         kept: str = "",
     ) -> None:
-        """`source` is what the URIs of the parts are relative to; without it they are absolute.
+        """Start the workers and load the network, unless it is given.
 
-        `kept` is where the collection keeps pictures itself, see `kept_pictures.folder`.
+        The URIs of the parts are relative to `source`; without it they are absolute. `kept` is the folder of uploaded
+        pictures, see `kept_pictures.folder`.
         """
         self._plan = plan
         self._requests = ImageRequests(source, kept, pool.limits.max_bytes)
         if plan.decode == "gpu":
-            # A worker only reads and looks at a header: tasks of few images would be mostly overhead.
+            # A worker only reads a file and its header: tasks of few images would be mostly overhead.
             pool = dataclasses.replace(pool, leave_jpegs=True, chunk=max(pool.chunk, _ENCODED_CHUNK))
         self._pool = DecodePool(pool, plan.spec.preprocessing)
         self._decoder = DeviceDecoder(device, plan.spec.preprocessing, self._pool, plan.batch_size)
@@ -105,7 +105,7 @@ class PartEmbedder:
             self._pool.close()
             raise
         self._names = pa.array(plan.class_names or class_names(plan.spec), pa.string())
-        # Enough for one batch under way, one being collected, and every worker busy.
+        # Enough for one batch in the network, one being collected, and a task for every worker.
         self._ahead = 2 * plan.batch_size + 2 * pool.workers * pool.chunk
 
     def __enter__(self) -> PartEmbedder:
@@ -118,14 +118,14 @@ class PartEmbedder:
         self._requests.close()
 
     def __call__(self, part: pa.Table) -> PartTables:
-        """Embed one part: a table with the columns id, key, label, uri and, where it is known, sha256."""
+        """Embed one part: a table with the columns id, key, label, uri and, if known, sha256."""
         return next(self.tables([part]))
 
     def tables(self, parts: Iterable[pa.Table], advance: Advance = _ignore) -> Iterator[PartTables]:
-        """Embed parts in order; `advance` is told of images that are done.
+        """Embed parts in order; `advance` is called with the number of finished images.
 
-        Decoding runs ahead across the borders of parts, but batches begin anew
-        with each: what a part becomes depends on that part alone.
+        Decoding runs ahead across part boundaries, but each part begins a new batch: its result depends only on that
+        part.
         """
         for collected, result in self._network.run(self._batches(parts)):
             if result is not None:
@@ -136,7 +136,7 @@ class PartEmbedder:
                 yield self._tables(collected)
 
     def _batches(self, parts: Iterable[pa.Table]) -> Iterator[tuple[_Collected, list[Pixels | Tensor]]]:
-        """The batches of each part, and an empty one after its last."""
+        """Yield the batches of each part, and an empty one after its last."""
         started = 0
 
         def rows() -> Iterator[tuple[int, Row]]:
@@ -195,12 +195,12 @@ class PartEmbedder:
 
 
 def embedding_table(space: SpacePlan, ids: list[object], batches: list[Float32], arithmetic: str) -> pa.Table:
-    """A part of a space; IndexerError when the network gave values that cannot be stored.
+    """Return a part of a space; IndexerError: the network produced values that cannot be stored.
 
-    Its metadata says what made it: the fingerprint of the space, and the `arithmetic`.
+    Its metadata hold the fingerprint of the space, and the `arithmetic`.
     """
     vectors = np.concatenate([np.empty((0, space.dim), np.float32), *batches])
-    with np.errstate(over="ignore"):  # checked right below
+    with np.errstate(over="ignore"):  # checked below
         stored = vectors.astype(space.dtype)
     if not np.isfinite(stored).all():
         row = int(np.flatnonzero(~np.isfinite(stored).all(1))[0])
@@ -218,6 +218,6 @@ def embedding_table(space: SpacePlan, ids: list[object], batches: list[Float32],
 def embed_part(
     plan: ModelPlan, pool: PoolSettings, device: str, part: pa.Table, source: SourceEntry | None = None
 ) -> PartTables:
-    """Embed one part from nothing but its arguments: what a task of a cluster runs."""
+    """Embed one part, given only the arguments: the task of a cluster worker."""
     with PartEmbedder(plan, pool, device, source=source) as embedder:
         return embedder(part)

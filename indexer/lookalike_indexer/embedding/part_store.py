@@ -1,4 +1,4 @@
-"""Writing what became of a part, so that a run which is killed between two files can go on."""
+"""Writer of a part's files, in an order that lets a run continue after it was killed between two files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PART_FILES = TypedJson(PartFiles)
 
 @dataclass(frozen=True)
 class PartCounts:
-    """What became of the images of a part that were to be embedded.
+    """The counts of a part's images that were to be embedded.
 
     `retried` of them had been rejected before, and `recovered` of those were embedded now.
     """
@@ -37,7 +37,7 @@ class PartCounts:
 
 @dataclass(frozen=True)
 class Written:
-    """A part that was embedded: its files now, those among them that were written, and the counts."""
+    """An embedded part: its present files, the paths that were written, and the counts."""
 
     files: PartFiles
     paths: tuple[str, ...]
@@ -46,11 +46,10 @@ class Written:
 
 @dataclass
 class PartStore:
-    """Writes the parts of one model.
+    """Writer of the parts of one model.
 
-    The first files of a part are written under its number. Where some of its
-    images were embedded before, the rows of this run are added to those in
-    revised files beside the old ones, which other generations name.
+    The first files of a part are written under its number. If some of its images were embedded before, the rows of this
+    run are merged into revised files beside the old ones, which other generations refer to.
     """
 
     storage: Storage
@@ -61,7 +60,7 @@ class PartStore:
         self._published = generations.PublishedFiles(self.storage)
 
     def write(self, todo: Todo, tables: PartTables) -> Written:
-        """Write what was made of a part."""
+        """Write the tables of a part."""
         writing = _Writing(self.storage, self.draft, todo, self.plan.identity, self._published)
         files = self._first(writing, todo, tables) if todo.files.images is None else self._add(writing, todo, tables)
         if any(not layout.is_first(path) for path in writing.paths) and todo.inputs:
@@ -69,7 +68,7 @@ class PartStore:
         return Written(files, tuple(writing.paths), self._counts(todo, tables))
 
     def found(self, files: PartFiles) -> Written:
-        """What a run that wrote all files of a part would have told; nothing is known of what was retried."""
+        """Return the result of a run that wrote all files of a part; the number of retried images is unknown."""
         tables = [files.images] if files.images else []
         embedded, rejected = (
             sum(read_part(self.storage, path, ["id"]).num_rows for path in paths) for paths in (tables, files.rejects)
@@ -85,7 +84,7 @@ class PartStore:
         return PartCounts(tables.images.num_rows, tables.rejects.num_rows, int(retried), int(recovered))
 
     def finished(self, todo: Todo) -> PartFiles | None:
-        """The files that a run which was killed made of the same part and rows, if it wrote all of them."""
+        """Return the files that a killed run wrote for the same part and rows, if they are complete."""
         path = self._record_path(todo)
         if not todo.inputs or not self.storage.exists(path):
             return None
@@ -97,7 +96,7 @@ class PartStore:
         return files if all(path is None or self.storage.exists(path) for path in paths) else None
 
     def _first(self, writing: _Writing, todo: Todo, tables: PartTables) -> PartFiles:
-        """Rejects and images before what is about them: whatever a killed run left, the rest can be added to it."""
+        """Write rejects and images before the tables that depend on them, so that a later run can complete the part."""
         alias, number, listing = self.plan.alias, todo.files.number, todo.files.listing
         images = tables.images.replace_schema_metadata({schema.ABOUT: listing_identity(self.storage, listing).encode()})
         mark = about(images)
@@ -114,7 +113,7 @@ class PartStore:
         return PartFiles(number, listing, kept, predictions, (rejects,), embeddings)
 
     def _add(self, writing: _Writing, todo: Todo, tables: PartTables) -> PartFiles:
-        """Add the rows of this run to those that the part has."""
+        """Merge the rows of this run into those of the part."""
         alias, before = self.plan.alias, todo.files
         number = before.number
         images = self._images(str(before.images), tables.images)
@@ -143,7 +142,7 @@ class PartStore:
         return PartFiles(number, before.listing, kept, predictions, (rejected,), embeddings)
 
     def _images(self, path: str, new: pa.Table) -> pa.Table:
-        """The images with those of this run; a digest that was not known is taken from it."""
+        """Return the images including those of this run; unknown digests are taken from it."""
         rows = {row["id"]: row for row in with_columns(read_part(self.storage, path), schema.IMAGES.names).to_pylist()}
         for row in new.to_pylist():
             known = rows.setdefault(row["id"], row)
@@ -153,13 +152,13 @@ class PartStore:
     def _rejects(
         self, paths: Iterable[str], new: pa.Table, tried: np.ndarray[tuple[int], np.dtype[np.int64]], refused: pa.Table
     ) -> pa.Table:
-        """The rejects without those that were tried again, with those of this run and those of other models."""
+        """Return the rejects without those that were retried, plus those of this run and of other models."""
         before = [with_columns(read_part(self.storage, path), schema.REJECTS.names) for path in paths]
         kept = [table.filter(pa.array(~np.isin(table.column("id").to_numpy(), tried))) for table in before]
         return _together([*kept, new, refused], new)
 
     def _merged(self, path: str | None, new: pa.Table) -> pa.Table:
-        """The rows of a file with those of this run that it lacks, by ascending id."""
+        """Return the rows of a file, plus those of this run that it lacks, by ascending id."""
         if path is None:
             return new
         before = read_part(self.storage, path)
@@ -186,7 +185,7 @@ class PartStore:
 
 @dataclass
 class _Writing:
-    """One part while its files are written."""
+    """A part while its files are written."""
 
     storage: Storage
     draft: Manifest | None
@@ -196,11 +195,11 @@ class _Writing:
     paths: list[str] = field(default_factory=list)
 
     def put(self, path: str, table: pa.Table) -> str:
-        """Write a table under its own path; where a generation names that for other bytes, under a revised one."""
+        """Write a table under its own path, or a revised path if a generation refers to other bytes under its own."""
         named = self.draft.files.get(path) if self.draft else None
         if named is not None:
             return self._revised(path, table, repairs=named.sha256)
-        # A model that was removed may still be that of an earlier generation, which somebody may be reading.
+        # A removed model may be part of an earlier generation that is being read.
         if self.draft and self.storage.exists(path) and path in self.published:
             return self._revised(path, table)
         write_part(self.storage, path, table)
@@ -208,7 +207,7 @@ class _Writing:
         return path
 
     def replace(self, before: str | None, first: str, table: pa.Table) -> str:
-        """Write a table that takes the place of a file, if it has other rows; returns the path that counts now."""
+        """Write a table that replaces a file, if its rows differ; return the path of the valid file."""
         if before is None:
             return self.put(first, table)
         if self._same(before, table):
@@ -220,7 +219,7 @@ class _Writing:
         return set(found.column_names) == set(table.column_names) and found.equals(table)
 
     def _revised(self, path: str, table: pa.Table, repairs: str = "") -> str:
-        # With the generation, since the same images may have to be made again from other bytes.
+        # Include the generation, because the same images may have to be embedded again from other bytes.
         generation = self.draft.generation if self.draft else 0
         inputs = self.todo.inputs or digest_of(
             [listing_identity(self.storage, self.todo.files.listing), self.identity, generation]
@@ -228,7 +227,7 @@ class _Writing:
         revised = layout.revised(path, inputs)
         write_part(self.storage, revised, table)
         if repairs and self.storage.digest(revised) == repairs:
-            # The very bytes that a generation names and that were missing.
+            # The same bytes that a generation refers to and that were missing.
             self.storage.rename(revised, path)
             revised = path
         self.paths.append(revised)
@@ -236,7 +235,7 @@ class _Writing:
 
 
 def _together(tables: Iterable[pa.Table], like: pa.Table) -> pa.Table:
-    """Rejects by ascending id, with the metadata of `like`."""
+    """Return rejects by ascending id, with the metadata of `like`."""
     plain = [table.replace_schema_metadata().cast(schema.REJECTS) for table in tables]
     return pa.concat_tables(plain).sort_by("id").replace_schema_metadata(like.schema.metadata)
 

@@ -1,4 +1,4 @@
-"""What a model is and what it makes, decided once: the plan that every process of a run works by."""
+"""Plan of a model and its spaces, decided once and shared by every process of a run."""
 
 from __future__ import annotations
 
@@ -30,12 +30,11 @@ class SpacePlan:
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """A model as every process of a run loads it.
+    """A model in the form that every process of a run loads.
 
-    `alias` is its name in the collection, `statistics` the local path of its
-    batch-norm statistics ("" when it needs none). `decode` says where JPEGs
-    are decoded, `compiled` whether the network is compiled for its device.
-    `class_names` has a name for each class.
+    `alias` is its name in the collection, `statistics` the local path of its batch-norm statistics ("" if it needs
+    none). `decode` is where JPEGs are decoded, `compiled` whether the network is compiled for its device. `class_names`
+    has a name for each class.
     """
 
     alias: str
@@ -54,7 +53,7 @@ class ModelPlan:
 
     @property
     def arithmetic(self) -> str:
-        """What decides how results are rounded, the type last: how the manifest tells it."""
+        """The factors that determine rounding, with the number type last, as recorded in the manifest."""
         words = [("nvjpeg", self.decode == "gpu"), ("compiled", self.compiled), (self.compute, True)]
         return " ".join(word for word, applies in words if applies)
 
@@ -64,16 +63,15 @@ class ModelPlan:
 
 
 def model_identity(spec: ModelSpec) -> str:
-    """Digest of what a model is, wherever its weights lie."""
+    """Return the digest of a model's identity, independent of the location of its weights."""
     return digest_of(SpaceSpec(spec, "", "avg").fingerprint)
 
 
 def load_module(spec: ModelSpec, statistics: str, weights_file: str | None = None) -> torch.nn.Module:
-    """The network that a spec describes, in eval mode, on the CPU.
+    """Return the network of a spec, in eval mode, on the CPU.
 
-    `weights_file` says where the weights of kind "file" or "imagenet" lie
-    instead. WeightsError: they are not to be had. MismatchError: they are not
-    those of the spec.
+    `weights_file` overrides the location of weights of kind "file" or "imagenet". WeightsError: they are not available.
+    MismatchError: they differ from those of the spec.
     """
     weights = spec.weights
     if weights.kind == "untrained":
@@ -94,11 +92,11 @@ def load_module(spec: ModelSpec, statistics: str, weights_file: str | None = Non
 
 
 def load_network(plan: ModelPlan, device: str) -> Network:
-    """The plan's network on a device, from its weights on this machine."""
+    """Return the plan's network on a device, from its weights on this machine."""
     return network_of(plan, load_module(plan.spec, plan.statistics), device)
 
 
 def network_of(plan: ModelPlan, module: torch.nn.Module, device: str) -> Network:
-    """The plan's network on a device, from a module in eval mode on the CPU."""
+    """Return the plan's network on a device, from a module in eval mode on the CPU."""
     fixed = plan.batch_size if plan.compiled else None
     return Network(trace(module), plan.nodes, plan.spec.preprocessing, device, plan.compute, fixed)

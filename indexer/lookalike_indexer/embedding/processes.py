@@ -1,4 +1,4 @@
-"""A distributor for several devices of this machine: one process each, all taking parts from one queue."""
+"""Distributor over several devices of this machine: one process each, all taking parts from one queue."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class _Ended:
 
 @dataclass(frozen=True)
 class Processes:
-    """Embeds on several devices, by torch's names."""
+    """Embeds on several devices, given by torch's names."""
 
     devices: Sequence[str]
 
     def embed(self, job: Job, parts: Sequence[str], advance: Advance) -> Iterator[Written]:
-        """See `Distributor`. The workers' errors are raised here. DeviceError: a worker's process ended by itself."""
+        """Embed parts, see `Distributor`. Errors of the workers are raised here. DeviceError: a worker process died."""
         context = multiprocessing.get_context("spawn")
         numbers: Queue[str | None] = context.Queue()
         reports: Queue[Any] = context.Queue()
@@ -60,7 +60,7 @@ class Processes:
                 numbers.put(None)
             yield from _reports(reports, workers, self.devices, advance)
         finally:
-            # After an error nobody reads what is left in it.
+            # After an error nobody reads the remaining items.
             numbers.cancel_join_thread()
             for worker in workers:
                 worker.terminate()
@@ -94,8 +94,8 @@ def _reports(
 
 
 def _work(worker: int, device: str, job: Job, numbers: Queue[str | None], reports: Queue[Any]) -> None:
-    """A worker process: parts from one queue, what became of them to the other."""
-    # The parent holds the collection's lock: once it is killed, nothing may be written any more.
+    """Run a worker process: take parts from one queue and put the results into the other."""
+    # The parent holds the collection's lock: after it is killed, nothing may be written.
     end_with_parent()
     try:
         for written in run_parts(
@@ -108,5 +108,5 @@ def _work(worker: int, device: str, job: Job, numbers: Queue[str | None], report
         ):
             reports.put(_Done(written))
         reports.put(_Ended(worker))
-    except Exception as error:  # whatever it is, the parent must hear of it
+    except Exception as error:  # any exception must reach the parent
         reports.put(Failed.of(device, error))

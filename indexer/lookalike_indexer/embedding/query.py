@@ -1,4 +1,4 @@
-"""Embed new pictures as the collection's own were embedded, and texts beside them."""
+"""Embedding of query images in the same way as the collection's images, and of query texts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BATCH = 32
 
 
 class QueryEmbedder:
-    """A space's network, and workers that decode untrusted pictures. Calls may come from several threads."""
+    """A space's network, and workers that decode untrusted images. Thread-safe."""
 
     def __init__(
         self,
@@ -42,9 +42,9 @@ class QueryEmbedder:
         texts: TextEncoder | str = "the model knows no texts",
         top: int = 0,
     ) -> None:
-        """`texts` encodes texts, or is the reason why they cannot be.
+        """Create the embedder. `texts` encodes texts, or is the reason why they cannot be encoded.
 
-        `top` is how many of a picture's classes are told; 0 for a network without a classifier.
+        `top` is the number of classes to return for each image; 0 for a network without a classifier.
         """
         self._network, self._workers, self._threads, self._texts = network, workers, threads, texts
         self._top = top
@@ -62,13 +62,11 @@ class QueryEmbedder:
         threads: int | None = None,
         limits: ImageLimits | None = None,
     ) -> QueryEmbedder:
-        """Load the network of a space, the default one for "".
+        """Load the network of a space, "" for the default one.
 
-        `weights_file` says where the weights lie on this machine; `threads`
-        how many the network may use on the CPU; `limits` None means those of
-        the collection. WeightsError: the weights are
-        not to be had. MismatchError: they are not those that the collection
-        was made with.
+        `weights_file` is the location of the weights on this machine; `threads` is the number of CPU threads of the
+        network; `limits` defaults to those of the collection. WeightsError: the weights are not available.
+        MismatchError: they differ from those that the collection was made with.
         """
         name, entry = reader.space(space)
         model = reader.manifest.models[entry.model]
@@ -84,10 +82,10 @@ class QueryEmbedder:
             [Node(entry.layer, entry.pooling)],
             model.spec.preprocessing,
             device,
-            # What was embedded in float32 is asked in float32; half precision as this device has it.
+            # Use float32 if the collection was embedded in float32, else the half precision that this device supports.
             resolve_compute("float32" if model.compute.endswith("float32") else "auto", device),
         )
-        # Somebody waits for the answer: one picture a task, and no stepping back behind others.
+        # Optimize for latency: one image per task, and normal process priority.
         pool = PoolSettings(
             max(1, (threads or 2) // 2), _TIMEOUT_S, limits or reader.manifest.limits, chunk=1, niceness=0
         )
@@ -106,9 +104,9 @@ class QueryEmbedder:
         self.close()
 
     def embed(self, files: Sequence[bytes | Boxed | Text]) -> Float32:
-        """Embed encoded pictures, parts of them, or texts: float32 of shape (n, dim), in their order.
+        """Embed encoded images, regions of images, or texts: float32 of shape (n, dim), in their order.
 
-        DecodeError names the first that cannot be embedded by its position, from 0.
+        DecodeError names the first item that cannot be embedded by its position, from 0.
         """
         embedded = self.timed(files)
         for position, reason in embedded.failed.items():
@@ -116,7 +114,7 @@ class QueryEmbedder:
         return embedded.vectors
 
     def timed(self, files: Sequence[bytes | Boxed | Text]) -> EmbeddingResult:
-        """The embeddings with the time that they took; what cannot be embedded is told, and fails no other."""
+        """Return the embeddings with timings; items that cannot be embedded are reported without failing the others."""
         started = time.perf_counter()
         pictures = {at: file for at, file in enumerate(files) if not isinstance(file, Text)}
         texts = {at: file.value for at, file in enumerate(files) if isinstance(file, Text)}
@@ -131,7 +129,7 @@ class QueryEmbedder:
         classes = Classes(np.zeros((len(files), self._top), np.int32), np.zeros((len(files), self._top), np.float32))
         with self._one_at_a_time:
             if self._threads:
-                # OpenMP keeps this for each thread, and calls come from several.
+                # OpenMP keeps this setting for each thread, and calls come from several.
                 torch.set_num_threads(self._threads)
             for start in range(0, len(decoded), _BATCH):
                 some = decoded[start : start + _BATCH]
@@ -145,7 +143,7 @@ class QueryEmbedder:
         return EmbeddingResult(vectors, taken - started, took, failed, classes if self._top else None)
 
     def _encode(self, texts: Mapping[int, str], vectors: Float32, failed: dict[int, str]) -> None:
-        """Put the vectors of texts, by their positions, into their rows, and why some have none into `failed`."""
+        """Write the vectors of texts into their rows by position; record the reasons of rejected texts in `failed`."""
         if not texts:
             return
         if isinstance(self._texts, str):
@@ -159,12 +157,12 @@ class QueryEmbedder:
             vectors[[places[at] for at in kept]] = found[kept]
 
     def close(self) -> None:
-        """End the workers."""
+        """Stop the workers."""
         self._workers.close()
 
 
 def _text_encoder(module: torch.nn.Module, arch: str, device: str) -> TextEncoder | str:
-    """What encodes the texts of a space, or the reason why none can be: pictures are embedded in any case."""
+    """Return the text encoder of a space, or the reason why there is none: images can be embedded in any case."""
     if not isinstance(module, PictureTower):
         return "the model knows no texts"
     try:

@@ -1,4 +1,4 @@
-"""Images whose key, label or URI the listing has changed: their table follows, and nothing is embedded."""
+"""Updates of image keys, labels and URIs that changed in the listing; nothing is embedded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FOLLOW = ["key", "label", "uri"]
 
 
 def relabel(storage: Storage, images: str, listing: str) -> str:
-    """Write a part of the images with what its listing says now; returns its path, the same one if nothing differs."""
+    """Write an images part with the present values of its listing; return its path, the same one if nothing differs."""
     before, after = _compared(storage, images, listing)
     if after.equals(before):
         return images
@@ -24,14 +24,14 @@ def relabel(storage: Storage, images: str, listing: str) -> str:
 
 
 def relabel_in_place(storage: Storage, images: str, listing: str) -> None:
-    """The same for a part that no generation names: what a killed run left follows the listing under its own name."""
+    """Update an unpublished images part that a killed run left, under its own name."""
     before, after = _compared(storage, images, listing)
     if not after.equals(before):
         write_part(storage, images, after)
 
 
 def _compared(storage: Storage, images: str, listing: str) -> tuple[pa.Table, pa.Table]:
-    """A part of the images as it is, and as its listing has it."""
+    """Return a part of the images as it is, and with the values of its listing."""
     before = with_columns(read_part(storage, images), schema.IMAGES.names)
     listed = read_part(storage, listing, ["id", *_FOLLOW])
     rows = listed.take(pc.index_in(before.column("id"), listed.column("id")).combine_chunks())

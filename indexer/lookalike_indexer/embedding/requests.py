@@ -1,4 +1,4 @@
-"""What decoding workers are given of the images of a listing, and the rows of what they answer."""
+"""Requests to decoding workers for listed images, and the table rows of their results."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lookalike_indexer.sources.container import is_remote
 from lookalike_indexer.sources.fetch import Fetcher, is_contained
 
 Row = dict[str, Any]
-# Of an object store, which answers each call after some milliseconds; each holds one encoded image at a time.
+# Concurrent fetches from an object store, which takes some milliseconds each; each holds one encoded image.
 _FETCHES = 32
 
 
 class Described(Protocol):
-    """What decoding tells of a picture: bytes, format, size in pixels of the upright picture, and SHA-256."""
+    """The properties of a decoded image: bytes, format, size in pixels after EXIF rotation, and SHA-256."""
 
     @property
     def bytes(self) -> int: ...
@@ -34,10 +34,14 @@ class Described(Protocol):
 
 
 class ImageRequests:
-    """Makes requests of listed rows. Reads containers here, since each worker would read all of one again."""
+    """Creates requests for listed rows. Reads containers in this process, because each worker would read them
+    completely.
+    """
 
     def __init__(self, source: SourceEntry | None, kept: str, max_bytes: int) -> None:
-        """`source` and `kept` are as for PartEmbedder; an image of a container has at most `max_bytes`."""
+        """Create the factory. `source` and `kept` are as for PartEmbedder; an image of a container has at most
+        `max_bytes`.
+        """
         self._source, self._kept, self._max_bytes = source, kept, max_bytes
         self._fetcher = Fetcher()
 
@@ -46,13 +50,13 @@ class ImageRequests:
         self._fetcher.close()
 
     def stream(self, rows: Iterator[tuple[int, Row]]) -> Iterator[tuple[tuple[int, Row], ImageRequest]]:
-        """Each numbered row with its request, in order; images of an object store are fetched many at a time."""
+        """Yield each numbered row with its request, in order; images of an object store are fetched concurrently."""
         if self._source and is_remote(self._source.uri):
             return read_ahead(lambda item: (item, self._asked(item[1])), rows, _FETCHES)
         return ((item, self._asked(item[1])) for item in rows)
 
     def _asked(self, row: Row) -> ImageRequest:
-        """The URI of a file, or the bytes of an image that lies in a container, with its digest where it is known."""
+        """Return the URI of a file, or the bytes of an image in a container, with its digest if known."""
         uri = stored(self._source, row["uri"], row["key"], self._kept) if self._source else row["uri"]
         image: str | bytes = uri
         if is_contained(uri):
@@ -65,7 +69,7 @@ class ImageRequests:
 
 
 def image_row(row: Row, image: Described) -> Row:
-    """The row of the images table for a listed row and its decoded picture."""
+    """Return the row of the images table for a listed row and its decoded image."""
     return {
         **row,
         "bytes": image.bytes,
@@ -77,5 +81,5 @@ def image_row(row: Row, image: Described) -> Row:
 
 
 def reject_row(row: Row, image: Rejected) -> Row:
-    """The row of the rejects table for a listed row whose picture cannot be had."""
+    """Return the row of the rejects table for a listed row whose image cannot be decoded."""
     return {**row, "reason": image.reason, "kind": image.kind}

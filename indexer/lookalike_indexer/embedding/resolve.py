@@ -1,4 +1,6 @@
-"""From settings to a plan: find the weights, trace the network, name the spaces, calibrate what is untrained."""
+"""Resolution of settings to a plan: finds the weights, traces the network, names the spaces, calibrates untrained
+networks.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ from lookalike_indexer.models.untrained import (
 )
 from lookalike_indexer.models.weights import check_file, check_published, load_pretrained, parse_weights
 
-# Enough for each channel's mean and variance: even the last maps have a thousand positions together.
+# Enough for each channel's mean and variance: even the last feature maps have a thousand positions in total.
 _CALIBRATION_IMAGES = 32
 
 
@@ -56,7 +58,7 @@ _CALIBRATION_IMAGES = 32
 class Resolved:
     """A plan, its network for a run on one device of this machine, and the files that the model itself needs.
 
-    `module` is the network on the CPU, where it goes to other machines; a network of this machine's shares its tensors.
+    `module` is the network on the CPU, to be sent to other machines; the network of this machine shares its tensors.
     """
 
     plan: ModelPlan
@@ -67,10 +69,10 @@ class Resolved:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network with its weights, what it is, and the nodes of its spaces, by name.
+    """A network with its weights, its spec, and the nodes of its spaces, by name.
 
-    `files` are those of its statistics. `names` are its classes' where this run
-    tells them, and `note` a sentence for users.
+    `files` are those of its statistics. `names` are its class names if this run gives them, and `note` is a sentence
+    for users.
     """
 
     module: torch.nn.Module
@@ -91,9 +93,9 @@ def resolve(
     source: SourceEntry,
     listing: list[str],
 ) -> Resolved:
-    """Decide what a run makes; a network without weights is calibrated on the first images of the listing.
+    """Determine the plan of a run; calibrate a network without weights on the first images of the listing.
 
-    MismatchError: a name that stands for something else.
+    MismatchError: a name with another meaning.
     """
     loaded = _calibrated(storage, draft, settings, loaded, pool, source, listing)
     spec, traced, nodes = loaded.spec, loaded.traced, loaded.nodes
@@ -104,7 +106,7 @@ def resolve(
         fixed = settings.images_per_batch if settings.compile else None
         network = Network(traced, wanted, spec.preprocessing, settings.devices[0], compute, fixed)
     else:
-        # Each device has a network of its own, in another process; this one only tells the dimensions.
+        # Each device has its own network, in another process; this one only determines the dimensions.
         network = Network(traced, wanted, spec.preprocessing, "cpu", "float32")
     spaces = tuple(
         SpacePlan(name, node, dim, _dtype(draft, name, settings), SpaceSpec(spec, node.layer, node.pooling).fingerprint)
@@ -129,12 +131,12 @@ def resolve(
 def load(draft: Manifest | None, settings: EmbedSettings) -> Loaded:
     """Load the network and find its layers, before anything is written.
 
-    UsageError: an unknown model, layer or choice. WeightsError: weights that
-    are not to be had. MismatchError: a name that stands for something else.
+    UsageError: an unknown model, layer or choice. WeightsError: weights that are not available. MismatchError: a name
+    with another meaning.
     """
     arch = checked_architecture(settings.model)
     request = parse_weights(settings.weights)
-    # The transforms first: a wrong name of them is told before weights are downloaded.
+    # Check the transforms first: report a wrong name before weights are downloaded.
     check_published(arch, request)
     named_transforms(settings, request)
     if request.kind != "untrained":
@@ -155,7 +157,7 @@ def load(draft: Manifest | None, settings: EmbedSettings) -> Loaded:
     for name, _ in loaded.nodes:
         _dtype(draft, name, settings)
     if draft and request.kind != "untrained":
-        # Without weights, the digest of a network is known when it is calibrated.
+        # The digest of a network without weights is known only after calibration.
         _check_names(draft, settings.alias, spec, loaded.nodes)
     return loaded
 
@@ -169,7 +171,7 @@ def _calibrated(
     source: SourceEntry,
     listing: list[str],
 ) -> Loaded:
-    """The network as it was loaded, or, without weights, with the statistics of its batch norms."""
+    """Return the loaded network, with calibrated batch-norm statistics if it has no weights."""
     if loaded.spec.weights.kind != "untrained":
         return loaded
     files = [_own_file(storage, draft, path, loaded.spec) for path in loaded.files]
@@ -182,9 +184,9 @@ def _calibrated(
 
 
 def _own_file(storage: Storage, draft: Manifest | None, path: str, spec: ModelSpec) -> str:
-    """The path of a model's statistics: another one where an earlier generation has those of another network there.
+    """Return the path of a model's statistics, another one if an earlier generation has another network's there.
 
-    A model of that name was removed then.
+    That generation had a model of the same name, which was removed.
     """
     if draft is None or path in draft.files or not storage.exists(path):
         return path
@@ -195,11 +197,10 @@ def _own_file(storage: Storage, draft: Manifest | None, path: str, spec: ModelSp
 
 
 def check_options(settings: EmbedSettings) -> None:
-    """What settled settings tell by themselves, before the source is looked at.
+    """Check settled settings before the source is read.
 
-    UsageError: an unknown model, weights, transforms or computing type.
-    WeightsError: a weights file that is not there. DeviceError: a computing
-    type that the device lacks.
+    UsageError: an unknown model, weights, transforms or compute type. WeightsError: a weights file that does not exist.
+    DeviceError: a compute type that the device does not support.
     """
     arch = checked_architecture(settings.model)
     request = parse_weights(settings.weights)
@@ -223,7 +224,7 @@ def _compute(settings: EmbedSettings) -> Compute:
 
 
 def _statistics(draft: Manifest | None, alias: str) -> list[str]:
-    """Where the batch-norm statistics of a model are kept."""
+    """Return the paths of a model's batch-norm statistics."""
     known = draft.models.get(alias) if draft else None
     stored_files = [path for path in known.files if not layout.is_class_names(path)] if known else []
     return stored_files or [layout.model_file(alias, FILE)]
@@ -232,7 +233,7 @@ def _statistics(draft: Manifest | None, alias: str) -> list[str]:
 def _nodes(
     traced: TracedNetwork, classes: int, draft: Manifest | None, settings: EmbedSettings
 ) -> list[tuple[str, Node]]:
-    """The spaces by name: the default layer's, then those that the model has already, then those asked for."""
+    """Return the spaces by name: the default layer's, then those the model already has, then the requested ones."""
     ends = ends_with_embedding(settings.model, classes)
     named = [(settings.space_name(None), Node(traced.logits if ends else traced.head_input(), "avg"))]
     for name, space in draft.spaces.items() if draft else []:
@@ -248,7 +249,7 @@ def _nodes(
 def _dtype(draft: Manifest | None, space: str, settings: EmbedSettings) -> Dtype:
     known = draft.spaces.get(space) if draft else None
     if settings.dtype is None:
-        # A new space of a model is stored as its others are.
+        # A new space of a model has the stored type of its other spaces.
         like = known or (draft.spaces.get(settings.space_name(None)) if draft else None)
         return like.dtype if like else "float32"
     if known and known.dtype != settings.dtype:
@@ -296,10 +297,10 @@ def _fit_batch_norms(
     source: SourceEntry,
     listing: list[str],
 ) -> None:
-    """Restore the stored statistics, or take them from the first images that can be decoded and store them.
+    """Restore the stored statistics, or compute them from the first decodable images and store them.
 
-    What a killed run stored for another network is replaced; what a
-    generation lists never is: MismatchError.
+    Statistics of another network that a killed run stored are replaced. Those that a generation lists are not:
+    MismatchError.
     """
     network, local = _told(spec), storage.shown(path)
     stored = statistics_of(storage.read(path), local) if storage.exists(path) else None
@@ -320,7 +321,7 @@ def _fit_batch_norms(
 def _first_images(
     storage: Storage, transforms: PreprocessingSpec, pool: PoolSettings, source: SourceEntry, listing: list[str]
 ) -> list[Pixels]:
-    """The first images that can be decoded, of the first part that has any."""
+    """Return the first decodable images, from the first part that has any."""
     first: tuple[str, str] | None = None
     kept = kept_pictures.folder(storage)
     with DecodePool(pool, transforms) as workers:
@@ -341,6 +342,6 @@ def _first_images(
 
 
 def nothing_readable(first: tuple[str, str] | None) -> IndexerError:
-    """For a source without a single picture that can be decoded."""
+    """Return the error for a source without a single decodable image."""
     example = f" (the first, {first[0]}: {first[1]})" if first else ""
     return UsageError(f"None of the source's files can be decoded{example}; name a source with pictures.")

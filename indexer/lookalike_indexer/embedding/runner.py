@@ -1,4 +1,4 @@
-"""Embed the parts that are missing, on one device in this process."""
+"""Embedding of the missing parts on one device, in this process."""
 
 from __future__ import annotations
 
@@ -29,12 +29,11 @@ def run_parts(
     advance: Advance,
     network: Network | None = None,
 ) -> Iterator[Written]:
-    """Embed and write what is missing of some parts, given by the paths of their listing.
+    """Embed and write the missing rows of parts, given by the paths of their listing.
 
-    Yields each part when it is on disk, in their order. Of a part that has all its files already, as when the worker
-    that wrote them was lost before it could tell, it yields these files. The next part is taken, and its images
-    are decoded, while the network works on the one before; a thread of its own
-    writes, so that the network does not wait for the disk.
+    Yields each part when it is on disk, in order. If a part already has all its files, as when the worker that wrote
+    them was lost before it could report, it yields these files. The images of the next part are decoded while the
+    network processes the current one. A separate thread writes, so that the network does not wait for the disk.
     """
     kept = kept_pictures.folder(inventory.storage)
     store = PartStore(inventory.storage, inventory.draft, inventory.plan)
@@ -54,7 +53,7 @@ def run_parts(
     writing: deque[Future[Written]] = deque()
 
     def next_todo() -> Todo | None:
-        """The first of what was taken that needs embedding; what comes before it counts as written."""
+        """Return the next taken part that needs embedding; earlier ones without work count as written."""
         while taken:
             first = taken.popleft()
             if isinstance(first, Todo):

@@ -1,4 +1,4 @@
-"""What an embedding run is asked to do."""
+"""Settings of an embedding run."""
 
 from __future__ import annotations
 
@@ -20,33 +20,29 @@ _CPU_BATCH, _GPU_BATCH = 32, 256
 
 
 def alias_of(model: str) -> str:
-    """What a model is called in a collection by default: its name, without "timm/" or "open_clip/"."""
+    """Return a model's default name in a collection: its name without "timm/" or "open_clip/"."""
     return model.removeprefix("timm/").removeprefix(OPEN_CLIP)
 
 
 @dataclass(frozen=True)
 class EmbedSettings:
-    """Everything that `lookalike embed` can be told.
+    """All settings of `lookalike embed`.
 
-    `source` is what `open_source` takes; `labels` a table of key and label.
-    `exclude` are gitignore patterns of paths to leave out; none means those of
-    the collection. `source_moved` lets a collection follow a source that was
-    elsewhere before. `model` is a torchvision model; "" takes the
-    collection's, else DEFAULT_MODEL. `weights` is "imagenet[:NAME]",
-    "untrained[:SEED]" or a file; "" takes those of the collection's model of
-    that name, else DEFAULT_WEIGHTS (see `defaults.settled`).
-    `preprocess` names the published weights whose transforms to use; "" keeps
-    the model's, or takes those of the weights themselves. `class_names` is
-    "imagenet" or a file (see `class_names_file`); "" keeps the model's. `layers` are spaces
-    besides those that the model has; a new model has its default one. `name`
-    is what the model is called in the collection, its architecture when
-    empty. `dtype` is the stored type; None keeps the model's, float32 for a
-    new one. None for `batch_size` and `workers` means
-    a choice by device. `decode` "gpu" decodes JPEGs on the GPUs, `compile`
-    compiles the network for them. `devices` are torch's names; with `elsewhere`
-    they are those of other machines, and `compute` is what these can do.
-    `max_image_bytes` and `max_pixels` are the most that an image may have,
-    encoded and decoded; None takes the collection's limits, else
+    `source` is what `open_source` takes; `labels` a table of key and label. `exclude` are gitignore patterns of paths
+    to leave out; an empty tuple means those of the collection. `source_moved` lets a collection follow a source that
+    has moved.
+
+    `model` is a torchvision model; "" takes the collection's, else DEFAULT_MODEL. `weights` is "imagenet[:NAME]",
+    "untrained[:SEED]" or a file; "" takes those of the collection's model of that name, else DEFAULT_WEIGHTS (see
+    `defaults.settled`). `preprocess` names the published weights whose transforms to use; "" keeps the model's, or
+    takes those of the weights themselves. `class_names` is "imagenet" or a file (see `class_names_file`); "" keeps the
+    model's. `layers` are spaces in addition to those that the model has; a new model has its default one. `name` is the
+    model's name in the collection; "" means its architecture.
+
+    `dtype` is the stored type; None keeps the model's, float32 for a new one. None for `batch_size` and `workers` means
+    a choice by device. `decode` "gpu" decodes JPEGs on the GPUs, `compile` compiles the network for them. `devices` are
+    torch's names; with `elsewhere` they are those of other machines, and `compute` is a type that these support.
+    `max_image_bytes` and `max_pixels` limit an image, encoded and decoded; None takes the collection's limits, else
     DEFAULT_LIMITS.
     """
 
@@ -93,12 +89,12 @@ class EmbedSettings:
 
     @property
     def alias(self) -> str:
-        """What the model is called in the collection, once the settings are settled."""
+        """The model's name in the collection, for settled settings."""
         return self.name or alias_of(self.model) or DEFAULT_MODEL
 
     @property
     def limits(self) -> ImageLimits:
-        """What an image may cost, once the settings are settled."""
+        """The limits of an image, for settled settings."""
         return ImageLimits(
             self.max_image_bytes or DEFAULT_LIMITS.max_bytes, self.max_pixels or DEFAULT_LIMITS.max_pixels
         )
@@ -109,11 +105,11 @@ class EmbedSettings:
 
     @property
     def workers_per_device(self) -> int:
-        """Decoding processes beside each device: as many as there are processors, shared among the devices."""
+        """The number of decoding processes for each device: the processors, divided among the devices."""
         return self.workers or max(1, processors() // len(self.devices))
 
     def space_name(self, node: Node | None) -> str:
-        """The space of a node, or of the default layer for None."""
+        """Return the name of a node's space; None means the default layer."""
         if node is None:
             return self.alias
         return checked_name(f"{self.alias}.{node.layer}.{node.pooling}", "space")

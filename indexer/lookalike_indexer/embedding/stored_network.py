@@ -1,4 +1,4 @@
-"""The network of a collection's model, as the collection was made with it."""
+"""The network of a collection's model, as it was when the collection was made."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lookalike_indexer.errors import NotBuiltError, WeightsError
 
 
 def classifying_spec(reader: CollectionReader, model: str) -> ModelSpec:
-    """What a model is that has a classifier; NotFoundError: no such model, NotBuiltError: it has none."""
+    """Return the spec of a model with a classifier; NotFoundError: no such model, NotBuiltError: no classifier."""
     spec = reader.model(model).spec
     if not spec.classifies:
         others = [name for name, entry in reader.manifest.models.items() if entry.spec.classifies]
@@ -25,12 +25,11 @@ def classifying_spec(reader: CollectionReader, model: str) -> ModelSpec:
 
 
 def stored_module(reader: CollectionReader, model: str, weights_file: str | None = None) -> torch.nn.Module:
-    """The network of a model of the collection, in eval mode, on the CPU.
+    """Return the network of a model of the collection, in eval mode, on the CPU.
 
-    `weights_file` says where the weights lie on this machine, when not where
-    they were. NotFoundError: no such model. WeightsError: the weights are not
-    to be had. MismatchError: they are not those that the collection was made
-    with. DataLossError: its own files were changed.
+    `weights_file` overrides the location of the weights on this machine. NotFoundError: no such model. WeightsError:
+    the weights are not available. MismatchError: they differ from those that the collection was made with.
+    DataLossError: its own files were changed.
     """
     entry = reader.model(model)
     if entry.spec.arch == IMPORTED:

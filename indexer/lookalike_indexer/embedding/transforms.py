@@ -1,4 +1,4 @@
-"""Which transforms a network's images go through, and a sentence where nothing but a default decided that."""
+"""Choice of a network's image transforms, and a sentence for users if it is only a default."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lookalike_indexer.models.weights import WeightsRequest
 
 @dataclass(frozen=True)
 class Chosen:
-    """Transforms, and a sentence for users that says which they are and why; "" where that needs no word."""
+    """Transforms, and a sentence for users that names them and the reason; "" if no explanation is needed."""
 
     spec: PreprocessingSpec
     why: str = ""
 
 
 def named_transforms(settings: EmbedSettings, request: WeightsRequest) -> PreprocessingSpec:
-    """The transforms that the settings name, or the default ones; UsageError: there are none of that name."""
+    """Return the transforms named by the settings, or the default ones; UsageError: an unknown name."""
     return transforms_of(settings.model, _named(settings, request))
 
 
@@ -33,12 +33,11 @@ def chosen_transforms(
     digest: str = "",
     image_size: int | None = None,
 ) -> Chosen:
-    """The transforms of a network with the weights that are asked for.
+    """Return the transforms of a network with the requested weights.
 
-    They are those that the settings name; those that the collection's model was
-    made with; those of the published weights that a file has the `digest` of;
-    or the default ones. A network that takes images of `image_size` pixels only
-    gets such ones. UsageError: those that are named give images of another size.
+    They are, in this order, those that the settings name; those that the collection's model was made with; those of the
+    published weights with the `digest` of a weights file; or the default ones. A network that only takes images of
+    `image_size` pixels gets such images. UsageError: the named transforms produce another size.
     """
     known = None if settings.preprocess else _known(draft, settings)
     if known is not None and (image_size is None or image_size == known.crop):
@@ -81,6 +80,6 @@ def _named(settings: EmbedSettings, request: WeightsRequest) -> str:
 
 
 def _known(draft: Manifest | None, settings: EmbedSettings) -> PreprocessingSpec | None:
-    """The transforms that the collection's model was made with."""
+    """Return the transforms that the collection's model was made with."""
     known = draft.models.get(settings.alias) if draft else None
     return known.spec.preprocessing if known else None
