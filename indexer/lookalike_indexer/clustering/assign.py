@@ -1,10 +1,8 @@
-"""The nearest centroid of each vector, whatever batch the vector comes in.
+"""Nearest centroid of each vector, independent of the vector's batch.
 
-A float32 search rounds differently with the size of the batch (faiss even
-changes its algorithm at 20 queries), so that a vector between two centroids
-may go to the one or the other. Here that search only proposes candidates:
-those within its rounding error are compared again in float64, each row on its
-own, and equal distances go to the lower cluster.
+A float32 search rounds differently with the batch size (faiss even changes its algorithm at 20 queries), so that a
+vector between two centroids may go to either of them. Here that search only proposes candidates. Those within its
+rounding error are compared again in float64, each row separately, and equal distances go to the lower cluster.
 """
 
 from __future__ import annotations
@@ -29,8 +27,8 @@ _BLOCK = 1 << 22
 class Assigned:
     """The assignment of n vectors, all of shape (n,).
 
-    `distances` are Euclidean. `margins` tell how much farther the next centroid
-    is; infinity when there is only one.
+    `distances` are Euclidean. `margins` are the distances to the next centroid minus those to the nearest one; infinity
+    if there is only one.
     """
 
     clusters: Int32
@@ -41,20 +39,19 @@ class Assigned:
 def assign(vectors: Float32, centroids: Float32) -> Assigned:
     """Assign vectors (n, dim) to centroids (k, dim), both finite and prepared for the clustering's metric.
 
-    Row by row the result is a function of that vector and the centroids alone.
-    UsageError: a vector that is not finite.
+    The result of a row depends only on that vector and the centroids. UsageError: a vector is not finite.
     """
     return Assigner(centroids).assign(vectors)
 
 
 class Assigner:
-    """Assigns many batches to the same centroids, on GPUs when their numbers are given.
+    """Assigns many batches to the same centroids, on GPUs if their numbers are given.
 
-    On the processor several threads may use it at a time, on GPUs one.
+    On the CPU it is thread-safe; on GPUs only one thread may use it at a time.
     """
 
     def __init__(self, centroids: Float32, gpus: Sequence[int] = ()) -> None:
-        # Here, since a front of a server knows stored assignments and makes none.
+        # Import faiss here: a front process of a server reads stored assignments without computing any.
         import faiss
 
         from lookalike_indexer.vectors.flat import flat_index
@@ -66,7 +63,7 @@ class Assigner:
         self._index.add(self._centroids)
 
     def assign(self, vectors: Float32) -> Assigned:
-        """See the function `assign`."""
+        """Assign vectors, see the function `assign`."""
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         norms = np.sqrt(rowwise.squared_norms(vectors))
         if not np.isfinite(norms).all():
@@ -96,13 +93,13 @@ class Assigner:
         )
 
     def _candidates(self, vectors: Float32, norms: Float64) -> tuple[Int64, Int64]:
-        """Pairs of a row and a centroid: for each row at least all that may be its nearest or its second nearest."""
+        """Return pairs of a row and a centroid, including all that may be its nearest or second nearest."""
         width = min(_CANDIDATES, len(self._centroids))
         with np.errstate(over="ignore", invalid="ignore"):
             found, labels = self._index.search(vectors, width)
             limits = found[:, 1] + 2 * self._error(norms, np.float32)
             near = found <= limits[:, None]
-            # The search went far enough when it found all centroids, or its last one is clearly out.
+            # The search is sufficient if it returned all centroids, or if its last one is clearly too far.
             known = (labels >= 0).all(axis=1) & np.isfinite(limits)
             if width < len(self._centroids):
                 known &= found[:, -1] > limits
@@ -111,7 +108,7 @@ class Assigner:
         return np.concatenate([rows, more_rows]), np.concatenate([labels[rows, columns], more])
 
     def _thorough_candidates(self, vectors: Float32, norms: Float64, rows: Int64) -> tuple[Int64, Int64]:
-        """The same by looking at all centroids in float64, for the rows that the quick search leaves open."""
+        """Return such pairs by comparing all centroids in float64, for rows that the quick search leaves undecided."""
         found: list[tuple[Int64, Int64]] = []
         step = max(1, _BLOCK // len(self._centroids))
         centroids = self._centroids.astype(np.float64) if len(rows) else np.empty((0, 0))
@@ -130,5 +127,5 @@ class Assigner:
         )
 
     def _error(self, norms: Float64, dtype: npt.DTypeLike) -> Float64:
-        """How wrong a squared distance may be that was computed as |x|^2 + |c|^2 - 2xc in this type."""
+        """Return the error bound of a squared distance computed as |x|^2 + |c|^2 - 2xc in this type."""
         return worst_error(self._centroids.shape[1] + 8, norms + self._longest, dtype)

@@ -1,4 +1,4 @@
-"""Which cluster an embedding belongs to: one rule for stored images, query pictures and verification."""
+"""Assignment rule of an embedding to a cluster, shared by stored images, query images and verification."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from lookalike_indexer.vectors.metric import prepare
 
 
 class Rule:
-    """The nearest centroid, after embeddings were prepared for the metric and, if there is a whitening, whitened.
+    """The nearest centroid, after embeddings are prepared for the metric and, if there is a whitening, whitened.
 
-    Whatever strategy found the centroids (k, m): m is the dimension of the
-    space, or the number of components of the whitening.
+    The rule is the same for all strategies. Centroids are (k, m): m is the dimension of the space, or the number of
+    components of the whitening.
     """
 
     def __init__(
@@ -32,30 +32,30 @@ class Rule:
 
     @classmethod
     def of(cls, reader: CollectionReader, clustering: str) -> Rule:
-        """The rule of a stored clustering, by "space/name"; NotFoundError when there is none of that name."""
+        """Return the rule of a stored clustering, by "space/name"; NotFoundError: there is none of that name."""
         entry = reader.clustering(clustering)
         whitening = tables.read_whitening(reader.storage, entry.whitening) if entry.whitening else None
         return cls(entry.metric, reader.centroids(clustering), whitening)
 
     def transformed(self, vectors: Float32) -> Float32:
-        """Embeddings (n, dim) as they are compared with the centroids: float32 (n, m)."""
+        """Return embeddings (n, dim) in the form that is compared with the centroids: float32 (n, m)."""
         prepared = prepare(vectors, self.metric)
         return prepared if self.whitening is None else self.whitening.apply(prepared)
 
     def assign(self, vectors: Float32) -> Assigned:
-        """Assign embeddings (n, dim) as they are stored, by Euclidean distances; UsageError: one that is not finite.
+        """Assign stored embeddings (n, dim) by Euclidean distances; UsageError: one is not finite.
 
-        On the processor several threads may call it at a time, on GPUs one.
+        On the CPU it is thread-safe; on GPUs only one thread may call it at a time.
         """
         return self._assigner.assign(self.transformed(vectors))
 
     def measure(self, vectors: Float32) -> Assigned:
-        """The same, with distances and margins in the clustering's metric, see `metric_distances.py`."""
+        """Assign embeddings with distances and margins in the clustering's metric, see `metric_distances.py`."""
         transformed = self.transformed(vectors)
         assigned = self._assigner.assign(transformed)
         return in_metric(assigned, self.centroids, self.metric, (transformed != 0).any(axis=1))
 
     @functools.cached_property
     def _assigner(self) -> Assigner:
-        # Made when it is first needed, as it holds the centroids once more, and kept: making it costs more than a call.
+        # Created on demand, because it copies the centroids, and cached, because creating it costs more than a call.
         return Assigner(self.centroids, self._gpus)

@@ -1,4 +1,4 @@
-"""How many clusters, and what the clustering is called, when the user does not say."""
+"""Defaults for the number of clusters, the number of restarts and the clustering's name."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import UsageError
 
-# More clusters than this are rarely looked at, and k-means takes long for them: ask for them by --clusters.
+# More clusters are rarely inspected, and k-means takes long for them; users can request them by --clusters.
 _MOST = 4096
-# One start of k-means often ends in a poor optimum, so small clusterings are started this often. From 10 starts to 30,
-# the inertia of 2,000 photographs fell by up to 0.7%. Large clusterings spread their starts better by themselves, and
-# would take too long: the arithmetic is bounded.
+# One start of k-means often ends in a poor optimum, so small clusterings are restarted this often. From 10 starts to
+# 30, the inertia of 2,000 images decreased by up to 0.7%. Large clusterings spread their starts well by themselves, and
+# would take too long, so the total work is bounded.
 _MOST_RESTARTS = 30
-# A poor halving can be mended by the next ones.
+# Later halvings can correct a poor one.
 _MOST_HALVED = 10
 _MOST_OPERATIONS = 1e12
 
 
 def check_clusters(wanted: int | None, images: int, space: str) -> None:
-    """UsageError: more clusters are asked for than `images`, the most that the space has or will have."""
+    """Raise UsageError if more clusters are requested than `images`, the maximum that the space has or will have."""
     if wanted is not None and wanted > images:
         raise UsageError(f"--clusters {wanted}: the space {space} has only {images} images; ask for at most {images}.")
 
 
 def choose_clusters(reader: CollectionReader, space: str, wanted: int | None) -> tuple[int, str]:
-    """The number of clusters and the reason for it. UsageError: more clusters than images."""
+    """Return the number of clusters and the reason for it. UsageError: more clusters than images."""
     rows = reader.space(space)[1].rows
     check_clusters(wanted, rows, space)
     if wanted is not None:
@@ -39,10 +39,9 @@ def choose_clusters(reader: CollectionReader, space: str, wanted: int | None) ->
 
 
 def choose_restarts(sampled: int, k: int, dim: int, settings: ClusterSettings) -> int:
-    """How often to start k-means: as asked for, or up to 30 times while that is a matter of seconds.
+    """Return the number of k-means restarts: the requested one, or up to 30 while that takes only seconds.
 
-    Bisecting k-means starts each halving so often, up to 10 times. Agglomerative clustering
-    has no starts: 1.
+    Bisecting k-means restarts each halving, up to 10 times. Agglomerative clustering has no restarts: 1.
     """
     if settings.strategy == "agglomerative":
         return 1
@@ -58,10 +57,10 @@ def choose_restarts(sampled: int, k: int, dim: int, settings: ClusterSettings) -
 
 
 def choose_name(settings: ClusterSettings) -> str:
-    """The clustering's name: as asked for, or from the settings.
+    """Return the clustering's name: the requested one, or one derived from the settings.
 
-    "auto" where the collection chooses the number of clusters, however many
-    that are, "k20" for 20 clusters; with what is unusual about it.
+    It is "auto" if the collection chooses the number of clusters, whatever that is, or "k20" for 20 clusters, followed
+    by the settings that differ from the defaults.
     """
     if settings.name is not None:
         return settings.name

@@ -1,4 +1,4 @@
-"""The stage that clusters a space: sample, train, assign part by part."""
+"""Clustering stage of a space: sample, train, assign part by part."""
 
 from __future__ import annotations
 
@@ -33,11 +33,10 @@ from lookalike_indexer.vectors.sample import choose_rows, read_rows
 
 @dataclass(frozen=True)
 class ClusterReport:
-    """What the stage did.
+    """The result of the stage.
 
-    `reason` says why there are this many clusters; `sizes` are the members of
-    each cluster, shape (k,); `reused` tells how many of the clustering's files
-    an earlier run had finished.
+    `reason` explains the number of clusters; `sizes` are the members of each cluster, shape (k,); `reused` is the
+    number of the clustering's files that an earlier run had finished.
     """
 
     entry: ClusteringEntry
@@ -47,7 +46,7 @@ class ClusterReport:
 
     @property
     def empty(self) -> int:
-        """Clusters without members."""
+        """The number of clusters without members."""
         return int(np.count_nonzero(self.sizes == 0))
 
 
@@ -58,12 +57,11 @@ def run_cluster(
     progress: Progress,
     machines: Machines | None = None,
 ) -> tuple[Manifest, ClusterReport]:
-    """Cluster a space of a completed draft and return the draft with the clustering in it; publishes nothing.
+    """Cluster a space of a completed draft and return the draft with the clustering; publish nothing.
 
-    Files that an earlier run with the same settings and embeddings finished
-    are used as they are. With `machines` those of a cluster assign the images.
-    NotFoundError: no such space. NotBuiltError: it is empty. UsageError: more
-    clusters than images. IndexerError: an embedding that is not finite.
+    Files that an earlier run with the same settings and embeddings finished are reused. With `machines` the machines of
+    a cluster assign the images. NotFoundError: no such space. NotBuiltError: it is empty. UsageError: more clusters
+    than images. IndexerError: an embedding is not finite.
     """
     reader = CollectionReader(storage, draft)
     space, entry = reader.space(settings.space)
@@ -87,7 +85,7 @@ def run_cluster(
     reused = int(storage.exists(centroids)) + int(bool(whitening) and storage.exists(whitening))
     found = _found(reader, space, k, centroids, whitening, settings, progress)
     rule = Rule(settings.metric, found.trained.centroids, found.whitening, settings.gpus)
-    # Those of a clustering that was extended have names of their own.
+    # The assignments of an extended clustering have their own names.
     named = dict(zip(before.parts, before.assignments, strict=False)) if before and same else {}
     plain = [f"{folder}/assignments/{layout.part_name(layout.part_number(path))}" for path in entry.parts]
     assignments = [named.get(path, name) for path, name in zip(entry.parts, plain, strict=True)]
@@ -123,9 +121,9 @@ def run_cluster(
 
 
 def _is_same(entry: ClusteringEntry, parts: list[str], k: int, settings: ClusterSettings) -> bool:
-    """Whether a clustering is of these embeddings and settings: its files count, whatever `compact` made of the parts.
+    """Return whether a clustering has the same embeddings and settings, so that its files are valid after `compact`.
 
-    Merged parts have other digests and the same rows.
+    `compact` merges parts, which changes their digests but not their rows.
     """
     return entry.parts == parts and _decisive(entry.k, entry) == _decisive(k, settings)
 
@@ -134,7 +132,7 @@ def _decisive(k: int, of: ClusterSettings | ClusteringEntry) -> dict[str, int | 
     return {
         "k": k,
         "metric": of.metric,
-        # As before there were more than two strategies, so that clusterings of that time keep their digests.
+        # Keep the form used before there were more than two strategies, so that older clusterings keep their digests.
         "spherical": of.strategy == "spherical",
         **({} if of.strategy in ("kmeans", "spherical") else {"strategy": of.strategy}),
         "seed": of.seed,
@@ -157,9 +155,9 @@ def _found(
     settings: ClusterSettings,
     progress: Progress,
 ) -> TrainedClustering:
-    """The centroids, and the whitening if there is one, that an earlier run wrote, or new ones."""
+    """Return the centroids, and the whitening if there is one, from an earlier run's files or newly trained."""
     storage = reader.storage
-    # The whitening is written before the centroids, which belong to it.
+    # The whitening is written before the centroids, which depend on it.
     if not storage.exists(centroids) or (whitening and not storage.exists(whitening)):
         rows = reader.space(space)[1].rows
         # In ascending order the sample of a small space is the space itself.
@@ -181,7 +179,7 @@ def _assign_parts(
     progress: Progress,
     machines: Machines | None,
 ) -> Int64:
-    """Write the parts that are not there yet; returns the size of each cluster, without deleted images."""
+    """Write the missing parts; return the size of each cluster, without deleted images."""
     storage, entry = reader.storage, reader.manifest.spaces[space]
     sizes = np.zeros(len(rule.centroids), np.int64)
     rows = [reader.manifest.files[path].rows or 0 for path in entry.parts]
@@ -209,7 +207,7 @@ def _assign_parts(
 def write_assignments(
     reader: CollectionReader, rule: Rule, parts: Iterator[tuple[str, str]], advance: Callable[[int], None]
 ) -> Iterator[str]:
-    """Assign the images of some parts of a space, each with the path of the table to write; yields that path."""
+    """Assign the images of some parts of a space, each with the path of the table to write; yield that path."""
     taken: deque[str] = deque()
 
     def embeddings() -> Iterator[str]:
@@ -226,7 +224,7 @@ def write_assignments(
 
 @dataclass(frozen=True)
 class _Assigning:
-    """Makes what a worker does."""
+    """Factory of a worker's function."""
 
     storage: Storage
     manifest: Manifest
@@ -238,7 +236,7 @@ class _Assigning:
 
 
 def _assigned(blocks: Iterable[tuple[Int64, Float32]], rule: Rule) -> tuple[Int64, Assigned]:
-    """The assignment of all images of one part."""
+    """Return the ids and the assignment of all images of one part."""
     ids: list[Int64] = [np.empty(0, np.int64)]
     pieces = [Assigned(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32))]
     for block_ids, vectors in blocks:

@@ -1,4 +1,4 @@
-"""The different ones among vectors, where they are few."""
+"""Distinct vectors of a set, if they are few."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Kind = TypeVar("Kind", bound=np.floating)
 
 
 def distinct_rows(vectors: npt.NDArray[Kind], most: int) -> npt.NDArray[Kind] | None:
-    """The different rows in the order in which they first occur, or None when there are more than `most`."""
+    """Return the distinct rows in order of first occurrence, or None if there are more than `most`."""
     first: dict[bytes, int] = {}
     for row, vector in enumerate(vectors):
-        # Adding zero turns -0.0 into 0.0: equal values, other bytes.
+        # Adding zero turns -0.0 into 0.0, which is equal but has other bytes.
         first.setdefault((vector + 0).tobytes(), row)
         if len(first) > most:
             return None

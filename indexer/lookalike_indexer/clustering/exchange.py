@@ -1,13 +1,11 @@
-"""Hartigan's method: images move one by one while the objective of k-means gets better.
+"""Hartigan's method: images move one by one while the objective of k-means improves.
 
-Lloyd's algorithm assigns all vectors before it moves a centroid, and so ends
-where a single move would still help. An optimum of Hartigan's method is one of
-Lloyd's, not the reverse (Telgarsky and Vattani: Hartigan's method, 2010). The
-difference is a few percent where a cluster has few vectors.
+Lloyd's algorithm assigns all vectors before it moves a centroid, and therefore stops where a single move would still
+help. An optimum of Hartigan's method is one of Lloyd's, but not the reverse (Telgarsky and Vattani: Hartigan's method,
+2010). The difference is a few percent if a cluster has few vectors.
 
-The moves of a round touch each cluster at most once, so that none changes what
-another one brings. Products are exact on the grid (`numerics.grid`), so the
-result depends on no thread, no processor and no block.
+The moves of a round touch each cluster at most once, so that none changes the gain of another. Products are exact on
+the grid (`numerics.grid`), so the result does not depend on threads, CPU or blocks.
 """
 
 from __future__ import annotations
@@ -19,29 +17,28 @@ import numpy as np
 from lookalike_indexer.arrays import Float64, Int64
 from lookalike_indexer.numerics.grid import on_grid, squared_norms
 
-# Of points at most 1 long: a gain below this is rounding.
+# For points with length of at most 1, a smaller gain is rounding.
 NEGLIGIBLE = 1e-9
 # Elements of the largest block of products, points by centroids.
 _BLOCK = 1 << 22
-# What takes as long as so many multiplications of a large product: all else about a pair of a point and a group, a look
-# at such a pair, and a round.
+# Costs in multiplications of a large product: other work on a pair of a point and a group, one visit of such a pair,
+# and a round.
 _OVERHEAD, _LOOKED, _ROUND = 60, 6, 1_000_000
 
 
 @dataclass
 class Work:
-    """The work that a search may still do, in multiplications of a large product; shared by its parts."""
+    """The remaining work budget of a search, in multiplications of a large product; shared by its steps."""
 
     left: float
 
 
 class Exchange:
-    """Groups of n points (n, dim) of the grid, at most 1 long, that single moves make better.
+    """Groups of n points (n, dim) of the grid, with length of at most 1, improved by single moves.
 
-    The objective, which grows, is the sum over groups of |S|^2 / size, S being
-    the sum of the group's points; k-means has the least inertia where this is
-    the greatest. With `spherical` it is the sum of |S|, for centroids of length
-    one. `clusters` (n,), `sums` (k, dim) and `sizes` (k,) are the groups.
+    The objective, which increases, is the sum over groups of |S|^2 / size, where S is the sum of the group's points;
+    its maximum is the least inertia of k-means. With `spherical` it is the sum of |S|, for centroids of unit length.
+    `clusters` (n,), `sums` (k, dim) and `sizes` (k,) describe the groups.
     """
 
     def __init__(self, points: Float64, clusters: Int64, k: int, spherical: bool, work: Work) -> None:
@@ -51,11 +48,11 @@ class Exchange:
         self.clusters = clusters.astype(np.int64)
         self.sizes = np.bincount(clusters, minlength=k)
         members = csr_array((np.ones(len(points)), (clusters, np.arange(len(points)))), shape=(k, len(points)))
-        # Sums of points of a grid are exact, in any order.
+        # Sums of grid points are exact, in any order.
         self.sums: Float64 = np.asarray(members @ points)
         self.values = value(squared_norms(self.sums), self.sizes, spherical)
         self._lengths = squared_norms(points)
-        # What a group gains when a point joins it, and what it loses when a point of its own leaves.
+        # The gain of a group when a point joins it, and its loss when a member leaves.
         self._joining = np.empty((len(points), k))
         self._leaving = np.empty(len(points))
         self._look(np.arange(k))
@@ -66,7 +63,7 @@ class Exchange:
         return float(self.values.sum())
 
     def settle(self) -> None:
-        """Make moves until none helps, or the work is used up."""
+        """Make moves until none helps, or the work budget is used up."""
         while self._work.left > 0:
             self._work.left -= float(self._joining.size * _LOOKED + _ROUND)
             best = self._joining.argmax(axis=1)
@@ -78,10 +75,10 @@ class Exchange:
             self._look(np.array(sorted(touched)))
 
     def regrouped(self, changes: dict[int, int], rows: Int64) -> Exchange:
-        """A copy in which groups were merged and divided.
+        """Return a copy in which groups are merged and one is divided.
 
-        `changes` has the group that takes in another one, by the other one;
-        then the points `rows` are put into that other one, which is empty.
+        `changes` maps each group that is merged to the group that takes it in. The points `rows` are then moved to the
+        first merged group, which is empty.
         """
         other = object.__new__(Exchange)
         other.__dict__.update(self.__dict__)
@@ -101,7 +98,7 @@ class Exchange:
         return other
 
     def _moves(self, order: Int64, best: Int64) -> set[int]:
-        """Move points, in this order, whose groups were not touched yet; returns the groups that were."""
+        """Move points, in this order, whose groups are not touched yet; return the touched groups."""
         touched: set[int] = set()
         k = len(self.sizes)
         for row in order.tolist():
@@ -114,7 +111,7 @@ class Exchange:
             sums = self.sums[pair] + np.array([[-1.0], [1.0]]) * self.points[row]
             sizes = self.sizes[pair] + [-1, 1]
             values = value(squared_norms(sums), sizes, self.spherical)
-            # Decided by the sums themselves, so that every move helps and the search ends.
+            # Check by the sums themselves, so that every move helps and the search terminates.
             if values.sum() - self.values[pair].sum() <= NEGLIGIBLE:
                 continue
             self.sums[pair], self.sizes[pair], self.values[pair] = sums, sizes, values
@@ -123,7 +120,7 @@ class Exchange:
         return touched
 
     def _look(self, groups: Int64) -> None:
-        """Measure again what joining these groups brings, and what leaving them costs."""
+        """Recompute the gain of joining these groups, and the loss of leaving them."""
         sizes, squares = self.sizes[groups], squared_norms(self.sums[groups])
         self.values[groups] = value(squares, sizes, self.spherical)
         centroids = on_grid(self.sums[groups] / np.maximum(sizes, 1)[:, None])
@@ -133,7 +130,8 @@ class Exchange:
         step = max(1, _BLOCK // len(groups))
         for start in range(0, len(self.points), step):
             some = slice(start, start + step)
-            # Twice the product of a point and a sum; the square of the sum with the point, or without it, follows.
+            # Twice the product of a point and a sum, from which the square of the sum with or without the point
+            # follows.
             twice = self.points[some] @ centroids.T
             twice *= 2 * sizes
             lengths = self._lengths[some]
@@ -152,7 +150,9 @@ class Exchange:
 
 
 def value(squares: Float64, sizes: Int64, spherical: bool) -> Float64:
-    """What groups add to the objective: `squares` are the squared lengths of their sums; nothing for empty ones."""
+    """Return the contribution of groups to the objective; `squares` are the squared lengths of their sums; 0 for empty
+    ones.
+    """
     found: Float64 = np.sqrt(np.maximum(squares, 0)) if spherical else squares / np.maximum(sizes, 1)
     if not sizes.all():
         found *= sizes > 0

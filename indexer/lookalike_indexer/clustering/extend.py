@@ -1,4 +1,4 @@
-"""Assigning the images that a clustering lacks to its stored centroids."""
+"""Assignment of the images that a clustering lacks to its stored centroids."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _COLUMNS = ("clusters", "distances", "margins")
 def extend_clustering(
     storage: Storage, draft: Manifest, entry: ClusteringEntry, progress: Progress, gpus: tuple[int, ...] = ()
 ) -> ClusteringEntry:
-    """The clustering with every part of its space assigned; those that it has already stay as they are.
+    """Return the clustering with every part of its space assigned; existing assignments stay.
 
-    A part of assignments is named by the embeddings that it is of, so that one which a killed run left is used as it
-    is. IndexerError: an embedding that is not finite.
+    A part of assignments is named by the digest of its embeddings, so that a part that a killed run left is reused.
+    IndexerError: an embedding is not finite.
     """
     reader = CollectionReader(storage, draft)
     stored = Rule.of(reader, f"{entry.space}/{entry.name}")

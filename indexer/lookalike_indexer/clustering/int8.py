@@ -1,9 +1,8 @@
-"""Scores by products of 8-bit integers, which processors with VNNI instructions do four times as fast as of float32.
+"""Scores by products of 8-bit integers, which CPUs with VNNI compute four times faster than float32.
 
-Each vector and each centroid has a step of its own. Rounding to multiples of a
-step is off by what is uniform within half a step either way, so that the error
-of a product over many dimensions is nearly normal: as small for embeddings as
-that of a product in bfloat16, whose result is rounded, too.
+Each vector and each centroid has its own step. The error of rounding to multiples of a step is uniform within half a
+step either way. The error of a product over many dimensions is therefore nearly normal. For embeddings it is as small
+as that of a product in bfloat16, whose result is rounded too.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ from lookalike_indexer.processor import CPUINFO, flags
 _MOST = 127
 # Rows that are rounded at a time: float32 rows of 2048 values are 16 MiB.
 _ROWS = 2048
-# Deviations of the difference of two scores beyond which nobody looks again.
+# A gap between two scores of more standard deviations than this needs no second comparison.
 _DEVIATIONS = 4.0
 
 
 def supported() -> bool:
-    """Whether torch and this processor multiply 8-bit integers fast."""
+    """Return whether torch and this CPU multiply 8-bit integers fast."""
     return hasattr(torch, "_int_mm") and bool(flags(CPUINFO) & {"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
 class Int8Scores:
-    """See `scores.Scores`. Keeps the vectors in a quarter of their bytes, besides."""
+    """Implementation of `scores.Scores`. Holds a copy of the vectors at a quarter of their size."""
 
     def __init__(self, vectors: Tensor) -> None:
         self._codes = torch.empty(vectors.shape, dtype=torch.int8)
@@ -40,7 +39,7 @@ class Int8Scores:
     def set_centroids(self, centroids: Tensor, squares: Tensor) -> None:
         codes, steps = _rounded(centroids)
         self._factors, self._scales, self._halves = codes.T, -steps.T, squares / 2
-        # Of a product, what the rounding of the centroid and of the vector adds to the variance.
+        # The variance of a product due to the rounding of the centroid and of the vector.
         theirs = steps.square().squeeze(1) / 12
         self._theirs, self._ours = theirs, (squares + centroids.shape[1] * theirs) / 12
 
@@ -56,6 +55,6 @@ class Int8Scores:
 
 
 def _rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (n, dim) as multiples, int8, of a step for each, float32 (n, 1)."""
+    """Return rows (n, dim) as int8 multiples of a step for each row, float32 (n, 1)."""
     steps = rows.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny) / _MOST
     return (rows / steps).round_().to(torch.int8), steps

@@ -1,12 +1,10 @@
-"""k-means by faiss, one iteration at a time so that each can be seen.
+"""k-means by faiss, one iteration at a time so that each can be observed.
 
-Lloyd's algorithm as faiss.Kmeans does it (Johnson, Douze, Jegou: Billion-scale
-similarity search with GPUs, 2017), with emptied clusters filled by splitting
-large ones, from the start that k-means++ chooses (`seeding.py`). A local search
-follows where a task is small (`local_search.py`). One call of faiss.Kmeans with n iterations and
-n calls with one iteration each, every call starting from the centroids of the
-last, give the same centroids. On GPUs and processors that multiply numbers of
-fewer bits faster, the larger of these tasks go another way; see `reduced_precision.py`.
+This is Lloyd's algorithm as in faiss.Kmeans (Johnson, Douze, Jegou: Billion-scale similarity search with GPUs, 2017),
+which fills empty clusters by splitting large ones. It starts from the choice of k-means++ (`seeding.py`). A local
+search follows for small tasks (`local_search.py`). One call of faiss.Kmeans with n iterations, and n calls with one
+iteration each that start from the last centroids, give the same centroids. On devices that multiply low-precision
+numbers faster, large tasks use another implementation; see `reduced_precision.py`.
 """
 
 from __future__ import annotations
@@ -29,28 +27,28 @@ from lookalike_indexer.progress import Bar, Progress
 from lookalike_indexer.vectors.flat import flat_index
 from lookalike_indexer.vectors.metric import prepare
 
-# From centroids of shape (k, dim) to those after one update, and the inertia before it.
+# Maps centroids of shape (k, dim) to those after one update, and the inertia before it.
 Step = Callable[[Float32], tuple[Float32, float]]
 
-# How faiss itself spaces the seeds of its restarts; kept, so that `restarts` means the same as its `nredo`.
+# The distance of faiss's own restart seeds, so that `restarts` means the same as its `nredo`.
 _RESTART_STRIDE = 15486557
 
 
 def train(vectors: Float32, k: int, settings: ClusterSettings, progress: Progress) -> Trained:
     """Train k centroids on vectors of shape (n, dim), n >= k, all finite and prepared for the metric.
 
-    The restart with the least inertia wins, the first of equal ones. A small task goes on with a local search from
-    its restarts; where that finds less inertia, this is the last one. Where the
-    vectors have no more than k different values, these are the centroids in the
-    order in which they first occur, and the first of them is repeated until
-    there are k: ties go to the lower cluster, so the repeated ones stay empty.
+    The restart with the least inertia wins, the first of equal ones. A small task continues with a local search from
+    its restarts; if that reduces the inertia, the new value comes last. If the vectors have at most k distinct values,
+    these are the centroids in order of first occurrence, and the first of them is repeated until there are k. Ties go
+    to the lower cluster, so the repeated ones stay empty.
     """
     few = distinct_rows(vectors, k)
     if few is not None:
         return _without_training(vectors, few, k, settings)
     restarts = settings.restarts or 1
     seeds = [seed_of(settings, restart) for restart in range(restarts)]
-    # Starts are a stage of their own: they take as long as many iterations, and so would spoil the time left.
+    # Starts are a separate stage: each takes as long as many iterations, which would distort the estimate of the
+    # remaining time.
     starts = []
     with progress.stage("k-means++", restarts, "start") as bar:
         for seed in seeds:
@@ -66,17 +64,17 @@ def train(vectors: Float32, k: int, settings: ClusterSettings, progress: Progres
 
 
 def seed_of(settings: ClusterSettings, restart: int) -> int:
-    """The seed of one restart, counted from 0."""
+    """Return the seed of one restart, counted from 0."""
     return (settings.seed + restart * _RESTART_STRIDE) % 2**31
 
 
 def start_of(vectors: Float32, k: int, settings: ClusterSettings, seed: int) -> Float32:
-    """The centroids (k, dim) that training starts from."""
+    """Return the centroids (k, dim) that training starts from."""
     return _centroids(vectors[starting_rows(vectors, k, seed)], settings)
 
 
 def refine(vectors: Float32, start: Float32, settings: ClusterSettings, seed: int, bar: Bar) -> Trained:
-    """Train from centroids (k, dim); `seed` decides how large clusters are split where others are empty."""
+    """Train from centroids (k, dim); `seed` decides how large clusters are split to fill empty ones."""
     centroids = start
     step = _step(vectors, len(start), settings, seed)
     inertia: list[float] = []
@@ -86,7 +84,7 @@ def refine(vectors: Float32, start: Float32, settings: ClusterSettings, seed: in
         bar.advance()
         bar.note(f"inertia {before:.6g}")
         if np.array_equal(updated, centroids):
-            # Nothing moves any more: each iteration to come would repeat this one.
+            # The centroids are final: every further iteration would repeat this one.
             bar.advance(settings.iterations - done - 1)
             break
         centroids = updated
@@ -98,7 +96,7 @@ def _centroids(chosen: Float32, settings: ClusterSettings) -> Float32:
 
 
 def _searched(vectors: Float32, runs: list[Trained], settings: ClusterSettings) -> Trained:
-    """The centroids that a local search finds from these runs, the best one first."""
+    """Return the centroids that a local search finds from these runs, which are sorted best first."""
     scale = unit_scale(float(np.linalg.norm(vectors, axis=1).max()))
     points = on_grid(vectors * scale)
     starts = [assign(vectors, run.centroids).clusters.astype(np.int64) for run in runs]
@@ -107,11 +105,11 @@ def _searched(vectors: Float32, runs: list[Trained], settings: ClusterSettings) 
     centroids = means.astype(np.float32)
     if settings.spherical:
         centroids = prepare(centroids, "cosine")
-    # An empty cluster stays where it was.
+    # An empty cluster keeps its centroid.
     empty = groups.sizes == 0
     centroids[empty] = runs[0].centroids[empty]
     reached = _inertia(vectors, centroids)
-    # Where nothing was to be found, the difference is rounding.
+    # If the search found no improvement, the difference is rounding.
     return Trained(centroids, [*runs[0].inertia, reached]) if reached < runs[0].inertia[-1] else runs[0]
 
 
@@ -129,22 +127,22 @@ def _step(vectors: Float32, k: int, settings: ClusterSettings, seed: int) -> Ste
 
 
 def _kmeans(dim: int, k: int, settings: ClusterSettings, seed: int) -> faiss.Kmeans:
-    """A faiss.Kmeans of one iteration."""
+    """Return a faiss.Kmeans with a single iteration."""
     kmeans = faiss.Kmeans(
         dim,
         k,
         niter=1,
         seed=seed,
         spherical=settings.spherical,
-        # The sample was drawn already, the warning about few points is not for the users of small collections,
-        # and the vectors are known to be finite.
+        # The sample is already drawn, the warning about few points is not useful for users of small collections, and
+        # the vectors are known to be finite.
         min_points_per_centroid=1,
         max_points_per_centroid=2**31 - 1,
         check_input_data_for_NaNs=False,
     )
-    # faiss.Kmeans takes a number of GPUs, never which ones, and for spherical centroids an index that reports
-    # similarities. This index lies where the user asked, and always reports squared distances: among unit centroids
-    # the nearest is the most similar one.
+    # faiss.Kmeans accepts the number of GPUs but not their ids, and for spherical centroids it uses an index that
+    # returns similarities. This index is on the requested GPUs, and always returns squared distances: among unit
+    # centroids the nearest is the most similar one.
     kmeans.index = flat_index(dim, faiss.METRIC_L2, settings.gpus)
     return kmeans
 

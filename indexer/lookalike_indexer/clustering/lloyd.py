@@ -1,8 +1,7 @@
-"""k-means of unit vectors on the grid of `numerics.grid`: the same bits on every processor, with any threads.
+"""k-means of unit vectors on the grid of `numerics.grid`: the same bits on every CPU, with any number of threads.
 
-Lloyd's algorithm, started by k-means++ (`seeding.py`). It needs float64 and all
-vectors in memory, so it serves experiments on samples. `kmeans.py` trains the
-clusterings that a collection keeps.
+This is Lloyd's algorithm, started by k-means++ (`seeding.py`). It needs float64 and all vectors in memory, so it is
+used for experiments on samples. `kmeans.py` trains the clusterings that a collection stores.
 """
 
 from __future__ import annotations
@@ -34,10 +33,9 @@ class Lloyd:
 def lloyd(points: Float64, k: int, seed: int, *, spherical: bool = False, iterations: int = ITERATIONS) -> Lloyd:
     """Divide n unit vectors (n, dim) on the grid into k <= n groups.
 
-    With `spherical` the centroids are kept on the unit sphere (Dhillon and
-    Modha, 2001). Equal distances go to the lower cluster. Where the points have
-    no more than k different values, those are the centroids, and the first of
-    them is repeated until there are k; the repeated ones are empty.
+    With `spherical` the centroids stay on the unit sphere (Dhillon and Modha, 2001). Equal distances go to the lower
+    cluster. If the points have at most k distinct values, those are the centroids, and the first of them is repeated
+    until there are k; the repeated ones are empty.
     """
     few = distinct_rows(points, k)
     if few is not None:
@@ -55,9 +53,10 @@ def lloyd(points: Float64, k: int, seed: int, *, spherical: bool = False, iterat
 
 
 def best_lloyd(points: Float64, k: int, seed: int, starts: int, *, spherical: bool = False) -> Lloyd:
-    """The least inertia that a local search reaches from several runs, with the seeds from `seed` on.
+    """Return the clusters with the least inertia that a local search reaches from several runs, with seeds from `seed`
+    on.
 
-    A task that is too large for a search keeps the best run, the first of equal ones.
+    A task that is too large for a local search keeps the best run, the first of equal ones.
     """
     runs = [lloyd(points, k, seed + start, spherical=spherical) for start in range(starts)]
     runs.sort(key=lambda run: run.inertia)
@@ -73,14 +72,14 @@ def best_lloyd(points: Float64, k: int, seed: int, starts: int, *, spherical: bo
 
 
 def _assigned(points: Float64, centroids: Float64) -> tuple[Int64, float]:
-    """The nearest centroid of each point, the lower one among equals, and the inertia."""
+    """Return the nearest centroid of each point, the lower one among equals, and the inertia."""
     clusters = np.empty(len(points), np.int64)
     distances = squared_norms(points)
     lengths = squared_norms(centroids)
     step = max(1, _BLOCK // len(centroids))
     for start in range(0, len(points), step):
         some = slice(start, start + step)
-        # |c|^2 - 2 xc: the point's own length makes no difference to which centroid is the nearest.
+        # |c|^2 - 2 xc: the point's own length does not affect which centroid is nearest.
         scores = points[some] @ centroids.T
         scores *= -2
         scores += lengths
@@ -90,7 +89,9 @@ def _assigned(points: Float64, centroids: Float64) -> tuple[Int64, float]:
 
 
 def _updated(points: Float64, centroids: Float64, clusters: Int64, spherical: bool) -> Float64:
-    """The mean of each cluster's points, on the grid; an empty cluster takes the point farthest from its centroid."""
+    """Return the mean of each cluster's points, on the grid; an empty cluster takes the point farthest from its
+    centroid.
+    """
     from scipy.sparse import csr_array
 
     k = len(centroids)
@@ -107,6 +108,6 @@ def _updated(points: Float64, centroids: Float64, clusters: Int64, spherical: bo
 
 
 def _unit(means: Float64, otherwise: Float64) -> Float64:
-    """The means at length one; the rows of `otherwise` in place of those that have no direction."""
+    """Return the means at unit length; for those without direction, the rows of `otherwise`."""
     lengths = np.sqrt(np.square(means).sum(axis=1))[:, None]
     return np.where(lengths > 0, means / np.where(lengths > 0, lengths, 1), otherwise)

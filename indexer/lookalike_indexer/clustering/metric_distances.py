@@ -1,9 +1,8 @@
-"""Distances to centroids as people see them: in the metric of the clustering.
+"""Distances to centroids for display: in the metric of the clustering.
 
-k-means compares Euclidean distances d, between L2-normalised vectors, too, and
-these are stored. The cosine distance of a unit vector to a centroid c is
-1 - (1 + |c|^2 - d^2) / (2 |c|). It grows with d within a cluster, so that the
-members of a cluster have one order by both.
+k-means compares Euclidean distances d, also between L2-normalized vectors, and these are stored. The cosine distance of
+a unit vector to a centroid c is 1 - (1 + |c|^2 - d^2) / (2 |c|). It increases with d within a cluster, so that the
+members of a cluster have the same order by both.
 """
 
 from __future__ import annotations
@@ -20,17 +19,16 @@ from lookalike_indexer.collection.reader import Assignments, CollectionReader
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.vectors import rowwise
 
-# A vector of zeros is as far from a centroid as this is long, but for the rounding of float32.
+# The distance of a zero vector to a centroid equals the centroid's length, except for the rounding of float32.
 _ROUNDING: Final = 1e-6
 _BLOCK: Final = 4096
 
 
 def in_metric(assigned: Assigned, centroids: Float32, metric: Metric, has_direction: Bools | None = None) -> Assigned:
-    """An assignment of n vectors to centroids (k, dim), by Euclidean distances, in the metric.
+    """Convert an assignment of n vectors to centroids (k, dim) from Euclidean distances to the metric.
 
-    `margins` tell by how much a distance could grow before the next centroid
-    would be nearer. `has_direction` (n,) is False for vectors of zeros: their
-    cosine distance is 1, as that to a centroid of zeros is.
+    `margins` are the amounts by which a distance could grow before the next centroid would be nearer. `has_direction`
+    (n,) is False for zero vectors: their cosine distance is 1, as is that to a zero centroid.
     """
     if metric == "l2":
         return assigned
@@ -41,7 +39,7 @@ def in_metric(assigned: Assigned, centroids: Float32, metric: Metric, has_direct
     cosines[lengths == 0] = 0
     if has_direction is not None:
         cosines[~has_direction] = 0
-    # What the cosine distance would be at the border to the next cluster, less what it is.
+    # The cosine distance at the border to the next cluster, minus the present one.
     grown = margins * (2 * distances + margins) / twice
     return dataclasses.replace(
         assigned, distances=np.clip(1 - cosines, 0, 2).astype(np.float32), margins=grown.astype(np.float32)
@@ -49,7 +47,7 @@ def in_metric(assigned: Assigned, centroids: Float32, metric: Metric, has_direct
 
 
 def measured_assignments(reader: CollectionReader, name: str) -> Assignments:
-    """The stored assignments of a clustering, by "space/name", in the clustering's metric; errors as the reader's."""
+    """Return the stored assignments of a clustering, by "space/name", in its metric; errors as those of the reader."""
     entry, stored = reader.clustering(name), reader.assignments(name)
     centroids = reader.centroids(name)
     raw = Assigned(stored.clusters, stored.distances, stored.margins)
@@ -62,7 +60,7 @@ def measured_assignments(reader: CollectionReader, name: str) -> Assignments:
 def _directed(
     reader: CollectionReader, entry: ClusteringEntry, assigned: Assigned, places: Int64, centroids: Float32
 ) -> Bools:
-    """Whether each stored embedding has a direction; only those as far as a vector of zeros would be are read."""
+    """Return whether each stored embedding is nonzero; only those at a zero vector's distance are read."""
     lengths: Float64 = np.sqrt(rowwise.squared_norms(centroids))[assigned.clusters]
     directed = np.ones(len(lengths), bool)
     suspects: Int64 = np.flatnonzero(np.abs(lengths - assigned.distances) <= _ROUNDING)

@@ -1,8 +1,7 @@
-"""One iteration of Lloyd's algorithm with a matrix product of reduced precision, for devices that do those faster.
+"""Iteration of Lloyd's algorithm with a matrix product of reduced precision, for devices that compute those faster.
 
-The product only proposes: where the two best centroids are closer to each
-other than its rounding can tell, the candidates are compared again in float32.
-`int8.py` is how processors propose, `bfloat16.py` how GPUs do.
+The product only proposes candidates: if the gap between the two best centroids is within its rounding error, they are
+compared again in float32. CPUs use `int8.py`, GPUs `bfloat16.py`.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from lookalike_indexer.clustering.centroid_sums import FullSums, IncrementalSums
 from lookalike_indexer.clustering.int8 import Int8Scores
 from lookalike_indexer.clustering.scores import Scores
 
-# Rows of one product on a processor: their products with 256 centroids are 4 MiB.
+# Rows of one product on a CPU: their products with 256 centroids are 4 MiB.
 _BLOCK = 4096
-# On a GPU a block should outlast its launch: up to 2^28 products, 1 GiB in float32.
+# On a GPU a block should take longer than its launch: up to 2^28 products, 1 GiB in float32.
 _GPU_PRODUCTS, _GPU_BLOCK = 1 << 28, 1 << 16
-# Multiplications from which the product is worth its overhead, and the different rounding of its result.
+# The number of multiplications from which the product is worth its overhead, and the different rounding of its result.
 _WORTH = 1 << 30
 _CANDIDATES = 4
 
 
 def worthwhile(rows: int, k: int, dim: int, gpus: Sequence[int] = ()) -> bool:
-    """Whether these GPUs, or this processor, do an iteration of this size faster so."""
+    """Return whether these GPUs, or this CPU, run an iteration of this size faster in reduced precision."""
     if rows * k * dim < _WORTH:
         return False
     if gpus:
@@ -53,17 +52,17 @@ class ReducedStep:
         self._squares = sum(share.squares() for share in self._shares)
 
     def __call__(self, centroids: Float32) -> tuple[Float32, float]:
-        """The centroids after one update, and the inertia before it."""
-        # Everything but the shares of the others is done on the first device.
+        """Return the centroids after one update, and the inertia before it."""
+        # The first device does everything except the other devices' shares.
         old = torch.from_numpy(centroids).to(self._shares[0].device)
         squares = old.double().square().sum(dim=1)
         sums, sizes = self._summed(old, squares.float())
-        # The sum over clusters of |x|^2 - 2 xc + |c|^2, without looking at any vector again.
+        # The sum over clusters of |x|^2 - 2 xc + |c|^2, without reading any vector again.
         inertia = self._squares - 2 * float((sums.double() * old.double()).sum()) + float(sizes.double() @ squares)
         return self._updated(old, sums, sizes).cpu().numpy(), max(inertia, 0.0)
 
     def _summed(self, centroids: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum (k, dim) and the number (k,) of each centroid's vectors, always added up in the same order."""
+        """Return the sum (k, dim) and number (k,) of each centroid's vectors, always accumulated in the same order."""
         first, *others = self._shares
         if not others:
             return first.summed(centroids, squares)
@@ -71,7 +70,7 @@ class ReducedStep:
             found = list(threads.map(lambda share: share.summed(centroids, squares), self._shares))
         sums, sizes = found[0]
         for more, counted in found[1:]:
-            # Not in place: a share may go on with its own sums.
+            # Not in place: a share may reuse its own sums.
             sums = sums + more.to(first.device)
             sizes = sizes + counted.to(first.device)
         return sums, sizes
@@ -86,7 +85,7 @@ class ReducedStep:
 
 
 class _Share:
-    """The vectors of one device. They are kept on it where they leave it room, and sent block by block elsewhere."""
+    """The vectors of one device, stored on it if they leave enough room, and otherwise sent in blocks."""
 
     def __init__(self, vectors: Tensor, device: torch.device) -> None:
         self.device = device
@@ -97,12 +96,12 @@ class _Share:
         self._sums = FullSums() if device.type == "cuda" else IncrementalSums(len(vectors))
 
     def squares(self) -> float:
-        """The sum of all squared norms."""
+        """Return the sum of all squared norms."""
         blocks = torch.split(self._vectors, _BLOCK)
         return sum((float(block.norm(dim=1).double().square().sum()) for block in blocks), 0.0)
 
     def summed(self, centroids: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum (k, dim) and the number (k,) of the vectors that are nearest to each centroid, on the device."""
+        """Return the sum (k, dim) and number (k,) of the vectors nearest to each centroid, on the device."""
         centroids, squares = centroids.to(self.device), squares.to(self.device)
         self._scores.set_centroids(centroids, squares)
         self._sums.begin(centroids)
@@ -118,7 +117,7 @@ class _Share:
         return self._sums.total, sizes
 
     def _nearest(self, start: int, block: Tensor, centroids: Tensor, squares: Tensor) -> Tensor:
-        """The nearest centroid of each row of the block, which begins at vector `start`; int64 (rows,)."""
+        """Return the nearest centroid of each row of the block, which begins at vector `start`; int64 (rows,)."""
         scores = self._scores.between(start, start + len(block))
         best, candidates = _two_least(scores)
         nearest = candidates[:, 0].clone()
@@ -132,7 +131,7 @@ class _Share:
 
 
 def _has_room(device: torch.device, size: int) -> bool:
-    """Whether so many bytes leave at least as many free for the work."""
+    """Return whether storing `size` bytes leaves at least as many free for the work."""
     return device.type == "cuda" and 2 * size < torch.cuda.mem_get_info(device)[0]
 
 
@@ -141,11 +140,11 @@ def _block_rows(k: int, device: torch.device) -> int:
 
 
 def _two_least(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """The two least scores of each row, ascending, and their columns; one, where there is one column."""
+    """Return the two smallest scores of each row, ascending, and their columns; one, if there is one column."""
     count = min(2, scores.shape[1])
     if scores.device.type != "cuda":
         return scores.topk(count, dim=1, largest=False)
-    # Passes over the memory count here, and topk takes many.
+    # Memory passes dominate here, and topk takes many.
     first, column = scores.min(dim=1, keepdim=True)
     if count == 1:
         return first, column
@@ -156,10 +155,10 @@ def _two_least(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _fill_empty(centroids: Tensor, sizes: Tensor) -> None:
-    """Give each empty cluster half of the largest, as two points a little apart; changes both tensors.
+    """Give each empty cluster half of the largest one, as two slightly shifted points; change both tensors.
 
-    faiss splits clusters at random by size (Johnson, Douze, Jegou, 2017); the
-    largest one needs no random numbers, so that a seed decides everything.
+    faiss splits clusters at random by size (Johnson, Douze, Jegou, 2017); splitting the largest one needs no random
+    numbers, so that the result depends only on the seed.
     """
     apart = torch.full_like(centroids[0], 1 / 1024)
     apart[1::2] *= -1

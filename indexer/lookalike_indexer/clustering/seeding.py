@@ -1,11 +1,9 @@
-"""The rows that k-means starts from: k-means++, or random rows where that would take too long.
+"""Starting rows of k-means: k-means++, or random rows if that would take too long.
 
-k-means++ draws each next row in proportion to its squared distance from the
-rows drawn before (Arthur and Vassilvitskii, 2007); scikit-learn's greedy
-version draws several candidates and keeps the best. For large tasks it looks at
-a random projection of the vectors, because projections keep what k-means looks
-at (Boutsidis, Zouzias and Drineas, 2010). For small ones it looks at all
-dimensions: with few images for each cluster, the inertia is up to 2% less.
+k-means++ draws each next row in proportion to its squared distance from the rows drawn before (Arthur and
+Vassilvitskii, 2007); scikit-learn's greedy version draws several candidates and keeps the best. For large tasks it uses
+a random projection of the vectors, because projections preserve the objective of k-means (Boutsidis, Zouzias and
+Drineas, 2010). For small ones it uses all dimensions: with few images for each cluster, the inertia is up to 2% less.
 """
 
 from __future__ import annotations
@@ -20,22 +18,22 @@ from lookalike_indexer.numerics.grid import on_grid, unit_scale
 from lookalike_indexer.numerics.single_thread import one_thread
 
 _PROJECTED_DIMS = 64
-# Multiplications up to which all dimensions are looked at: a tenth of a second.
+# The number of multiplications up to which all dimensions are used: a tenth of a second.
 _FEW_OPERATIONS = 1e9
 # A projection is about as long as the vector. 2^-16 keeps sums of squared distances exact for a million points.
 _PROJECTED_BITS = 16
 # Rows of the largest block that is projected.
 _BLOCK = 1 << 14
-# k-means++ looks at this many rows for each centroid, drawn at random; at fewer of them where it would take long.
+# k-means++ uses this many random rows for each centroid, or fewer if it would take too long.
 _ROWS_PER_CENTROID = 64
 _FEWEST_ROWS_PER_CENTROID = 4
-# Multiplications of k-means++: some seconds of one thread. Random rows are the start where there would be more: many
-# centroids spread by themselves.
+# The maximum number of multiplications of k-means++: some seconds of one thread. Larger tasks start from random rows,
+# because many centroids spread by themselves.
 _MOST_OPERATIONS = 5e10
 
 
 def starting_rows(vectors: npt.NDArray[np.floating], k: int, seed: int) -> Int64:
-    """K different rows of vectors (n, dim), n >= k; `seed` decides them, whatever the processor and its threads."""
+    """Return K distinct rows of vectors (n, dim), n >= k; they depend only on `seed`, not on CPU or threads."""
     draw = np.random.default_rng(seed)
     affordable = int(_MOST_OPERATIONS / _operations(k))
     if affordable < _FEWEST_ROWS_PER_CENTROID * k:
@@ -48,7 +46,8 @@ def starting_rows(vectors: npt.NDArray[np.floating], k: int, seed: int) -> Int64
 
 
 def _looked_at(vectors: npt.NDArray[np.floating], rows: Int64, seed: int, most: int) -> Float64:
-    """Some rows on a coarse grid, projected to `most` dimensions: random signs (Achlioptas, 2003) keep sums exact.
+    """Return some rows on a coarse grid, projected to `most` dimensions; random signs (Achlioptas, 2003) keep sums
+    exact.
 
     The longest of the rows becomes a unit vector.
     """
@@ -68,7 +67,7 @@ def _looked_at(vectors: npt.NDArray[np.floating], rows: Int64, seed: int, most: 
 def _plus_plus(points: Float64, k: int, seed: int) -> Int64:
     from sklearn.cluster import kmeans_plusplus
 
-    # One thread, because threads that wait for each other cost more than they bring for so few dimensions.
+    # Use one thread: for so few dimensions, synchronization costs more than further threads gain.
     with one_thread():
         _, rows = kmeans_plusplus(points, k, random_state=seed)
     chosen: Int64 = rows.astype(np.int64)
@@ -76,7 +75,7 @@ def _plus_plus(points: Float64, k: int, seed: int) -> Int64:
 
 
 def _completed(chosen: Int64, candidates: Int64, k: int) -> Int64:
-    """The chosen rows, each once; further candidates take the place of repeated ones, which only copies bring about."""
+    """Return the chosen rows without repetitions, which only duplicates cause; further candidates replace them."""
     _, first = np.unique(chosen, return_index=True)
     different = chosen[np.sort(first)]
     others = candidates[~np.isin(candidates, different)]
@@ -84,12 +83,12 @@ def _completed(chosen: Int64, candidates: Int64, k: int) -> Int64:
 
 
 def _operations(k: int) -> float:
-    """The multiplications of greedy k-means++ for each row: it draws 2 + ln(k) candidates for each centroid."""
+    """Return the multiplications of greedy k-means++ for each row: it draws 2 + ln(k) candidates for each centroid."""
     return k * _PROJECTED_DIMS * (2 + math.log(k))
 
 
 def _drawn(draw: np.random.Generator, total: int, count: int) -> Int64:
-    """So many rows in ascending order."""
+    """Return `count` rows in ascending order."""
     rows: Int64 = np.arange(total)
     return rows if count == total else np.sort(draw.choice(total, count, replace=False))
 

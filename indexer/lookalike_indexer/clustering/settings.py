@@ -1,4 +1,4 @@
-"""What a user may decide about a clustering."""
+"""Settings of a clustering."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from lookalike_indexer.collection.manifest import STRATEGIES, ClusteringEntry, S
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import UsageError
 
-# By default, the sample that is trained on has so many images for each cluster, if there are as many.
+# The default number of training images for each cluster, if there are as many.
 POINTS_PER_CENTROID: Final = 256
 
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """How to cluster a space.
+    """Settings of a clustering.
 
-    `space` "" means the collection's default; None for `clusters`, `name` and
-    `restarts` means a choice by the collection, see `choice.py`. `strategy` says how
-    the centroids are found, see `strategies.py`. `points_per_centroid` bounds the sample that
-    is trained on. `gpus` decides where the work is done, not what comes out,
-    and so is no part of a clustering's digest. UsageError: a value out of range.
+    `space` "" means the collection's default. None for `clusters`, `name` and `restarts` means a choice by the
+    collection, see `choice.py`. `strategy` is the algorithm that finds the centroids, see `strategies.py`.
+    `points_per_centroid` bounds the training sample. `gpus` decides where the work is done and does not affect the
+    result, so it is not part of a clustering's digest. UsageError: a value out of range.
     """
 
     space: str = ""
@@ -57,12 +56,12 @@ class ClusterSettings:
 
     @property
     def spherical(self) -> bool:
-        """Whether centroids are kept on the unit sphere."""
+        """Return whether centroids are kept on the unit sphere."""
         return self.strategy == "spherical"
 
 
 def settings_of(entry: ClusteringEntry, gpus: tuple[int, ...] = ()) -> ClusterSettings:
-    """The settings that made a clustering, so that it can be made again for a space that has grown."""
+    """Return the settings of a clustering, so that it can be recreated for a space that has grown."""
     return ClusterSettings(
         space=entry.space,
         clusters=None if entry.automatic else entry.k,

@@ -1,8 +1,8 @@
-"""How centroids are found: the strategies beside k-means and spherical k-means.
+"""Clustering strategies other than k-means and spherical k-means.
 
-Each takes vectors (n, dim), a number of clusters k <= n, and a k-means to use.
-Each returns centroids (k, dim): every vector belongs to the nearest of them,
-see `assignment_rule.py`. Whitened k-means is k-means of other vectors, see `whitening.py`.
+Each takes vectors (n, dim), a number of clusters k <= n, and a k-means function. Each returns centroids (k, dim): every
+vector belongs to the nearest of them, see `assignment_rule.py`. Whitened k-means is k-means of whitened vectors, see
+`whitening.py`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from lookalike_indexer.numerics.grid import on_grid, squared_distances, unit_sca
 from lookalike_indexer.numerics.variation import all_alike
 from lookalike_indexer.vectors.sample import choose_rows
 
-# From vectors (n, dim) and k <= n to centroids (k, dim).
+# Maps vectors (n, dim) and k <= n to centroids (k, dim).
 KMeans = Callable[[Float32, int], Float32]
 
 # Ward's method compares all pairs: 8 bytes for each.
 MOST_PAIRED: Final = 4000
-# The centroid of a group of fewer images says little about the images that were not compared.
+# The centroid of a smaller group represents the images that were not compared poorly.
 _FEWEST_PAIRED: Final = 4
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Some rows, their mean, and the sum of squared distances to it; 0 where the rows are all alike."""
+    """Some rows, their mean, and the sum of squared distances to it; 0 if the rows are all alike."""
 
     rows: Int64
     centroid: Float64
@@ -39,10 +39,10 @@ class _Group:
 
 
 def bisecting(vectors: Float32, k: int, kmeans: KMeans) -> Float32:
-    """Bisecting k-means (Steinbach, Karypis, Kumar, 2000): halve the group with the most inertia until there are k.
+    """Run bisecting k-means (Steinbach, Karypis, Kumar, 2000): halve the group with the most inertia until there are k.
 
-    Where fewer than k groups can be told apart, the first centroid is repeated:
-    ties go to the lower cluster, so that the repeated ones stay empty.
+    If fewer than k groups can be distinguished, the first centroid is repeated. Ties go to the lower cluster, so that
+    the repeated ones stay empty.
     """
     groups = [_group(vectors, np.arange(len(vectors)))]
     while len(groups) < k:
@@ -55,7 +55,7 @@ def bisecting(vectors: Float32, k: int, kmeans: KMeans) -> Float32:
 
 
 def check_paired(images: int, k: int) -> None:
-    """UsageError: the images that agglomerative clustering compares, a sample of these, are too few for k clusters."""
+    """Raise UsageError if agglomerative clustering of these images, or a sample, compares too few for k clusters."""
     most = MOST_PAIRED // _FEWEST_PAIRED
     if images > MOST_PAIRED and k > most:
         raise UsageError(
@@ -65,7 +65,7 @@ def check_paired(images: int, k: int) -> None:
 
 
 def agglomerative(vectors: Float32, k: int, seed: int) -> Float32:
-    """The means of the k groups that Ward's method (1963) makes of the vectors, or of a sample of MOST_PAIRED of them.
+    """Return the means of the k groups of Ward's method (1963) on the vectors, or on a sample of MOST_PAIRED of them.
 
     UsageError: see `check_paired`.
     """
@@ -75,7 +75,7 @@ def agglomerative(vectors: Float32, k: int, seed: int) -> Float32:
 
 
 def _group(vectors: Float32, rows: Int64) -> _Group:
-    # Copies of a picture differ by rounding, which must not divide them.
+    # Copies of an image differ by rounding, which must not separate them.
     some = vectors[rows]
     centroid = some.mean(axis=0, dtype=np.float64)
     if all_alike(some):
@@ -85,7 +85,7 @@ def _group(vectors: Float32, rows: Int64) -> _Group:
 
 
 def _halves(vectors: Float32, group: _Group, kmeans: KMeans) -> list[_Group]:
-    """The two groups of one; or itself, with no inertia, where it cannot be divided."""
+    """Return the two halves of a group; or the group itself, with inertia 0, if it cannot be divided."""
     some = vectors[group.rows]
     clusters = assign(some, kmeans(some, 2)).clusters
     sides = [group.rows[clusters == side] for side in (0, 1)]
@@ -95,7 +95,7 @@ def _halves(vectors: Float32, group: _Group, kmeans: KMeans) -> list[_Group]:
 
 
 def _ward(vectors: Float32, k: int) -> Int64:
-    """The group (n,) of each vector, in the order of their first members."""
+    """Return the group (n,) of each vector, numbered in the order of their first members."""
     from scipy.cluster.hierarchy import linkage
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

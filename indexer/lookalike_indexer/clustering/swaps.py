@@ -1,10 +1,9 @@
-"""Swaps: two groups become one and a third becomes two, where that makes k-means better.
+"""Swaps: two groups are merged and a third is split, if that improves k-means.
 
-Moves of single images (`exchange.py`) never carry a centroid to another part of
-the space. A merge and a split at once do, as in the searches by swaps of
-centroids (Franti: Efficiency of random swap clustering, 2018; Fritzke: The
-k-means-u* algorithm, 2017). Both are measured by groups here, since in many dimensions a
-single image is a poor centroid.
+Moves of single images (`exchange.py`) never carry a centroid to another part of the space. A simultaneous merge and
+split does, as in searches by swaps of centroids (Franti: Efficiency of random swap clustering, 2018; Fritzke: The
+k-means-u* algorithm, 2017). Both are measured by groups here, because in many dimensions a single image is a poor
+centroid.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from lookalike_indexer.arrays import Float64, Int64
 from lookalike_indexer.clustering.exchange import NEGLIGIBLE, Exchange, Work, value
 from lookalike_indexer.numerics.grid import on_grid, squared_norms
 
-# Swaps that are tried before a search ends, the most promising first, and the merges and splits that they are made of.
+# The number of swaps tried before a search ends, most promising first, and of the merges and splits that they combine.
 _TRIED = 8
 _CONSIDERED = 20
 _POWER_ITERATIONS = 5
 _HALVING_ITERATIONS = 10
-# What takes as long as so many multiplications of a large product.
+# The cost of a division, in multiplications of a large product.
 _DIVISION = 2_000_000
 
 # The rows that leave a group when it is divided, and the gain.
@@ -28,7 +27,7 @@ _Split = tuple[Int64, float]
 
 
 def swapped(groups: Exchange, work: Work) -> Exchange:
-    """The groups after swaps, each followed by moves, until the most promising ones bring nothing."""
+    """Return the groups after swaps, each followed by moves, until the most promising swaps gain nothing."""
     splits: dict[int, _Split] = {}
     while work.left > 0:
         for group in range(len(groups.sizes)):
@@ -56,7 +55,7 @@ def _first_better(groups: Exchange, splits: dict[int, _Split], work: Work) -> Ex
 
 
 def _candidates(groups: Exchange, splits: dict[int, _Split]) -> list[tuple[int, int, int]]:
-    """The most promising swaps: the group that ends, the one that takes it in, and the one that is divided."""
+    """Return the most promising swaps: the group that ends, the one that takes it in, and the one that is divided."""
     costs = _merge_costs(groups)
     first, second = np.triu_indices(len(costs), 1)
     cheapest = np.argsort(costs[first, second], kind="stable")[:_CONSIDERED]
@@ -72,7 +71,7 @@ def _candidates(groups: Exchange, splits: dict[int, _Split]) -> list[tuple[int, 
 
 
 def _merge_costs(groups: Exchange) -> Float64:
-    """What the objective loses when two groups become one: (k, k)."""
+    """Return the loss of the objective when two groups are merged: (k, k)."""
     k = len(groups.sizes)
     costs = np.empty((k, k))
     for group in range(k):
@@ -93,7 +92,7 @@ def _divided(groups: Exchange, group: int, work: Work) -> _Split:
     apart = points - mean
     direction = apart[int(squared_norms(apart).argmax())]
     for _ in range(_POWER_ITERATIONS):
-        # By einsum, which adds in one order whatever the number of threads.
+        # einsum adds in the same order for any number of threads.
         turned = np.einsum("i,ij->j", np.einsum("ij,j->i", apart, direction), apart)
         length = float(np.sqrt(np.square(turned).sum()))
         if length == 0:

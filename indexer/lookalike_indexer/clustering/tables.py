@@ -1,4 +1,4 @@
-"""The files of a clustering: centroids with how they were trained, a whitening, and assignments part by part."""
+"""Files of a clustering: centroids with their training figures, a whitening, and assignments part by part."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.collection.typed_json import TypedJson
 from lookalike_indexer.errors import DataLossError
 
-# The training's figures lie in the metadata of the centroids' own file: a run that was killed after it was written
-# finds there what it needs for the manifest.
+# The training figures are in the metadata of the centroids' file. A run that continues after a kill finds the
+# manifest's values there.
 _TRAINING = b"lookalike.training"
 
 
@@ -47,7 +47,7 @@ def write_centroids(storage: Storage, path: str, trained: Trained) -> None:
 
 
 def read_centroids(storage: Storage, path: str) -> Trained:
-    """The centroids and their inertia; DataLossError when the file is not such a table."""
+    """Return the centroids and their inertia; DataLossError: the file is not such a table."""
     with open_part(storage, path) as part:
         metadata = part.schema_arrow.metadata or {}
         if _TRAINING not in metadata:
@@ -67,7 +67,7 @@ def write_whitening(storage: Storage, path: str, whitening: Whitening) -> None:
 
 
 def read_whitening(storage: Storage, path: str) -> Whitening:
-    """The whitening that was written; DataLossError when the file is not such a table."""
+    """Return the whitening that was written; DataLossError when the file is not such a table."""
     names = ["direction", "offset", "deviation"]
     with open_part(storage, path) as part:
         check_columns(part, names)
@@ -84,6 +84,6 @@ def write_assignments(storage: Storage, path: str, ids: Int64, assigned: Assigne
 
 
 def read_clusters(storage: Storage, path: str) -> tuple[Int64, np.ndarray[tuple[int, ...], np.dtype[np.int32]]]:
-    """The id and the cluster of each row of a part."""
+    """Return the id and the cluster of each row of a part."""
     table = read_part(storage, path, ["id", "cluster"])
     return table.column("id").to_numpy(), table.column("cluster").to_numpy()

@@ -1,4 +1,4 @@
-"""What training gives; apart from the training itself, whose libraries a server must not load."""
+"""Result of a training; separate from the training, whose libraries a server must not load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a sample of a space to centroids, by each strategy."""
+"""Training of centroids on a sample of a space, by strategy."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from lookalike_indexer.clustering.trained_centroids import Trained
 from lookalike_indexer.clustering.whitening import Whitening, fit_whitening
 from lookalike_indexer.progress import Progress, Silent
 
-# Training on all images of a small space costs little, and training on a few hundred for each cluster raised the
-# inertia by up to 0.5%. A smaller --points-per-centroid than the default is kept to.
+# Training on all images of a small space costs little; training on a few hundred for each cluster raised the inertia by
+# up to 0.5%. A --points-per-centroid below the default is respected.
 _FEWEST_SAMPLED = 10_000
 
 
 @dataclass(frozen=True)
 class TrainedClustering:
-    """Centroids (k, m), and what embeddings are whitened by before they are compared with them, if they are."""
+    """Centroids (k, m), and the whitening of embeddings before they are compared with them, if any."""
 
     trained: Trained
     whitening: Whitening | None
 
 
 def sample_size(rows: int, k: int, settings: ClusterSettings) -> int:
-    """How many of a space's rows a strategy looks at."""
+    """Return the number of a space's rows that a strategy trains on."""
     wanted = settings.points_per_centroid * k
     if settings.points_per_centroid >= POINTS_PER_CENTROID:
         wanted = max(wanted, _FEWEST_SAMPLED)
@@ -41,8 +41,8 @@ def sample_size(rows: int, k: int, settings: ClusterSettings) -> int:
 def find_centroids(vectors: Float32, k: int, settings: ClusterSettings, progress: Progress) -> TrainedClustering:
     """Find k centroids of vectors (n, dim), n >= k, all finite and prepared for the metric.
 
-    The inertia of strategies without iterations is one figure, that of the
-    centroids found. UsageError: whitening vectors that are all alike.
+    The inertia of strategies without iterations is a single value, that of the final centroids. UsageError: the vectors
+    to whiten are all alike.
     """
     if settings.strategy == "whitened":
         whitening = fit_whitening(vectors, k)

@@ -1,8 +1,7 @@
-"""Whitening: the first principal components of unit vectors, each scaled to the same variance, then L2-normalised.
+"""Whitening: the first principal components of unit vectors, each scaled to the same variance, then L2-normalized.
 
-Scaling makes all directions equally important, those of mere noise too. So as
-many components are kept as there are clusters: the centroids of k groups
-differ in at most k - 1 directions.
+Scaling gives all directions equal weight, even those of mere noise. The number of components is therefore that of the
+clusters: the centroids of k groups differ in at most k - 1 directions.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from lookalike_indexer.numerics.single_thread import one_thread
 from lookalike_indexer.numerics.variation import NEGLIGIBLE, all_alike
 from lookalike_indexer.vectors.metric import prepare
 
-# Rows that are in float64 at a time: 64 MiB of 2048 dimensions.
+# Rows in float64 at a time: 64 MiB of 2048 dimensions.
 _BLOCK = 4096
 
 
@@ -27,9 +26,8 @@ _BLOCK = 4096
 class Whitening:
     """An affine map of unit vectors (n, dim) to m components.
 
-    `directions` (m, dim) are unit vectors on the grid of `numerics.grid`,
-    float64. `offsets` and `deviations` (m,) are the mean and the standard
-    deviation of each component where the map was fitted.
+    `directions` (m, dim) are unit vectors on the grid of `numerics.grid`, float64. `offsets` and `deviations` (m,) are
+    the mean and the standard deviation of each component of the fitted vectors.
     """
 
     directions: Float64
@@ -38,15 +36,14 @@ class Whitening:
 
     @property
     def is_finite(self) -> bool:
-        """Whether no value is NaN or infinite, and no deviation is 0."""
+        """Return whether all values are finite, and no deviation is 0."""
         every = (self.directions, self.offsets, self.deviations)
         return all(bool(np.isfinite(values).all()) for values in every) and bool((self.deviations > 0).all())
 
     def apply(self, vectors: Float32) -> Float32:
-        """Whiten unit vectors (n, dim): float32 (n, m), L2-normalised.
+        """Whiten unit vectors (n, dim): float32 (n, m), L2-normalized.
 
-        Each row is a function of that vector alone, on every processor:
-        products of the grid are exact.
+        The result of a row depends only on that vector, on every CPU: products on the grid are exact.
         """
         out = np.empty((len(vectors), len(self.offsets)), np.float32)
         for some in _blocks(len(vectors)):
@@ -58,7 +55,7 @@ class Whitening:
 
 
 def fit_whitening(vectors: Float32, components: int) -> Whitening:
-    """Fit to unit vectors (n, dim); fewer components where there are fewer vectors or directions.
+    """Fit a whitening to unit vectors (n, dim); fewer components if there are fewer vectors or directions.
 
     UsageError: the vectors are all alike, so that there is nothing to scale.
     """
@@ -70,14 +67,14 @@ def fit_whitening(vectors: Float32, components: int) -> Whitening:
     with one_thread():
         variances, directions = _principal(vectors, mean, kept)
     deviations = np.sqrt(np.maximum(variances, 0))
-    # Dividing by the deviation of a component that has none would make noise as important as all else.
+    # Dividing by a negligible deviation would amplify noise to the scale of the other components.
     some_spread = deviations > NEGLIGIBLE * deviations.max()
     directions = on_grid(directions[some_spread])
     return Whitening(directions, directions @ mean, deviations[some_spread])
 
 
 def _principal(vectors: Float32, mean: Float64, kept: int) -> tuple[Float64, Float64]:
-    """The largest variances (kept,), falling, and their directions (kept, dim), of length one."""
+    """Return the largest variances (kept,), descending, and their directions (kept, dim), of unit length."""
     from scipy.linalg import eigh
 
     count, dim = vectors.shape
@@ -89,12 +86,12 @@ def _principal(vectors: Float32, mean: Float64, kept: int) -> tuple[Float64, Flo
         values, columns = eigh(spread, subset_by_index=(dim - kept, dim - 1))
         directions = columns.T
     else:
-        # Of few vectors, the products of all pairs have the same spectrum.
+        # For few vectors, the products of all pairs have the same spectrum.
         centred = vectors - mean
         values, columns = eigh(centred @ centred.T, subset_by_index=(count - kept, count - 1))
         directions = columns.T @ centred
         directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    # The sign of a direction means nothing; its largest coordinate is made positive.
+    # The sign of a direction is arbitrary; its largest coordinate is made positive.
     largest = np.abs(directions).argmax(axis=1)
     directions *= np.sign(directions[np.arange(kept), largest])[:, None]
     return values[::-1] / (count - 1), directions[::-1]
