@@ -1,4 +1,4 @@
-"""Making, training and filling a faiss index."""
+"""Creation, training and filling of a faiss index."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from lookalike_indexer.progress import Progress
 from lookalike_indexer.vectors.flat import flat_index
 from lookalike_indexer.vectors.metric import faiss_metric, prepare
 
-# Candidates that an index which refines its results looks at again, for each that is asked for.
+# A refining index compares this many candidates for each requested neighbor.
 _REFINED = 8
-# Of 8 bits, which the quantizer within an OPQ has.
+# The code words of the 8-bit quantizer within an OPQ.
 _CODE_WORDS = 256
 
 
 def empty_index(factory: str, dim: int, metric: Metric, seed: int) -> faiss.Index:
-    """An untrained index whose training is decided by the seed. UsageError: faiss cannot make it."""
+    """Return an untrained index whose training depends only on the seed. UsageError: faiss cannot create it."""
     stages = two_stage.parse(factory)
     try:
         index = two_stage.empty(stages, dim) if stages else faiss.index_factory(dim, factory, faiss_metric(metric))
@@ -42,14 +42,14 @@ def empty_index(factory: str, dim: int, metric: Metric, seed: int) -> faiss.Inde
         raise UsageError(f"--index {factory!r}: leave IDMap out; images are numbered by their rows.")
     for parameters in _clustering_parameters(index):
         parameters.seed = seed
-        # The sample was drawn already, and the warning about few points is not for the users of small collections.
+        # The sample is already drawn, and the warning about few points is not useful for users of small collections.
         parameters.min_points_per_centroid = 1
         parameters.max_points_per_centroid = 2**31 - 1
     return index
 
 
 def train(index: faiss.Index, sample: Float32, factory: str, gpus: Sequence[int], progress: Progress) -> None:
-    """Train on vectors of shape (n, dim), prepared for the metric. UsageError: too few of them."""
+    """Train on vectors of shape (n, dim), prepared for the metric. UsageError: too few vectors."""
     ivf = faiss.try_extract_index_ivf(index)
     if ivf is not None and len(sample) < ivf.nlist:
         raise UsageError(
@@ -70,12 +70,12 @@ def train(index: faiss.Index, sample: Float32, factory: str, gpus: Sequence[int]
 
 
 def least_training(index: faiss.Index, dim: int) -> tuple[int, str]:
-    """The least number of vectors that an untrained index of `dim` dimensions can be trained on, and what needs them.
+    """Return the minimum number of vectors to train an untrained index of `dim` dimensions, and what requires them.
 
     UsageError: a reduction to more dimensions than there are.
     """
     needs = [(0, "")]
-    # By another name: the caller's may be the only thing that owns the index.
+    # Use another name: the caller's may hold the only reference to the index.
     kind = faiss.downcast_index(index)
     if isinstance(kind, faiss.IndexPreTransform):
         for number in range(kind.chain.size()):
@@ -121,7 +121,7 @@ def add(index: faiss.Index, vectors: Float32) -> None:
 
 @contextmanager
 def _clustering_on(ivf: faiss.IndexIVF | None, gpus: Sequence[int]) -> Iterator[None]:
-    """Let the k-means that makes the inverted lists search on GPUs."""
+    """Run the k-means of the inverted lists on GPUs."""
     if ivf is None or not gpus:
         yield
         return
@@ -135,7 +135,7 @@ def _clustering_on(ivf: faiss.IndexIVF | None, gpus: Sequence[int]) -> Iterator[
 
 @contextmanager
 def one_thread_for_graphs(index: faiss.Index) -> Iterator[None]:
-    """Fill a graph with one thread: its links depend on the order in which the threads come."""
+    """Fill a graph with one thread: its links depend on the order in which threads insert."""
     threads = faiss.omp_get_max_threads()
     if describe(index).kind == "graph":
         faiss.omp_set_num_threads(1)
@@ -146,7 +146,7 @@ def one_thread_for_graphs(index: faiss.Index) -> Iterator[None]:
 
 
 def _clustering_parameters(index: faiss.Index) -> Iterator[faiss.ClusteringParameters]:
-    """The parameters of each k-means within an index."""
+    """Yield the parameters of each k-means within an index."""
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform):
         yield from _clustering_parameters(index.index)
@@ -160,6 +160,6 @@ def _clustering_parameters(index: faiss.Index) -> Iterator[faiss.ClusteringParam
 
 
 def _said(error: RuntimeError) -> str:
-    """What faiss said, without its function, file and line."""
+    """Return faiss's message without its function, file and line."""
     text = re.sub(r"^.*?\.(?:cpp|h|cu):\d+: ", "", str(error), flags=re.DOTALL)
     return re.sub(r"^Error: '(.*?)' failed(?:: )?", lambda match: "" if text[match.end() :] else match[1], text).strip()

@@ -1,4 +1,4 @@
-"""The stage that indexes a space: choose, sample, train, fill, measure recall."""
+"""Indexing stage of a space: choose, sample, train, fill, measure recall."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from lookalike_indexer.vectors.sample import choose_rows, read_rows
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What the stage did: `reason` says why this index, `reused` whether an earlier run had finished its file."""
+    """The result of the stage: `reason` explains the choice; `reused` means that an earlier run finished the file."""
 
     entry: IndexEntry
     reason: str
@@ -43,19 +43,18 @@ class BuildReport:
 
     @property
     def recall(self) -> float | None:
-        """The recall@10 with the default nprobe; None when it was not measured."""
+        """The recall@10 with the default nprobe; None if it was not measured."""
         return ladder_recall(self.entry.recall, self.entry.default_nprobe) or None
 
 
 def run_build(
     storage: Storage, draft: Manifest, settings: BuildSettings, progress: Progress
 ) -> tuple[Manifest, BuildReport]:
-    """Index a space of a completed draft and return the draft with the index in it; publishes nothing.
+    """Index a space of a completed draft and return the draft with the index; publish nothing.
 
-    An index that an earlier run with the same settings and embeddings finished
-    is used as it is. NotFoundError: no such space. NotBuiltError: it is empty.
-    UsageError: an index that faiss cannot make or train. IndexerError: an
-    embedding that is not finite.
+    An index that an earlier run with the same settings and embeddings finished is reused. NotFoundError: no such space.
+    NotBuiltError: it is empty. UsageError: an index that faiss cannot create or train. IndexerError: an embedding is
+    not finite.
     """
     reader = CollectionReader(storage, draft)
     space, entry = reader.space(settings.space)
@@ -68,12 +67,12 @@ def run_build(
     nlist = describe(build.empty_index(recipe.factory, entry.dim, settings.metric, settings.seed)).nlist
 
     known = next((one for one in draft.indexes.values() if one.digest == digest), None)
-    # Where that very index has grown, its first file and increments are all of it.
+    # If the same index has grown, it consists of its first file and the increments.
     grown = known if known is not None and known.increments and _is_as_written(reader, known) else None
     record = finished(storage, space, digest, "" if grown is None else grown.increments[-1].path)
     reused = grown is not None or record is not None
     if not reused:
-        # The same name would be that of other bytes where the index had grown, and generations name those.
+        # A grown index would give other bytes under the same name, which generations refer to.
         digest = _new_digest(draft, space, recipe, settings)
         record = finished(storage, space, digest)
         reused = record is not None
@@ -125,7 +124,9 @@ def run_build(
 
 
 def _digest(draft: Manifest, space: str, recipe: Recipe, settings: BuildSettings) -> str:
-    """That of an index of these very embeddings and settings, or a new one: parts that `compact` merged have others."""
+    """Return the digest of an index of the same embeddings and settings, even if `compact` merged its parts, or a new
+    one.
+    """
     made = (recipe.factory, recipe.train_size, settings.metric, settings.seed)
     for entry in draft.indexes.values():
         same = (entry.factory, entry.trained_on, entry.metric, entry.seed) == made
@@ -145,7 +146,7 @@ def _new_digest(draft: Manifest, space: str, recipe: Recipe, settings: BuildSett
 
 
 def _is_as_written(reader: CollectionReader, entry: IndexEntry) -> bool:
-    """Whether all files that an index is read from are there and have their digests."""
+    """Return whether all files that an index is read from exist and match their digests."""
     return all(
         reader.storage.exists(path) and reader.storage.digest(path) == reader.manifest.files[path].sha256
         for path in entry.index_files
@@ -153,7 +154,7 @@ def _is_as_written(reader: CollectionReader, entry: IndexEntry) -> bool:
 
 
 def _is_old(record: Record, rows: int) -> bool:
-    """Whether the recall is that of fewer images, or was measured at other k than those of today."""
+    """Return whether the recall is that of fewer images, or was measured at other k than the present ones."""
     return record.kept or bool(record.recall_queries and {point.k for point in record.recall} != set(measured_at(rows)))
 
 
@@ -181,7 +182,7 @@ def _build(
 def _measured_again(
     reader: CollectionReader, space: str, recipe: Recipe, digest: str, settings: BuildSettings, progress: Progress
 ) -> Record:
-    """The record of a finished index whose recall an earlier version measured at fewer k; the index stays."""
+    """Measure a finished index again whose recall an earlier version measured at fewer k; the index stays."""
     path = layout.index(space, digest)
     index = faiss.read_index(str(reader.storage.local(path)))
     _, query_rows = _split(reader.space(space)[1].rows, recipe.train_size, settings.seed)
@@ -193,7 +194,7 @@ def _measured_again(
 
 
 def _split(rows: int, train_size: int, seed: int) -> tuple[Int64, Int64]:
-    """Rows to train on and rows to ask about, ascending; the same row is in both only when there are too few."""
+    """Return the training rows and the query rows, ascending; they overlap only if there are too few."""
     queries = held_back(rows)
     picked = choose_rows(rows, train_size + queries, seed)
     return np.sort(picked[len(picked) - train_size :]), np.sort(picked[:queries])

@@ -1,8 +1,7 @@
-"""Which kind of index, by trial: candidates are built over a sample, and the fastest that finds enough is taken.
+"""Choice of the index type by trial: candidates are built over a sample, and the fastest with enough recall is taken.
 
-The times over the sample are scaled to the collection, see search_time_model.py. They
-differ from run to run, so a choice is written down once and then kept:
-the same command makes the same index again.
+The times over the sample are scaled to the collection, see search_time_model.py. They vary from run to run, so a choice
+is recorded once and then kept: the same command makes the same index again.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from lookalike_indexer.indexing.trial import Trial
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.vectors.sample import choose_rows, read_rows
 
-# Enough for lists and graphs to show what they are worth, and tried in a minute or two.
+# Enough to judge lists and graphs, and tried in a minute or two.
 _SAMPLE = 30_000
 _TAKEN = "taken: "
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A recipe, and what was tried on `sampled` images before it was chosen; nothing where no trial was needed."""
+    """A recipe, and the candidates tried on `sampled` images before the choice; none if no trial was needed."""
 
     recipe: Recipe
     candidates: list[Candidate] = field(default_factory=list)
@@ -41,11 +40,10 @@ class Choice:
 
 
 def pick(reader: CollectionReader, space: str, settings: BuildSettings, progress: Progress) -> Choice:
-    """The index to build over a space, tried out where the settings leave the kind open.
+    """Return the index to build over a space, after trials if the settings leave the type open.
 
-    Trials are made for processors: where there are GPUs, the kind is one that
-    they can hold. UsageError: settings that contradict each other.
-    IndexerError: an embedding that is not finite.
+    Trials run on CPUs: if there are GPUs, the type is one that they support. UsageError: settings that contradict each
+    other. IndexerError: an embedding is not finite.
     """
     entry = reader.manifest.spaces[space]
     if not worth_trying(entry.rows, settings) or settings.gpus or faiss.get_num_gpus():
@@ -67,7 +65,9 @@ _RECORD_JSON = TypedJson(_Record)
 
 
 def _digest(reader: CollectionReader, space: str, settings: BuildSettings) -> str:
-    """That of a trial on these very embeddings and settings, or a new one: parts that `compact` merged have others."""
+    """Return the digest of a trial on the same embeddings and settings, even if `compact` merged the parts, or a new
+    one.
+    """
     asked = (settings.target_recall, settings.max_memory, settings.train_size, settings.metric, settings.seed)
     for entry in reader.manifest.indexes.values():
         tried = (entry.target_recall, entry.max_memory, entry.asked_train_size, entry.metric, entry.seed)
@@ -88,7 +88,7 @@ def _digest(reader: CollectionReader, space: str, settings: BuildSettings) -> st
 
 
 def _known(reader: CollectionReader, space: str, digest: str) -> tuple[list[Candidate], int] | None:
-    """The trial as the last generation or a run that was killed left it."""
+    """Return the trial of the last generation, or of a killed run; None if there is none."""
     for entry in reader.manifest.indexes.values():
         if entry.space == space and entry.choice == digest:
             return entry.candidates, entry.sampled
@@ -125,7 +125,7 @@ def _try(
 
 
 def _scaled(candidate: Candidate, sampled: int, rows: int, settings: BuildSettings) -> Candidate:
-    """With the speed that is expected over all rows, see search_time_model.py."""
+    """Return the candidate with the expected speed over all rows, see search_time_model.py."""
     kind = candidate.index
     over_sample, over_all = BuildSettings(index=kind), BuildSettings(index=kind, train_size=settings.train_size)
     longer = slowdown(kind, candidate.nprobe, over_sample, sampled, over_all, rows)
@@ -133,10 +133,10 @@ def _scaled(candidate: Candidate, sampled: int, rows: int, settings: BuildSettin
 
 
 def _judged(tried: list[Candidate], rows: int, settings: BuildSettings) -> list[Candidate]:
-    """The candidates with their verdicts, just one of which begins with "taken"."""
+    """Return the candidates with their verdicts; exactly one begins with "taken"."""
     room = settings.max_memory
     fits = [room is None or candidate.bytes_per_image * rows <= room for candidate in tried]
-    # Where nothing fits, the smallest comes closest to it.
+    # If none fits, the smallest is the closest.
     able = [c for c, fit in zip(tried, fits, strict=True) if fit] or [min(tried, key=lambda c: c.bytes_per_image)]
     reaching = [candidate for candidate in able if candidate.recall >= settings.target_recall]
     if reaching:

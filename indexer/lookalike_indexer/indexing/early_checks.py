@@ -1,4 +1,4 @@
-"""Mistakes in the options of an index that are known before anything is embedded, sampled or trained."""
+"""Early checks of index options, before anything is embedded, sampled or trained."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lookalike_indexer.indexing.build import empty_index, least_training
 from lookalike_indexer.indexing.recipes import NAMES, PROJECTED_NAMES, choose, parse_projected, refuse_nlist
 from lookalike_indexer.indexing.settings import BuildSettings
 
-# A dimension that has many divisors, to parse a factory string with before that of the space is known.
+# A dimension with many divisors, to parse a factory string before the space's dimension is known.
 _ANY_DIM = 64
 _UNPARSED = "could not parse"
 _LISTS = re.compile(r"(?:^|,)IVF(\d+)(?=[,_(]|$)")
 
 
 def check_kind(settings: BuildSettings) -> None:
-    """What the settings tell by themselves, without a space. UsageError: no such kind of index, or no such lists."""
+    """Check the settings without a space. UsageError: no such index type, or no such lists."""
     name = settings.index.strip()
     if name.lower() in NAMES or parse_projected(name.lower()):
         if name.lower() != "auto" and "ivf-" not in name.lower():
@@ -38,10 +38,9 @@ def check_kind(settings: BuildSettings) -> None:
 
 
 def check_build(settings: BuildSettings, images: int, dim: int) -> None:
-    """Whether an index over at most `images` vectors of `dim` dimensions can be made and trained.
+    """Check that an index over at most `images` vectors of `dim` dimensions can be created and trained.
 
-    Fewer images may come out readable, so that what passes can still fail
-    later. UsageError names what cannot be.
+    Fewer images may be readable, so valid settings can still fail later. UsageError names the problem.
     """
     check_kind(settings)
     lists = _lists(settings.index.strip())
@@ -64,7 +63,7 @@ def _check_parses(factory: str) -> None:
     try:
         faiss.index_factory(_ANY_DIM, factory)
     except RuntimeError as error:
-        # Whatever else faiss says may be true of this dimension only.
+        # Other errors may apply only to this dimension.
         if _UNPARSED in str(error):
             raise UsageError(
                 f"--index {factory!r} is neither a kind of index nor a factory string of faiss; use "
@@ -73,6 +72,6 @@ def _check_parses(factory: str) -> None:
 
 
 def _lists(factory: str) -> int | None:
-    """The number of inverted lists that a factory string names, None when it names none."""
+    """Return the number of inverted lists in a factory string, None if there is none."""
     found = _LISTS.search(factory)
     return int(found[1]) if found else None

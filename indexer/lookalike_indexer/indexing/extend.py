@@ -1,7 +1,7 @@
-"""Adding the images that an index lacks to it, without training it again.
+"""Addition of new rows to an index without training it again.
 
-What the index gains is a file of its own, an increment, as long as there are few of them. One takes the place of
-several; and once they are a share of the index, all of it is written anew.
+The new rows are stored in a separate file, an increment, as long as there are few increments. Several are then merged
+into one. When they exceed a share of the index, the whole index is rewritten.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from lookalike_indexer.progress import Progress
 from lookalike_indexer.vectors.metric import prepare
 from lookalike_indexer.vectors.sample import choose_rows, read_rows
 
-# Each increment costs a server little more to load than its bytes, and a file.
+# For a server each increment costs little more to load than its bytes, and one file.
 MOST_INCREMENTS = 8
-# Once the increments have this share of the rows of the index's first file, both are written as one. So a row is
-# written five times at most, however large the index is.
+# When the increments have this share of the rows of the index's first file, both are rewritten as one. Each row is
+# therefore written at most five times, whatever the size of the index.
 MOST_SHARE = 0.25
 
 
 def extend_index(
     storage: Storage, draft: Manifest, entry: IndexEntry, progress: Progress, most_queries: int | None = None
 ) -> IndexEntry:
-    """The index with all rows of its space, whose first ones it has; its recall is measured anew.
+    """Return the index with all rows of its space; it has the first ones already. Its recall is measured again.
 
-    The default nprobe stays. No more than `most_queries` measure the recall; with none the recall stays, too. A file
-    that a killed run left is used as it is. IndexerError: an embedding that is not finite. DataLossError: a file is not
-    the one that was published.
+    The default nprobe stays. At most `most_queries` queries measure the recall; with 0 the recall stays too. A file
+    that a killed run left is reused. IndexerError: an embedding is not finite. DataLossError: a file differs from the
+    published one.
     """
     reader = CollectionReader(storage, draft)
     before, parts = draft.parts_of(entry), draft.spaces[entry.space].parts
@@ -80,7 +80,7 @@ def extend_index(
 
 
 def _kept_increments(entry: IndexEntry, rows: int) -> list[IndexIncrement] | None:
-    """The increments beside which there is to be one more; None where the index is to be written anew.
+    """Return the increments to keep beside the new one; None if the whole index is to be rewritten.
 
     The new one has `rows` rows, and those of all increments that are not kept.
     """
@@ -90,9 +90,9 @@ def _kept_increments(entry: IndexEntry, rows: int) -> list[IndexIncrement] | Non
 
 
 def refill_index(storage: Storage, draft: Manifest, entry: IndexEntry, progress: Progress) -> IndexEntry:
-    """The index, as it was trained, with the rows that its parts have now; its recall is measured anew.
+    """Return the trained index, refilled with the present rows of its parts; its recall is measured again.
 
-    Where it lacks images of its space, the recall that was measured before is kept. Errors as `extend_index`.
+    If it lacks images of its space, the previous recall is kept. Errors as in `extend_index`.
     """
     reader = CollectionReader(storage, draft)
     digest = digest_of([entry.digest, [draft.files[path].sha256 for path in entry.parts]])
@@ -110,7 +110,7 @@ def refill_index(storage: Storage, draft: Manifest, entry: IndexEntry, progress:
 
 
 def measure_again(reader: CollectionReader, entry: IndexEntry, progress: Progress) -> Record:
-    """The record of an index with all rows of its space, its recall measured anew. Errors as `extend_index`."""
+    """Measure an index with all rows of its space again and return its record. Errors as in `extend_index`."""
     return _recorded(read_index(reader, entry), entry.index_files[-1], reader, entry, entry.digest, progress)
 
 
@@ -132,7 +132,7 @@ def _extended(
     progress: Progress,
     most_queries: int | None,
 ) -> tuple[str, Record]:
-    """Write what the index gains, or all of it, and the record of that; the path that was written."""
+    """Write the new rows, or the whole index, and its record; return the written path."""
     index = read_base(reader, entry)
     if kept is None or not is_supported(index):
         add_increments(index, reader, entry.increments)
@@ -170,7 +170,7 @@ def _recorded(
     progress: Progress,
     most_queries: int | None = None,
 ) -> Record:
-    """Measure an index of which a file was written, and write what is known of it."""
+    """Measure a written index and write its record."""
     if most_queries == 0 or index.ntotal != reader.manifest.spaces[entry.space].rows:
         record = Record(reader.storage.digest(path), entry.recall, entry.recall_queries, not describe(index).lossless)
         write_record(reader.storage, entry.space, digest, record)

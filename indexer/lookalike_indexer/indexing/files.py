@@ -1,4 +1,4 @@
-"""Index files: written with a record of what they are, read only after their digest was found right."""
+"""Index files: written with a record, read only after their digest is verified."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from lookalike_indexer.indexing import increments
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known of a finished index file before it is published; lies beside it.
+    """The measurements of a finished index file before it is published, stored beside it.
 
-    `kept` says that the recall is that of the index before it got further images.
+    `kept` means that the recall is that of the index before it gained rows.
     """
 
     sha256: str
@@ -36,17 +36,16 @@ RECORD_JSON = TypedJson(Record)
 
 
 def write_index(storage: Storage, path: str, index: faiss.Index) -> None:
-    """Write an index that lives on the processor."""
-    # Not by name: faiss passes over the error when the last of its buffers does not fit on the disk.
+    """Write an index from CPU memory."""
+    # Not by file name: faiss ignores the error if its last buffer does not fit on the disk.
     with storage.staged(path) as temporary, temporary.open("wb") as file:
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
 
 
 def read_index(reader: CollectionReader, entry: IndexEntry) -> faiss.Index:
-    """Read the index of a generation, onto the processor.
+    """Read the index of a generation into CPU memory.
 
-    faiss trusts what it reads, so a file that is not byte for byte the one
-    that was published is never given to it: DataLossError.
+    faiss trusts its input, so a file that differs from the published one is never passed to it: DataLossError.
     """
     index = read_base(reader, entry)
     add_increments(index, reader, entry.increments)
@@ -54,7 +53,7 @@ def read_index(reader: CollectionReader, entry: IndexEntry) -> faiss.Index:
 
 
 def add_increments(index: faiss.Index, reader: CollectionReader, gained: Sequence[IndexIncrement]) -> None:
-    """Add to an index what it gained, in order. DataLossError: a file is not the one that was published."""
+    """Add the increments of an index, in order. DataLossError: a file differs from the published one."""
     for one in gained:
         arrays = _read_increment(reader, one.path)
         before = int(index.ntotal)
@@ -67,7 +66,7 @@ def add_increments(index: faiss.Index, reader: CollectionReader, gained: Sequenc
 
 
 def read_base(reader: CollectionReader, entry: IndexEntry) -> faiss.Index:
-    """As `read_index`, without the increments."""
+    """Read an index as `read_index` does, without the increments."""
     reader.verify(entry.path)
     path = reader.storage.local(entry.path)
     try:
@@ -76,13 +75,13 @@ def read_base(reader: CollectionReader, entry: IndexEntry) -> faiss.Index:
         raise DataLossError(
             f"{path} is no index that this version of faiss reads; delete it and build again."
         ) from error
-    # Where the storage knows which file was verified, it looks whether it still is that one.
+    # If the storage knows which file was verified, it checks that the file is unchanged.
     reader.storage.local(entry.path)
     return index
 
 
 def write_increment(storage: Storage, path: str, gained: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write what an index gained. Equal arrays give equal bytes."""
+    """Write the rows that an index gained. Equal arrays give equal bytes."""
     with storage.staged(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **gained)  # type: ignore[arg-type]
 
@@ -105,9 +104,9 @@ def write_record(storage: Storage, space: str, digest: str, record: Record) -> N
 
 
 def finished(storage: Storage, space: str, digest: str, path: str = "") -> Record | None:
-    """The record of an index that an earlier run finished; None when there is none, or its file is not that one.
+    """Return the record of an index that an earlier run finished; None if there is none, or its file differs.
 
-    `path` is that of its increment, where one was written.
+    `path` is that of its increment, if one was written.
     """
     path, record_path = path or layout.index(space, digest), _record_path(space, digest)
     if not (storage.exists(path) and storage.exists(record_path)):

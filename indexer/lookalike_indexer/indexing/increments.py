@@ -1,11 +1,11 @@
-"""What an index gained since its file was written, as a small file beside it.
+"""Increments: the rows that an index gained since its file was written, as a small file beside it.
 
-Adding rows to an index changes little of it: codes come at the end of an array or of inverted lists, and a graph gets
-nodes and some other links. An increment holds just that. Applied to the index as it was, it gives the index as it
-became, byte for byte; a graph is not linked again.
+Adding rows changes little of an index: codes are appended to an array or to inverted lists, and a graph gets new nodes
+and changes some links. An increment holds only these changes. Applied to the original index, it gives the grown index,
+byte for byte, without relinking a graph.
 
-Of codes it holds the new ones; of inverted lists the list, the row and the code of each new row; of a graph the levels
-and links of its new nodes, and the links that changed.
+An increment holds the new codes; for inverted lists the list, the row and the code of each new row; for a graph the
+levels and links of its new nodes, and the changed links.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ _BEFORE, _AFTER = "rows_before", "rows_after"
 
 
 class Increments:
-    """Follows an index, from the rows on that it has now."""
+    """Records the changes of an index from now on."""
 
     def __init__(self, index: faiss.Index) -> None:
-        """An index that `is_supported`."""
+        """Begin with an index that `is_supported`."""
         self._index = index
         self._layers = list(_layers(index))
         self._before = int(index.ntotal)
 
     @property
     def rows(self) -> int:
-        """The rows that the index gained."""
+        """The number of rows that the index gained."""
         return int(self._index.ntotal) - self._before
 
     def gained(self) -> Arrays:
-        """What the index gained since this was made; see `apply`."""
+        """Return the changes of the index since this object was created; see `apply`."""
         ends = {_BEFORE: np.array(self._before, np.int64), _AFTER: np.array(self._index.ntotal, np.int64)}
         return ends | {
             f"{layer.name}.{name}": array for layer in self._layers for name, array in layer.gained().items()
@@ -48,7 +48,7 @@ class Increments:
 
 
 def is_supported(index: faiss.Index) -> bool:
-    """Whether increments of this kind of index are known: others have to be written whole."""
+    """Return whether increments of this index type are supported; other types are written as a whole."""
     try:
         return bool(list(_layers(index)))
     except _UnknownError:
@@ -56,7 +56,7 @@ def is_supported(index: faiss.Index) -> bool:
 
 
 def apply(index: faiss.Index, arrays: Mapping[str, npt.NDArray[Any]], name: str) -> None:
-    """Add to an index what it gained. DataLossError, by the `name` of the file: the arrays do not fit this index."""
+    """Apply an increment to an index. DataLossError, with the file's `name`: the arrays do not fit this index."""
     try:
         before, after = (int(_checked(arrays[end], np.int64, ())) for end in (_BEFORE, _AFTER))
         layers = list(_layers(index))
@@ -73,22 +73,22 @@ def apply(index: faiss.Index, arrays: Mapping[str, npt.NDArray[Any]], name: str)
 
 
 class _UnknownError(Exception):
-    """Nothing is known of what such an index gains."""
+    """Increments of this index type are not supported."""
 
 
 class _UnfitError(Exception):
-    """Arrays are not of this index."""
+    """The arrays do not belong to this index."""
 
 
 class _Layer(Protocol):
-    """A part of an index that rows are added to."""
+    """A component of an index that rows are added to."""
 
     name: str
 
     def gained(self) -> Arrays: ...
 
     def apply(self, arrays: Mapping[str, npt.NDArray[Any]], rows: int) -> None:
-        """`rows` is the number of rows afterwards."""
+        """Apply the arrays; `rows` is the number of rows afterwards."""
         ...
 
 
@@ -171,7 +171,7 @@ class _Graph:
         self.name = name
         self._index, self._hnsw = index, index.hnsw
         self._before = int(index.ntotal)
-        # Links are changed in place.
+        # faiss changes links in place, so copy them.
         self._links = _view(self._hnsw.neighbors).copy()
 
     def gained(self) -> Arrays:
@@ -188,7 +188,7 @@ class _Graph:
     def apply(self, arrays: Mapping[str, npt.NDArray[Any]], rows: int) -> None:
         count, known, most = rows - self._before, len(self._links), int(self._hnsw.assign_probas.size())
         levels = _checked(arrays["levels"], np.int32, (count,))
-        # The links of a node of so many levels.
+        # The number of links of a node by its number of levels.
         widths = np.array([self._hnsw.cum_nb_neighbors(level) for level in range(most + 1)], np.int64)
         if count and not 1 <= levels.min() <= levels.max() <= most:
             raise _UnfitError
@@ -197,7 +197,7 @@ class _Graph:
         changed = _checked(arrays["changed"], np.int64, arrays["changed"].shape[:1])
         changed_to = _checked(arrays["changed_to"], np.int32, changed.shape)
         entrance = _checked(arrays["entrance"], np.int32, (2,))
-        # faiss follows links without looking.
+        # faiss follows links without bounds checks.
         for array, least, limit in (
             (links, -1, rows), (changed_to, -1, rows), (changed, 0, known), (entrance[:1], -1, rows),
             (entrance[1:], -1, most),
@@ -216,7 +216,7 @@ class _Graph:
 
 
 def _layers(index: faiss.Index, name: str = "index") -> Iterator[_Layer]:
-    """What rows are added to. _UnknownError: an index of another kind, or one that consists of such a one."""
+    """Yield the components that rows are added to. _UnknownError: an unsupported index, or one that contains one."""
     kind = faiss.downcast_index(index)
     if isinstance(kind, faiss.IndexPreTransform):
         yield from _layers(kind.index, name)
@@ -235,7 +235,7 @@ def _layers(index: faiss.Index, name: str = "index") -> Iterator[_Layer]:
 
 
 def _set_total(index: faiss.Index, rows: int) -> None:
-    """Tell those that consist of other indexes how many rows these have."""
+    """Set the number of rows of composite indexes."""
     kind = faiss.downcast_index(index)
     if isinstance(kind, faiss.IndexPreTransform):
         _set_total(kind.index, rows)
@@ -245,7 +245,7 @@ def _set_total(index: faiss.Index, rows: int) -> None:
 
 
 def _view(values: Any) -> npt.NDArray[Any]:
-    """The values of a vector of faiss, in its memory."""
+    """Return a view of the memory of a faiss vector."""
     if not values.size():
         kind = np.int32 if "Int32" in type(values).__name__ else np.uint8
         return np.empty(0, kind)

@@ -1,4 +1,4 @@
-"""What an index is, and the parameters that travel with each search of it."""
+"""Properties of an index, and the parameters of each search."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Kind = Literal["flat", "ivf", "graph", "other"]
 
 @dataclass(frozen=True)
 class IndexTraits:
-    """`nlist` is 0 without inverted lists; `lossless` means that every search is exact."""
+    """The properties of an index: `nlist` is 0 without inverted lists; `lossless` means that every search is exact."""
 
     kind: Kind
     nlist: int
@@ -21,8 +21,8 @@ class IndexTraits:
 
 
 def describe(index: faiss.Index) -> IndexTraits:
-    """What kind of index this is, whatever it is wrapped in, on the processor or on a GPU."""
-    # By another name: the caller's may be the only thing that owns the index.
+    """Return the properties of an index, whatever wraps it, on the CPU or on a GPU."""
+    # Use another name: the caller's may hold the only reference to the index.
     kind = faiss.downcast_index(index)
     inner = _part(kind)
     if inner is not None:
@@ -40,7 +40,7 @@ def describe(index: faiss.Index) -> IndexTraits:
 
 
 def refines(index: faiss.Index) -> bool:
-    """Whether an index looks again at several times as many candidates as are asked for."""
+    """Return whether an index refines several times as many candidates as requested."""
     kind = faiss.downcast_index(index)
     if isinstance(kind, faiss.IndexRefine):
         return True
@@ -49,15 +49,13 @@ def refines(index: faiss.Index) -> bool:
 
 
 def search_parameters(index: faiss.Index, nprobe: int, share: float = 1.0) -> faiss.SearchParameters | None:
-    """The parameters with which a search of this index visits `nprobe` inverted lists; None when it has none.
+    """Return the parameters of a search that visits `nprobe` inverted lists; None for indexes without parameters.
 
-    Of an HNSW graph `nprobe` is the efSearch, the number of candidates that are kept.
+    For an HNSW graph `nprobe` is the efSearch, the number of candidates that are kept. A refining index compares only
+    `share` of its usual number of candidates, for callers that request more neighbors than they need.
 
-    An index that refines looks again at `share` of the candidates that it would otherwise, for who asks for more than
-    they need.
-
-    For `index.search(..., params=...)`: nothing of the index itself is changed,
-    so that calls with different parameters may share it.
+    Use them as `index.search(..., params=...)`: the index itself is not changed, so that calls with different
+    parameters may share it.
     """
     kind = faiss.downcast_index(index)
     part = _part(kind)
@@ -80,18 +78,18 @@ def search_parameters(index: faiss.Index, nprobe: int, share: float = 1.0) -> fa
 
 
 def _part(index: faiss.Index) -> faiss.Index | None:
-    """The first of the like parts or copies that an index over several devices consists of."""
+    """Return the first of the equal parts or copies of an index over several devices."""
     several = isinstance(index, _types("IndexShards", "IndexReplicas"))
     return index.at(0) if several and index.count() else None
 
 
 def _wrapped(index: faiss.Index) -> faiss.Index | None:
-    """The index behind a transformation of the vectors, or before a refinement of the results."""
+    """Return the index behind a transformation of the vectors, or before a refinement of the results."""
     if isinstance(index, faiss.IndexPreTransform):
         return index.index
     return index.base_index if isinstance(index, faiss.IndexRefine) else None
 
 
 def _types(*names: str) -> tuple[Any, ...]:
-    """Those classes that this build of faiss has: the one for processors lacks the GPU's."""
+    """Return the classes that this build of faiss has: the CPU build lacks those of GPUs."""
     return tuple(getattr(faiss, name) for name in names if hasattr(faiss, name))

@@ -1,27 +1,27 @@
-"""From how many queries on faiss compares by matrix products: a setting of all of faiss, not of an index or a call."""
+"""Number of queries from which faiss uses matrix products: a global setting of faiss, not of an index or a call."""
 
 from __future__ import annotations
 
 import faiss
 
-# What faiss comes with, counted in values of all queries. Earlier releases counted the queries: 20.
+# faiss's default, counted in values of all queries. Earlier releases counted the queries: 20.
 _USUAL = 128_000
-# Where products of OpenBLAS overtake comparing one query after the other in one thread, whatever their dimension.
+# The number of queries from which OpenBLAS products are faster than one query at a time, in one thread, for any
+# dimension.
 _QUERIES = 5
 
 _chosen = 0
 
 
 def multiply_from_few(dim: int, threads: int) -> None:
-    """Let `threads` compare few queries of `dim` dimensions by matrix products, too.
+    """Let `threads` compare few queries of `dim` dimensions by matrix products.
 
-    By itself, faiss does so from 63 queries of 2048 dimensions on, which suits
-    machines where each of many threads takes one of them. Of several dimensions
-    the largest counts: the others are compared as before for longer.
+    faiss's default begins at 63 queries of 2048 dimensions, which suits machines with many threads that each take one
+    query. With several dimensions the largest one decides: the others use the previous method up to larger batches.
     """
     global _chosen
     if faiss.cvar.distance_compute_blas_threshold not in (_USUAL, _chosen):
-        # Another release, which may count otherwise, or a choice of who runs this.
+        # Another release, which may count differently, or a setting of the user.
         return
     _chosen = min(_USUAL, max(_chosen, _QUERIES * dim * threads))
     faiss.cvar.distance_compute_blas_threshold = _chosen

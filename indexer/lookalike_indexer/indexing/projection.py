@@ -1,16 +1,13 @@
-"""Principal components: vectors projected to fewer dimensions, with the same bits in any batch.
+"""Projection to principal components, with the same bits in any batch.
 
-The embeddings of photographs have far fewer directions than dimensions, so
-that distances between their first components find candidates for a fraction of
-the cost. The components are those of the covariance (Jolliffe, Principal
-Component Analysis, 2002); nothing is subtracted from the vectors, because the
-mean cancels out of Euclidean distances.
+The embeddings of images have far fewer directions than dimensions, so that distances between their first components
+find candidates at a fraction of the cost. The components are those of the covariance (Jolliffe, Principal Component
+Analysis, 2002); the vectors are not centered, because the mean cancels out of Euclidean distances.
 
-A float32 product rounds by the shape of the batch. Here the factors are rounded
-first: vectors to multiples of 2^-12 of their length, components to multiples of
-2^-11. All sums then stay below 2^24 multiples of 2^-23, which float32 holds
-exactly, in any order of summation and on any processor. What the rounding moves
-is less than what the codes of an index move.
+A float32 product rounds differently for each batch shape. Here the factors are rounded first: vectors to multiples of
+2^-12 of their length, components to multiples of 2^-11. All sums then stay below 2^24 multiples of 2^-23, which float32
+represents exactly, in any order of summation and on any CPU. The error of this rounding is smaller than that of an
+index's codes.
 """
 
 from __future__ import annotations
@@ -23,19 +20,19 @@ from lookalike_indexer.vectors import rowwise
 
 _VECTOR_BITS = 12
 _COMPONENT_BITS = 11
-# Lengths just above a power of two count as that: those of unit vectors are 1 up to rounding.
+# Lengths just above a power of two count as that power: unit vectors have length 1 up to rounding.
 _ALMOST = 1 - 2**-10
-# Below the length 2^-100 the multiples are no smaller, so that float32 holds them.
+# Below the length 2^-100 the multiples do not shrink further, so that float32 can represent them.
 _LEAST_EXPONENT = -100
 _BLOCK = 4096
-# The components of more vectors hardly differ, and a covariance of 2048 dimensions takes a second for each 4,000.
+# More vectors hardly change the components, and a covariance of 2048 dimensions takes a second for each 4,000.
 TRAINED_ON = 16_384
 
 
 def projectable(vectors: Float32) -> Float32:
-    """Vectors (n, dim), rounded so that their product with components is exact, each by itself.
+    """Return vectors (n, dim), each rounded so that its product with components is exact.
 
-    No coordinate moves by more than 2^-12 of the vector's length.
+    No coordinate changes by more than 2^-12 of the vector's length.
     """
     exponents = np.frexp(np.sqrt(rowwise.squared_norms(vectors)) * _ALMOST)[1]
     exponents = np.maximum(exponents, _LEAST_EXPONENT)[:, None]
@@ -46,9 +43,9 @@ def projectable(vectors: Float32) -> Float32:
 
 
 def train_components(sample: Float32, components: int) -> Float32:
-    """The first principal components (components, dim) of a sample (n, dim), n >= components <= dim, rounded.
+    """Return the first principal components (components, dim) of a sample (n, dim), n >= components <= dim, rounded.
 
-    Each points to where its largest element is positive.
+    The largest element of each is positive.
     """
     dim = sample.shape[1]
     mean = np.mean(sample, axis=0, dtype=np.float64)
@@ -65,7 +62,7 @@ def train_components(sample: Float32, components: int) -> Float32:
 
 
 def transform(components: Float32) -> faiss.LinearTransform:
-    """The projection (dim) -> (components) as faiss stores it in an index."""
+    """Return the projection (dim) -> (components) as a faiss transform."""
     linear = faiss.LinearTransform(components.shape[1], components.shape[0], False)
     faiss.copy_array_to_vector(np.ascontiguousarray(components).ravel(), linear.A)
     linear.is_trained = True

@@ -1,8 +1,7 @@
-"""recall@k: the share of the k nearest that an index finds, by the number of lists it visits.
+"""Measurement of recall@k: the share of the k nearest images that an index finds, by the number of lists it visits.
 
-The queries are stored images that the index was, where there are enough, not
-trained on; each leaves itself out. An image that is just as near as the k-th
-nearest counts as found, since duplicates may stand for one another.
+Queries are held-out stored images where enough exist; each excludes itself from its results. An image that is as near
+as the k-th nearest counts as found, because duplicates are interchangeable.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from lookalike_indexer.vectors.exact import exact_search
 from lookalike_indexer.vectors.metric import prepare
 
 AT = 10
-# The k that are measured: a search for another one is between two of them. The last is the most that servers answer.
+# The measured k; a search with another k uses the two nearest ones. The last is the most that servers return.
 MEASURED_AT = (1, AT, 100, 1024)
-# Neighbors that are looked for in all: for a large k, fewer queries tell as much.
+# The total number of neighbors to search: for a large k, fewer queries are equally informative.
 _NEIGHBORS = 51_200
-# Two steps without a gain end the ladder: what is missing then is lost in the codes, not in unvisited lists.
+# Two steps without a gain end the ladder: the remaining loss is in the codes, not in unvisited lists.
 _PATIENCE = 2
-# Neighbors that are looked for beside those that are wanted, where some images are deleted.
+# Extra neighbors to search if some images are deleted.
 _BEYOND = 16
 _GRAPH_STEPS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 
@@ -47,13 +46,12 @@ def measure_recall(
     queries: Float32,
     progress: Progress,
 ) -> list[RecallPoint]:
-    """The recall ladders of an index over a space: by ascending k of `measured_at`, then nprobe 1, 2, 4, ... nlist.
+    """Return the recall ladders of an index: by ascending k of `measured_at`, then nprobe 1, 2, 4, ... nlist.
 
-    `queries` (nq, dim) are prepared and are the rows `query_rows` of the space. What the index finds of deleted images
-    is left out.
-    A ladder ends early when all is found or two steps brought no gain. A
-    lossless index has one point with nprobe 0 that needs no measuring, another
-    without lists has one for each k. Empty when there is nothing to find.
+    `queries` (nq, dim) are prepared, and are the rows `query_rows` of the space. Deleted images in results are left
+    out. A ladder ends early if the recall is 1 or two steps brought no gain. A lossless index has one point with nprobe
+    0, which needs no measurement. Another index without lists has one for each k. The result is empty if there is
+    nothing to find.
     """
     if describe(index).lossless:
         return [RecallPoint(0, 1.0)]
@@ -82,10 +80,10 @@ def measure_recall(
 
 
 def _found(index: faiss.Index, queries: Float32, k: int, nprobe: int, live: Int64 | None) -> Int64:
-    """The rows (n, k) of images that are found, as `live` numbers them: the rows of the index that are not deleted."""
+    """Return the rows (n, k) of found images, numbered by `live`, which are the index's rows that are not deleted."""
     if live is None:
         return searched(index, queries, k, nprobe)
-    # As many more as are deleted among so many, on the average, and some.
+    # Search for as many more as are deleted on average among that many, with a margin.
     beyond = math.ceil(k * (index.ntotal / len(live) - 1) * 1.5) + _BEYOND
     rows = searched(index, queries, min(k + beyond, index.ntotal), nprobe)
     places = np.minimum(np.searchsorted(live, rows), len(live) - 1)
@@ -95,31 +93,31 @@ def _found(index: faiss.Index, queries: Float32, k: int, nprobe: int, live: Int6
 
 
 def measured_at(rows: int) -> list[int]:
-    """The k at which the recall of an index over `rows` images is measured: all up to the first that asks for all."""
+    """Return the k at which the recall over `rows` images is measured: up to the first that covers all images."""
     return [k for k in MEASURED_AT if k <= AT or k <= _next_below(rows)]
 
 
 def _next_below(rows: int) -> int:
-    """The least of MEASURED_AT that is no less than all the others there are."""
+    """Return the smallest of MEASURED_AT that is at least the number of other images."""
     return next((k for k in MEASURED_AT if k >= rows - 1), MEASURED_AT[-1])
 
 
 @dataclass(frozen=True)
 class _Truth:
-    """For each query its nearest other rows (nq, m), and how far those and one more are (nq, m + 1)."""
+    """For each query its nearest other rows (nq, m), and the distances of those and one more (nq, m + 1)."""
 
     rows: Int64
     distances: Float64
 
     def at(self, k: int, count: int) -> _Nearest:
-        """The k nearest of the first `count` queries."""
+        """Return the k nearest of the first `count` queries."""
         limits = as_near(self.distances[:count, k - 1])
         return _Nearest(self.rows[:count, :k], limits, self.distances[:count, k] <= limits)
 
 
 @dataclass(frozen=True)
 class _Nearest:
-    """For each query its k nearest rows (nq, k), how far the last is (nq,), whether others are as near (nq,)."""
+    """For each query its k nearest rows (nq, k), the last one's distance (nq,), whether others are as near (nq,)."""
 
     rows: Int64
     limits: Float64
@@ -127,7 +125,7 @@ class _Nearest:
 
 
 def efforts(index: faiss.Index) -> list[int]:
-    """The steps of an index's ladder: 1, 2, 4, ... and nlist itself; of a graph its efSearch; [0] of others."""
+    """Return the steps of an index's ladder: 1, 2, 4, ... and nlist; efSearch values for a graph; [0] for others."""
     if search_parameters(index, 1) is None:
         return [0]
     nlist = describe(index).nlist
@@ -137,7 +135,7 @@ def efforts(index: faiss.Index) -> list[int]:
 
 
 def _ended(points: list[RecallPoint]) -> bool:
-    """Whether a ladder found everything, or its last steps gained nothing."""
+    """Return whether the recall of a ladder is 1, or its last steps gained nothing."""
     if points and points[-1].recall == 1:
         return True
     if len(points) <= _PATIENCE:
@@ -163,7 +161,7 @@ def _find_truth(
                 start += len(ids)
                 bar.advance(len(ids))
 
-        # One more for the query itself, and one more to see whether the k-th has an equal.
+        # One more for the query itself, and one more to detect a tie of the k-th.
         rows, distances = exact_search(numbered(), queries, k + 2, metric)
     others = _others(rows, query_rows, k + 1)
     distances = np.take_along_axis(distances, others, axis=1)
@@ -171,23 +169,23 @@ def _find_truth(
 
 
 def as_near(distances: npt.NDArray[np.floating]) -> Float64:
-    """The distances up to which something counts as just as near: those given, and what rounding may add."""
+    """Return the distances up to which an image counts as equally near: the given ones plus a rounding margin."""
     limits: Float64 = np.multiply(distances, 1 + 1e-5, dtype=np.float64) + 1e-6
     return limits
 
 
 def _others(rows: Int64, query_rows: Int64, count: int) -> npt.NDArray[np.intp]:
-    """The places of the first `count` rows that are not the query itself."""
+    """Return the positions of the first `count` rows that are not the query itself."""
     return np.argsort(rows == query_rows[:, None], axis=1, kind="stable")[:, :count]
 
 
 def _hits(reader: CollectionReader, space: str, metric: Metric, queries: Float32, found: Int64, truth: _Nearest) -> int:
-    """How many of the rows found are among the nearest, or as near as those."""
+    """Return how many of the found rows are among the nearest, or as near as those."""
     lines = np.arange(len(found))[:, None] * np.int64(reader.space(space)[1].rows)
     listed = (found >= 0) & np.isin(found + lines, truth.rows + lines)
     query, place = np.nonzero(~listed & (found >= 0) & truth.tied[:, None])
     hits = np.count_nonzero(listed)
-    # In the order of rows, and few at a time: each is read from its place in the collection.
+    # In row order, and few at a time: each is read from its position in the collection.
     order = np.argsort(found[query, place], kind="stable")
     for start in range(0, len(order), 1024):
         some = order[start : start + 1024]
@@ -202,6 +200,6 @@ def _hits(reader: CollectionReader, space: str, metric: Metric, queries: Float32
 def pair_distances(
     queries: Float32, query: npt.NDArray[np.intp], vectors: Float32, rows: npt.NDArray[np.intp], metric: Metric
 ) -> Float64:
-    """The distance of queries[query[i]] and vectors[rows[i]], both prepared for the metric, shape (pairs,)."""
+    """Return the distance of queries[query[i]] and vectors[rows[i]], both prepared for the metric, shape (pairs,)."""
     costs = pairs.costs(queries, query, vectors, rows, metric)
     return np.sqrt(costs) if metric == "l2" else 1 + costs

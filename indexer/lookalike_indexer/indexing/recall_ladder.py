@@ -1,4 +1,4 @@
-"""The recall that was measured at each effort, and the effort that a search takes by it. Knows no faiss."""
+"""Measured recall at each effort, and the effort that a search takes by it. Does not import faiss."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import math
 from lookalike_indexer.collection.manifest import IndexEntry, RecallPoint
 from lookalike_indexer.errors import NotBuiltError, UsageError
 
-# The k at which the default nprobe is decided.
+# The k that determines the default nprobe.
 _DEFAULT_AT = 10
 
 
 def ladder_at(points: list[RecallPoint], k: int) -> list[RecallPoint]:
-    """The recall@k by ascending nprobe. Empty where no recall at this k or a larger one was measured.
+    """Return the recall@k by ascending nprobe. Empty if no recall at this k or a larger one was measured.
 
-    Between two k that were measured it is the lower of their recalls, since
-    some indexes find more of the first neighbors and others of the later ones.
+    Between two measured k it is the lower of their recalls, because some indexes find more of the first neighbors and
+    others more of the later ones.
     """
     measured = sorted({point.k for point in points})
     above = [each for each in measured if each >= k]
@@ -29,14 +29,14 @@ def ladder_at(points: list[RecallPoint], k: int) -> list[RecallPoint]:
 
 
 def _reached(ladder: list[RecallPoint], nprobe: int) -> float:
-    """The recall of the last step up to `nprobe`: a ladder ends where more lists gain nothing."""
+    """Return the recall of the last step up to `nprobe`: a ladder ends where more lists gain nothing."""
     return [point.recall for point in ladder if point.nprobe <= nprobe][-1]
 
 
 def nprobe_for_recall(entry: IndexEntry, recall: float, k: int = 10) -> RecallPoint:
-    """The cheapest step of the ladder that reached a recall@k in (0, 1] when the index was built.
+    """Return the cheapest step of the ladder that reached a recall@k in (0, 1] when the index was built.
 
-    UsageError: not such a number. NotBuiltError: no step reached it, or none was measured at this k.
+    UsageError: the recall is out of range. NotBuiltError: no step reached it, or none was measured at this k.
     """
     if not 0 < recall <= 1:
         raise UsageError(f"A recall of {recall:g} cannot be asked for; it must be above 0 and at most 1.")
@@ -64,12 +64,11 @@ def nprobe_for_recall(entry: IndexEntry, recall: float, k: int = 10) -> RecallPo
 
 
 def nprobe_for_k(entry: IndexEntry, k: int) -> int:
-    """The nprobe of a search for k neighbors that does not say how hard to look; at least the default.
+    """Return the nprobe of a search for k neighbors that specifies no effort; at least the default.
 
-    It is the cheapest that reached the index's target at recall@k, as the
-    default did at recall@10. Where nothing was measured at k, its lists hold
-    about four times as many images as are wanted, or a graph keeps twice as
-    many candidates.
+    It is the cheapest that reached the index's target at recall@k, as the default does at recall@10. If nothing was
+    measured at k, the visited lists hold about four times as many images as requested, or a graph keeps twice as many
+    candidates.
     """
     if not entry.default_nprobe or k <= _DEFAULT_AT:
         return entry.default_nprobe
@@ -83,17 +82,17 @@ def nprobe_for_k(entry: IndexEntry, k: int) -> int:
 
 
 def ladder_recall(points: list[RecallPoint], nprobe: int, k: int = 10) -> float:
-    """The recall@k that was measured with `nprobe`; 0 where none was."""
+    """Return the recall@k measured with `nprobe`; 0 if there is none."""
     return next((point.recall for point in ladder_at(points, k) if point.nprobe == nprobe), 0.0)
 
 
 def best_point(ladder: list[RecallPoint]) -> RecallPoint:
-    """The step with the highest recall, the cheapest of equal ones."""
+    """Return the step with the highest recall, the cheapest of equal ones."""
     return max(ladder, key=lambda point: (point.recall, -point.nprobe))
 
 
 def default_nprobe(ladder: list[RecallPoint], target: float, nlist: int) -> int:
-    """The cheapest nprobe that reached the target, else the best one; all lists when nothing was measured."""
+    """Return the cheapest nprobe that reached the target, else the best one; all lists if nothing was measured."""
     if not ladder:
         return nlist
     return next((point for point in ladder if point.recall >= target), best_point(ladder)).nprobe

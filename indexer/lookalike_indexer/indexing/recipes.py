@@ -1,4 +1,4 @@
-"""Which index to build: the user's words, or a choice by the number of images, as a faiss factory string."""
+"""Recipe of an index as a faiss factory string: from the user's setting, or by the number of images."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from lookalike_indexer.indexing.settings import BuildSettings
 
 NAMES = ("auto", "flat", "flat-fp16", "ivf-flat", "ivf-fp16", "ivf-sq8", "ivf-pq", "ivf-pqfs", "ivf-rabitq", "hnsw")
 
-# "pca128-hnsw": candidates by 128 principal components, put in order by codes of all dimensions (two_stage.py).
+# "pca128-hnsw": candidates by 128 principal components, ordered by codes of all dimensions (two_stage.py).
 _PROJECTED = re.compile(r"pca(\d+)-(.+)")
 _FIRST_STAGES = ("flat", "hnsw", "ivf-sq8")
 PROJECTED_NAMES = tuple(f"pcaN-{first}" for first in _FIRST_STAGES)
-# Numbers of components that are tried.
+# The numbers of components that are tried.
 COMPONENTS = (64, 128, 256, 512)
 
-# Below this an exact search of 2048 dimensions takes a few milliseconds, and an index could only lose.
+# Below this an exact search of 2048 dimensions takes a few milliseconds, and an index brings no gain.
 _FLAT_BELOW = 20_000
 _GRAPH_UP_TO = 300_000
-# faiss asks for 39 training vectors for each list at least.
+# faiss requires at least 39 training vectors for each list.
 _POINTS_PER_LIST = 39
 _MOST_LISTS = 65_536
 # More than 64 training vectors for each list change recall little, and all of them are held in memory.
 _TRAIN_PER_LIST = 64
 _TRAIN_OTHERS = 65_536
-# The code sizes of faiss's GPU kernels, less 96: with 8-bit codes its tables are more than a kernel can share.
+# The code sizes of faiss's GPU kernels, except 96: with 8-bit codes its tables exceed a kernel's shared memory.
 _GPU_CODE_SIZES = (1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64)
 RECALL_QUERIES = 500
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A faiss factory string, how many vectors to train on (0: needs none), and the reason for the choice."""
+    """A faiss factory string, the number of training vectors (0: needs none), and the reason for the choice."""
 
     factory: str
     train_size: int
@@ -43,7 +43,7 @@ class Recipe:
 
 
 def choose(rows: int, dim: int, settings: BuildSettings) -> Recipe:
-    """The recipe for `rows` vectors of `dim` dimensions. UsageError: settings that contradict each other."""
+    """Return the recipe for `rows` vectors of `dim` dimensions. UsageError: settings that contradict each other."""
     name = settings.index.strip().lower()
     reason = "as asked for"
     if name == "auto":
@@ -68,14 +68,14 @@ def choose(rows: int, dim: int, settings: BuildSettings) -> Recipe:
 
 
 def parse_projected(name: str) -> tuple[int, str] | None:
-    """The number of components and the kind of the first stage that a name such as "pca128-hnsw" says, else None."""
+    """Return the number of components and the type of the first stage in a name such as "pca128-hnsw", else None."""
     found = _PROJECTED.fullmatch(name)
     return (int(found[1]), found[2]) if found and found[2] in _FIRST_STAGES else None
 
 
 def candidates(rows: int, components: Sequence[int] = ()) -> list[str]:
-    """The kinds of index that are worth trying for `rows` images on a processor, with these numbers of components."""
-    # A graph is filled by one thread, so that it can be made again: a million images would take hours.
+    """Return the index types worth trying for `rows` images on a CPU, with these numbers of components."""
+    # One thread fills a graph, so that it is reproducible: a million images would take hours.
     graph = ["hnsw"] if rows <= _GRAPH_UP_TO else []
     firsts = ["flat", "ivf-sq8", *graph]
     projected = [f"pca{count}-{first}" for count in components for first in firsts]
@@ -83,7 +83,7 @@ def candidates(rows: int, components: Sequence[int] = ()) -> list[str]:
 
 
 def held_back(rows: int) -> int:
-    """How many vectors to keep from training, as queries that measure recall."""
+    """Return how many vectors to keep from training, as queries that measure recall."""
     return min(RECALL_QUERIES, math.ceil(rows / 10))
 
 
@@ -108,17 +108,17 @@ def _automatic(rows: int, settings: BuildSettings) -> tuple[str, str]:
 
 
 def worth_trying(rows: int, settings: BuildSettings) -> bool:
-    """Whether "auto" leaves the kind open, so that candidates are to be tried."""
+    """Return whether "auto" leaves the type open, so that candidates are to be tried."""
     return settings.index.strip().lower() == "auto" and settings.nlist is None and rows >= _FLAT_BELOW
 
 
 def list_count(rows: int, settings: BuildSettings) -> int:
-    """The number of inverted lists for `rows` vectors. UsageError: more lists than vectors."""
+    """Return the number of inverted lists for `rows` vectors. UsageError: more lists than vectors."""
     return _lists(rows, settings)[0]
 
 
 def _lists(rows: int, settings: BuildSettings) -> tuple[int, str]:
-    """The number of inverted lists and the reason for it."""
+    """Return the number of inverted lists and the reason for it."""
     trainable = rows - held_back(rows)
     if settings.nlist is not None:
         if settings.nlist > rows:
@@ -138,17 +138,16 @@ def _lists(rows: int, settings: BuildSettings) -> tuple[int, str]:
 
 def _codes(name: str, dim: int) -> str:
     if name == "ivf-pq":
-        # "np": without the annealing for polysemous search, which takes minutes and which no search here makes use of.
+        # "np": without the annealing for polysemous search, which takes minutes and is not used.
         return f"PQ{_subquantizers(dim)}np"
     if name == "ivf-pqfs":
-        # Found quickly by 4-bit codes that stay in registers (Andre et al., Quicker ADC, 2019), then put in order
-        # by finer ones.
+        # Found quickly by 4-bit codes in registers (Andre et al., Quicker ADC, 2019), then ordered by finer codes.
         return f"PQ{_largest_divisor(dim, dim // 16)}x4fs,Refine(SQ8)"
     return {"ivf-flat": "Flat", "ivf-fp16": "SQfp16", "ivf-sq8": "SQ8", "ivf-rabitq": "RaBitQ,Refine(SQ8)"}[name]
 
 
 def _subquantizers(dim: int) -> int:
-    """Bytes of a product-quantized vector: about a sixteenth of the dimension, of the sizes that GPUs can search."""
+    """Return the bytes of a product-quantized vector: about a sixteenth of the dimension, a size that GPUs support."""
     sizes = [size for size in _GPU_CODE_SIZES if dim % size == 0]
     return max((size for size in sizes if size <= max(8, dim // 16)), default=1)
 
@@ -164,7 +163,7 @@ def _train_size(rows: int, default: int, settings: BuildSettings) -> int:
 
 
 def refuse_nlist(settings: BuildSettings) -> None:
-    """UsageError: --nlist is given for an index that has no lists, or whose factory string names their number."""
+    """Raise UsageError if --nlist is given for an index without lists, or whose factory string has their number."""
     if settings.nlist is not None:
         raise UsageError(
             f"--nlist {settings.nlist} goes with the kinds of --index that have ivf- in their names, not with "

@@ -1,15 +1,13 @@
-"""How much longer a search takes over all rows than over the timed sample: a cost model for each kind of index.
+"""Cost model of search time over all rows relative to the timed sample, for each index type.
 
-A trial times each kind over at most some ten thousand rows, where an exact
-search hardly loses. What a search compares grows otherwise in each kind:
+A trial times each type over some ten thousand rows at most, where an exact search performs well. The number of
+comparisons grows differently for each type:
 
-- flat kinds compare the query with every row: N;
-- kinds with inverted lists compare it with each of the nlist centroids and
-  with the entries of nprobe lists: nlist + nprobe * N / nlist, with the nlist
-  that N rows get and the nprobe that the trial found;
-- a graph is walked in a number of steps that grows with log N (Malkov and
-  Yashunin, Efficient and robust approximate nearest neighbor search using
-  Hierarchical Navigable Small World graphs, 2016).
+- flat types compare the query with every row: N;
+- types with inverted lists compare it with each of the nlist centroids and with the entries of nprobe lists:
+  nlist + nprobe * N / nlist, with the nlist of N rows and the nprobe that the trial found;
+- a graph is traversed in a number of steps that grows with log N (Malkov and Yashunin, Efficient and robust approximate
+  nearest neighbor search using Hierarchical Navigable Small World graphs, 2016).
 """
 
 from __future__ import annotations
@@ -26,17 +24,16 @@ RULE = (
 
 
 def slowdown(kind: str, nprobe: int, sampled: BuildSettings, sample: int, built: BuildSettings, rows: int) -> float:
-    """How many times as long a search takes over `rows` as over `sample`, for one of recipes.NAMES.
+    """Return the ratio of a search's time over `rows` to that over `sample`, for one of recipes.NAMES.
 
-    `sampled` and `built` are the settings that decide the number of lists over
-    the sample and over all rows.
+    `sampled` and `built` are the settings that determine the number of lists over the sample and over all rows.
     """
     return _compared(kind, nprobe, built, rows) / _compared(kind, nprobe, sampled, sample)
 
 
 def _compared(kind: str, nprobe: int, settings: BuildSettings, rows: int) -> float:
-    """What a search compares, up to a factor that depends on the kind alone."""
-    # Of an index in two stages, what the first compares: the second looks at as many candidates whatever N is.
+    """Return the number of comparisons of a search, up to a factor that depends only on the type."""
+    # For a two-stage index, count only the first stage: the second compares a fixed number of candidates.
     kind = kind.split("-", 1)[1] if parse_projected(kind) else kind
     if kind == "hnsw":
         return math.log2(max(2, rows))

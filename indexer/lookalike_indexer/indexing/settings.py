@@ -1,4 +1,4 @@
-"""What a user may decide about an index."""
+"""Settings of an index."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from lookalike_indexer.errors import UsageError
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """How to index a space.
+    """Settings of an index.
 
-    `space` "" means the collection's default. `name` tells the indexes of a
-    space apart; building one of a name replaces it. `index` is one of recipes.NAMES
-    or a faiss factory string; `nlist` and `train_size` None mean a choice by
-    the number of images. `target_recall` decides the default nprobe, and with
-    `max_memory`, in bytes, which kind "auto" takes. `gpus`
-    decides where training is done and is no part of an index's digest.
+    `space` "" means the collection's default. `name` distinguishes the indexes of a space; building one replaces the
+    index of the same name. `index` is one of recipes.NAMES or a faiss factory string. `nlist` and `train_size` None
+    mean a choice by the number of images. `target_recall` determines the default nprobe, and, with `max_memory` in
+    bytes, the type that "auto" takes. `gpus` decides where training is done and is not part of an index's digest.
     UsageError: a value out of range.
     """
 
@@ -51,9 +49,9 @@ class BuildSettings:
 
 
 def settings_of(entry: IndexEntry, gpus: tuple[int, ...] = ()) -> BuildSettings:
-    """The settings that made an index, so that it can be made again for a space that has grown.
+    """Return the settings of an index, so that it can be recreated for a space that has grown.
 
-    Format 1 did not record what the user asked for: then its factory string is meant.
+    Format 1 did not record the user's request; its factory string is used instead.
     """
     return BuildSettings(
         space=entry.space,

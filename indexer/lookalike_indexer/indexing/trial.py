@@ -1,4 +1,4 @@
-"""Trying one kind of index over a sample: how much it finds, how fast, in how much memory."""
+"""Trial of one index type over a sample: its recall, speed and memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lookalike_indexer.progress import Silent
 from lookalike_indexer.vectors.exact import exact_search
 
 _BATCH = 64
-# The best of several passes: another program takes time from some of them.
+# Take the best of several passes, because other programs slow some of them down.
 _PASSES = 3
 
 
@@ -36,7 +36,7 @@ class Trial:
         self._settings = settings
 
     def candidate(self, kind: str) -> Candidate:
-        """What became of one kind of index, one of recipes.NAMES; its verdict is left open."""
+        """Return the measurements of an index type, one of recipes.NAMES; its verdict is left open."""
         settings = BuildSettings(index=kind, metric=self._settings.metric, seed=self._settings.seed)
         recipe = choose(len(self.vectors), self.vectors.shape[1], settings)
         index = build.empty_index(recipe.factory, self.vectors.shape[1], settings.metric, settings.seed)
@@ -48,11 +48,10 @@ class Trial:
         return Candidate(kind, recipe.factory, nprobe, recall, self._speed(index, nprobe), stored, "")
 
     def components(self) -> list[int]:
-        """The numbers of principal components that are worth a trial, of recipes.COMPONENTS; at most two.
+        """Return the numbers of principal components worth a trial, of recipes.COMPONENTS; at most two.
 
-        That is the least number by which so many of the true neighbors are
-        among the candidates that the second stage can reach the target, and
-        the next one. Empty where it takes more than half of the dimensions.
+        They are the smallest number whose candidates include enough of the true neighbors for the second stage to reach
+        the target, and the next one. Empty if that takes more than half of the dimensions.
         """
         rows, dim = self.vectors.shape
         usable = [count for count in COMPONENTS if count <= min(dim // 2, rows)]
@@ -60,7 +59,7 @@ class Trial:
             return []
         trained = train_components(self.vectors[:TRAINED_ON], usable[-1])
         stored, asked = projectable(self.vectors) @ trained.T, projectable(self._queries) @ trained.T
-        # Half of what may be missed is left to the search among the components.
+        # Half of the permitted loss is left to the search among the components.
         needed = (1 + self._settings.target_recall) / 2
         for place, count in enumerate(usable):
             everything = [(np.arange(rows), np.ascontiguousarray(stored[:, :count]))]
@@ -70,7 +69,7 @@ class Trial:
         return []
 
     def _effort(self, index: faiss.Index) -> tuple[int, float]:
-        """The least effort that reaches the target, with its recall; else the best one."""
+        """Return the least effort that reaches the target, with its recall; else the best one."""
         best = (0, 0.0)
         for nprobe in efforts(index):
             found = searched(index, self._queries, self._k, nprobe)
@@ -82,7 +81,7 @@ class Trial:
         return best
 
     def _speed(self, index: faiss.Index, nprobe: int) -> float:
-        """Queries a second of one thread, in batches."""
+        """Return the queries per second of one thread, in batches."""
         # As a server does.
         multiply_from_few(int(index.d), 1)
         with _one_thread():
@@ -99,14 +98,14 @@ class Trial:
         return min(AT, len(self.vectors))
 
     def _recall(self, found: Int64) -> float:
-        """The share that is among the nearest, or as near as those: duplicates may stand for one another."""
+        """Return the share of found rows among the nearest, or as near as those: duplicates are interchangeable."""
         query, place = np.nonzero(found >= 0)
         away = pair_distances(self._queries, query, self.vectors, found[query, place], self._settings.metric)
         return float(np.count_nonzero(away <= self._limits[query]) / found.size)
 
     @functools.cached_property
     def _limits(self) -> Float64:
-        """How far the last of each query's true neighbors is, shape (nq,)."""
+        """The distance of the last of each query's true neighbors, shape (nq,)."""
         everything = [(np.arange(len(self.vectors)), self.vectors)]
         return as_near(exact_search(everything, self._queries, self._k, self._settings.metric)[1][:, -1])
 

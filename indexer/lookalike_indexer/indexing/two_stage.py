@@ -1,9 +1,8 @@
-"""Indexes in two stages: principal components find candidates, codes of the whole vectors put them in order.
+"""Two-stage indexes: principal components find candidates, codes of the whole vectors order them.
 
-Such an index is a faiss IndexRefine. Its base is an index of the projected
-vectors behind a LinearTransform; its refine_index holds codes of all
-dimensions. Both compare by Euclidean distance. Under cosine the vectors have
-unit length, so that this is the same order.
+Such an index is a faiss IndexRefine. Its base is an index of the projected vectors behind a LinearTransform; its
+refine_index holds codes of all dimensions. Both use Euclidean distance. For cosine the vectors have unit length, which
+gives the same order.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from lookalike_indexer.errors import UsageError
 from lookalike_indexer.indexing.params import search_parameters
 from lookalike_indexer.indexing.projection import TRAINED_ON, projectable, train_components, transform
 
-# The first stage looks for this many times k candidates, and for _LEAST at least.
+# The first stage searches this many times k candidates, and at least LEAST.
 FACTOR = 4
 LEAST = 40
 _MOST_PARAMETERS = 1024
-# Codes that can be decoded row by row, so that distances are true ones.
+# Codes that can be decoded row by row, so that distances are exact.
 _FACTORY = re.compile(r"PCA(\d+),(.+),Refine\((Flat|SQ[a-z0-9]+)\)")
 
 
@@ -40,16 +39,15 @@ class TwoStage:
 
 
 def parse(factory: str) -> TwoStage | None:
-    """The stages that a factory string such as "PCA128,HNSW32,SQ8,Refine(SQ8)" names; None for other strings."""
+    """Return the stages of a factory string such as "PCA128,HNSW32,SQ8,Refine(SQ8)"; None for other strings."""
     found = _FACTORY.fullmatch(factory)
     return TwoStage(int(found[1]), found[2], found[3]) if found else None
 
 
 def empty(stages: TwoStage, dim: int) -> faiss.IndexRefine:
-    """An untrained index of `dim` dimensions.
+    """Return an untrained index of `dim` dimensions.
 
-    UsageError: more components than dimensions. RuntimeError: faiss cannot
-    make one of the stages.
+    UsageError: more components than dimensions. RuntimeError: faiss cannot create one of the stages.
     """
     if not 1 <= stages.components <= dim:
         raise UsageError(f"--index: {stages.components} components; the embeddings have {dim} dimensions.")
@@ -61,7 +59,7 @@ def empty(stages: TwoStage, dim: int) -> faiss.IndexRefine:
 
 
 def is_two_stage(index: Any) -> bool:
-    """Whether a faiss index is one that `empty` makes."""
+    """Return whether a faiss index has the form that `empty` creates."""
     kind = faiss.downcast_index(index) if isinstance(index, faiss.Index) else None
     return isinstance(kind, faiss.IndexRefine) and _linear(kind) is not None
 
@@ -78,20 +76,20 @@ def train(index: faiss.IndexRefine, sample: Float32) -> None:
 
 
 def add(index: faiss.IndexRefine, vectors: Float32) -> None:
-    """Add prepared vectors (n, dim) to both stages; the projection does not depend on the rows around each."""
+    """Add prepared vectors (n, dim) to both stages; the projection of a row does not depend on other rows."""
     first_stage(index).add(project(index, vectors))
     index.refine_index.add(vectors)
     _projected(index).ntotal = index.ntotal = index.refine_index.ntotal
 
 
 def project(index: faiss.IndexRefine, vectors: Float32) -> Float32:
-    """Prepared vectors (n, dim) as the first stage sees them, (n, components)."""
+    """Return prepared vectors (n, dim) projected for the first stage, (n, components)."""
     projected: Float32 = _linear(index).apply(projectable(vectors))
     return projected
 
 
 def emptied(index: faiss.IndexRefine) -> faiss.IndexRefine:
-    """An index with the projection of another one, and no vectors."""
+    """Return an index with the projection of another one, without vectors."""
     made = empty(TwoStage(int(_linear(index).d_out), "Flat", "Flat"), int(index.d))
     linear = _linear(made)
     linear.A = _linear(index).A
@@ -100,33 +98,32 @@ def emptied(index: faiss.IndexRefine) -> faiss.IndexRefine:
 
 
 def first_stage(index: faiss.IndexRefine) -> faiss.Index:
-    """The index over the projected vectors, by its own class."""
+    """Return the index over the projected vectors, downcast to its class."""
     return faiss.downcast_index(_projected(index).index)
 
 
 def candidates_for(k: int, ntotal: int) -> int:
-    """How many candidates the first stage looks for where k neighbors are wanted."""
+    """Return how many candidates the first stage searches for k neighbors."""
     return min(max(math.ceil(FACTOR * k), LEAST), ntotal)
 
 
 class TwoStageSearch:
-    """Searches such an index, as it was trained and filled. Calls from several threads may overlap."""
+    """Searches a trained and filled two-stage index. Thread-safe."""
 
     def __init__(self, index: faiss.Index) -> None:
-        # The caller's may be the only thing that owns the index.
+        # Hold the caller's index, which may have the only reference.
         self._owner = index
         self._index = faiss.downcast_index(index)
         self._base = _projected(self._index)
-        # Making parameters costs as much as a quick search; faiss only reads them.
+        # Creating parameters costs as much as a quick search; faiss only reads them.
         self._parameters: dict[tuple[int, int, int], faiss.SearchParameters] = {}
 
     def __call__(self, queries: Float32, k: int, candidates: int, effort: int) -> tuple[Float32, Int64]:
-        """The k best of `candidates` by the second stage: squared distances and rows, both (n, k), ascending.
+        """Return the k best of `candidates` by the second stage: squared distances and rows, both (n, k), ascending.
 
-        `queries` (n, dim) are prepared. `effort` is the nprobe or efSearch of
-        the first stage. Rows end with -1 where there are fewer. Where the first
-        stage compares one query at a time, as graphs and scans of codes do, the
-        answer to a query does not depend on the others.
+        `queries` (n, dim) are prepared. `effort` is the nprobe or efSearch of the first stage. Missing rows are -1 at
+        the end. If the first stage compares one query at a time, as graphs and scans of codes do, the result of a query
+        does not depend on the others.
         """
         kept = min(k, candidates)
         parameters = self._parameters_for(kept, candidates, effort)
@@ -141,7 +138,7 @@ class TwoStageSearch:
         if key not in self._parameters:
             if len(self._parameters) >= _MOST_PARAMETERS:
                 self._parameters.clear()
-            # Just above the quotient: faiss takes the integer part of the product.
+            # Just above the quotient, because faiss truncates the product to an integer.
             self._parameters[key] = faiss.IndexRefineSearchParameters(
                 k_factor=(candidates + 0.5) / kept, base_index_params=search_parameters(self._base, effort)
             )
@@ -149,7 +146,7 @@ class TwoStageSearch:
 
 
 def searched(index: faiss.Index, queries: Float32, k: int, effort: int) -> npt.NDArray[np.int64]:
-    """The rows (n, k) that any index finds for prepared queries (n, dim) with an nprobe or efSearch."""
+    """Return the rows (n, k) that any index finds for prepared queries (n, dim) with an nprobe or efSearch."""
     if is_two_stage(index):
         return TwoStageSearch(index)(queries, k, candidates_for(k, int(index.ntotal)), effort)[1]
     rows: npt.NDArray[np.int64] = index.search(queries, k, params=search_parameters(index, effort))[1]
@@ -161,7 +158,7 @@ def _projected(index: faiss.IndexRefine) -> faiss.IndexPreTransform:
 
 
 def _linear(index: faiss.IndexRefine) -> Any:
-    """The transform of a base index that consists of one, without a bias; else None."""
+    """Return the transform of a base index with a single one, without a bias; else None."""
     base = faiss.downcast_index(index.base_index)
     if not isinstance(base, faiss.IndexPreTransform) or base.chain.size() != 1:
         return None
@@ -170,5 +167,5 @@ def _linear(index: faiss.IndexRefine) -> Any:
 
 
 def is_projection(transform: faiss.VectorTransform) -> bool:
-    """Whether a transform, by its own class, is the first step of such an index."""
+    """Return whether a downcast transform is the projection of such an index."""
     return type(transform) is faiss.LinearTransform and not transform.have_bias
