@@ -1,7 +1,7 @@
-"""Finds the nearest others by principal components: all pairs by these, then the candidates by the stored embeddings.
+"""Nearest-neighbor search by principal components: all pairs by components, then candidates by stored embeddings.
 
-The embeddings of photographs have far fewer directions than dimensions, so that nearly all of the nearest are among
-the nearest by some tens of components. How many components and candidates that takes is found out on a sample.
+The embeddings of images have far fewer directions than dimensions, so that nearly all of the nearest neighbors are
+among the nearest by some tens of components. A sample determines the numbers of components and candidates.
 """
 
 from __future__ import annotations
@@ -27,18 +27,21 @@ from lookalike_indexer.vectors.sample import choose_rows
 
 COMPONENTS = (64, 96, 128, 192, 256)
 _TRAINED_ON, _SEED = 4096, 99
-# The share of the nearest of a sample that has to be among the candidates; what is measured on other images is printed.
+# The share of a sample's nearest neighbors that the candidates must include; the printed recall is measured on other
+# images.
 _WANTED, _SAMPLE = 0.97, 96
-# Components that hold less of them than this, with as many candidates as are tried, name none.
+# If components find less than this share with the maximum number of candidates, they are not used.
 _LEAST = 0.5
-# Candidates for each neighbor that is wanted.
+# The tried numbers of candidates for each requested neighbor.
 _DEPTHS = (1.25, 1.5, 2, 3, 4, 6)
-# Seconds to compare a pair by a component, to look at its score, and to compare a dimension of a candidate.
+# Seconds to compare a pair by one component, to read its score, and to compare one dimension of a candidate.
 _PRODUCT, _LOOK, _RESCORE = 1.1e-11, 2e-9, 1.9e-9
 
 
 class ComponentSearch:
-    """Has candidates (n, depth) for all rows of a space, deleted ones included, and compares them in full."""
+    """Holds candidates (n, depth) for all rows of a space, including deleted ones, and compares them by full
+    embeddings.
+    """
 
     def __init__(
         self, reader: CollectionReader, space: str, metric: Metric, candidates: Rows, choice: Choice | None = None
@@ -58,7 +61,7 @@ class ComponentSearch:
 
 @dataclass(frozen=True)
 class Choice:
-    """The components that are compared, and the candidates of each image."""
+    """The number of components to compare, and of candidates for each image."""
 
     components: int
     depth: int
@@ -67,10 +70,10 @@ class Choice:
 def component_search(
     reader: CollectionReader, space: str, k: int, metric: Metric, progress: Progress
 ) -> ComponentSearch | None:
-    """Find candidates for all images of a space; None: components tell too little of what is near in it.
+    """Find candidates for all images of a space; None: components are not informative enough for this space.
 
-    IndexerError: an embedding that is not finite. Memory for each image: at most 9 bytes for each of up to 256
-    components, and 20 for each candidate.
+    IndexerError: an embedding is not finite. Memory for each image: at most 9 bytes for each of up to 256 components,
+    and 20 for each candidate.
     """
     whole = reader.whole
     rows = whole.space(space)[1].rows
@@ -87,7 +90,7 @@ def component_search(
 
 
 def _projected(reader: CollectionReader, space: str, metric: Metric, progress: Progress) -> tuple[Float32, Int64]:
-    """The components of all rows, (rows, components), and the rows of the sample that chooses among them."""
+    """Return the components of all rows, (rows, components), and the sample's rows that determine the choice."""
     rows, dim = reader.space(space)[1].rows, reader.space(space)[1].dim
     sample = choose_rows(rows, _TRAINED_ON, _SEED)
     trained = prepare(reader.vectors(space, np.sort(sample)), metric)
@@ -108,9 +111,10 @@ def _projected(reader: CollectionReader, space: str, metric: Metric, progress: P
 def _choice(
     reader: CollectionReader, space: str, k: int, metric: Metric, projected: Float32, sample: Int64
 ) -> Choice | None:
-    """The cheapest components and candidates that hold enough of the nearest of a sample; the most where none do.
+    """Return the cheapest numbers of components and candidates that find enough of a sample's nearest; the largest if
+    none do.
 
-    As they are compared: rounded. None: not even the most hold `_LEAST` of them.
+    Components are compared in their rounded form. None: even the largest numbers find less than `_LEAST` of them.
     """
     rows, dim = reader.space(space)[1].rows, reader.space(space)[1].dim
     wanted = min(k, rows - 1)
@@ -136,9 +140,9 @@ def _choice(
 
 
 def _ranks(vectors: Float32, sample: Int64, truth: Int64) -> Int64:
-    """The rank by components of each of some others, `truth` (n, k), of the rows `sample` (n,), itself at rank 0.
+    """Return the rank by components of other rows `truth` (n, k) from the rows `sample` (n,), which have rank 0.
 
-    Of equal distances, the lower row is nearer, as in `nearest_pairs`.
+    Among equal distances, the lower row is nearer, as in `nearest_pairs`.
     """
     norms = np.einsum("ij,ij->i", vectors, vectors)
     out = np.empty(truth.shape, np.int64)

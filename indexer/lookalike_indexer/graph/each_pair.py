@@ -1,4 +1,4 @@
-"""The exact graph with one product for each pair of images: what is near to one is near to the other."""
+"""Exact graph with one product for each pair of images: each result serves both images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lookalike_indexer.progress import Bar
 from lookalike_indexer.vectors.exact import Best, Side, exchange
 from lookalike_indexer.vectors.metric import prepare
 
-# Bytes of the lists that are held for all images until theirs are complete.
+# Bytes of the lists that are held for all images until they are complete.
 _HELD = 1 << 30
 _LIST_ENTRY_BYTES = 12
 # Rows of a block that a group is compared with.
@@ -23,9 +23,9 @@ _BLOCK = 1024
 
 
 def is_worth_it(reader: CollectionReader, space: str, places: Sequence[int], k: int) -> bool:
-    """Whether the lists of the parts at `places` can be made this way, and most pairs are among them.
+    """Return whether the lists of the parts at `places` can be made this way, and include most pairs.
 
-    Deleted images have lists and are in none, so that a pair is not the same from both sides.
+    Deleted images have lists but are in none, so that pairs with them are not symmetric.
     """
     entry = reader.manifest.spaces[space]
     fits = entry.rows * (k + 1) * _LIST_ENTRY_BYTES <= _HELD
@@ -41,10 +41,10 @@ def each_pair(
     write: Callable[[Group, Neighbors], None],
     bar: Bar,
 ) -> None:
-    """Find the k nearest others of the images of the parts at `places`, group by group, and `write` each group.
+    """Find the k nearest neighbors of the images of the parts at `places`, group by group, and `write` each group.
 
-    A group is complete when it was compared with all parts: with those of later groups, which keep what they learn;
-    with those of earlier groups, which it has learned from; and with parts that are not among `places`.
+    A group is complete after it is compared with all parts: those of later groups, which keep the results for
+    themselves; those of earlier groups, whose results it has received; and parts that are not among `places`.
     """
     entry = reader.manifest.spaces[space]
     wanted = set(places)
@@ -78,7 +78,7 @@ def _within(own: Side, metric: Metric, bar: Bar) -> None:
 
 
 def _with_part(own: Side, blocks: Iterable[tuple[Int64, Float32]], found: Best, metric: Metric, both: bool) -> None:
-    """Compare a group with the images of a part, for which `found` has what is near to them so far."""
+    """Compare a group with the images of a part; `found` has that part's nearest images so far."""
     start = 0
     for ids, vectors in blocks:
         some = slice(start, start + len(ids))

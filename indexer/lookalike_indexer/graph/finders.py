@@ -1,7 +1,7 @@
-"""Who finds the nearest others of the images of a group: a comparison with everything, or an index.
+"""Finders of the nearest neighbors of a group's images: comparison with all images, or an index.
 
-Both give true distances between the stored embeddings, each pair on its own in float64 and rounded to float32, so that
-they depend neither on blocks nor on threads.
+Both give exact distances between the stored embeddings, each pair separately in float64 and rounded to float32, so that
+they do not depend on blocks or threads.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from lookalike_indexer.progress import Bar
 from lookalike_indexer.vectors.exact import exact_search
 from lookalike_indexer.vectors.metric import prepare
 
-# Queries that an index is asked at a time.
+# Queries per search of an index.
 _BATCH = 1024
 
 
 class Finder(Protocol):
-    """Finds the k nearest others of the images of a group in the whole space."""
+    """Finds the k nearest neighbors of a group's images in the whole space."""
 
     def __call__(self, group: Group, k: int, bar: Bar) -> Neighbors:
-        """Advances the bar by the images that the group was compared with."""
+        """Find the neighbors; advance the bar by the images that the group is compared with."""
         ...
 
 
@@ -45,7 +45,7 @@ class Comparison:
         self._reader, self._paths, self._metric = reader, paths, metric
 
     def __call__(self, group: Group, k: int, bar: Bar) -> Neighbors:
-        # By id instead of row, so that equal distances go by id; one more for the image itself.
+        # By id instead of row, so that equal distances are ordered by id; one more for the image itself.
         ids, distances = exact_search(watched(self._blocks(), bar), group.vectors, k + 1, self._metric)
         return nearest(ids, distances, group.ids, k)
 
@@ -54,10 +54,10 @@ class Comparison:
 
 
 class IndexSearch:
-    """Takes the candidates of an index, some more than are wanted, and compares those with the stored embeddings."""
+    """Takes candidates of an index, more than requested, and compares them by stored embeddings."""
 
     def __init__(self, reader: CollectionReader, entry: IndexEntry, index: faiss.Index) -> None:
-        # With deleted images, which the index has as well.
+        # Including deleted images, which the index contains as well.
         self._reader, self._entry, self._index = reader.whole, entry, index
         self._ids = self._reader.ids(entry.space)
         self._live = reader.live(self._ids)

@@ -1,4 +1,4 @@
-"""The stage that makes the graph of a space, part by part; a collection that has grown keeps what it has."""
+"""Graph stage of a space, part by part; a collection that has grown keeps its existing lists."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from lookalike_indexer.indexing.files import read_index
 from lookalike_indexer.indexing.params import describe
 from lookalike_indexer.progress import Progress
 
-# Up to so many images, a comparison with everything takes no longer than building an index.
+# Up to this many images, a comparison with all images takes no longer than building an index.
 _FEW = 20_000
-# Up to so many, all pairs are compared by principal components; the time grows with the square.
+# Up to this many images, all pairs are compared by principal components; the time grows quadratically.
 _COMPONENTS_UP_TO = 300_000
-# Up to so many neighbors: each has up to six candidates in memory.
+# The maximum number of neighbors for that: each needs up to six candidates in memory.
 _COMPONENTS_K = 64
-# An approximate graph is made again for all images when this share of them is new: comparing old with new takes longer.
+# If this share of the images is new, an approximate graph is recreated: comparing old with new images takes longer.
 _MUCH = 0.25
 
 
 @dataclass(frozen=True)
 class GraphReport:
-    """What the stage did: `reason` says who found the neighbors, `reused` the parts that an earlier run had written.
+    """The result of the stage: `reason` is the method, `reused` the number of parts that an earlier run had written.
 
-    `extended` images had neighbors before, which were compared with the new images only.
+    `extended` images had neighbors before, and were compared only with the new images.
     """
 
     entry: GraphEntry
@@ -52,11 +52,11 @@ class GraphReport:
 def run_graph(
     storage: Storage, draft: Manifest, settings: GraphSettings, progress: Progress
 ) -> tuple[Manifest, GraphReport]:
-    """Make the graph of a space of a completed draft, and return the draft with it; publishes nothing.
+    """Create the graph of a space of a completed draft, and return the draft with it; publish nothing.
 
-    A part that an earlier run with the same settings and embeddings finished is used as it is. NotFoundError: no such
-    space or index. NotBuiltError: the space is empty, or has no index where it needs one, or one that lacks images.
-    UsageError: an index of another metric. IndexerError: an embedding that is not finite.
+    A part that an earlier run with the same settings and embeddings finished is reused. NotFoundError: no such space or
+    index. NotBuiltError: the space is empty, or lacks a required index, or its index lacks images. UsageError: an index
+    of another metric. IndexerError: an embedding is not finite.
     """
     reader = CollectionReader(storage, draft)
     space, entry = reader.space(settings.space)
@@ -99,7 +99,7 @@ def run_graph(
 
 @dataclass(frozen=True)
 class _Plan:
-    """Who finds the neighbors: an index, principal components, or a comparison with everything."""
+    """The method that finds the neighbors: an index, principal components, or comparison with all images."""
 
     metric: Metric
     index: IndexEntry | None
@@ -152,7 +152,7 @@ def _empty(reader: CollectionReader, index: IndexEntry) -> object:
 
 
 def _same(entry: GraphEntry, k: int, plan: _Plan) -> bool:
-    """Whether a graph of these embeddings is what would be made; an exact one is no worse than an index's."""
+    """Return whether a graph of these embeddings satisfies the plan; an exact graph satisfies any method."""
     if (entry.k, entry.metric) != (k, plan.metric):
         return False
     index = f"{entry.space}/{plan.index.name}" if plan.index else ""
@@ -160,12 +160,12 @@ def _same(entry: GraphEntry, k: int, plan: _Plan) -> bool:
 
 
 def _is_of_all(draft: Manifest, entry: GraphEntry) -> bool:
-    """Whether nothing was deleted since: the lists lack the neighbors that come after deleted ones."""
+    """Return whether nothing was deleted since: otherwise lists lack the neighbors that follow deleted ones."""
     return entry.deleted == draft.rows(draft.tombstones)
 
 
 def _base(draft: Manifest, space: str, before: GraphEntry | None, k: int, plan: _Plan) -> GraphEntry | None:
-    """The graph of the first parts of the space that the new one extends, if there is such a one."""
+    """Return the graph of the first parts of the space that the new one extends, if there is one."""
     if before is None or not _same(before, k, plan):
         return None
     if not _is_of_all(draft, before):
@@ -179,7 +179,7 @@ def _base(draft: Manifest, space: str, before: GraphEntry | None, k: int, plan: 
 
 
 def _digest(draft: Manifest, space: str, base: GraphEntry | None, k: int, plan: _Plan) -> str:
-    """That of an exact graph does not depend on how it came about: the bytes do not either."""
+    """Return the digest of a graph. For an exact one it does not depend on its history, nor do the bytes."""
     parts = [draft.files[path].sha256 for path in [*draft.spaces[space].parts, *draft.tombstones]]
     if plan.method == "exact" and (base is None or base.method == "exact"):
         return digest_of([k, plan.metric, parts])
@@ -196,7 +196,7 @@ def _extend(
     plan: _Plan,
     progress: Progress,
 ) -> None:
-    """Write the parts that the base has: what it says, and what is nearer among the new images."""
+    """Write the parts that the base has: its lists, merged with nearer ones among the new images."""
     if base is None or not places:
         return
     new = reader.manifest.spaces[space].parts[len(base.parts) :]
@@ -220,7 +220,7 @@ def _find(
     plan: _Plan,
     progress: Progress,
 ) -> str:
-    """Write parts from nothing: all images of the space may be neighbors. Returns who found them."""
+    """Write parts without a base: all images of the space may be neighbors. Return the method."""
     if not places:
         return plan.reason
     by_components = component_search(reader, space, k, plan.metric, progress) if plan.components else None
@@ -250,6 +250,6 @@ def _write(reader: CollectionReader, paths: list[str], group: Group, found: Neig
 
 
 def _parts(group: Group) -> list[tuple[int, slice]]:
-    """The place of each part of a group, and its rows in the group."""
+    """Return the place of each part of a group, and its rows in the group."""
     starts = [0, *group.ends.tolist()]
     return [(place, slice(starts[at], starts[at + 1])) for at, place in enumerate(group.places)]

@@ -1,4 +1,4 @@
-"""Groups of parts that are compared with a space in one pass: the more images at once, the fewer passes."""
+"""Groups of parts that are compared with a space in one pass: larger groups need fewer passes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import IndexerError
 
-# Bytes of embeddings that are held for one pass.
+# Bytes of embeddings held for one pass.
 _HELD = 1 << 28
 
 
 @dataclass(frozen=True)
 class Group:
-    """The images of some parts: their places among the parts of the space, the rows of each, ids and embeddings."""
+    """The images of some parts: their places among the parts of the space, the end row of each, ids and embeddings."""
 
     places: Sequence[int]
     ends: Int64
@@ -26,7 +26,7 @@ class Group:
 
 
 def groups(reader: CollectionReader, space: str, places: Sequence[int]) -> Iterator[Group]:
-    """Yield the parts at some places of a space's list in groups; IndexerError: an embedding that is not finite."""
+    """Yield the parts at some places of a space's list in groups; IndexerError: an embedding is not finite."""
     _, entry = reader.space(space)
     room = max(1, _HELD // (4 * entry.dim))
     held: list[int] = []

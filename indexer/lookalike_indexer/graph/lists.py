@@ -1,4 +1,4 @@
-"""Lists of nearest neighbors: ids and distances, in one order whoever found them."""
+"""Lists of nearest neighbors: ids and distances, in the same order for all methods."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lookalike_indexer.collection.storage import Storage
 
 @dataclass(frozen=True)
 class Neighbors:
-    """The nearest of some images: ids int64 and distances float32, both of shape (n, k), nearest first.
+    """The nearest neighbors of some images: ids int64 and distances float32, both of shape (n, k), nearest first.
 
-    Equal distances go by ascending id. A list that is shorter ends with -1 at distance infinity.
+    Equal distances are ordered by ascending id. Shorter lists end with -1 at distance infinity.
     """
 
     ids: Int64
@@ -25,13 +25,13 @@ class Neighbors:
 
 
 def nearest(ids: Int64, distances: Float32, own: Int64, k: int) -> Neighbors:
-    """The k nearest of candidates (n, m), without the image itself, whose id is `own` (n,); -1 stands for none.
+    """Return the k nearest of candidates (n, m), without the image itself, whose id is `own` (n,); -1 means none.
 
-    A candidate may come twice.
+    A candidate may occur twice.
     """
     gone = (ids < 0) | (ids == own[:, None])
     distances = np.where(gone, np.float32(np.inf), distances)
-    # What is not there sorts last, behind every id.
+    # Missing candidates sort last, after every id.
     ranked = np.where(gone, np.iinfo(np.int64).max, ids)
     order = np.lexsort((ranked, distances), axis=1)
     ranked, distances = (np.take_along_axis(each, order, axis=1) for each in (ranked, distances))
@@ -50,7 +50,7 @@ def nearest(ids: Int64, distances: Float32, own: Int64, k: int) -> Neighbors:
 
 
 def merged(one: Neighbors, other: Neighbors, own: Int64) -> Neighbors:
-    """The nearest of two lists for the same images; as many as the first has."""
+    """Return the nearest of two lists for the same images; as many as the first has."""
     return nearest(
         np.concatenate([one.ids, other.ids], axis=1),
         np.concatenate([one.distances, other.distances], axis=1),

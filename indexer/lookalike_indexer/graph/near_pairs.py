@@ -1,8 +1,8 @@
-"""The nearest others of each of some vectors of few dimensions, all of them: each pair is looked at once.
+"""Nearest neighbors among all of a set of vectors of few dimensions: each pair is compared once.
 
-Inverted lists say how far the candidates of each vector are at most. A product of all pairs then finds whatever is
-nearer; there is little of it, so that no scores have to be put in order. Coordinates are multiples of 2^-11 of the
-longest vector, so that float32 holds every sum exactly: the result depends neither on blocks nor on threads.
+Inverted lists give an upper limit for the distance of each vector's candidates. A product of all pairs then finds all
+nearer vectors; they are few, so that scores need no sorting. Coordinates are multiples of 2^-11 of the longest vector,
+so that float32 represents every sum exactly. The result does not depend on blocks or threads.
 """
 
 from __future__ import annotations
@@ -24,27 +24,28 @@ from lookalike_indexer.vectors.sample import choose_rows
 
 Rows = npt.NDArray[np.int32]
 
-# More have no room beside a distance in one number of 64 bits.
+# A larger row number does not fit beside a distance into 64 bits.
 MOST = 1 << 19
 _BITS = 11
 _DISTANCE_BITS = 25
 _ROW_BITS = (MOST - 1).bit_length()
-# The lists that are visited, of about three times the square root of n.
+# The number of visited lists, of about three times the square root of n.
 _NPROBE = 8
 _POINTS_PER_LIST, _ITERATIONS, _SEED = 40, 4, 4321
-# Vectors of a block that are compared at a time: their scores stay in a processor's cache.
+# Vectors of a block that are compared at a time: their scores fit into a CPU cache.
 _LEFT, _RIGHT = 512, 2048
 _ASKED = 8192
-# Pairs of a block of `_RIGHT` vectors that wait, beside the nearest, until the farther ones are left out.
+# Pending pairs of a block of `_RIGHT` vectors, beyond its nearest, before the farther ones are dropped.
 _WAITING = 1 << 14
-# Vectors beyond twice the length that this share does not exceed are shortened to it: the grid of all depends on it.
+# Vectors longer than twice this quantile of the lengths are shortened to that, because they determine the grid of all.
 _USUAL = 0.999
 
 
 def rounded(vectors: Float32) -> Float32:
-    """Vectors (n, c), divided by a power of two above their longest and rounded as this module needs them.
+    """Return vectors (n, c), divided by a power of two above the longest length and rounded as this module requires.
 
-    The few that are far longer than all others are shortened: a grid for their length would make the others one point.
+    The few that are far longer than the others are shortened: a grid for their length would collapse the others into
+    one point.
     """
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
     most = 2 * float(np.quantile(lengths, _USUAL, method="lower")) if len(lengths) else 0.0
@@ -60,11 +61,12 @@ def rounded(vectors: Float32) -> Float32:
 
 
 def nearest_pairs(vectors: Float32, depth: int, bar: Bar) -> Rows:
-    """The `depth` nearest others of each vector (n, c), n <= MOST, by Euclidean distance: rows (n, depth), int32.
+    """Return the `depth` nearest neighbors of each vector (n, c), n <= MOST, by Euclidean distance: rows (n, depth),
+    int32.
 
-    Vectors are as `rounded` gives them. Nearest first, equal distances by ascending row; -1 ends a row with fewer.
-    The bar is advanced by n in all. Memory for each vector: 5 bytes for each dimension beside those of `vectors`, and
-    at most 64 bytes and 20 for each of `depth`, however many vectors are equal.
+    Vectors come from `rounded`. Nearest first, equal distances by ascending row; -1 ends a shorter row. The bar is
+    advanced by n in total. Memory for each vector: 5 bytes for each dimension in addition to `vectors`, and at most 64
+    bytes plus 20 for each of `depth`, even if many vectors are equal.
     """
     n = len(vectors)
     if n > MOST:
@@ -74,7 +76,7 @@ def nearest_pairs(vectors: Float32, depth: int, bar: Bar) -> Rows:
     if wanted < 1:
         bar.advance(n)
         return out
-    # Squared distances are products of these and of those of `_left`.
+    # Squared distances are products of these and those of `_left`.
     norms = np.einsum("ij,ij->i", vectors, vectors)
     right = np.concatenate([vectors, np.ones((n, 1), np.float32), norms[:, None]], axis=1)
     best = [_Best(some, wanted) for some in _slices(0, n, _RIGHT)]
@@ -90,7 +92,7 @@ def nearest_pairs(vectors: Float32, depth: int, bar: Bar) -> Rows:
         return len(left)
 
     blocks = [rows for each in best for rows in _slices(each.rows.start, each.rows.stop, _LEFT)]
-    # Each thread has a product of its own.
+    # Each thread computes its own product.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(processors()) as pool:
         for done in pool.map(compare, blocks):
             bar.advance(done)
@@ -100,7 +102,7 @@ def nearest_pairs(vectors: Float32, depth: int, bar: Bar) -> Rows:
 
 
 class _Best:
-    """The nearest others of a block of vectors as far as they are known, for threads that add to them."""
+    """The known nearest neighbors of a block of vectors, filled by several threads."""
 
     def __init__(self, rows: slice, depth: int) -> None:
         self.rows, self._depth = rows, depth
@@ -109,7 +111,7 @@ class _Best:
         self._waiting = 0
 
     def add(self, packed: Int64, farthest: Int64) -> None:
-        """Take pairs as `_packed` gives them; lower the `farthest` of all vectors, as `_near` takes it, where known."""
+        """Add pairs from `_packed`; lower the `farthest` limits of all vectors that are known, as used by `_near`."""
         if not len(packed):
             return
         with self._lock:
@@ -121,13 +123,13 @@ class _Best:
                 farthest[rows[full]] = kept[full] & ((1 << (_DISTANCE_BITS + _ROW_BITS)) - 1)
 
     def write(self, out: Rows) -> None:
-        """Write the lists to their rows of `out`, and forget them."""
+        """Write the lists to their rows of `out`, and release them."""
         rows, places, kept = self._cut()
         out[rows, places] = kept & (MOST - 1)
         self._found.clear()
 
     def _cut(self) -> tuple[Int64, Int64, Int64]:
-        """Keep the nearest of each vector: the row of each pair, its place in the row's list, and the pair."""
+        """Keep the nearest of each vector; return the row of each pair, its place in the row's list, and the pair."""
         packed = np.concatenate([np.empty(0, np.int64), *self._found])
         packed.sort()
         rows = packed >> (_DISTANCE_BITS + _ROW_BITS)
@@ -142,9 +144,9 @@ class _Best:
 
 
 def _near(left: Float32, right: Float32, farthest: Int64, rows: slice, columns: slice) -> tuple[Int64, Int64]:
-    """The pairs that are near enough for the row, and those for the column; of the columns only those after the row.
+    """Return the pairs that are near enough for the row, and those for the column; columns must come after the row.
 
-    `farthest` has for each vector what may be its last neighbor: distance and row, as in `_packed`.
+    `farthest` has for each vector the limit of its last neighbor: distance and row, as in `_packed`.
     """
     squares = left @ right[columns].T
     of_rows, of_columns = _within(farthest[rows], columns.start), _within(farthest[columns], rows.start)
@@ -160,18 +162,18 @@ def _near(left: Float32, right: Float32, farthest: Int64, rows: slice, columns: 
 
 
 def _within(farthest: Int64, first: int) -> Float32:
-    """The largest squared distance of a neighbor that is not before the row `first`: among equal ones, rows decide."""
+    """Return the largest squared distance of a neighbor at or after the row `first`: rows decide among equal ones."""
     steps = (farthest >> _ROW_BITS) - (first > (farthest & (MOST - 1)))
     return np.ldexp(steps.astype(np.float32), -2 * _BITS)
 
 
 def _packed(rows: Int64, distances: Float32, others: Int64) -> Int64:
-    """One number for each, in the order of row, distance, other row."""
+    """Return one number for each pair, in the order of row, distance, other row."""
     return (rows << (_DISTANCE_BITS + _ROW_BITS)) | (_steps(distances) << _ROW_BITS) | others
 
 
 def _steps(squares: Float32) -> Int64:
-    """Squared distances as multiples of the grid's."""
+    """Return squared distances as multiples of the grid's step."""
     return np.ldexp(np.maximum(squares, 0), 2 * _BITS).astype(np.int64)
 
 
@@ -181,7 +183,7 @@ def _left(vectors: Float32) -> Float32:
 
 
 def _limits(right: Float32, vectors: Float32, depth: int) -> Float32:
-    """A squared distance within which each vector has at least `depth` others."""
+    """Return a squared distance within which each vector has at least `depth` others."""
     n, dim = vectors.shape
     limits = np.full(n, np.inf, np.float32)
     nlist = max(1, min(2 ** round(np.log2(3 * n**0.5)), n // _POINTS_PER_LIST))
@@ -205,7 +207,7 @@ def _limits(right: Float32, vectors: Float32, depth: int) -> Float32:
             asked = [found[each.start - some.start : each.stop - some.start] for each in pieces]
             for _ in pool.map(farthest, pieces, asked):
                 pass
-    # Lists that hold too few tell nothing.
+    # Lists that hold too few vectors give no limit.
     lacking = np.flatnonzero(np.isinf(limits))
     for piece in _slices(0, len(lacking), 64):
         rows = lacking[piece]

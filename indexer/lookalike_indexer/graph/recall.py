@@ -1,4 +1,4 @@
-"""The recall of a graph that an index made: the share of the k nearest that it holds, measured on a sample."""
+"""Recall of an approximate graph: the share of the k nearest that it contains, measured on a sample."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _SEED = 1234
 def measured_recall(
     reader: CollectionReader, space: str, neighbors: Sequence[str], k: int, metric: Metric, progress: Progress
 ) -> tuple[float, int]:
-    """The recall@k of the graph with the parts `neighbors`, and the number of images that were looked at.
+    """Return the recall@k of the graph with the parts `neighbors`, and the number of sampled images.
 
-    An image that is just as near as the k-th nearest counts as found.
+    An image that is as near as the k-th nearest counts as found.
     """
     _, entry = reader.space(space)
     rows = np.sort(choose_rows(entry.rows, _QUERIES, _SEED))
@@ -41,7 +41,7 @@ def measured_recall(
 
 
 def _found(reader: CollectionReader, neighbors: Sequence[str], wanted: np.ndarray, k: int) -> Float32:
-    """The distances (n, k) that a graph has for some ids."""
+    """Return the distances (n, k) in a graph for some ids."""
     out = np.full((len(wanted), k), np.inf, np.float32)
     for path in neighbors:
         ids, _, distances = reader.graph_part(path)

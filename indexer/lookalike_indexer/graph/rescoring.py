@@ -1,4 +1,4 @@
-"""True distances between images and their candidates, in one pass over the stored embeddings."""
+"""Exact distances between images and their candidates, in one pass over the stored embeddings."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _PAIRS = 2048
 def rescored(
     reader: CollectionReader, space: str, queries: Float32, candidates: Int64, metric: Metric, bar: Bar
 ) -> Float32:
-    """The distance of each prepared query (n, dim) to each of its candidates, rows of the space (n, depth), float32.
+    """Return the distance of each prepared query (n, dim) to its candidates, rows of the space (n, depth), float32.
 
-    -1 stands for no candidate, at distance infinity. Each pair is decided on its own in float64.
+    -1 means no candidate, at distance infinity. Each pair is computed separately in float64.
     """
     flat = candidates.ravel()
     order = np.argsort(flat, kind="stable")
@@ -50,7 +50,7 @@ def rescored(
 
 
 def watched(blocks: Iterator[tuple[Int64, Float32]], bar: Bar) -> Iterator[tuple[Int64, Float32]]:
-    """The same blocks; the bar is advanced by each that was worked on."""
+    """Yield the same blocks; advance the bar after each is processed."""
     for ids, vectors in blocks:
         yield ids, vectors
         bar.advance(len(ids))

@@ -1,4 +1,4 @@
-"""How a graph is to be made."""
+"""Settings of a graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from lookalike_indexer.collection.spec import Metric
 
 @dataclass(frozen=True)
 class GraphSettings:
-    """`space` "" means the default one, `metric` None that of the index, or cosine; `index` "" the current one."""
+    """Settings of a graph. `space` "" means the default, `metric` None that of the index or cosine, `index` "" the
+    current one.
+    """
 
     space: str = ""
     k: int = 16

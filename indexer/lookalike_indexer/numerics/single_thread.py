@@ -1,4 +1,4 @@
-"""Libraries that add in several threads, held to one, so that their sums have one order."""
+"""Limit of numeric libraries to one thread, so that their sums have a fixed order."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from threadpoolctl import ThreadpoolController
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Give OpenMP and BLAS one thread each, in every library that is loaded, until the block ends.
+    """Limit OpenMP and BLAS to one thread each, in every loaded library, until the block ends.
 
-    Results then do not depend on the number of threads. They may still differ
-    in the last digits between processors, for which BLAS has different kernels.
+    Results then do not depend on the number of threads. They may still differ in the last digits between CPUs, for
+    which BLAS has different kernels.
     """
     with _libraries(len(sys.modules)).limit(limits=1):
         yield
@@ -23,5 +23,7 @@ def one_thread() -> Iterator[None]:
 
 @functools.lru_cache(1)
 def _libraries(modules: int) -> ThreadpoolController:
-    """The loaded libraries. To find them takes 30 ms, so only when `modules`, the number of imported ones, changed."""
+    """Return the loaded libraries. Finding them takes 30 ms, so the result is cached by `modules`, the number of
+    imported ones.
+    """
     return ThreadpoolController()

@@ -1,10 +1,8 @@
 """Exact nearest neighbors by comparing with every vector, block by block.
 
-A float32 matrix product finds what may be among the k nearest; those pairs
-are compared again in float64, each on its own. So the answer does not depend
-on the size of the blocks or of the batch, and it is the one that a float64
-brute force gives, with its distances rounded to float32 before they are put
-in order: whoever reads them sees equal distances by ascending row.
+A float32 matrix product finds candidates for the k nearest; those pairs are compared again in float64, each pair
+separately. The result therefore does not depend on the size of blocks or batches. It equals that of a float64 brute
+force with distances rounded to float32 before sorting, so that equal displayed distances are ordered by row.
 """
 
 from __future__ import annotations
@@ -23,9 +21,9 @@ from lookalike_indexer.vectors.rounding import largest_cost, worst_error
 
 # Elements of the largest block of float32 scores, queries by rows.
 _BLOCK = 1 << 22
-# What the sums that are added to a product, and a distance rounded to float32, may be off by.
+# Extra terms of the error bound, for the sums added to a product and the rounding of a distance to float32.
 _TERMS = 12
-# Near rows of a block for each query, in multiples of k, beyond which they are reduced to the nearest of the block.
+# If a block has more near rows per query than this multiple of k, only the nearest of the block are kept.
 _MANY = 2
 
 
@@ -38,17 +36,13 @@ def exact_search(
     *,
     prepared: bool = False,
 ) -> tuple[Int64, Float32]:
-    """The k nearest rows of each query: (rows int64, distances float32), both of shape (nq, k), nearest first.
+    """Return the k nearest rows of each query: (rows int64, distances float32), both of shape (nq, k), nearest first.
 
-    A block is the rows' numbers (n,), each number once among all blocks and in
-    any order, and their vectors (n, dim), as `CollectionReader.stream` yields
-    them. Queries have shape (nq, dim). Neither need be prepared; `prepared` says that the
-    vectors of blocks are, which saves the time. Equal
-    distances go by ascending row. Where there are fewer than k rows the rest
-    is row -1 at distance infinity. `allowed` has for each query a boolean for
-    each row number: only those may be found; None stands for all of them.
-    Memory: one block and nq x k.
-    UsageError: k < 1, or a query of another dimension or not finite.
+    A block is the rows' numbers (n,), each number once among all blocks and in any order, and their vectors (n, dim),
+    as `CollectionReader.stream` yields them. Queries have shape (nq, dim). Neither need be prepared; `prepared` means
+    that the blocks' vectors are, which saves time. Equal distances are ordered by ascending row. Missing rows are -1 at
+    distance infinity. `allowed` has for each query a boolean for each row number, and only true rows may be found; None
+    permits all. Memory: one block and nq x k. UsageError: k < 1, or a query has another dimension or is not finite.
     """
     if k < 1:
         raise UsageError(f"k is {k}; it must be at least 1.")
@@ -74,7 +68,7 @@ def exact_search(
 
 @dataclass(frozen=True)
 class Best:
-    """The best so far, each of shape (nq, k), nearest first. `add` changes the arrays."""
+    """The best results so far, each of shape (nq, k), nearest first. `add` changes the arrays."""
 
     rows: Int64
     distances: Float32
@@ -84,13 +78,13 @@ class Best:
         return cls(np.full((queries, k), -1, np.int64), np.full((queries, k), np.inf, np.float32))
 
     def limits(self, some: slice, metric: Metric) -> Float64:
-        """The costs beyond which a row cannot be among the k nearest of the queries in `some`, shape (queries,)."""
+        """Return the cost limits of a row among the k nearest of the queries in `some`, shape (queries,)."""
         return largest_cost(self.distances[some, -1], metric)
 
     def add(self, query_rows: Int64, numbers: Int64, distances: Float32) -> None:
-        """Take in more pairs of a query and a row."""
+        """Merge more pairs of a query and a row into the results."""
         k = self.rows.shape[1]
-        # Most queries have no such pair once some blocks were seen.
+        # After some blocks, most queries have no such pair.
         touched = np.unique(query_rows)
         all_queries = np.concatenate([np.repeat(touched, k), query_rows])
         all_rows = np.concatenate([self.rows[touched].ravel(), numbers])
@@ -102,7 +96,7 @@ class Best:
 
 
 class _Filters:
-    """Which rows each query may find. Queries with one array share it."""
+    """The rows that each query may find. Queries with the same array share it."""
 
     def __init__(self, allowed: Sequence[Bools | None]) -> None:
         distinct = {id(one): one for one in allowed}
@@ -111,7 +105,7 @@ class _Filters:
         self._mask_of = np.array([places[id(one)] for one in allowed], np.int64)
 
     def reduced(self, blocks: Iterable[tuple[Int64, Float32]]) -> Iterator[tuple[Int64, Float32]]:
-        """The blocks without the rows that no query may find."""
+        """Yield the blocks without the rows that no query may find."""
         for numbers, vectors in blocks:
             if all(mask is not None for mask in self._masks):
                 some = self._table(numbers).any(axis=0)
@@ -122,7 +116,7 @@ class _Filters:
             yield numbers, vectors
 
     def banned(self, queries: slice, numbers: Int64) -> Bools:
-        """Whether a query may not find a row, (queries, rows)."""
+        """Return whether a query may not find a row, (queries, rows)."""
         return ~self._table(numbers)[self._mask_of[queries]]
 
     def _table(self, numbers: Int64) -> Bools:
@@ -138,7 +132,7 @@ def _candidates(
     metric: Metric,
     banned: Bools | None = None,
 ) -> tuple[Int64, Int64]:
-    """Pairs of a query and a row of the block: at least all that may be among the k nearest."""
+    """Return pairs of a query and a row of the block, including all that may be among the k nearest."""
     scores = _scores(queries, rows, metric)
     lengths = rowwise.squared_norms(rows) if metric == "l2" else np.ones(1)
     longest = float(np.sqrt(lengths.max()))
@@ -148,12 +142,12 @@ def _candidates(
         scores[banned] = np.inf
     error = worst_error(queries.shape[1] + _TERMS, norms + longest)
     near = scores <= (limits + error)[:, None]
-    # What the block itself tells of the limits costs a pass that is worth it as long as many rows are near enough.
+    # Computing limits from the block itself costs a pass, which pays off only if many rows are near enough.
     if len(rows) > k and np.count_nonzero(near) > _MANY * k * len(scores):
         limits = np.minimum(limits, np.partition(scores, k - 1, axis=1)[:, k - 1] + error)
         near = scores <= (limits + error)[:, None]
     if banned is not None:
-        # Where fewer than k were found so far, anything is near enough.
+        # If fewer than k were found so far, the limit is infinite.
         near &= ~banned
     query_rows, candidates = np.nonzero(near)
     return query_rows, candidates
@@ -166,7 +160,7 @@ def _slices(queries: int, rows: int) -> Iterator[slice]:
 
 
 def _scores(queries: Float32, rows: Float32, metric: Metric) -> Float32:
-    """Shape (nq, n): -qx (cosine), or |x|^2 - 2qx (l2), to which the query's own norm is missing."""
+    """Return scores (nq, n): -qx (cosine), or |x|^2 - 2qx (l2), without the query's own norm."""
     scores: Float32 = queries @ rows.T
     if metric == "l2":
         scores *= -2
@@ -178,23 +172,23 @@ def _scores(queries: Float32, rows: Float32, metric: Metric) -> Float32:
 
 @dataclass(frozen=True)
 class Side:
-    """Vectors (n, dim), prepared for the metric, their numbers (n,) and the nearest to them found so far."""
+    """Vectors (n, dim), prepared for the metric, their numbers (n,), and their nearest vectors so far."""
 
     numbers: Int64
     vectors: Float32
     best: Best
 
     def rows(self, some: slice) -> Side:
-        """Some of the rows; what is found for them is found for these."""
+        """Return a view of some rows; results for it are results for these rows."""
         return Side(self.numbers[some], self.vectors[some], Best(self.best.rows[some], self.best.distances[some]))
 
 
 def exchange(left: Side, right: Side, metric: Metric, both: bool = True) -> None:
-    """Compare each vector of one side with each of the other, once, and take what is near into the best of both.
+    """Compare each vector of one side with each of the other, once, and merge near ones into the best of both.
 
-    Without `both`, what is found is for `left` only, as where the sides are the same vectors.
-    What each side has after it was compared with all others is what `exact_search` gives: the product only proposes
-    pairs, and these are compared in float64.
+    Without `both`, only `left` gets results, for example if the sides are the same vectors. After a side is compared
+    with all others, its results equal those of `exact_search`: the product only proposes pairs, which are compared in
+    float64.
     """
     norms = [np.sqrt(rowwise.squared_norms(side.vectors)) for side in (left, right)]
     for some in _slices(len(left.vectors), len(right.vectors)):
@@ -204,7 +198,7 @@ def exchange(left: Side, right: Side, metric: Metric, both: bool = True) -> None
             part.vectors.shape[1] + _TERMS, np.full(1, norms[0][some].max(initial=0) + norms[1].max(initial=0))
         )[0]
         if metric == "l2":
-            # Whole squared distances, so that they mean the same for both sides.
+            # Complete squared distances, so that they mean the same for both sides.
             scores += np.square(norms[0][some])[:, None].astype(np.float32)
         rows, columns = np.nonzero(_near(scores, part.best, error, metric))
         distances = pairs.distances(part.vectors, rows, right.vectors, columns, metric)
@@ -217,18 +211,18 @@ def exchange(left: Side, right: Side, metric: Metric, both: bool = True) -> None
 
 
 def _near(scores: Float32, best: Best, error: float, metric: Metric) -> Bools:
-    """Whether a score (n, m) may be that of one of the k nearest of its row."""
+    """Return whether a score (n, m) may belong to one of the k nearest of its row."""
     k = best.rows.shape[1]
     limits = largest_cost(best.distances[:, -1], metric) + error
     near = scores <= _above(limits)[:, None]
     if scores.shape[1] > k and np.count_nonzero(near) > _MANY * k * len(scores):
-        # Contiguous, since columns far apart in memory are slow to put in order.
+        # Contiguous, because partitioning columns that are far apart in memory is slow.
         nearest = np.partition(np.ascontiguousarray(scores), k - 1, axis=1)[:, k - 1]
         near = scores <= _above(np.minimum(limits, nearest + 2 * error))[:, None]
     return near
 
 
 def _above(limits: Float64) -> Float32:
-    """Limits as float32 that are no lower, so that they are compared without a copy of the scores."""
+    """Return limits as float32, rounded up, so that the comparison needs no copy of the scores."""
     with np.errstate(over="ignore"):
         return np.nextafter(limits.astype(np.float32), np.float32(np.inf))

@@ -1,4 +1,4 @@
-"""What a metric means for vectors, for faiss, and for the distances that people see."""
+"""Preparation of vectors and distances for a metric, for faiss and for display."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from lookalike_indexer.vectors import rowwise
 
 
 def prepare(vectors: npt.NDArray[Any], metric: Metric) -> Float32:
-    """Vectors of shape (n, dim) as an index of this metric holds them: float32, C-contiguous.
+    """Return vectors of shape (n, dim) in the form of an index of this metric: float32, C-contiguous.
 
-    For cosine they are L2-normalised; a zero vector stays zero. For l2 they
-    are as they were, and the same array comes back when it already is float32
-    and contiguous. The caller's array is never written to. What becomes of a
-    row does not depend on the rows around it; one that is not finite stays so.
+    For cosine they are L2-normalized; a zero vector stays zero. For l2 they are unchanged, and the same array is
+    returned if it is already float32 and contiguous. The caller's array is never modified. The result of a row does not
+    depend on other rows; one that is not finite stays so.
     """
     rows = np.ascontiguousarray(vectors, dtype=np.float32)
     if metric == "l2":
@@ -30,8 +29,8 @@ def prepare(vectors: npt.NDArray[Any], metric: Metric) -> Float32:
 
 
 def faiss_metric(metric: Metric) -> int:
-    """The metric as faiss numbers it: cosine is the inner product of normalized vectors."""
-    # Here, since a front of a server prepares vectors and searches nothing.
+    """Return faiss's number of the metric: cosine is the inner product of normalized vectors."""
+    # Import faiss here: a front process of a server prepares vectors without searching.
     import faiss
 
     number: int = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
@@ -39,10 +38,10 @@ def faiss_metric(metric: Metric) -> int:
 
 
 def to_distances(scores: npt.NDArray[Any], metric: Metric) -> Float32:
-    """What a faiss index of this metric returned, as distances, float32, never negative.
+    """Convert the scores of a faiss index of this metric to distances, float32, never negative.
 
-    Cosine: 1 - inner product. l2: the square root of faiss's squared distance.
-    The places that faiss could not fill become infinity.
+    Cosine: 1 - inner product. l2: the square root of faiss's squared distance. Places that faiss could not fill become
+    infinity.
     """
     unfilled = np.abs(scores) >= np.finfo(np.float32).max
     distances = np.maximum(1 - scores if metric == "cosine" else scores, 0)

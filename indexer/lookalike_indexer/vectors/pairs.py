@@ -1,4 +1,4 @@
-"""The comparison that decides: pairs of vectors in float64, each pair on its own (rowwise.py).
+"""Exact comparison of pairs of vectors in float64, each pair separately (rowwise.py).
 
 A matrix product in float32 only proposes which pairs may matter.
 """
@@ -12,7 +12,8 @@ from lookalike_indexer.vectors.rounding import to_distance
 
 
 def costs(left: Float32, left_rows: Int64, right: Float32, right_rows: Int64, metric: Metric) -> Float64:
-    """The cost of left[left_rows[i]] and right[right_rows[i]] for each i, both prepared for the metric, shape (pairs,).
+    """Return the cost of left[left_rows[i]] and right[right_rows[i]] for each i, both prepared for the metric, shape
+    (pairs,).
 
     A cost is the negative inner product (cosine) or the squared distance (l2): the lower, the nearer.
     """
@@ -22,14 +23,14 @@ def costs(left: Float32, left_rows: Int64, right: Float32, right_rows: Int64, me
 
 
 def distances(left: Float32, left_rows: Int64, right: Float32, right_rows: Int64, metric: Metric) -> Float32:
-    """As `costs`, but as the float32 distances that callers see."""
+    """Return the costs of `costs` as the float32 distances that callers see."""
     return to_distance(costs(left, left_rows, right, right_rows, metric), metric)
 
 
 def distances_of_each(left: Float32, right: Float32, metric: Metric) -> Float32:
-    """The distances of left[i] (n, dim) and each row of right[i] (n, m, dim), shape (n, m).
+    """Return the distances of left[i] (n, dim) and each row of right[i] (n, m, dim), shape (n, m).
 
-    They have the bits of `distances`, and take less time: the chosen rows are not copied first.
+    They are bit-identical to `distances`, and faster: the chosen rows are not copied first.
     """
     if metric == "l2":
         return to_distance(rowwise.squared_distances_of_each(left, right), metric)

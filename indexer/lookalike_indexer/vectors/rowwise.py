@@ -1,8 +1,7 @@
-"""Sums over the elements of rows in float64, each row on its own.
+"""Sums over the elements of rows in float64, each row separately.
 
-A matrix product rounds differently with the shape of the batch, so whatever
-must not depend on the batch is decided by these. numpy's sum over a
-contiguous last axis is pairwise within each row and sees no other row.
+A matrix product rounds differently for each batch shape, so results that must not depend on the batch use these sums.
+numpy's sum over a contiguous last axis is pairwise within each row and independent of other rows.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ import numpy.typing as npt
 
 from lookalike_indexer.arrays import Float32, Float64
 
-# Bytes of a float64 block of rows that is worked on at a time: a few of them fit into a processor's cache.
+# Bytes of the float64 block of rows that is processed at a time: a few of them fit into a CPU cache.
 _BLOCK_BYTES = 1 << 18
 
 
 def squared_norms(rows: Float32) -> Float64:
-    """The sum of squares of each row, shape (n,)."""
+    """Return the sum of squares of each row, shape (n,)."""
     out = np.empty(len(rows), np.float64)
     for piece in _pieces(*rows.shape):
         out[piece] = np.square(rows[piece], dtype=np.float64).sum(axis=1)
@@ -29,7 +28,7 @@ def squared_norms(rows: Float32) -> Float64:
 def squared_distances(
     left: Float32, left_rows: npt.NDArray[np.int64], right: Float32, right_rows: npt.NDArray[np.int64]
 ) -> Float64:
-    """The squared Euclidean distance of left[left_rows[i]] and right[right_rows[i]] for each i, shape (pairs,)."""
+    """Return the squared Euclidean distances of left[left_rows[i]] and right[right_rows[i]], shape (pairs,)."""
     out = np.empty(len(left_rows), np.float64)
     for piece, one, other in _pairs(left, left_rows, right, right_rows):
         np.subtract(one, other, out=one)
@@ -40,7 +39,7 @@ def squared_distances(
 def inner_products(
     left: Float32, left_rows: npt.NDArray[np.int64], right: Float32, right_rows: npt.NDArray[np.int64]
 ) -> Float64:
-    """The inner product of left[left_rows[i]] and right[right_rows[i]] for each i, shape (pairs,)."""
+    """Return the inner product of left[left_rows[i]] and right[right_rows[i]] for each i, shape (pairs,)."""
     out = np.empty(len(left_rows), np.float64)
     for piece, one, other in _pairs(left, left_rows, right, right_rows):
         np.multiply(one, other, out=one).sum(axis=1, out=out[piece])
@@ -48,9 +47,9 @@ def inner_products(
 
 
 def squared_distances_of_each(left: Float32, right: Float32) -> Float64:
-    """The squared Euclidean distance of left[i] (n, dim) and each row of right[i] (n, m, dim), shape (n, m).
+    """Return the squared Euclidean distance of left[i] (n, dim) and each row of right[i] (n, m, dim), shape (n, m).
 
-    The same bits as `squared_distances`, without copies of the chosen rows.
+    It is bit-identical to `squared_distances`, without copies of the chosen rows.
     """
     out = np.empty(right.shape[:2], np.float64)
     for piece, one, others in _each(left, right):
@@ -60,9 +59,9 @@ def squared_distances_of_each(left: Float32, right: Float32) -> Float64:
 
 
 def inner_products_of_each(left: Float32, right: Float32) -> Float64:
-    """The inner product of left[i] (n, dim) and each row of right[i] (n, m, dim), shape (n, m).
+    """Return the inner product of left[i] (n, dim) and each row of right[i] (n, m, dim), shape (n, m).
 
-    The same bits as `inner_products`, without copies of the chosen rows.
+    It is bit-identical to `inner_products`, without copies of the chosen rows.
     """
     out = np.empty(right.shape[:2], np.float64)
     for piece, one, others in _each(left, right):
@@ -71,7 +70,7 @@ def inner_products_of_each(left: Float32, right: Float32) -> Float64:
 
 
 def _each(left: Float32, right: Float32) -> Iterator[tuple[slice, Float64, Float64]]:
-    """Some rows of `left` (n, 1, dim) and of `right` (n, m, dim) at a time, as `_pairs` gives pairs."""
+    """Yield some rows of `left` (n, 1, dim) and of `right` (n, m, dim) at a time, as `_pairs` yields pairs."""
     pieces = list(_pieces(len(right), right.shape[1] * right.shape[2]))
     step = pieces[0].stop if pieces else 0
     ones, others = np.empty((step, 1, left.shape[1]), np.float64), np.empty((step, *right.shape[1:]), np.float64)
@@ -85,9 +84,9 @@ def _each(left: Float32, right: Float32) -> Iterator[tuple[slice, Float64, Float
 def _pairs(
     left: Float32, left_rows: npt.NDArray[np.int64], right: Float32, right_rows: npt.NDArray[np.int64]
 ) -> Iterator[tuple[slice, Float64, Float64]]:
-    """Some of the pairs at a time, in float64; the next ones take their place in memory.
+    """Yield some of the pairs at a time, in float64; the next ones reuse their memory.
 
-    A ufunc that converts its arguments by itself takes five times as long.
+    A ufunc that converts its arguments itself takes five times as long.
     """
     pieces = list(_pieces(len(left_rows), left.shape[1]))
     step = pieces[0].stop if pieces else 0

@@ -1,4 +1,4 @@
-"""A reproducible sample of a space's rows, read in one pass."""
+"""Reproducible sample of a space's rows, read in one pass."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ from lookalike_indexer.vectors.metric import prepare
 
 
 def choose_rows(rows: int, size: int, seed: int) -> Int64:
-    """`size` different rows of `rows` in random order (all of them when there are fewer), int64.
+    """Return `size` distinct rows of `rows` in random order (all of them if there are fewer), int64.
 
-    Uniform, and the same for the same numbers. Needs memory for the sample,
-    not for the rows.
+    The sample is uniform, and the same for the same arguments. It needs memory only for the sample, not for all rows.
     """
     picked = np.random.default_rng(seed).choice(rows, min(size, rows), replace=False)
     return picked.astype(np.int64, copy=False)
 
 
 def read_rows(reader: CollectionReader, space: str, rows: Int64, metric: Metric, progress: Progress) -> Float32:
-    """The embeddings of some rows in the order given, prepared for the metric, shape (len(rows), dim).
+    """Return the embeddings of some rows in the given order, prepared for the metric, shape (len(rows), dim).
 
-    Passes once over the whole space, one block at a time, and raises
-    IndexerError when any embedding in it, chosen or not, is not finite.
+    Reads the whole space once, one block at a time. IndexerError: any embedding in it, chosen or not, is not finite.
     """
     name, entry = reader.space(space)
     order = np.argsort(rows, kind="stable")
