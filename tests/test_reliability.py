@@ -77,5 +77,5 @@ def test_both_pages_have_the_same_promises() -> None:
         title, _, text = section.partition("\n")
         if title not in NO_PROMISES:
             first = ("\n" + text).partition("\n\n- ")[2]
-            listed += [promise.strip() for promise in first.partition("\n\n")[0].split("\n- ") if promise]
+            listed += [" ".join(promise.split()) for promise in first.partition("\n\n")[0].split("\n- ") if promise]
     assert listed == held
