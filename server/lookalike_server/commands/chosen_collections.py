@@ -1,4 +1,4 @@
-"""The settings of each collection, from what was given for all, for one alone, and what it was made with."""
+"""Settings of each collection, merged from the options for all, those for one, and the stored limits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lookalike_server.common.settings import CollectionSettings
 
 @dataclass(frozen=True)
 class Chosen:
-    """What was given for all collections: `limits` by name, `weights` and `indexes` as in ServeSettings."""
+    """Settings for all collections: `limits` by name, `weights` and `indexes` as in ServeSettings."""
 
     limits: Mapping[str, int]
     weights: str | None
@@ -28,9 +28,10 @@ class Chosen:
 
 
 def stored_limits(root: str, *, required: bool) -> ImageLimits:
-    """The limits of the newest generation; the defaults for a collection that is not `required` and cannot be read.
+    """Return the limits of the newest generation.
 
-    Errors as generations.require_latest, where it is required.
+    A collection that cannot be read gets the defaults, unless it is `required`: then the errors of
+    generations.require_latest are raised.
     """
     try:
         return generations.require_latest(open_storage(root)).limits
@@ -43,16 +44,16 @@ def stored_limits(root: str, *, required: bool) -> ImageLimits:
 def chosen_collections(
     pairs: Sequence[tuple[str, str]], chosen: Chosen, own: Mapping[str, Own], stored: Sequence[ImageLimits]
 ) -> tuple[Limits, tuple[CollectionSettings, ...]]:
-    """The limits of the server, and its collections; `stored` are the limits for pictures that each collection has.
+    """Return the limits of the server, and its collections. `stored` are each collection's limits for images.
 
-    UsageError: limits that cannot hold together.
+    Raises UsageError if limits contradict each other.
     """
     given: list[dict[str, Any]] = [{**chosen.limits, **own[known_as(*pair)].limits} for pair in pairs]
     images = [
         (one.get("max_image_bytes", limits.max_bytes), one.get("max_image_pixels", limits.max_pixels))
         for one, limits in zip(given, stored, strict=True)
     ]
-    # The server reads what is sent to any of them.
+    # The server accepts images for all of its collections.
     largest = ImageLimits(max(size for size, _ in images), max(pixels for _, pixels in images))
     of_pictures = {"max_image_bytes": largest.max_bytes, "max_image_pixels": largest.max_pixels}
     server = chosen_limits({**chosen.limits, **of_pictures}, largest)

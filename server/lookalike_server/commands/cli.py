@@ -1,4 +1,4 @@
-"""`lookalike serve`."""
+"""The command `lookalike serve`."""
 
 from __future__ import annotations
 
@@ -175,22 +175,22 @@ def serve(
     fronts: int | None,
     shards: Path | None = None,
 ) -> None:
-    """Answer queries about the collection in DIR over gRPC, or about several.
+    """Serve one or several collections over gRPC.
 
-    Callers name one of several collections by NAME, or by its folder's name;
-    calls that name none are about the first. One that cannot be loaded does not
-    keep the others from being served, and is tried again.
+    Clients name a collection by NAME, or by its folder's name. A call without a name is about the
+    first collection. If a collection cannot be loaded, the server serves the others and tries it
+    again.
 
-    A new generation is served as soon as it is published; SIGHUP looks for one
-    at once. SIGTERM lets the calls in flight end first. Certificates and tokens
-    are read again when their files change.
+    A new generation is served as soon as it is published; SIGHUP checks for one at once. On
+    SIGTERM, calls in flight end first. Certificates and tokens are reloaded when their files
+    change.
     """
     if while_stdin:
         end_with_stdin()
     if cache is not None:
-        # The processes beside the server, which embed and run experiments, share it.
+        # Environment variable, because the embedding and experiment processes use the cache too.
         os.environ["LOOKALIKE_CACHE"] = str(cache.absolute())
-    # Imported here, so that `lookalike --help` does not load faiss. What follows takes as long as hashing a gigabyte.
+    # Imported here, so that `lookalike --help` does not load faiss. The imports take as long as hashing a gigabyte.
     from lookalike_indexer.errors import UsageError
     from lookalike_server.common.share import Share
     from lookalike_server.generation.verification import FileVerifier
@@ -199,10 +199,10 @@ def serve(
     pairs = named(collection)
     several = number_of_fronts(fronts, placement)
     if several == 1 and shards is None:
-        # A text that is no share is told below.
+        # An invalid share is reported below.
         with contextlib.suppress(UsageError):
             verifier.verify_ahead(pairs[0][1], indexes, None if shard is None else Share.parse(shard))
-    # Before faiss is loaded: its threads for large calls must not spin against the event loop's.
+    # Before faiss is loaded, so that its threads for large calls do not spin against the event loop's.
     sleep_while_waiting()
     try:
         from lookalike_server.commands.chosen_collections import Chosen, chosen_collections, stored_limits
@@ -271,17 +271,17 @@ def serve(
 
 
 def _tell_of_changes(address: str, *, writable: bool, tokens: Path | None) -> None:
-    """Say how the user who runs a server without tokens may change collections on its page."""
+    """Print how the user of a server without tokens can change collections on the page."""
     file = local_secret.file_of(int(address.rpartition(":")[2])) if writable and tokens is None else None
     if file is not None:
         click.echo(f"CHANGES on the page need a login, at its address login, with the token in {file}")
 
 
 def _leave() -> NoReturn:
-    """End the process at once: every call was answered, and nothing of ours is left to be written.
+    """Exit the process at once: every call has been answered, and nothing is left to write.
 
-    The interpreter's own way out would wait for a network that is still loading
-    in its process, which ends by itself when this one has.
+    A normal interpreter exit would wait for a network that is still loading in its own process,
+    which exits by itself after this one.
     """
     logging.shutdown()
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The collections that `lookalike serve` was given: names, folders, and what was set for one of them."""
+"""Arguments of `lookalike serve`: names and folders of collections, and settings for one of them."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _NAME = re.compile(r"[\w.@-]{1,64}")
 
 
 class CollectionType(click.Path):
-    """A folder, or NAME=FOLDER; several in the environment are separated as the folders of PATH are."""
+    """A folder, or NAME=FOLDER. In the environment variable, several are separated as in PATH."""
 
     def __init__(self) -> None:
         super().__init__()
 
     def below(self, folder: Path, text: str) -> str:
-        """The same with a relative folder below another one."""
+        """Return the same value with a relative folder resolved against `folder`."""
         name, root = split(text)
         path = root if "://" in root else str(folder / root)
         return f"{name}={path}" if name else path
 
 
 def split(text: str) -> tuple[str, str]:
-    """The name, "" where none is given, and the folder of [NAME=]FOLDER; a folder that is there may have a = itself."""
+    """Split [NAME=]FOLDER into name and folder. The name is "" if absent. An existing folder may itself contain "="."""
     name, equals, root = text.partition("=")
     if not equals or os.sep in name or Path(text).exists():
         return "", text
@@ -43,7 +43,7 @@ def split(text: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Own:
-    """What was set for one collection alone."""
+    """Settings for one collection."""
 
     limits: dict[str, int] = field(default_factory=dict)
     weights: str | None = None
@@ -51,9 +51,9 @@ class Own:
 
 
 def named(texts: Sequence[str]) -> list[tuple[str, str]]:
-    """Names and folders; UsageError: a name that cannot be, or two collections of one name.
+    """Return names and folders. Raises UsageError for an invalid or duplicate name.
 
-    Where there is one collection without a name, its name is "": it is known by its folder's.
+    A single collection without a name keeps the name "" and is known by its folder's name.
     """
     pairs = [split(text) for text in texts]
     if len(pairs) == 1 and not pairs[0][0]:
@@ -72,9 +72,9 @@ def named(texts: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def own_settings(texts: Sequence[str], pairs: Sequence[tuple[str, str]]) -> dict[str, Own]:
-    """What --set says, as NAME.KEY=VALUE, by collection; `pairs` are those of `named`.
+    """Return the values of --set NAME.KEY=VALUE by collection. `pairs` is the result of `named`.
 
-    UsageError: no such collection or key, or no such value.
+    Raises UsageError if the collection or key does not exist, or the value is invalid.
     """
     names = [known_as(name, root) for name, root in pairs]
     found = {name: Own() for name in names}

@@ -1,4 +1,4 @@
-"""A TOML file with settings of `lookalike serve`: the option --config."""
+"""Option --config: a TOML file with settings of `lookalike serve`."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from lookalike_server.commands.collection_options import CollectionType
 from lookalike_server.commands.fronts_option import AUTOMATIC, FrontsType
 from lookalike_server.commands.options import Settable, Setting, settable
 
-# Seconds for the writer of a pipe to begin.
+# Seconds to wait for the writer of a pipe.
 _WRITER_S = 5.0
-# Of 1: so much of a key has to be as in another one that may have been meant.
+# Smallest similarity, from 0 to 1, of a key that is suggested for an unknown one.
 _ALIKE = 0.75
 
 
 def read_configuration(path: Path, settings: Mapping[str, Settable], ctx: click.Context) -> dict[str, Any]:
-    """The values in a file by the names that click has for them; `settings` are those that there are, by key.
+    """Return the values of a file by click's parameter names. `settings` are the known settings by key.
 
-    UsageError: a file that cannot be read, a key that there is not, or a value that cannot be.
+    Raises UsageError if the file cannot be read, a key is unknown, or a value is invalid.
     """
     values: dict[str, Any] = {}
     for key, value in _pairs(_parsed(path)):
@@ -40,7 +40,7 @@ def read_configuration(path: Path, settings: Mapping[str, Settable], ctx: click.
 
 
 def config_option(command: click.Command) -> click.Command:
-    """Add --config to a command of settings; its help and its file know all of them."""
+    """Add --config to a command. The option covers all settings of the command."""
 
     def read(ctx: click.Context, option: click.Parameter, path: Path | None) -> None:
         if path is None:
@@ -54,7 +54,7 @@ def config_option(command: click.Command) -> click.Command:
         ["--config"],
         type=click.Path(path_type=Path),
         metavar="FILE",
-        # Before all others, whose defaults it gives.
+        # Before all other options, because it provides their defaults.
         is_eager=True,
         expose_value=False,
         callback=read,
@@ -76,7 +76,7 @@ def _parsed(path: Path) -> dict[str, Any]:
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """Open a file; of a pipe, such as a shell's <(command), wait for its writer for a while at most."""
+    """Open a file. If it is a pipe, such as a shell's <(command), wait briefly for its writer."""
     descriptor = os.open(path, flags | os.O_NONBLOCK)
     try:
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode) and not select.select([descriptor], [], [], _WRITER_S)[0]:
@@ -89,7 +89,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 
 def _pairs(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys with their values."""
+    """Yield dotted keys with their values."""
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _pairs(value, f"{before}{key}.")
@@ -98,7 +98,7 @@ def _pairs(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, An
 
 
 def _meant(key: str, settings: Mapping[str, Settable]) -> str:
-    """What somebody may have meant by a key that there is not."""
+    """Return a suggestion for an unknown key."""
     word = key.rpartition(".")[2].replace("-", "_")
     moved = [known for known in settings if known.rpartition(".")[2] == word]
     near = moved or difflib.get_close_matches(key.replace("-", "_"), settings, 1, _ALIKE)
@@ -106,7 +106,7 @@ def _meant(key: str, settings: Mapping[str, Settable]) -> str:
 
 
 def _checked(path: Path, known: Settable, value: Any, ctx: click.Context) -> Any:
-    """A value as click takes it."""
+    """Return a value in the form that click takes."""
     if known.nargs == -1 and isinstance(value, str):
         value = [value]
     wanted = _wanted(known, value)
@@ -121,7 +121,7 @@ def _checked(path: Path, known: Settable, value: Any, ctx: click.Context) -> Any
     if isinstance(known.type, CollectionType):
         return [known.type.below(path.absolute().parent, one) for one in value]
     if isinstance(known.type, click.Path):
-        # As is usual for files of settings, which may be read from any folder.
+        # Relative to the configuration file, which may be read from any folder.
         return str(path.absolute().parent / value)
     return value
 
@@ -131,7 +131,7 @@ def _takes_several(known: Settable) -> bool:
 
 
 def _wanted(known: Settable, value: Any) -> str:
-    """What a value of another type should be; "" for one of the right type."""
+    """Return what a value of a wrong type should be; "" if the type is right."""
     if _takes_several(known):
         right = isinstance(value, list) and all(isinstance(one, str) for one in value)
         return "" if right else "a list of texts"

@@ -1,8 +1,8 @@
-"""The explorer's page beside a server: a process of its own, that ends with this one.
+"""Explorer page beside a server, in a process that ends with this one.
 
-The page is a client, which the server does not import: it is started as the
-command that people type. Its standard input is a pipe whose other end only this
-process holds: EOF tells it that this process has ended.
+The page is a client, which the server must not import, so it is started as the command that users
+type. Its standard input is a pipe that only this process holds: EOF tells it that this process has
+exited.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HOST = "127.0.0.1"
 
 
 def check_explorer(listen: Listen, port: int, names: Sequence[str] = ()) -> None:
-    """UsageError when a page could not be served, on `port` and by `names`, beside a server that listens so."""
+    """Raise UsageError if the page cannot be served on `port` and by `names`, beside a server that listens so."""
     if not 0 <= port <= 65535:
         raise UsageError(f"--http {port} is not a port; use 1 to 65535, or 0 for any free one.")
     for package in ("starlette", "uvicorn"):
@@ -49,13 +49,14 @@ def check_explorer(listen: Listen, port: int, names: Sequence[str] = ()) -> None
 def start_explorer(
     address: str, port: int, names: Sequence[str] = (), *, insecure: bool = False
 ) -> subprocess.Popen[bytes]:
-    """Serve the page of the server at `address`, host:port, on loopback; it prints its own address.
+    """Serve the page of the server at `address`, host:port, on loopback. It prints its own address.
 
-    `names` are the hosts by which a proxy makes it known; with `insecure` nobody logs in there.
+    `names` are the hosts under which a proxy exposes it. With `insecure`, users of those do not log
+    in.
     """
     command = [sys.executable, "-m", "lookalike", "explore", "--server", _reached_at(address), "--http", str(port)]
     command += [f"--http-name={name}" for name in names] + ["--http-insecure"] * insecure
-    # A token of whoever started the server is not for everyone who can reach the page: they log in with their own.
+    # The token of the user who started the server must not serve everyone who can reach the page: they log in.
     surroundings = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_TOKEN")}
     process = subprocess.Popen([*command, "--host", HOST, "--while-stdin"], stdin=subprocess.PIPE, env=surroundings)  # nosec B603
     threading.Thread(target=_report_end, args=(process,), name="explorer", daemon=True).start()
@@ -63,7 +64,7 @@ def start_explorer(
 
 
 def _reached_at(address: str) -> str:
-    """Where this machine reaches a server that may listen on all addresses."""
+    """Return the address where this machine reaches a server that may listen on all addresses."""
     host, _, port = address.rpartition(":")
     own = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  # nosec B104
     return f"{own.get(host, host)}:{port}"
@@ -71,7 +72,7 @@ def _reached_at(address: str) -> str:
 
 def _check_free(port: int) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the page itself will: a port that waits after its last connection is free.
+        # The page does the same, so a port in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))

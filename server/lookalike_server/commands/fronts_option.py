@@ -1,4 +1,4 @@
-"""The option that says how many processes take calls in."""
+"""Option --fronts: the number of front processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ AUTOMATIC = "auto"
 
 
 class FrontsType(click.ParamType[int | None]):
-    """A number of processes from 1 on, or None for "auto"."""
+    """A number of processes, at least 1, or None for "auto"."""
 
     name = "fronts"
 
@@ -25,8 +25,8 @@ class FrontsType(click.ParamType[int | None]):
 
 
 def number_of_fronts(asked: int | None, placement: str) -> int:
-    """How many there will be."""
-    # Here, so that `lookalike --help` stays quick.
+    """Return the number of processes that take calls."""
+    # Imported here, so that `lookalike --help` stays fast.
     from lookalike_server.common.automatic_fronts import automatic_fronts
 
     return automatic_fronts(on_gpu=placement != "cpu") if asked is None else asked

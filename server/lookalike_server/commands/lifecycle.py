@@ -1,4 +1,4 @@
-"""Running a server until somebody, or a lost device, ends it."""
+"""Life of a server process: start, signals, and shutdown."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ log = logging.getLogger(__name__)
 
 
 class Server(Protocol):
-    """What is run: an App, or the Supervisor of several processes."""
+    """A server that `run` can run: an App, or the Supervisor of several processes."""
 
     ending: asyncio.Future[str]
 
     @property
     def served(self) -> list[Served]:
-        """What is served of each collection."""
+        """Served collections."""
         ...
 
     @property
     def address(self) -> str:
-        """host:port."""
+        """Address as host:port."""
         ...
 
     @property
     def metrics_port(self) -> int | None:
-        """The port that measurements are read at, None when there is none."""
+        """Port of the metrics, or None if there is none."""
         ...
 
     async def start(self) -> None: ...
@@ -50,19 +50,18 @@ class Server(Protocol):
 async def run(
     settings: ServeSettings, announce: Callable[[Server], None], verifier: FileVerifier, logs: Logs | None = None
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; SIGHUP looks for a new generation. `announce` is called when serving.
+    """Serve until SIGTERM or SIGINT, then drain. SIGHUP checks for a new generation. Calls `announce` when serving.
 
-    Where there are several fronts, this process starts others, which write
-    `logs`. Errors as `App.start`; DeviceError also when a device was lost and
-    the settings say that the server ends then. A second SIGTERM or SIGINT ends
-    the process at once.
+    With several fronts, this process starts the others, which write `logs`. Raises what `App.start`
+    raises, and DeviceError if a device was lost and the settings end the server then. A second
+    SIGTERM or SIGINT ends the process at once.
     """
     loop = asyncio.get_running_loop()
     allow_connections()
     app = _made(settings, verifier, logs)
-    # What was imported stays: looking at it again and again costs a call a twentieth of its time.
+    # Exclude imported objects from garbage collection, which would take a twentieth of a call's time.
     gc.freeze()
-    # Its default would end the process, and somebody may send it while a generation is loading.
+    # The default action would end the process, and SIGHUP may come while a generation is loading.
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
     await app.start()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,7 +79,7 @@ async def run(
 
 
 def _made(settings: ServeSettings, verifier: FileVerifier, logs: Logs | None) -> Server:
-    # Either is imported where it is needed: this process loads faiss for its own searches alone.
+    # Imported on demand: this process loads faiss only if it searches itself.
     if settings.fronts > 1:
         from lookalike_server.fronts.supervisor import Supervisor
 

@@ -1,4 +1,4 @@
-"""An option for each limit: whatever field `Limits` has can be set."""
+"""An option for each field of `Limits`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lookalike_server.common.limits import MIB, Limits, least_of, most_of, optio
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# The table of a configuration file.
+# Table of a configuration file.
 SECTION = "limits"
 
-# Those that a collection has for its own images.
+# Limits that a collection stores for its own images.
 _STORED = ("max_image_bytes", "max_image_pixels")
-# Another name of the same, which `index` and `embed` have as well.
+# Alias that `index` and `embed` have too.
 _ALSO = {"max_image_pixels": "--max-pixels"}
-# What has to have room for the largest picture.
+# Limits that must have room for the largest image.
 _ROOMS = ("max_message_bytes", "max_peer_bytes", "max_queue_bytes")
 
 _FIELDS = dataclasses.fields(Limits)
@@ -45,7 +45,7 @@ class _Within(click.ParamType):  # type: ignore[type-arg]  # older releases take
 
 
 def limit_options(command: F) -> F:
-    """Add the options; the command gets those that were given as `limits`, by the names of the fields."""
+    """Add the options. The command gets those that were given as `limits`, by field name."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **given: Any) -> Any:
@@ -73,13 +73,13 @@ def _option(field: dataclasses.Field[int]) -> Callable[[F], F]:
 
 
 def limit_type(field: dataclasses.Field[int]) -> click.ParamType:  # type: ignore[type-arg]
-    """How a limit is written: a number, and bytes and pixels also with a unit."""
+    """Return the option type of a limit: a number; bytes and pixels may have a unit."""
     kind = Bytes() if field.name.endswith("_bytes") else Pixels() if field.name.endswith("_pixels") else click.INT
     return _Within(kind, least_of(field), most_of(field))
 
 
 def default_of(field: dataclasses.Field[int]) -> str:
-    """The default as people read it."""
+    """Return the default in readable form."""
     if field.name in _STORED:
         return "the collection's limit"
     value = getattr(Limits, field.name)
@@ -88,9 +88,9 @@ def default_of(field: dataclasses.Field[int]) -> str:
 
 
 def chosen_limits(given: Mapping[str, int], stored: ImageLimits) -> Limits:
-    """The limits of a server: those given, and for pictures those of the collection where none is given.
+    """Return the limits of a server: those given, and for images otherwise those of the collection.
 
-    UsageError: two that cannot hold together.
+    Raises UsageError if two limits contradict each other.
     """
     images = ImageLimits(
         given.get("max_image_bytes", stored.max_bytes), given.get("max_image_pixels", stored.max_pixels)

@@ -1,4 +1,4 @@
-"""The options of `lookalike serve` that say how it is to be observed."""
+"""Options of `lookalike serve` for metrics, logs, and traces."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _OPTIONS = (
 
 
 def observe_options(command: F) -> F:
-    """Add the options; the command gets them as `observe`, an ObserveSettings, `log_format` and `security_log`."""
+    """Add the options. The command gets them as `observe` (ObserveSettings), `log_format`, and `security_log`."""
 
     @functools.wraps(command)
     def run(
@@ -56,7 +56,7 @@ def observe_options(command: F) -> F:
         tracing: bool,
         **others: Any,
     ) -> Any:
-        # Here, so that `lookalike --help` stays quick.
+        # Imported here, so that `lookalike --help` stays fast.
         from lookalike_server.common.observe_settings import ObserveSettings
 
         observe = ObserveSettings(metrics_port, metrics_host, audit_share, log_calls, tracing)

@@ -1,7 +1,7 @@
-"""Options of `lookalike serve`, each of which can also stand in the environment and in a file.
+"""Options of `lookalike serve` that can also be set in the environment and in a file.
 
-An option wins over the environment, that over the file, and that over the
-default: click's own order, where the file is its `default_map`.
+The order of precedence is click's: the option, the environment, the file (as `default_map`), the
+default.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-# --max-k is LOOKALIKE_SERVE_MAX_K in the environment.
+# The environment variable of --max-k is LOOKALIKE_SERVE_MAX_K.
 _ENVIRONMENT = "LOOKALIKE_SERVE_"
 
 
 class Setting(click.Option):
-    """An option with a variable of the environment, and a key of a configuration file.
+    """An option with an environment variable and a key of the configuration file.
 
-    `section` is the table of the file that has the key; "" for none.
+    `section` is the table of the file that contains the key; "" for none.
     """
 
     def __init__(self, *arguments: Any, section: str = "", **settings: Any) -> None:
@@ -30,26 +30,26 @@ class Setting(click.Option):
 
     @property
     def option(self) -> str:
-        """The option as people write it: --max-k."""
+        """Option as typed: --max-k."""
         return next(name for name in self.opts if name.startswith("--"))
 
     @property
     def word(self) -> str:
-        """The option's name as one word: max_k."""
+        """Name of the option as one word: max_k."""
         return self.option.removeprefix("--").replace("-", "_")
 
     @property
     def key(self) -> str:
-        """The key of a configuration file: limits.max_k."""
+        """Key of the configuration file: limits.max_k."""
         return f"{self.section}.{self.word}" if self.section else self.word
 
     @property
     def variable(self) -> str:
-        """The variable of the environment."""
+        """Name of the environment variable."""
         return str(self.envvar)
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
-        """Where a wrong value stands."""
+        """Return where a wrong value was given."""
         given = ctx is not None and self.name is not None and ctx.get_parameter_source(self.name)
         if self.variable in os.environ and given is not ParameterSource.COMMANDLINE:
             return f"the environment's {self.variable}"
@@ -57,7 +57,7 @@ class Setting(click.Option):
 
 
 class Positional(click.Argument):
-    """An argument with a variable of the environment and a key, both by its name."""
+    """An argument with an environment variable and a key, both named after it."""
 
     is_flag = False
 
@@ -70,17 +70,17 @@ class Positional(click.Argument):
 
 setting = functools.partial(click.option, cls=Setting)
 
-# What the environment and a file can set.
+# Parameters that the environment and a file can set.
 Settable = Setting | Positional
 
 
 def settable(command: click.Command) -> dict[str, Settable]:
-    """All of it that a command has, by key."""
+    """Return a command's settable parameters by key."""
     return {one.key: one for one in command.params if isinstance(one, Settable) and one.expose_value}
 
 
 class Serve(click.Command):
-    """A command whose help lists the options of each section apart."""
+    """A command whose help groups the options by section."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {"": []}

@@ -1,4 +1,4 @@
-"""`lookalike route`: one address in front of shards."""
+"""The command `lookalike route`: one address in front of shards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lookalike_server.commands.collection_options import CollectionType
 from lookalike_server.commands.configuration import config_option
 from lookalike_server.commands.options import Positional, Serve, setting
 
-# What a router does not do: it has no index, and changes nothing.
+# Options that a router lacks: it has no index, and accepts no changes.
 _NOT_HERE = {"collection": (), "placement": "cpu", "gpus": "", "on_loss": "retry", "shard": None, "writable": False,
              "own": ()}  # fmt: skip
 
@@ -27,13 +27,12 @@ _NOT_HERE = {"collection": (), "placement": "cpu", "gpus": "", "on_loss": "retry
 )
 @click.pass_context
 def route(ctx: click.Context, /, collection: str, **given: object) -> None:
-    """Answer queries about the collection in DIR, whose index other servers search.
+    """Serve the collection in DIR, whose index is spread over shard servers.
 
-    Each of them runs `lookalike serve DIR --shard N/M`. The router asks one
-    replica of each shard, and answers as one server would that has the whole
-    index; where no replica of a shard answers, it fails with UNAVAILABLE. It has
-    the services, limits and options of `lookalike serve`, whose environment
-    variables and configuration it shares.
+    Each shard runs `lookalike serve DIR --shard N/M`. The router asks one replica of each shard,
+    and answers as one server with the whole index would. If no replica of a shard answers, calls
+    fail with UNAVAILABLE. The services, limits, options, environment variables, and configuration
+    are those of `lookalike serve`.
 
     A new generation is served when all shards that answer have it.
     """

@@ -1,4 +1,4 @@
-"""`lookalike token`."""
+"""The command `lookalike token`."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from lookalike_indexer.errors import UsageError
 def token(name: str, role: str, collections: tuple[str, ...], file: Path | None) -> None:
     """Make a token, and the line for the file that `lookalike serve --tokens` reads.
 
-    The file holds a digest; the token itself is shown once, and kept nowhere.
-    To revoke a token, delete its line.
+    The file holds only a digest. The token itself is shown once, and not stored. To revoke a token,
+    delete its line.
     """
     from lookalike_server.transport.tokens import ROLES, new_token
 
@@ -55,9 +55,9 @@ def _append(file: Path, line: str) -> None:
         try:
             text = f"{line}\n".encode()
             if not _ends_a_line(descriptor):
-                # Otherwise two lines become one, and both callers stay out.
+                # Otherwise two lines would merge, and lock out both callers.
                 text = b"\n" + text
-            # In one write, so that a server that reads meanwhile sees a whole line or none.
+            # One write, so that a server that reads at the same time sees a whole line or none.
             if os.write(descriptor, text) != len(text):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
@@ -67,6 +67,6 @@ def _append(file: Path, line: str) -> None:
 
 
 def _ends_a_line(descriptor: int) -> bool:
-    """Whether a file is empty, or its last byte ends a line."""
+    """Return whether a file is empty or ends with a newline."""
     size = os.fstat(descriptor).st_size
     return size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
