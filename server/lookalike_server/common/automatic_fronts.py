@@ -1,17 +1,17 @@
-"""How many fronts a machine is good for."""
+"""Number of fronts that suits a machine."""
 
 from __future__ import annotations
 
 from lookalike_indexer.threads import processors
 
-# With no more processors, more processes are only more work.
+# With this many processors or fewer, more processes only add overhead.
 _FEW = 3
 
 
 def automatic_fronts(on_gpu: bool, there: int | None = None) -> int:
-    """As many as there are processors, but for those that searching and the engine process's event loop need.
+    """Return the number of processors minus those for searching and for the engine process's event loop.
 
-    `there` are the processors, those of this process by default.
+    `there` is the number of processors; the default is that of this process.
     """
     there = processors() if there is None else there
     if there <= _FEW:

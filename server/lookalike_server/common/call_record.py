@@ -1,7 +1,7 @@
-"""What is known of the call that is being answered: one record, written along its way and read at its end.
+"""Record of the current call, written while it is handled and read when it ends.
 
-Services say which stages a call went through and know nothing of who listens;
-the interceptor hands the finished record to measurements, log and traces.
+Services record the stages of a call and do not know who reads them. The interceptor passes the
+finished record to metrics, log, and traces.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Step = Literal["handover", "queue", "decode", "embed", "read", "search", "filter
 
 _IDS = random.Random()  # noqa: S311  # nosec B311 - tells calls apart, guards nothing
 
-# What a caller names goes into logs and back into headers.
+# Caller-supplied ids appear in logs and in reply headers.
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 class Stage(NamedTuple):
-    """A step of a call: `started` in the time of `time.perf_counter`, both in seconds."""
+    """A step of a call. `started` is in the time of `time.perf_counter`; both values are in seconds."""
 
     name: Step
     started: float
@@ -38,11 +38,12 @@ class Stage(NamedTuple):
 
 @dataclass(slots=True)
 class CallRecord:
-    """One call. `code` is the name of its gRPC code, `cause` why it was refused, as in google.rpc.ErrorInfo.
+    """One call. `code` is the name of its gRPC code; `cause` is the reason of an error, as in google.rpc.ErrorInfo.
 
-    `caller` is the name of its token, "" where it showed none that is known; `peer` is as in peers.py. `collection` is
-    what the call is about, "" where the server has one collection alone. `request_bytes` are those of the request, 0
-    until it is there. `answered_by` tells which process of several has answered, "" where there is one.
+    `caller` is the name of its token, "" without a known token. `peer` is as in peers.py.
+    `collection` is what the call is about, "" if the server has only one. `request_bytes` is 0
+    until the request has arrived. `answered_by` says which of several processes answered, "" if
+    there is only one.
     """
 
     rpc: str
@@ -62,12 +63,12 @@ class CallRecord:
 
     @property
     def asker(self) -> str:
-        """Who calls: the name of the token, or else the address."""
+        """Name of the token, or else the address."""
         return self.caller or host_of(self.peer)
 
 
 class Sink(Protocol):
-    """Somebody who wants to know of every call that has been answered. Runs in the event loop: it must be quick."""
+    """Observer of every answered call. Runs in the event loop, so it must be quick."""
 
     def ended(self, call: CallRecord) -> None: ...
 
@@ -76,11 +77,11 @@ _CURRENT: ContextVar[CallRecord | None] = ContextVar("lookalike_call", default=N
 
 
 def begin(rpc: str, metadata: Iterable[tuple[str, str | bytes]], peer: str = "") -> CallRecord:
-    """A record for the call that this task answers; the request's id is the caller's, or a new one."""
+    """Start a record for the call of this task. The request id is the caller's, or a new one."""
     given = {key: value for key, value in metadata if key in _TAKEN and isinstance(value, str)}
     request_id = given.get(REQUEST_ID, "")
     if not _REQUEST_ID.fullmatch(request_id):
-        # Asking the system for secret bits instead costs 10 us.
+        # Secret bits from the operating system would cost 10 us.
         request_id = f"{_IDS.getrandbits(64):016x}"
     traces = given.get(TRACEPARENT, ""), given.get(TRACESTATE, "")
     call = CallRecord(rpc, request_id, traceparent=traces[0], tracestate=traces[1], peer=peer)
@@ -89,7 +90,7 @@ def begin(rpc: str, metadata: Iterable[tuple[str, str | bytes]], peer: str = "")
 
 
 def resume(call: CallRecord) -> None:
-    """Let a record be that of the call that this task answers."""
+    """Make a record that of the current call."""
     _CURRENT.set(call)
 
 
@@ -97,25 +98,25 @@ _TAKEN = frozenset({REQUEST_ID, TRACEPARENT, TRACESTATE})
 
 
 def current() -> CallRecord | None:
-    """The record of the call that is being answered here, None outside of calls."""
+    """Return the record of the current call, or None outside of calls."""
     return _CURRENT.get()
 
 
 def received(size: int) -> None:
-    """Note the bytes of the current call's request."""
+    """Record the bytes of the current call's request."""
     call = _CURRENT.get()
     if call is not None:
         call.request_bytes = size
 
 
 def request_bytes() -> int | None:
-    """The bytes of the current call's request, which copying it would tell as well; None where nobody knows."""
+    """Return the bytes of the current call's request without serializing it; None outside of calls."""
     call = _CURRENT.get()
     return None if call is None else call.request_bytes
 
 
 def stage(name: Step, started: float, seconds: float) -> float:
-    """Note a step of the current call, if there is one; returns when the step ended."""
+    """Record a step of the current call, if there is one. Return the end of the step."""
     call = _CURRENT.get()
     if call is not None:
         call.stages.append(Stage(name, started, seconds))

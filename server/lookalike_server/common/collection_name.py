@@ -1,4 +1,4 @@
-"""What callers call a collection."""
+"""Name by which callers know a collection."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from pathlib import Path
 
 
 def known_as(name: str, root: str) -> str:
-    """The name of the collection in the folder `root`: the one that it was given, or that of its folder."""
+    """Return the name of the collection in the folder `root`: the given one, or that of its folder."""
     return name or Path(root).resolve().name

@@ -1,18 +1,18 @@
-"""What can go wrong while serving, and the one table that says it in gRPC's words.
+"""Exceptions of the server, and the table of their gRPC status codes.
 
-IndexerError                     (lookalike_indexer.errors)
+IndexerError                          (lookalike_indexer.errors)
 ├── UsageError
-│   ├── ArgumentError            a field of a request is wrong
-│   │   └── LargeReplyError      a field asks for a larger reply than there may be
-│   ├── LargeMessageError        a request or a reply has more bytes than it may have
-│   └── PiecesNeededError        a reply is too large for one message, and would go in pieces
-├── OverloadedError              a queue, or a peer's share, is full; says when to come back
-├── ExpiredError                 the caller's deadline passed before the work began
-├── UnknownCallerError           the call has no token, or one that nobody was given
-├── ForbiddenError               the caller's role does not allow the call
-├── UnknownMethodError           no service has the method
-├── ShardLostError               a router has no replica of a shard to ask
-└── RefusedError                 another process of this server has refused the call
+│   ├── ArgumentError                 a field of a request is wrong
+│   │   └── LargeReplyError           a field asks for a larger reply than allowed
+│   ├── LargeMessageError             a request or a reply exceeds the size limit
+│   └── PiecesNeededError             a reply is too large for one message, but can be sent in pieces
+├── OverloadedError                   a queue, or a peer's share, is full; says when to retry
+├── ExpiredError                      the caller's deadline passed before the work began
+├── UnknownCallerError                the call has no token, or an unknown one
+├── ForbiddenError                    the caller's role does not allow the call
+├── UnknownMethodError                no service has the method
+├── ShardLostError                    no replica of a shard answers the router
+└── RefusedError                      another process of this server has rejected the call
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from lookalike_indexer.errors import (
 
 DOMAIN = "lookalike"
 
-# Messages travel in headers, of which gRPC takes 8 KiB: as text, where each byte beyond ASCII takes three, and twice
-# in the details, as base64. A caller's key that one quotes may be longer. In bytes.
+# Bytes of the longest message. Messages travel in headers, of which gRPC accepts 8 KiB: as text, in which each byte
+# beyond ASCII takes three, and in the details, twice as base64. A quoted key of a caller may be longer.
 _LONGEST = 900
 
 
@@ -54,15 +54,15 @@ class ArgumentError(UsageError):
 
 
 class LargeReplyError(ArgumentError):
-    """A field asks for a larger reply than there may be; clients divide a batch by its reason."""
+    """A field asks for a larger reply than allowed. Clients split a batch when they get this reason."""
 
 
 class LargeMessageError(UsageError):
-    """A request or a reply has more bytes than it may have."""
+    """A request or a reply exceeds the size limit."""
 
 
 class PiecesNeededError(UsageError):
-    """A reply is too large for one message; by PieceService it would go."""
+    """A reply is too large for one message. PieceService can send it."""
 
 
 class OverloadedError(IndexerError):
@@ -78,7 +78,7 @@ class ExpiredError(IndexerError):
 
 
 class UnknownCallerError(IndexerError):
-    """The call has no token, or one that nobody was given."""
+    """The call has no token, or an unknown one."""
 
 
 class ForbiddenError(IndexerError):
@@ -90,10 +90,10 @@ class UnknownMethodError(IndexerError):
 
 
 class ShardLostError(IndexerError):
-    """No replica of a shard answers, so that nothing is: a part of the images is no answer."""
+    """No replica of a shard answers. The call fails, because a search of some images would be wrong."""
 
 
-# The first class that fits decides, so a class stands before its bases.
+# The first matching class counts, so subclasses must precede their bases.
 TABLE: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (UsageError, grpc.StatusCode.INVALID_ARGUMENT),
     (DecodeError, grpc.StatusCode.INVALID_ARGUMENT),
@@ -114,7 +114,7 @@ TABLE: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
 
 @dataclass(frozen=True)
 class Refusal:
-    """An error in gRPC's words: `details` is a serialized google.rpc.Status, `reason` that of its ErrorInfo."""
+    """An error for gRPC: `details` is a serialized google.rpc.Status, `reason` is that of its ErrorInfo."""
 
     code: grpc.StatusCode
     message: str
@@ -123,7 +123,7 @@ class Refusal:
 
 
 class RefusedError(IndexerError):
-    """Another process of this server has refused the call, and said how the caller is told."""
+    """Another process of this server rejected the call, and defined the error for the caller."""
 
     def __init__(self, refused: Refusal) -> None:
         super().__init__(refused.message)
@@ -131,10 +131,9 @@ class RefusedError(IndexerError):
 
 
 def refusal(error: Exception, told: Callable[[str], str] = str) -> Refusal:
-    """What the caller is told about an error; `told` changes its text to what that caller may see.
+    """Return what the caller is told about an error. `told` redacts the text for the caller.
 
-    An error that is not in the table is INTERNAL, and its text stays here: it
-    was written for whoever reads the log.
+    An error that is not in the table is INTERNAL. Its text is for the log, and is not sent.
     """
     if isinstance(error, RefusedError):
         return error.refused
@@ -154,7 +153,7 @@ def _shortened(text: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """NotFoundError -> "NOT_FOUND"."""
+    """Return the reason of an error: NotFoundError -> "NOT_FOUND"."""
     name = type(error).__name__.removesuffix("Error")
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
 

@@ -1,13 +1,12 @@
-"""Who may have more of what is bounded for all."""
+"""Rule for what one of several sharers of a bounded resource may add."""
 
 from __future__ import annotations
 
 
 def beyond(waits: int, more: int, most: int, sharers: int) -> bool:
-    """Whether something may not wait with so much that waits already, of so many sharers.
+    """Return whether `more` must be rejected, with `waits` already there and `sharers` sharing the bound `most`.
 
-    What is no more than an equal share of all may wait even so: who asks for
-    little is not refused because of those who ask for much. So no more than
-    1 + 1/2 + 1/3 + ... times as much can wait in all.
+    An equal share is always accepted, so small requests are not rejected because of large ones of
+    others. So the total is at most 1 + 1/2 + 1/3 + ... times `most`.
     """
     return bool(waits) and waits + more > most and more > most / (sharers + 1)

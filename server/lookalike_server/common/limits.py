@@ -1,4 +1,4 @@
-"""What a call may ask for; published by GetServerInfo and checked before any work."""
+"""Limits of a call, published by GetServerInfo and checked before any work."""
 
 from __future__ import annotations
 
@@ -10,59 +10,51 @@ from lookalike_indexer.errors import UsageError
 
 MIB = 1 << 20
 
-# Counts and times travel as 32-bit integers, and gRPC takes no longer messages; bytes of anything else as 64 bits.
+# Counts and times are 32-bit integers on the wire, and gRPC limits messages to that size; other bytes have 64 bits.
 _INT32 = 2**31 - 1
 _INT64 = 2**63 - 1
 
 
 def limit(default: int, what: str, most: int = _INT32, least: int = 1) -> int:
-    """A field of Limits: its default, what it bounds, and the most and the least that it may be."""
+    """Return a field of Limits: its default, what it bounds, and the range of its value."""
     made: int = dataclasses.field(default=default, metadata={"what": what, "most": most, "least": least})
     return made
 
 
 @dataclass(frozen=True)
 class Limits:
-    """One bound for each thing that a call can make large. UsageError: one that is out of range.
+    """Limits of everything that a call can make large. Raises UsageError if one is out of range.
 
-    Each field can be set by an option, the environment and a file (limit_options.py).
+    Each field can be set by an option, the environment, and a file (limit_options.py).
 
-    `max_k` and `max_nprobe` stay below what a GPU index can do (2048 each,
-    where a query by key asks for one neighbor more than the caller did), so
-    that every placement answers the same calls. `max_batch` bounds both a call
-    and the batch that several calls are searched in; `max_queue` is in queries
-    of one peer, and four times as many may wait of all.
-    `max_experiments` is what may wait for the one that runs; `max_table_rows`
-    bounds each table of an experiment's reply, which has to stay within
-    `max_message_bytes` besides.
+    `max_k` and `max_nprobe` stay below the limits of a GPU index (2048 each; a query by key asks
+    for one neighbor more than its caller). So every placement answers the same calls. `max_batch`
+    bounds a call, and a batch of several calls. `max_queue` counts queries of one peer; four times
+    as many of all peers may be queued. `max_experiments` is how many may wait for the running one.
+    `max_table_rows` bounds each table of an experiment's reply, which must also fit in
+    `max_message_bytes`.
 
-    A peer is an address, whatever number of connections it opens; its calls
-    count from their arrival until their reply has been sent. What has waited
-    longer than `max_queue_ms` is refused instead of searched, so that an
-    overloaded server works on what somebody still waits for, and what would
-    wait longer than half of it, by the latency of recent batches, is refused at once;
-    `max_slow_queue_ms` is for pictures and exact scans, of which one batch
-    takes as long as a queue of searches.
+    A peer is an address, whatever number of connections it opens. Its calls count from their
+    arrival until their reply has been sent. A call that has waited longer than `max_queue_ms` is
+    rejected, so that an overloaded server works only on calls with waiting callers. A call whose
+    estimated wait exceeds half of it is rejected at once. `max_slow_queue_ms` is for images and
+    exact scans, where one batch takes as long as a queue of searches.
 
-    gRPC copies a message in one step of the event loop, so a message has
-    `max_unary_bytes` at most, and a longer request or reply travels in pieces.
-    `max_bytes` is for the messages of all peers. A quarter of it is for those
-    that are arriving, each counted as the largest that it can be, and half for
-    those of calls under way, among which a request in pieces is from its beginning.
-    Streams are health watches and reflection, which last.
+    gRPC copies a message in one step of the event loop. So a message has at most `max_unary_bytes`,
+    and longer requests and replies travel in pieces. `max_bytes` bounds the messages of all peers.
+    A quarter is for arriving messages, each counted with the largest possible size. Half is for
+    those of calls in flight, which include requests in pieces from their beginning. Streams are
+    long-lived calls: health watches and reflection.
 
-    What takes longer than it ever should has hung, and is given up: a batch on
-    a device after `max_search_ms`, one that reads every embedding after
-    `max_scan_ms`, reading stored vectors after `max_read_ms`, one of pictures
-    after `max_embed_ms` and what decoding them may take, an experiment after
-    `max_experiment_ms`. A process that gives no sign of life for
-    `max_silence_ms` has hung, too. A call that holds a generation for longer
-    than `max_lease_ms` is reported.
+    Work that exceeds its time limit has hung, and is given up: a batch on a device after
+    `max_search_ms`, a scan of all embeddings after `max_scan_ms`, reading stored vectors after
+    `max_read_ms`, a batch of images after `max_embed_ms` plus their decoding, and an experiment
+    after `max_experiment_ms`. A process without a heartbeat for `max_silence_ms` has hung too. A
+    call that holds a generation for longer than `max_lease_ms` is logged.
 
-    What has to be looked at item by item is bounded by the number of items:
-    `max_class_map` labels and classes, `max_names` names of models, clusterings
-    or tables; and `max_text_bytes` bytes of a request besides its vectors and
-    pictures, because nothing can be told of a message before it is read.
+    Items that are processed one by one are bounded by number: `max_class_map` labels and classes,
+    and `max_names` names of models, clusterings, or tables. `max_text_bytes` bounds the bytes of a
+    request besides its vectors and images, because they must be parsed to be checked.
     """
 
     max_batch: int = limit(256, "Queries in a call, and in the batch that calls are searched in.")
@@ -125,16 +117,16 @@ class Limits:
 
     @property
     def images(self) -> ImageLimits:
-        """What a picture may cost, of a call or of the collection."""
+        """Limits of one image, of a call or of the collection."""
         return ImageLimits(self.max_image_bytes, self.max_image_pixels)
 
     @property
     def whole_bytes(self) -> int:
-        """The bytes of one gRPC message, at most."""
+        """Largest number of bytes of one gRPC message."""
         return min(self.max_unary_bytes, self.max_message_bytes)
 
     def admitting(self, images: ImageLimits) -> Limits:
-        """These limits for pictures within `images`: a call, and what waits, has room for the largest of them."""
+        """Return these limits with room for the largest image that `images` allows, in a call and in the queues."""
         message = min(images.max_bytes + MIB, _INT32)
         return dataclasses.replace(
             self,
@@ -147,7 +139,7 @@ class Limits:
         )
 
 
-# Those of the whole server, which no collection has for itself: they bound calls before anything is known of them.
+# Limits of the whole server. A collection cannot have its own, because they apply before the collection is known.
 OF_SERVER = frozenset(
     {
         "max_message_bytes",
@@ -165,23 +157,23 @@ OF_SERVER = frozenset(
 
 
 def option_of(field: dataclasses.Field[int]) -> str:
-    """The option of `lookalike serve` that sets a limit."""
+    """Return the option of `lookalike serve` that sets a limit."""
     return f"--{field.name.replace('_', '-')}"
 
 
 def most_of(field: dataclasses.Field[int]) -> int:
-    """The most that a limit may be."""
+    """Return the largest allowed value of a limit."""
     most: int = field.metadata.get("most", _INT32)
     return most
 
 
 def least_of(field: dataclasses.Field[int]) -> int:
-    """The least that a limit may be."""
+    """Return the smallest allowed value of a limit."""
     least: int = field.metadata.get("least", 1)
     return least
 
 
 def what_of(field: dataclasses.Field[int]) -> str:
-    """What a limit bounds, as a sentence."""
+    """Return what a limit bounds, as a sentence."""
     what: str = field.metadata.get("what", "")
     return what

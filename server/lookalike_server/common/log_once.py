@@ -1,4 +1,4 @@
-"""Saying once what happens again and again."""
+"""Rate limit for repeated log lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
-# Beyond this the oldest are forgotten, and would be said again.
+# Beyond this number, the oldest are forgotten, and would be logged again.
 _MOST = 1024
 
 
@@ -21,14 +21,14 @@ class _Said:
 
 
 class LogOnce(Generic[K]):
-    """Tells whether something is worth a line of the log: its first time, and again `seconds` after the last line."""
+    """Decides whether an event deserves a log line: the first time, and again `seconds` after its last line."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._said: OrderedDict[K, _Said] = OrderedDict()
 
     def quiet(self, what: K) -> int | None:
-        """How often it happened without a line since the last one; None when it is not worth one now."""
+        """Return how often it happened without a line since its last one, or None if it should not be logged now."""
         now = time.monotonic()
         known = self._said.get(what)
         if known is not None and now < known.until:
@@ -41,7 +41,7 @@ class LogOnce(Generic[K]):
         return 0 if known is None else known.quiet
 
     def over(self, all_of_them: bool = False) -> Iterator[tuple[K, int]]:
-        """Forget what was said long ago, or all; yields how often each of these happened without a line."""
+        """Forget old events, or all of them. Yield each with the number of its occurrences without a line."""
         now = time.monotonic()
         for what, known in list(self._said.items()):
             if not all_of_them and now < known.until:

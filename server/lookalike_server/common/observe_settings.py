@@ -1,4 +1,4 @@
-"""How a server was asked to be observed."""
+"""Settings for metrics, logs, and traces."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from lookalike_server.common.peers import is_loopback
 
 @dataclass(frozen=True)
 class ObserveSettings:
-    """Everything is off unless asked for.
+    """Settings of observation. Everything is off by default.
 
-    Measurements are served at `metrics_host:metrics_port` (0: any free port)
-    when there is a port; `audit_share` is the part of the live queries, 0 to 1,
-    whose recall is audited; `log_calls` writes a line for each call; `tracing`
-    sends spans as the OTEL_* environment variables say.
+    Metrics are served at `metrics_host:metrics_port` if there is a port (0: any free one).
+    `audit_share` is the share of live queries, 0 to 1, whose recall is audited. `log_calls` logs a
+    line for each call. `tracing` sends spans as the OTEL_* environment variables say.
     """
 
     metrics_port: int | None = None
@@ -26,7 +25,7 @@ class ObserveSettings:
 
     @property
     def is_open(self) -> bool:
-        """Whether other machines can reach the measurements."""
+        """True if other machines can reach the metrics."""
         return self.metrics_port is not None and not is_loopback(self.metrics_host)
 
     def __post_init__(self) -> None:

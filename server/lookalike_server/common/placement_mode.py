@@ -1,4 +1,4 @@
-"""Where a user wants indexes to live, and what is to happen when a device is lost."""
+"""Placement of indexes, and the policy for a lost device."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, get_args
 PlacementMode = Literal["cpu", "gpu", "shard", "replicate"]
 PLACEMENTS: tuple[PlacementMode, ...] = get_args(PlacementMode)
 
-# "fail": the server ends, so that whoever watches it starts another; "retry": the index is put there again until it
-# stays; "cpu": it is searched on the processor from then on.
+# "fail": the server exits, so that its supervisor restarts it. "retry": the index is placed there again until it stays.
+# "cpu": the processor searches it from then on.
 OnLoss = Literal["fail", "retry", "cpu"]
 ON_LOSS: tuple[OnLoss, ...] = get_args(OnLoss)

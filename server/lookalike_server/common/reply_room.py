@@ -1,4 +1,4 @@
-"""How large the reply of the call at hand may be: that of one message, unless it travels in pieces."""
+"""Size that the current call's reply may have: one message, unless it travels in pieces."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _IN_PIECES: ContextVar[bool] = ContextVar("lookalike_in_pieces", default=False)
 
 
 def in_pieces() -> None:
-    """Let the reply of this task's call be in pieces."""
+    """Allow the reply of this task's call to be in pieces."""
     _IN_PIECES.set(True)
 
 
 def is_in_pieces() -> bool:
-    """Whether the reply of this task's call may be in pieces."""
+    """Return whether the reply of this task's call may be in pieces."""
     return _IN_PIECES.get()
 
 
 def require_room(size: int, limits: Limits) -> None:
-    """PiecesNeededError: a reply of so many bytes is larger than a message, and the call is not in pieces."""
+    """Raise PiecesNeededError if a reply of `size` bytes exceeds a message and the call is not in pieces."""
     if size > limits.whole_bytes and not _IN_PIECES.get():
         raise PiecesNeededError(
             f"The reply may have {size} bytes, and one message {limits.whole_bytes}, which is max_unary_bytes; "

@@ -1,4 +1,4 @@
-"""What a server says of its collections when it begins."""
+"""Summary of a served collection, which the server prints at startup."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Served:
-    """A collection and what is served of it; `problem` says why nothing is, "" where all is well."""
+    """A collection and what is served of it. `problem` says why nothing is; "" if it is served."""
 
     name: str
     problem: str

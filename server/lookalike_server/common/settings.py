@@ -1,4 +1,4 @@
-"""How a server was asked to serve; made at the command line and passed whole."""
+"""Settings of a server, made at the command line and passed as a whole."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from lookalike_server.common.visible import ShowPaths
 
 @dataclass(frozen=True)
 class Listen:
-    """Where callers come in, and who may. Port 0 means any free one. UsageError when that is unsafe by oversight.
+    """Address, TLS, and permitted callers. Port 0 means any free one.
 
-    With `tls_client_ca`, callers need a certificate of that authority; with
-    `tokens`, one of the tokens whose digests are in that file. `show_paths`
-    tells who sees where images and other files are, as in visible.py.
+    Raises UsageError if other machines could connect insecurely without `insecure`.
+
+    With `tls_client_ca`, callers need a certificate of that authority. With `tokens`, they need a
+    token whose digest is in that file. `show_paths` says who sees paths of images and other files;
+    see visible.py.
     """
 
     host: str = "127.0.0.1"
@@ -58,19 +60,18 @@ class Listen:
         return TLSFiles(self.tls_cert, self.tls_key, self.tls_client_ca)
 
     def address(self, port: int) -> str:
-        """host:port, with the brackets that an IPv6 address needs."""
+        """Return host:port, with brackets around an IPv6 address."""
         return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
 
 
 @dataclass(frozen=True)
 class Connections:
-    """How long connections last, in seconds.
+    """Lifetime of connections, in seconds.
 
-    One on which nothing happens is closed after `idle`; one that does not
-    answer a ping, sent after `ping` of silence, within `answer`: its other end
-    is gone. Each is closed after `age`, when its calls have ended or `last`
-    has passed, so that no reader is slow for ever. Clients connect again by
-    themselves.
+    An idle connection is closed after `idle`. So is one that does not answer a ping within
+    `answer`; a ping is sent after `ping` without traffic. Each connection is closed after `age`,
+    when its calls have ended or `last` has passed, so that no slow reader holds it forever. Clients
+    reconnect automatically.
     """
 
     idle: float = 900.0
@@ -82,9 +83,9 @@ class Connections:
 
 @dataclass(frozen=True)
 class CollectionSettings:
-    """One collection to serve: its folder `root`, and what was chosen for it alone, as in ServeSettings.
+    """One collection to serve: its folder `root`, and its own settings, as in ServeSettings.
 
-    Callers know it as `name`; by its folder's name when that is empty.
+    Callers know it as `name`, or by its folder's name if `name` is empty.
     """
 
     root: str
@@ -96,15 +97,18 @@ class CollectionSettings:
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """`grace` is how long calls in flight may take to finish at the end, `watch` how often to look for a new
-    generation, both in seconds; `weights` is a weights file that takes the place of the manifest's. `on_loss` is what
-    happens when a device is lost, as in placer.py. `indexes` names the indexes to search, as in index_choice.py.
-    Without `experiments` only stored results are answered. A `writable` server takes changes to its collections. With
-    several `fronts`, so many processes take calls in. With `share`, only that share of the images is searched, for
-    routers; with `shards`, this server is a router, and these servers search.
+    """Settings of a server.
 
-    `root` is the folder of the only collection, or of the first. `collections` has all of them with their own settings;
-    where there are several, `limits` are those of the whole server.
+    At shutdown, calls in flight have `grace` seconds to finish. Every `watch` seconds the server
+    checks for a new generation. `weights` is a weights file that replaces the manifest's. `on_loss`
+    is the policy for a lost device, as in placer.py. `indexes` names the indexes to search, as in
+    index_choice.py. Without `experiments` only stored results are returned. A `writable` server
+    accepts changes to its collections. With several `fronts`, that many processes take calls. With
+    `share`, only that share of the images is searched, for routers. With `shards`, this server is a
+    router, and those servers search.
+
+    `root` is the folder of the only collection, or of the first. `collections` has all of them with
+    their own settings. If there are several, `limits` are those of the whole server.
     """
 
     root: str = ""
@@ -137,10 +141,10 @@ class ServeSettings:
         if self.share is not None and self.placement != "cpu":
             raise UsageError(f"--shard {self.share} needs --placement cpu: shards are searched on processors.")
         if self.share is not None:
-            # Routers send masks of all rows in one message, and nobody else calls.
+            # Routers send masks of all rows in one message, and only routers call a shard.
             unary = max(self.limits.max_unary_bytes, self.limits.max_message_bytes)
             object.__setattr__(self, "limits", dataclasses.replace(self.limits, max_unary_bytes=unary))
-        # NaN is neither.
+        # Written so that NaN is rejected as well.
         if not self.grace >= 0:
             raise UsageError(f"--grace {self.grace:g} is not a length of time; it must be 0 seconds or more.")
         if self.observe.is_open and self.listen.tokens is None and not self.listen.insecure:

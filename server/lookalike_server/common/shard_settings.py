@@ -1,4 +1,4 @@
-"""The servers behind a router: a TOML file that names the replicas of each shard."""
+"""Settings of a router: a TOML file that names the replicas of each shard."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ _KEYS = {"shard", "collection", "timeout_ms", "hedge_ms", "ca", "cert", "key", "
 
 @dataclass(frozen=True)
 class ShardSettings:
-    """`replicas[i]` are the addresses, HOST:PORT, of the servers of shard i + 1.
+    """Shard servers of a router: `replicas[i]` are the addresses, HOST:PORT, of shard i + 1.
 
-    They know the collection as `collection`, "" for their first one. A search
-    that no replica answers within `timeout_ms` fails; where one has not answered
-    for `hedge_ms`, another one is asked as well, unless that is 0. With `ca`,
-    connections are encrypted, and `cert` and `key` shown to servers that ask
-    for a certificate. `token_file` holds the token that the shards ask for.
+    They know the collection as `collection`, "" for their first one. A search that no replica
+    answers within `timeout_ms` fails. If one has not answered for `hedge_ms`, another replica is
+    asked too; 0 disables this. With `ca`, connections are encrypted, and `cert` and `key` are the
+    client certificate. `token_file` holds the token for the shards.
     """
 
     replicas: tuple[tuple[str, ...], ...]
@@ -35,7 +34,10 @@ class ShardSettings:
 
 
 def read_shards(path: Path) -> ShardSettings:
-    """The servers that a file names. UsageError: it cannot be read, or is not as docs/scale.md says."""
+    """Return the shard servers that a file names.
+
+    Raises UsageError if the file cannot be read, or is not as docs/scale.md describes.
+    """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

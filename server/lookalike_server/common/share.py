@@ -1,4 +1,4 @@
-"""Which share of the images a server searches."""
+"""Share of the images that a server searches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WRITTEN = re.compile(r"(\d{1,4})/(\d{1,4})")
 
 @dataclass(frozen=True)
 class Share:
-    """Share `number`, from 1 on, of `of` shares that are as equal as can be. UsageError: there is no such share."""
+    """Share `number`, from 1, of `of` shares of nearly equal size. Raises UsageError if it does not exist."""
 
     number: int
     of: int
@@ -26,12 +26,12 @@ class Share:
 
     @classmethod
     def parse(cls, written: str) -> Share:
-        """The share that a text such as "2/4" names. UsageError: it names none."""
+        """Parse a share such as "2/4". Raises UsageError if the text is not a share."""
         found = _WRITTEN.fullmatch(written.strip())
         if found is None:
             raise UsageError(f"--shard {written!r} is no share; write N/M with N from 1 to M, such as 2/4.")
         return cls(int(found[1]), int(found[2]))
 
     def range_of(self, rows: int) -> tuple[int, int]:
-        """The first row of the share, and the one behind its last."""
+        """Return the range of rows `[start, stop)` of the share."""
         return rows * (self.number - 1) // self.of, rows * self.number // self.of

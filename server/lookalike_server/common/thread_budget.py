@@ -1,4 +1,4 @@
-"""Who may use how many processors. Each owner of threads is told its share; none asks the machine itself."""
+"""Processors for searches, embedding, and the rest. Owners of threads get their share; none asks the machine itself."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ import faiss
 
 from lookalike_indexer import threads
 
-# Queries of a call that take so much longer to search than the call takes otherwise that it pays to hurry.
+# From this many queries per call on, the search takes so much of the call's time that it gets all processors.
 _LARGE = 32
 
 
 @dataclass(frozen=True)
 class ThreadBudget:
-    """`search` for each search on the CPU, `embed` for the network, `workers` for the rest, of `processors` in all.
+    """Threads: `search` for each CPU search, `embed` for the network, `workers` for the rest, of `processors`.
 
-    Searching and embedding go on at the same time, so they share the
-    processors; OpenMP teams that together are larger than the machine spin
-    against each other.
+    Searching and embedding run at the same time, so they share the processors. OpenMP teams larger
+    together than the machine would spin against each other.
     """
 
     search: int
@@ -38,9 +37,9 @@ class ThreadBudget:
         return cls.of(threads.processors())
 
     def claim_search(self, queries: float = 1) -> None:
-        """Bind the calling thread's OpenMP team to the search share: OpenMP keeps that number for each thread.
+        """Set the calling thread's OpenMP team to the search share. OpenMP keeps the number for each thread.
 
-        `queries` is what each of the calls asks that are searched together. For
-        large ones the event loop does little meanwhile, and all may search.
+        `queries` is the mean number of queries of the calls in a batch. For large calls the event
+        loop has little to do, so the search uses all processors.
         """
         faiss.omp_set_num_threads(self.processors if queries >= _LARGE else self.search)

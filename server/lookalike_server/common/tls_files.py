@@ -1,4 +1,4 @@
-"""The files of a server's TLS."""
+"""TLS files of a server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class TLSFiles:
-    """PEM files. With `client_ca`, only callers with a certificate of that authority are let in."""
+    """PEM files. With `client_ca`, callers need a certificate of that authority."""
 
     cert: Path
     key: Path

@@ -1,8 +1,7 @@
-"""What a caller may see of the server's file system: URIs of images, and paths in texts.
+"""Redaction of paths: what a caller may see of the server's file system.
 
-Keys name images to callers; where the files are is for those who look after
-the server. Access decides it once for each call, and whatever gives a text to
-a caller asks here.
+Keys name images for callers; the places of files are for administrators. Access decides once per
+call, and all code that sends a text to a caller applies this module.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from lookalike_server.common.errors import ForbiddenError
 if TYPE_CHECKING:
     from lookalike_indexer.collection.reader import CollectionReader
 
-# "admin": callers of that role; "local": also callers on this machine, where no tokens are asked for.
+# "admin": callers of that role. "local": also callers on this machine, if no tokens are required.
 ShowPaths = Literal["admin", "local", "everyone"]
 SHOW_PATHS: tuple[ShowPaths, ...] = get_args(ShowPaths)
 
-# A path in a sentence, up to what cannot be part of one that is not quoted. "and/or" and https://host/ are none.
-# There is one in file:/net.pth.
+# Matches a path in a sentence, up to a character that an unquoted path cannot contain. "and/or" and https://host/ do
+# not match; file:/net.pth does.
 _PATH = re.compile(r"""(?:(?<=file://)|(?<![\w.:/~-])|(?<=:)(?!//))/[^\s'"`,;:()<>]+""")
 
 Roots = Callable[[], Iterable[str]]
@@ -34,7 +33,7 @@ _ROOTS: ContextVar[Roots | None] = ContextVar("lookalike_hidden_roots", default=
 
 
 def folders_of(reader: CollectionReader, weights: str | None) -> list[str]:
-    """The folders that replies and errors may name: the collection's, the source's and those of weights files."""
+    """Return the folders that replies and errors may name: those of the collection, the source, and weights files."""
     folders = [Path(reader.storage.location), Path(reader.manifest.source.uri), Path(weights or ".").parent]
     used = [model.spec.weights for model in reader.manifest.models.values()]
     folders += [Path(one.name).parent for one in used if one.kind == "file"]
@@ -42,28 +41,28 @@ def folders_of(reader: CollectionReader, weights: str | None) -> list[str]:
 
 
 def hide(roots: Roots) -> None:
-    """Hide paths from the caller of this task. `roots` gives folders whose names may hold spaces."""
+    """Hide paths from the caller of this task. `roots` returns folders whose names may contain spaces."""
     _ROOTS.set(roots)
 
 
 def hidden() -> bool:
-    """Whether the caller of this task sees no paths."""
+    """Return whether the caller of this task sees no paths."""
     return _ROOTS.get() is not None
 
 
 def require() -> None:
-    """ForbiddenError: the caller of this task sees no paths."""
+    """Raise ForbiddenError if the caller of this task sees no paths."""
     if hidden():
         raise ForbiddenError("This server does not show callers like this one where images are; ask without URIs.")
 
 
 def uris(values: Sequence[str]) -> list[str]:
-    """URIs as the caller may see them: empty where not."""
+    """Return URIs as the caller may see them: empty if they are hidden."""
     return [""] * len(values) if hidden() else list(values)
 
 
 def text(sentence: str) -> str:
-    """A sentence as the caller may see it: of each path only its last name, where not."""
+    """Return a sentence as the caller may see it: only the last name of each path if paths are hidden."""
     roots = _ROOTS.get()
     if roots is None or "/" not in sentence:
         return sentence
@@ -73,14 +72,14 @@ def text(sentence: str) -> str:
 
 
 def texts(sentences: Iterable[str]) -> list[str]:
-    """Sentences as the caller may see them."""
+    """Return sentences as the caller may see them."""
     return [text(sentence) for sentence in sentences]
 
 
 def put(message: Message, skip: Iterable[str] = ()) -> None:
-    """Change all texts of a small message, and of those within it, to what the caller may see of them.
+    """Redact all texts of a small message, including nested ones, in place.
 
-    Fields whose names are in `skip` stay as they are.
+    Fields whose names are in `skip` are left unchanged.
     """
     if not hidden():
         return
