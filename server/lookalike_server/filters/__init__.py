@@ -1,4 +1,10 @@
-"""Filters of calls: from the wire to the images that match, and values of columns back to the wire.
+"""Filters of calls: parsing, matching, and caching; values of columns in replies.
 
-The language itself is lookalike_indexer.filters, which reads a folder as well.
+    reading.py      parsing of a Filter message
+    matching.py     images that match a filter
+    match_cache.py  LRU cache of matches
+    attributes.py   values of columns in a reply
+
+The filter language itself is lookalike_indexer.filters, which also filters a collection without a
+server.
 """

@@ -17,12 +17,15 @@ from lookalike_indexer.text import did_you_mean
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
 
-# Every attribute of the collection.
+# Stands for every attribute of the collection.
 ALL = "*"
 
 
 def columns_asked(names: Iterable[str], columns: FilterColumns, limits: Limits, field: str) -> list[str]:
-    """The names of the columns that a call asks for, each once. ArgumentError: too many, or an unknown one."""
+    """Return the distinct names of the requested columns.
+
+    Raises ArgumentError if there are too many or an unknown one.
+    """
     given = list(names)
     if len(given) > limits.max_names:
         raise ArgumentError(field, f"The call has {len(given)} {field}; it may have {limits.max_names}.")
@@ -39,7 +42,7 @@ def columns_asked(names: Iterable[str], columns: FilterColumns, limits: Limits, 
 
 
 def values(columns: FilterColumns, names: Sequence[str], rows: Int64) -> list[filter_pb2.AttributeValues]:
-    """The values of some columns for some rows (n,) of the images. The first time, a column is read."""
+    """Return the values of some columns for some rows (n,) of the images. The first use reads a column."""
     return [_written(name, columns.kinds[name], columns.column(name).taken(rows)) for name in names]
 
 

@@ -1,4 +1,4 @@
-"""Results of filters that are kept, the ones that were used last, within a number of bytes."""
+"""Size-bounded LRU cache of filter results."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ import numpy as np
 from lookalike_indexer.arrays import Bools
 from lookalike_server.columns.row_mask import RowMask
 
-# Filters as they came, for finding what they mean without reading them: so many of so many bytes each.
+# Serialized filters are cached too, so that a repeated filter need not be parsed: this many, of this many bytes each.
 _WORDS = 1024
 _LONGEST = 1 << 10
-# What a result takes besides its booleans.
+# Overhead of a result besides its booleans, in bytes.
 _AROUND = 1 << 10
 
 
 @dataclass(eq=False)
 class Matches:
-    """The images that a filter is true of. It never changes, but for the masks of spaces that are asked for.
+    """Images that match a filter. Immutable, except for the masks of spaces, which are added on demand.
 
-    `images` (images,) has a boolean for each row of the images, and must not be
-    written to. `text` is the filter as people write it, `meaning` is equal for
-    filters that mean the same.
+    `images` (images,) has a boolean for each row of the images, and must not be modified. `text` is
+    the filter in readable form. `meaning` is equal for equivalent filters.
     """
 
     images: Bools
@@ -38,14 +37,14 @@ class Matches:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of memory that it takes."""
-        # The mask of a space that has every image is of the same booleans.
+        """Bytes of memory that it takes."""
+        # The mask of a space with every image shares these booleans.
         own = sum(mask.nbytes - (mask.bools is self.images) * mask.bools.nbytes for mask in list(self.masks.values()))
         return _AROUND + int(self.images.nbytes) + own
 
 
 class MatchCache:
-    """Matches by what their filter means, and meanings by the bytes that filters came as. For any thread."""
+    """Matches by the meaning of their filter, and meanings by serialized filter. Thread-safe."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes
@@ -56,23 +55,23 @@ class MatchCache:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of memory that the matches take."""
+        """Bytes of memory of all matches."""
         return self._bytes
 
     def by_words(self, words: bytes) -> Matches | None:
-        """The matches of a filter that came as these bytes before."""
+        """Return the matches of a filter with the same serialized bytes, or None."""
         with self._lock:
             meaning = self._words.get(words)
             return None if meaning is None else self._used(meaning)
 
     def by_meaning(self, meaning: str, words: bytes) -> Matches | None:
-        """The matches of a filter that means the same."""
+        """Return the matches of an equivalent filter, or None."""
         with self._lock:
             self._remember(words, meaning)
             return self._used(meaning)
 
     def put(self, matches: Matches) -> None:
-        """Keep matches, in place of those that were not used for the longest time; also when they have grown."""
+        """Cache matches, or update their size, and evict the least recently used ones."""
         meaning, size = matches.meaning, matches.nbytes
         with self._lock:
             if meaning in self._kept:

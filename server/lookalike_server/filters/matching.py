@@ -1,4 +1,4 @@
-"""The images that match a filter, of one generation: read once, evaluated once, and kept."""
+"""Images of a generation that match a filter. Columns are read once, and results are cached."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.filters.match_cache import MatchCache, Matches
 from lookalike_server.filters.reading import read, refused
 
-# A plan tells so many values of a list, and so many characters of a filter.
+# Values of a list, and characters of a filter, that a plan shows.
 _VALUES = 8
 _CHARACTERS = 2_000
 
 
 class FilterMatches(NamedTuple):
-    """The matches of a filter, and whether they were known from an earlier call."""
+    """Matches of a filter, and whether they were cached."""
 
     matches: Matches
     cached: bool
 
 
 class Filters:
-    """The filters of one generation. Methods may take long, and be called from any thread."""
+    """Filters of one generation. Methods may take long. Thread-safe."""
 
     def __init__(
         self,
@@ -43,23 +43,23 @@ class Filters:
         held: Mapping[str, Callable[[], Column]],
         most_bytes: int,
     ) -> None:
-        """`ids` are those of all images, `held` columns that are in memory; matches are kept up to `most_bytes`."""
+        """`ids` are those of all images; `held` are columns in memory; the cache of matches has up to `most_bytes`."""
         self.columns = FilterColumns(reader, ids, held)
         self._kept = MatchCache(most_bytes)
 
     @property
     def nbytes(self) -> tuple[int, int]:
-        """The bytes of memory that columns take, and that matches do."""
+        """Bytes of memory of the columns, and of the matches."""
         return self.columns.nbytes, self._kept.nbytes
 
     def known(self, message: filter_pb2.Filter) -> FilterMatches | None:
-        """The matches of a filter that came before, in a moment; None when they have to be found."""
+        """Return cached matches of a filter, or None. Fast."""
         words = message.SerializeToString()
         kept = self._kept.by_words(words)
         return None if kept is None else FilterMatches(kept, cached=True)
 
     def find(self, message: filter_pb2.Filter) -> FilterMatches:
-        """The images that match. ArgumentError, NotFoundError, NotBuiltError: see filters.meaning."""
+        """Return the images that match. Raises ArgumentError, NotFoundError, and NotBuiltError; see filters.meaning."""
         try:
             tree = canonical(read(message))
             meaning = canonical(meant(tree, self.columns))
@@ -77,7 +77,7 @@ class Filters:
         return FilterMatches(matches, cached=False)
 
     def text(self, message: filter_pb2.Filter) -> str:
-        """A filter as text, for who reads the columns anew. Errors as `find`; ArgumentError: the text is too long."""
+        """Return a filter as text, for another process. Raises as `find` does, and ArgumentError if it is too long."""
         try:
             tree = canonical(read(message))
             meant(tree, self.columns)
@@ -88,7 +88,7 @@ class Filters:
         return words
 
     def mask(self, matches: Matches, space: str, make: Callable[[Bools], RowMask]) -> RowMask:
-        """The mask of a space, made once by `make` from the images."""
+        """Return the mask of a space, which `make` creates once from the images."""
         mask = matches.masks.get(space)
         if mask is None:
             mask = matches.masks[space] = make(matches.images)
@@ -96,5 +96,5 @@ class Filters:
         return mask
 
     def keep(self, matches: Matches) -> None:
-        """Count what searches have derived from the masks of matches, which grow by it."""
+        """Update the cached size of matches after searches derived data from their masks."""
         self._kept.put(matches)

@@ -1,4 +1,4 @@
-"""From a Filter of the wire to a tree: what is wrong with it is told with the path of the field."""
+"""Parsing of a Filter message to a tree. Errors name the path of the field."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _OPERATORS: dict[int, Operator] = {
 
 
 def read(message: filter_pb2.Filter, field: str = "filter") -> Filter:
-    """The tree of a message. FilterError: it says nothing, or has more than a filter may have."""
+    """Return the tree of a message. Raises FilterError if it is empty or exceeds the limits of a filter."""
     return _Reader(Budget()).of(message, field, 1)
 
 
 def refused(error: FilterError) -> ArgumentError:
-    """A filter's error as that of a field of the request."""
+    """Return a filter's error as that of a field of the request."""
     return ArgumentError(error.at.field, str(error))
 
 
@@ -69,7 +69,7 @@ class _Reader:
             return parse(message.text, f"{field}.text", self._budget, depth)
         at = f"{field}.{kind}"
         self._budget.node(depth, At(at))
-        # "not" and "in" are no names in Python.
+        # "not" and "in" are keywords in Python.
         inner: Any = getattr(message, kind)
         if kind == "not":
             return Not(self.of(inner, at, depth + 1))
