@@ -1,4 +1,4 @@
-"""Calls that fronts answer themselves, as the engine process takes part in them: searches of arrays, by ticket."""
+"""Engine process's part of calls that fronts answer themselves: searches of arrays, by ticket."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lookalike_server.transport.interceptors import Errors
 
 @dataclass(eq=False)
 class OwnCallOfFront:
-    """A call that a front answers by a generation; `searches` are those under way, by ticket of this process."""
+    """A call that a front answers from a generation. `searches` are its running searches, by the engine's ticket."""
 
     link: Frames
     asked: AskedCall
@@ -32,13 +32,13 @@ class OwnCallOfFront:
 
     @property
     def peer(self) -> str:
-        """Whose call it is, see callers.py."""
+        """Peer that the call counts for; see callers.py."""
         return f"token {self.asked.caller}" if self.asked.caller else host_of(self.asked.peer)
 
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """A search under way, with the ticket of its front."""
+    """A running search, with the ticket of its front."""
 
     call: OwnCallOfFront
     ticket: int
@@ -46,7 +46,7 @@ class _Search:
 
 
 class ArrayCalls:
-    """Makes the searches of calls that fronts answer; `roots` are the folders to hide from some callers."""
+    """Runs the searches of calls that fronts answer. `roots` are the folders to hide from some callers."""
 
     def __init__(self, shares: Shares, errors: Errors, roots: visible.Roots) -> None:
         self._shares, self._errors, self._roots = shares, errors, roots
@@ -55,12 +55,15 @@ class ArrayCalls:
         self._inbox: LoopInbox | None = None
 
     def opened(self, link: Frames, asked: AskedCall) -> OwnCallOfFront | None:
-        """A call by a generation that fronts have; None where it has to be answered by what is served here now."""
+        """Open a call on a generation that fronts have.
+
+        Return None if the call must be answered from what the engine process serves now.
+        """
         share = self._shares.by_number.get(asked.generation)
         return None if share is None or not share.is_current else OwnCallOfFront(link, asked, share)
 
     def find(self, call: OwnCallOfFront, ticket: int, body: bytes) -> None:
-        """Queue a search of a call; its outcome is sent with the front's ticket."""
+        """Queue a search of a call. Its outcome is sent with the front's ticket."""
         if self._inbox is None:
             self._inbox = LoopInbox(self._found)
         asked, own = AskedSearch.decoded(body), next(self._tickets)
@@ -76,7 +79,7 @@ class ArrayCalls:
             call.searches[own] = engine, queued
 
     def ended(self, call: OwnCallOfFront) -> None:
-        """Nobody waits for a call any more."""
+        """Withdraw the searches of a call whose caller no longer waits."""
         for own, (engine, queued) in call.searches.items():
             self._searches.pop(own, None)
             engine.withdraw(queued)
@@ -108,7 +111,7 @@ class ArrayCalls:
         search.call.link.send(Kind.FAILED, search.ticket, *reply.encoded())
 
     def _refused(self, asked: AskedCall, error: Exception) -> Refusal:
-        """What the caller is told, in a context of its own."""
+        """Return what the caller is told. Runs in a copied context."""
         if asked.hides_paths:
             visible.hide(self._roots)
         return self._errors.refused(asked.method, error)

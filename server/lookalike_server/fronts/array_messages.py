@@ -1,9 +1,8 @@
-"""What passes between a front and the engine process of calls that the front answers itself: arrays, no messages.
+"""Encoding of calls that a front answers itself: arrays instead of protobuf messages.
 
-A front that needs the engine process for a call asks for it (ASK), which counts
-the call. It has any number of searches made (FIND), each with a ticket, and
-gets rows and distances (FOUND) or why there are none (FAILED). Arrays begin at
-multiples of eight bytes, so that they are read where they are.
+A front that needs the engine process for a call opens it (ASK), and the engine process counts it.
+The front can then request searches (FIND), each with a ticket, and receives rows and distances
+(FOUND) or an error (FAILED). Arrays are aligned to eight bytes, so that they are read in place.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from lookalike_server.search.effort import Plan
 from lookalike_server.search.hits import Hits
 from lookalike_server.transport.service_table import METHODS
 
-# A front loads no faiss.
+# A front process does not load faiss.
 if TYPE_CHECKING:
     from lookalike_server.observe.audit import AuditEffort
 
 _BETWEEN = "\0"
 
-# The generation, the bytes of the request, the method, whether paths are hidden.
+# Generation, bytes of the request, method, whether paths are hidden.
 _ASK = struct.Struct("<QQB?")
-# The call, the space, k, nprobe, the queries, their dimensions, deadline, expected recall, scan, exact, effort.
+# Call, space, k, nprobe, number of queries, their dimensions, unused, deadline, expected recall, scan, exact, effort.
 _FIND = struct.Struct("<QIIIIIIdd??B5x")
-# Microseconds in the queue and of the run, the batch's size, nprobe, queries, k, scanned, complete, bytes of texts.
+# Microseconds in the queue and of the run, size of the batch, nprobe, queries, k, scanned, complete, bytes of texts.
 _FOUND = struct.Struct("<QQIIII??2xI")
 
 _NUMBERS: Final = {method: number for number, method in enumerate(METHODS)}
@@ -40,7 +39,7 @@ EFFORTS: Final[tuple[AuditEffort, ...]] = ("default", "nprobe", "recall")
 
 @dataclass(frozen=True, slots=True)
 class AskedCall:
-    """A call that a front answers itself by a shared `generation`, of which it has the id; `size` is in bytes."""
+    """A call that a front answers itself from the shared generation with the id `generation`; `size` is in bytes."""
 
     method: str
     generation: int
@@ -51,14 +50,14 @@ class AskedCall:
     caller: str
 
     def encoded(self) -> bytes:
-        """A frame's body."""
+        """Return the body of a frame."""
         texts = _BETWEEN.join((self.request_id, self.peer, self.caller)).encode()
         head = _ASK.pack(self.generation, self.size, _NUMBERS[self.method], self.hides_paths)
         return head + texts
 
     @classmethod
     def decoded(cls, body: bytes) -> AskedCall:
-        """What `encoded` made."""
+        """Decode what `encoded` returned."""
         generation, size, method, hides_paths = _ASK.unpack_from(body)
         request_id, peer, caller = body[_ASK.size :].decode().split(_BETWEEN)
         return cls(METHODS[method], generation, size, hides_paths, request_id, peer, caller)
@@ -66,7 +65,7 @@ class AskedCall:
 
 @dataclass(frozen=True, slots=True)
 class AskedSearch:
-    """A search for a call, of a space by its place in the manifest; `queries` (n, dim). `effort` is one of EFFORTS.
+    """A search for a call. `space` is the position in the manifest; `queries` is (n, dim); `effort` is one of EFFORTS.
 
     `deadline` is in the time of `time.monotonic`, which all processes share.
     """
@@ -80,7 +79,7 @@ class AskedSearch:
     effort: AuditEffort = "default"
 
     def encoded(self) -> tuple[bytes, bytes]:
-        """The pieces of a frame's body."""
+        """Return the pieces of a frame's body."""
         count, dim = self.queries.shape
         plan = self.plan
         head = _FIND.pack(
@@ -92,7 +91,7 @@ class AskedSearch:
 
     @classmethod
     def decoded(cls, body: bytes) -> AskedSearch:
-        """What `encoded` made the body of."""
+        """Decode a body that `encoded` returned."""
         call, space, k, nprobe, count, dim, _, deadline, recall, scan, exact, effort = _FIND.unpack_from(body)
         queries = np.frombuffer(body, np.float32, offset=_FIND.size).reshape(count, dim)
         plan = Plan(scan, nprobe, exact, recall)
@@ -100,12 +99,12 @@ class AskedSearch:
 
 
 def call_of(body: bytes) -> int:
-    """The number of the call of an encoded AskedSearch."""
+    """Return the call number of an encoded AskedSearch."""
     return int.from_bytes(body[:8], "little")
 
 
 def encode_found(answer: Answer[Hits]) -> tuple[bytes, ...]:
-    """The pieces of a frame's body with what a search without a mask has found."""
+    """Return the pieces of a frame's body for the result of a search without a mask."""
     hits = answer.result
     count, k = hits.rows.shape
     texts = _BETWEEN.join((hits.device, answer.worker)).encode()
@@ -116,7 +115,7 @@ def encode_found(answer: Answer[Hits]) -> tuple[bytes, ...]:
 
 
 def decode_found(body: bytes) -> Answer[Hits]:
-    """What `encode_found` made the body of."""
+    """Decode a body that `encode_found` returned."""
     queue_us, run_us, size, nprobe, count, k, scanned, complete, length = _FOUND.unpack_from(body)
     cells, at = count * k, _FOUND.size
     rows = np.frombuffer(body, np.int64, cells, at).reshape(count, k)

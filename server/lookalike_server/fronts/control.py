@@ -1,4 +1,4 @@
-"""A process of a server, as it begins and as it hears of its supervisor: what both fronts and engine process do."""
+"""Main loop of a child process, and its pipe to the supervisor. Shared by fronts and engine process."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from lookalike_server.common.settings import ServeSettings
 
 _BEAT_S = 1.0
 
-# From the supervisor: "stop" with the seconds that calls may take, "reload". From the process: "ready" with what the
-# supervisor wants to know, "failed" with an error, "ending" with what is wrong, "alive" every second.
+# From the supervisor: "stop" with the seconds that calls may take, "reload". From the child: "ready" with a result,
+# "failed" with an error, "ending" with the reason why the server should end, "alive" every second.
 Word = Literal["stop", "reload", "ready", "failed", "ending", "alive"]
 
 
 @dataclass(frozen=True)
 class Logs:
-    """How processes write their logs, and the file of the security log, if there is one."""
+    """Log format of all processes, and the file of the security log, if there is one."""
 
     form: Literal["text", "json"] = "text"
     security: Path | None = None
@@ -38,7 +38,7 @@ class Logs:
 
 @dataclass(frozen=True)
 class Common:
-    """What every process of a server is given. `folder` has the engine's socket, and is this server's alone."""
+    """Arguments of every process of a server. `folder` contains the engine's socket and belongs to this server only."""
 
     settings: ServeSettings
     folder: Path
@@ -46,31 +46,31 @@ class Common:
 
     @property
     def socket(self) -> Path:
-        """Where the engine process takes fronts in."""
+        """Socket where the engine process accepts fronts."""
         return self.folder / "engine"
 
     @property
     def shared(self) -> Path:
-        """Where the engine process writes what fronts map."""
+        """Folder where the engine process writes files that fronts map."""
         return self.folder / "generations"
 
 
 class Control:
-    """The supervisor, as one of its processes sees it; for the event loop of that process."""
+    """Connection of a child process to its supervisor. For the child's event loop."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        # Has the seconds that calls may take, when the process is to stop.
+        # Its result is the seconds that calls may take when the process should stop.
         self.stopping: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self.on_reload: Callable[[], None] = lambda: None
         asyncio.get_running_loop().add_reader(connection.fileno(), self._read)
 
     def tell(self, word: Word, what: Any = None) -> None:
-        """Tell the supervisor something."""
+        """Send a word to the supervisor."""
         self._connection.send((word, what))
 
     async def beat(self) -> None:
-        """Give signs of life; endless."""
+        """Send heartbeats forever."""
         while True:
             self.tell("alive")
             await asyncio.sleep(_BEAT_S)
@@ -79,7 +79,7 @@ class Control:
         try:
             word, what = self._connection.recv()
         except (EOFError, OSError):
-            # The supervisor has gone, and the lifeline ends this process.
+            # The supervisor has exited, and the lifeline thread ends this process.
             asyncio.get_running_loop().remove_reader(self._connection.fileno())
             return
         if word == "stop" and not self.stopping.done():
@@ -88,18 +88,18 @@ class Control:
             self.on_reload()
 
 
-# What a process does until it is told to stop.
+# Runs the process until it is told to stop.
 Serve = Callable[[Control], Coroutine[Any, Any, None]]
 
 
 def run_process(connection: Connection, common: Common, serve: Serve) -> NoReturn:
-    """Run a process until its supervisor, or an error that the supervisor is told of, ends it."""
+    """Run a child process until its supervisor ends it, or an error does, which is reported to the supervisor."""
     _end_with_supervisor(common.folder)
-    # Ctrl-C reaches every process of a terminal, and systemd's SIGTERM every one of a service; the supervisor decides
-    # when this one ends.
+    # Ctrl-C reaches all processes of a terminal, and systemd's SIGTERM all processes of a service. The supervisor
+    # decides when this process ends.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # Imported here, so that the supervisor needs none of it.
+    # Imported here, because the supervisor does not need it.
     from lookalike_server.observe.logs import configure
     from lookalike_server.observe.security import keep_in
 
@@ -109,7 +109,7 @@ def run_process(connection: Connection, common: Common, serve: Serve) -> NoRetur
         if common.logs.security is not None:
             keep_in(common.logs.security)
         allow_connections()
-        # What was imported stays: looking at it again and again costs a call a twentieth of its time.
+        # Exclude imported objects from garbage collection, which would take a twentieth of a call's time.
         gc.freeze()
         asyncio.run(_controlled(connection, serve))
     except Exception as error:
@@ -124,7 +124,7 @@ def run_process(connection: Connection, common: Common, serve: Serve) -> NoRetur
 
 
 def _sendable(error: Exception) -> IndexerError:
-    """An error that the supervisor can be told: our own as it is, unless it is made of more than a sentence."""
+    """Return an error that can be pickled for the supervisor: an IndexerError of the same type if a text suffices."""
     kind = type(error) if isinstance(error, IndexerError) else IndexerError
     text = str(error) if isinstance(error, IndexerError) else f"{type(error).__name__}: {error}"
     try:
@@ -134,7 +134,7 @@ def _sendable(error: Exception) -> IndexerError:
 
 
 def allow_connections() -> None:
-    """Each connection is an open file, of which many systems allow 1,024 unless asked for more."""
+    """Raise the limit of open files: each connection is one, and many systems default to 1,024."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -149,7 +149,7 @@ async def _controlled(connection: Connection, serve: Serve) -> None:
 
 
 def _end_with_supervisor(folder: Path) -> None:
-    """End this process, from now on, as soon as the supervisor has ended, and remove what that one left behind."""
+    """Exit this process when the supervisor exits, and remove what that one left behind."""
     threading.Thread(target=_wait, args=(folder,), name="lifeline", daemon=True).start()
 
 

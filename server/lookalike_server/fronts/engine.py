@@ -1,4 +1,4 @@
-"""The engine process: collections, devices, network and experiments, without a port of its own."""
+"""Engine process: collections, devices, network, and experiments, without its own port."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineGiven:
-    """What an engine process is given; tests give another embedder, which is a module's function."""
+    """Arguments of an engine process. Tests pass another embedder, which must be a module's function."""
 
     common: Common
     open_embedder: OpenEmbedder | None = None
@@ -28,16 +28,16 @@ class EngineGiven:
 
 @dataclass(frozen=True)
 class EngineReady:
-    """What the supervisor wants to know of an engine process that is ready."""
+    """Report of an engine process that is ready, for the supervisor."""
 
     served: list[Served]
     metrics_port: int | None
 
 
 def run_engine(connection: Connection, given: EngineGiven) -> None:
-    """The process."""
-    # Imported here, so that whoever starts this process does not load faiss; and before the log is open, which is not
-    # for what libraries say while they load.
+    """Run the engine process."""
+    # Imported here, so that the parent process does not load faiss. Also before logging starts, so that messages of
+    # libraries while they load are not logged.
     import lookalike_server.app
     import lookalike_server.fronts.engine_entrance  # noqa: F401
 
@@ -51,10 +51,10 @@ async def _serve(control: Control, given: EngineGiven) -> None:
     from lookalike_server.app import App
 
     common = given.common
-    # Calls are logged and traced by the front that they came by.
+    # The front that took a call logs and traces it.
     observe = dataclasses.replace(common.settings.observe, log_calls=False, tracing=False)
     settings = dataclasses.replace(common.settings, observe=observe)
-    # What an engine process that was killed has left.
+    # Files that a killed engine process has left.
     shutil.rmtree(common.shared, ignore_errors=True)
     app = App(settings, open_embedder=given.open_embedder, entrance=_entrance(common), mapped=common.shared)
     await app.start()

@@ -1,7 +1,7 @@
-"""Where calls come into the engine process: from fronts, by sockets.
+"""Engine's side of the sockets: accepts the calls of fronts.
 
-What belongs to the whole server is counted here, whichever front a call came by:
-the calls and bytes of each peer, and the calls that last.
+Limits of the whole server are enforced here, whichever front a call came through: the calls and
+bytes of each peer, and long-lived calls.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 class _Method(NamedTuple):
-    """What answers the calls of a method, and how its messages are read."""
+    """Handler of a method, and the parser of its requests."""
 
     call: Call
     parse: Callable[[bytes], Any]
@@ -49,10 +49,10 @@ class _Method(NamedTuple):
 
 @dataclass(eq=False)
 class _Front:
-    """One front that is connected.
+    """A connected front.
 
-    `arriving` are its calls whose requests are not complete yet; `ends` gives back what each call holds; by number.
-    `own` are the calls that it answers itself.
+    `arriving` are its calls with incomplete requests, and `ends` releases what each call holds;
+    both by call number. `own` are the calls that it answers itself.
     """
 
     number: int = -1
@@ -63,20 +63,21 @@ class _Front:
 
 
 class _Deadline:
-    """What servicers ask of gRPC's context."""
+    """The part of gRPC's context that servicers use."""
 
     def __init__(self, deadline: float | None) -> None:
         self._deadline = deadline
 
     def time_remaining(self) -> float | None:
-        """Seconds until the caller's deadline, None where there is none."""
+        """Return the seconds until the caller's deadline, or None if there is none."""
         return None if self._deadline is None else self._deadline - time.monotonic()
 
 
 class EngineEntrance:
-    """Listens on a Unix socket and answers the calls of fronts by servicers: an Entrance of App.
+    """Entrance of App on a Unix socket: answers the calls of fronts by servicers.
 
-    `roots` gives the folders that callers who see no paths must not be told of, `collections` are those of the server.
+    `roots` returns the folders to hide from callers that see no paths. `collections` are those of
+    the server.
     """
 
     def __init__(
@@ -104,54 +105,54 @@ class EngineEntrance:
 
     @property
     def admission(self) -> EngineEntrance:
-        """What is under way of all peers, over all fronts."""
+        """Calls and bytes in flight of all peers, over all fronts."""
         return self
 
     @property
     def accounts(self) -> Mapping[str, Account]:
-        """The peers with calls under way."""
+        """Peers with calls in flight."""
         return self._accounts.peers
 
     @property
     def held_bytes(self) -> int:
-        """The bytes of the messages of calls under way."""
+        """Bytes of the messages of calls in flight."""
         return self._accounts.total.bytes
 
     @property
     def streams(self) -> int:
-        """The calls that last."""
+        """Number of long-lived calls."""
         return self._streams.count
 
     @property
     def arriving(self) -> int:
-        """The messages that are arriving at all fronts."""
+        """Number of messages that are arriving at all fronts."""
         return sum(front.state.arriving for front in list(self._fronts.values()))
 
     @property
     def resident_bytes(self) -> Mapping[int, int]:
-        """The resident memory of each front, by its number. From any thread."""
+        """Resident memory of each front, by its number. Thread-safe."""
         return {front.number: front.state.resident_bytes for front in list(self._fronts.values()) if front.number >= 0}
 
     def add(self, servicers: Mapping[str, Any]) -> None:
-        """Answer the calls of each service by the servicer of its full name."""
+        """Register the servicer of each service by its full name."""
         for service, _ in SERVED:
             for method in service.methods:
                 call = getattr(servicers[service.full_name], method.name)
                 self._methods[f"/{service.full_name}/{method.name}"] = _Method(call, _parser(method))
 
     def open(self) -> int:
-        """Nothing: there is no port of the engine's own."""
+        """Return 0: the engine process has no port."""
         return 0
 
     async def start(self) -> None:
-        """Give the generations that are served, and all later ones, out to fronts, and take their calls in."""
+        """Share the served generations, and all later ones, with fronts, and accept their calls."""
         for one in self._collections:
             await one.reloader.share_by(self._shares.collection(one.current, one.hidden_folders, one.audit))
         self._path.unlink(missing_ok=True)
         self._server = await asyncio.get_running_loop().create_unix_server(self._connected, self._path)
 
     async def drain(self, grace: float) -> None:
-        """Let the calls that fronts still wait for end for up to `grace` seconds; the fronts take no new ones."""
+        """Wait up to `grace` seconds for the calls that fronts wait for. The fronts accept no new ones."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 while self.calls_in_flight:
@@ -163,7 +164,7 @@ class EngineEntrance:
             link.close()
 
     def close(self) -> None:
-        """End the threads that read messages."""
+        """Stop the threads that read messages."""
         self._messages.close()
 
     def _connected(self) -> Frames:
@@ -228,7 +229,7 @@ class EngineEntrance:
         front.ends[number] = end
 
     def _continue(self, front: _Front, number: int, piece: bytes) -> None:
-        """Take more of a request, unless nobody waits for its call any more."""
+        """Add a piece to a request, unless its caller no longer waits."""
         call = front.arriving.get(number)
         if call is not None:
             call.add(piece)
@@ -319,23 +320,23 @@ class EngineEntrance:
 
 
 class _Broadcast:
-    """Tells all fronts of the health of names, and each new one of all."""
+    """Health service that publishes statuses to all fronts, and all of them to each new front."""
 
     def __init__(self, links: Mapping[Frames, _Front]) -> None:
         self._links = links
         self._told: dict[str, int] = {}
 
     async def set(self, service: str, status: Status) -> None:
-        """Tell the status of a name from now on."""
+        """Set the status of a name."""
         self._told[service] = status
         for link in self._links:
             link.send(Kind.HEALTH, status, service.encode())
 
     async def enter_graceful_shutdown(self) -> None:
-        """Nothing: fronts tell so themselves, before the engine process stops."""
+        """Do nothing: fronts publish this themselves, before the engine process stops."""
 
     def greet(self, link: Frames) -> None:
-        """Tell a new front of all names."""
+        """Send all statuses to a new front."""
         for service, status in self._told.items():
             link.send(Kind.HEALTH, status, service.encode())
 
@@ -345,7 +346,7 @@ def _reply(link: Frames, number: int, reply: ForwardedReply) -> None:
 
 
 def _reserved(reservation: Reservation, body: bytes) -> ForwardedReply:
-    """The reply to a call that wants to hold so many bytes."""
+    """Reserve bytes for a call, and return the reply to its front."""
     try:
         reservation.reserve(int.from_bytes(body, "little"))
     except Exception as error:
@@ -354,6 +355,6 @@ def _reserved(reservation: Reservation, body: bytes) -> ForwardedReply:
 
 
 def _parser(method: Any) -> Callable[[bytes], Any]:
-    """What reads the request of a method."""
+    """Return the parser of a method's requests."""
     parse: Callable[[bytes], Any] = message_factory.GetMessageClass(method.input_type).FromString
     return parse

@@ -1,4 +1,4 @@
-"""The engine process as a front sees it: calls go there, and answers, health and places come from there."""
+"""A front's connection to the engine process: calls go out; answers, health, and places come back."""
 
 from __future__ import annotations
 
@@ -27,19 +27,22 @@ from lookalike_server.transport.collection_names import limited
 from lookalike_server.transport.health import NOT_SERVING, Statuses
 from lookalike_server.transport.interceptors import Call, abort
 
-# A front loads no faiss.
+# A front process does not load faiss.
 if TYPE_CHECKING:
     from lookalike_server.observe.audit import AuditEffort
 
 log = logging.getLogger(__name__)
 
-# Between attempts to reach an engine process that is being started.
+# Seconds between attempts to reach an engine process that is starting.
 _PAUSE_S = 0.05
 _STATE_S = 1.0
 
 
 class EngineLink:
-    """Keeps the connection to the engine process, and hands calls over; errors of a lost one are DeviceError."""
+    """Keeps the connection to the engine process and forwards calls.
+
+    If the connection is lost, calls get DeviceError.
+    """
 
     def __init__(
         self, path: Path, number: int, state: Callable[[], FrontState], collections: Sequence[CollectionSettings]
@@ -47,7 +50,7 @@ class EngineLink:
         self._path, self._number, self._state = path, number, state
         self._link: Frames | None = None
         self._waiting: dict[int, asyncio.Future[Incoming[ForwardedReply]]] = {}
-        # Replies of which more is to come.
+        # Replies with missing pieces.
         self._arriving: dict[int, Incoming[ForwardedReply]] = {}
         self._numbers = itertools.count()
         self._statuses: Statuses | None = None
@@ -59,7 +62,7 @@ class EngineLink:
         self.generations = FrontGenerations(collections, self._send)
 
     async def connect(self, statuses: Statuses) -> None:
-        """Connect as soon as the engine process is ready; the health of names is told to `statuses` from then on."""
+        """Connect once the engine process is ready. From then on, `statuses` gets the health of names."""
         self._statuses = statuses
         while self._link is None:
             try:
@@ -68,7 +71,7 @@ class EngineLink:
                 await asyncio.sleep(_PAUSE_S)
 
     async def keep(self) -> None:
-        """Connect again whenever the engine process has gone, and tell it how things are; endless."""
+        """Reconnect whenever the engine process has gone, and send it this front's state; forever."""
         while True:
             if self._link is None:
                 with suppress(OSError):
@@ -79,14 +82,14 @@ class EngineLink:
                 self._link.send(Kind.STATE, 0, self._state().encoded())
 
     async def tell_health(self) -> None:
-        """Tell the health of names as the engine process has it, nothing of which serves without it; endless."""
+        """Publish the health that the engine process reports, forever. Without that process, nothing serves."""
         while True:
             service, status = await self._telling.get()
             if self._statuses is not None:
                 await self._statuses.set(service, status)
 
     def forwarded(self, method: str) -> Call:
-        """A handler that takes and returns the bytes of the messages of a method."""
+        """Return a handler that takes and returns serialized messages of a method."""
 
         async def forward(message: bytes, context: Any) -> bytes:
             known = record.current()
@@ -105,7 +108,7 @@ class EngineLink:
                 reply_room.is_in_pieces(),
             )
             number, answer = self._open()
-            # After the reply has been sent, not when the handler returns: until then it is held for the peer.
+            # Runs after the reply has been sent, not when the handler returns: until then its bytes count for the peer.
             context.add_done_callback(lambda _: self._close(number))
             sent = time.perf_counter()
             if self._link is not None:
@@ -126,7 +129,7 @@ class EngineLink:
         return forward
 
     def own_call(self, method: str, generation: int, size: int, effort: AuditEffort, context: Any) -> OwnCall:
-        """A call that this front answers itself by a generation; `size` is that of its message."""
+        """Return a call that this front answers itself from a generation; `size` is that of its message."""
         known = record.current()
         asked = AskedCall(
             method,
@@ -142,7 +145,7 @@ class EngineLink:
         return call
 
     def ask(self, call: OwnCall, asked: AskedCall) -> None:
-        """See Line of own_call.py, for this and what follows."""
+        """Open a call. This and the following methods implement Line of own_call.py."""
         if self._link is None:
             raise _gone()
         self._own[call.number] = call
@@ -167,7 +170,7 @@ class EngineLink:
         return ticket
 
     def end(self, call: OwnCall) -> None:
-        """Nobody waits for a call any more."""
+        """Withdraw a call whose caller no longer waits."""
         for ticket in call.tickets:
             self._searches.pop(ticket, None)
         if self._own.pop(call.number, None) is not None:
@@ -175,7 +178,7 @@ class EngineLink:
 
     @asynccontextmanager
     async def place(self, peer: str) -> AsyncIterator[None]:
-        """Hold a place for a call that lasts: see StreamPlaces."""
+        """Hold a place for a long-lived call; see StreamPlaces."""
         number, answer = self._open()
         try:
             self._send(Kind.STREAM, number, peer.encode())
@@ -201,12 +204,12 @@ class EngineLink:
         elif kind == Kind.REPLY:
             reply, first = ForwardedReply.decoded(body)
             if number in self._own and number not in self._waiting:
-                # It has asked for no answer, but is refused.
+                # It waits for no reply, but is rejected.
                 self._refuse(number, _refused(reply))
             else:
                 self._arrived(number, Incoming(reply, reply.size, first))
         elif kind == Kind.PIECE:
-            # Nobody may wait for it any more.
+            # There may be no caller left that waits for it.
             arriving = self._arriving.get(number)
             if arriving is not None:
                 arriving.add(body)
@@ -221,7 +224,7 @@ class EngineLink:
             self.generations.received(kind, number, body)
 
     def _refuse(self, number: int, error: Exception) -> None:
-        """A call that this front answers itself was not let in, or not any more."""
+        """Fail a call that this front answers itself, because the engine process rejected it."""
         call = self._own.get(number)
         if call is None:
             return
@@ -239,7 +242,7 @@ class EngineLink:
             search.end(outcome)
 
     async def _answered(self, call: OwnCall, kind: Kind, *body: bytes) -> None:
-        """Send a frame about a call, and wait for the reply to it."""
+        """Send a frame about a call, and wait for its reply."""
         if call.refused is not None:
             raise call.refused
         if self._link is None:
@@ -254,7 +257,7 @@ class EngineLink:
             raise _refused(reply)
 
     def _arrived(self, number: int, reply: Incoming[ForwardedReply]) -> None:
-        """Answer who waits for a reply, once it is complete."""
+        """Resolve the future of a reply once it is complete."""
         waits = self._waiting.get(number)
         if waits is None or waits.done():
             return

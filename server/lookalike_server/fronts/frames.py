@@ -1,8 +1,8 @@
 """Frames on a Unix socket between two processes of one server: a kind, the number of a call, and bytes.
 
-Frames of one turn of the event loop are sent together, so a busy process pays
-for one system call and not for one a frame. A long message is in several frames,
-so that neither end copies more than a piece of it in one step.
+Frames of one turn of the event loop are sent together, so a busy process pays for one system call,
+not for one per frame. A long message is split into several frames, so that neither end copies more
+than a piece of it in one step.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from typing import Any, Generic, TypeVar, cast
 
 # Bytes of the body, kind, number of the call.
 _HEADER = struct.Struct("<IBQ")
-# Of a message in one frame, and of what may wait for the socket before a long message waits.
+# Largest piece of a message in one frame, and bytes buffered for the socket before a long message waits.
 _PIECE = 1 << 20
 
 Head = TypeVar("Head")
 
 
 def as_bytes(number: int) -> bytes:
-    """A number in a frame's body."""
+    """Encode a number for a frame's body."""
     return number.to_bytes(4, "little")
 
 
 def numbers_of(body: bytes) -> list[int]:
-    """The numbers in a frame's body."""
+    """Decode the numbers in a frame's body."""
     return [int.from_bytes(body[at : at + 4], "little") for at in range(0, len(body), 4)]
 
 
 class Kind(IntEnum):
-    """What a frame is. Those with an arrow go one way only."""
+    """Kind of a frame. Comments give the direction."""
 
     # front -> engine process
     HELLO = 1
     CALL = 2
-    # Nobody waits for a call any more: its reply was sent, or its caller has left.
+    # The call is over: its reply was sent, or its caller has left.
     END = 3
     STATE = 4
-    # A call that lasts, such as a health watch, asks for a place.
+    # A long-lived call, such as a health watch, requests a place.
     STREAM = 5
     # engine process -> front
     REPLY = 6
@@ -48,7 +48,7 @@ class Kind(IntEnum):
     # both ways: more of the message of a CALL or REPLY
     PIECE = 8
 
-    # Calls that a front answers itself, see array_messages.py. front -> engine process
+    # Calls that a front answers itself; see array_messages.py. front -> engine process
     ASK = 32
     FIND = 33
     LET_IN = 34
@@ -58,7 +58,7 @@ class Kind(IntEnum):
     FAILED = 37
     ELSEWHERE = 38
 
-    # Generations, see shares.py. engine process -> front
+    # Generations; see shares.py. engine process -> front
     SHARE = 39
     SERVE = 40
     DROP = 41
@@ -71,16 +71,16 @@ class Kind(IntEnum):
 
 
 class Frames(asyncio.Protocol):
-    """One end of the socket. `received` is given the kind, number and body of each frame, `lost` hears of the end.
+    """One end of the socket. `received` gets the kind, number, and body of each frame; `lost` is called at the end.
 
-    What is sent is bounded by the limits on messages under way, not here.
+    Unsent data is bounded by the limits of messages in flight, not here.
     """
 
     def __init__(self, received: Callable[[Frames, int, int, bytes], None], lost: Callable[[Frames], None]) -> None:
         self._received, self._lost = received, lost
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
-        # Of a frame that has not arrived completely, and the bytes that it needs at least.
+        # Parts of an incomplete frame, and the bytes needed to complete it.
         self._parts: list[bytes] = []
         self._have = self._need = 0
         self._out: list[Any] = []
@@ -127,9 +127,9 @@ class Frames(asyncio.Protocol):
     async def send_message(
         self, kind: Kind, number: int, head: bytes, message: bytes, unwanted: Callable[[], bool] = lambda: False
     ) -> None:
-        """Send a head, which tells the size of the message, and the message, in further frames where it is long.
+        """Send a head, which contains the message's size, and the message, in further frames if it is long.
 
-        These end when the message is `unwanted`.
+        Stops early when the message is `unwanted`.
         """
         if len(message) <= _PIECE:
             self.send(kind, number, head, message)
@@ -139,14 +139,14 @@ class Frames(asyncio.Protocol):
         for start in range(0, len(view), _PIECE):
             self.send(Kind.PIECE, number, view[start : start + _PIECE])
             self._flush()
-            # Others have a turn, also where the other end takes all at once.
+            # Yield to other tasks, even if the other end reads everything at once.
             await asyncio.sleep(0)
             await self._writable.wait()
             if unwanted():
                 return
 
     def send(self, kind: Kind, number: int, *body: bytes | memoryview) -> None:
-        """Send a frame, whose body may be in pieces. Nothing happens when the other end has gone."""
+        """Send a frame, whose body may be in pieces. Does nothing if the other end has gone."""
         if self._transport is None:
             return
         if not self._out:
@@ -155,7 +155,7 @@ class Frames(asyncio.Protocol):
         self._out.extend(body)
 
     def close(self) -> None:
-        """End the connection, after what was sent."""
+        """Close the connection after sending what is buffered."""
         self._flush()
         if self._transport is not None:
             self._transport.close()
@@ -167,9 +167,9 @@ class Frames(asyncio.Protocol):
 
 
 class Incoming(Generic[Head]):
-    """A message of `size` bytes that arrives behind its head: `complete` when all of it is in `pieces`.
+    """A message of `size` bytes that follows its head: `complete` when all of it is in `pieces`.
 
-    One task may wait for that.
+    One task may wait for it.
     """
 
     def __init__(self, head: Head, size: int, first: bytes) -> None:
@@ -181,14 +181,14 @@ class Incoming(Generic[Head]):
             self.add(first)
 
     def add(self, piece: bytes) -> None:
-        """Take the next piece."""
+        """Add the next piece."""
         self.pieces.append(piece)
         self._left -= len(piece)
         if self.complete and self._waits is not None and not self._waits.done():
             self._waits.set_result(None)
 
     async def wait(self) -> None:
-        """Wait until all of it is there."""
+        """Wait until the message is complete."""
         if not self.complete:
             self._waits = asyncio.get_running_loop().create_future()
             await self._waits

@@ -1,4 +1,4 @@
-"""A front: a process that listens on the server's port, and hands its calls to the engine process."""
+"""Front process: a gRPC server on the server's port that forwards calls to the engine process."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from lookalike_server.fronts.control import Common, Control, run_process
 from lookalike_server.fronts.messages import FrontState
 
-# How often what hangs is looked for.
+# Interval of checks for hung work.
 _LOOK_S = 0.25
 
 
 @dataclass(frozen=True)
 class FrontGiven:
-    """What a front is given; `secret` is that of this user's commands, see local_user.py."""
+    """Arguments of a front. `secret` is the local user's; see local_user.py."""
 
     common: Common
     number: int
@@ -27,8 +27,8 @@ class FrontGiven:
 
 
 def run_front(connection: Connection, given: FrontGiven) -> None:
-    """The process."""
-    # Before the log is open, which is not for what libraries say while they load.
+    """Run the front process."""
+    # Before logging starts, so that messages of libraries while they load are not logged.
     import lookalike_server.fronts.front_calls
     import lookalike_server.observe.observatory  # noqa: F401
 
@@ -39,7 +39,7 @@ def run_front(connection: Connection, given: FrontGiven) -> None:
 
 
 async def _serve(control: Control, given: FrontGiven) -> None:
-    # Imported here, so that whoever starts this process needs none of it.
+    # Imported here, because the parent process does not need it.
     from lookalike_indexer.threads import processors
     from lookalike_server.batching.workers import Workers
     from lookalike_server.fronts.engine_link import EngineLink
@@ -88,7 +88,7 @@ async def _serve(control: Control, given: FrontGiven) -> None:
 
 
 def resident_bytes() -> int:
-    """What is resident of this process, mapped files included; at its peak where the system does not tell."""
+    """Return this process's resident bytes, including mapped files; the peak if the system reports no current value."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:

@@ -1,8 +1,7 @@
-"""Which calls a front answers itself, and how: by the servicers of a server of one process, over mapped columns.
+"""Calls that a front answers itself, with the servicers of a single-process server over mapped columns.
 
-The others are handed over whole: those that need the network, a filter or
-attributes, and those about what is not shared. The code that answers is the
-same in both processes, and so are the answers.
+All others are forwarded: those that need the network, a filter, or attributes, and those about data
+that is not shared. Both processes run the same code, so the answers are the same.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from lookalike_server.transport.interceptors import Call
 _SEARCH = "/lookalike.v1.SearchService/Search"
 _MEMBERSHIP = "/lookalike.v1.ClusterService/GetMembership"
 
-# Kinds of queries; None where there are examples alone.
+# Kinds of queries that need no network; None means only examples.
 _WITHOUT_NETWORK = (None, "vectors", "keys", "ids")
 
 
 @dataclass(frozen=True)
 class ReadCall:
-    """A call's message as it came, and as it was read."""
+    """Serialized and parsed request of a call."""
 
     message: bytes
     request: Any
@@ -44,9 +43,9 @@ class ReadCall:
 
 @dataclass(frozen=True)
 class _Own:
-    """How calls of a method are answered here: those that `takes` says, by the call of each collection.
+    """Methods that a front answers: those for which `takes` returns True, with one handler per collection.
 
-    One that `asks_first` needs nothing of the engine process but to be counted there.
+    A call that `asks_first` only needs to be counted by the engine process.
     """
 
     takes: Callable[[Any], bool]
@@ -55,7 +54,7 @@ class _Own:
 
 
 class FrontCalls:
-    """Answers calls by the generations of a link, or hands them over whole."""
+    """Answers calls from the generations of a link, or forwards them."""
 
     def __init__(self, settings: ServeSettings, link: EngineLink, workers: Workers) -> None:
         self._link = link
@@ -78,7 +77,7 @@ class FrontCalls:
         }
 
     def handler(self, method: str) -> tuple[Call, Callable[[bytes], Any]]:
-        """What answers the calls of a method, and what it takes: made of a message's bytes."""
+        """Return the handler of a method, and the function that makes its argument from a message's bytes."""
         forward, own = self._link.forwarded(method), self._own.get(method)
         if own is None:
             return forward, lambda message: message
@@ -118,7 +117,7 @@ class FrontCalls:
 
 
 def _search_is_own(request: search_pb2.SearchRequest) -> bool:
-    """Whether a search needs neither the network nor columns that are not mapped, nor a change that others know of."""
+    """Return whether a search needs no network, no unmapped columns, and no particular change."""
     return request.query.WhichOneof("kind") in _WITHOUT_NETWORK and not (
         request.after_sequence
         or request.HasField("filter")
@@ -128,6 +127,6 @@ def _search_is_own(request: search_pb2.SearchRequest) -> bool:
 
 
 def _membership_is_own(request: cluster_pb2.GetMembershipRequest) -> bool:
-    """Whether the clusters of stored images are asked for, and nothing that is not mapped."""
+    """Return whether only clusters of stored images are requested, from mapped data."""
     stored = request.query.WhichOneof("kind") in ("keys", "ids")
     return stored and not request.HasField("filter") and not request.fields

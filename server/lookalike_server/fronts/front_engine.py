@@ -1,4 +1,4 @@
-"""The engine of a space as a front has it: searches go to the engine process."""
+"""Search engine of a front: forwards searches to the engine process."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class FrontEngine:
-    """A SearchEngine for the calls of a front, each of which is the current one of its task, see own_call.py.
+    """SearchEngine for the calls of a front. Each search belongs to the current call of its task (own_call.py).
 
-    Which device is lost, what waits and what hangs is told by the engine process.
+    The engine process reports lost devices, queued searches, and hung threads.
     """
 
     def __init__(self, space: int, entry: IndexEntry) -> None:
-        """`space` is its place in the manifest."""
+        """`space` is its position in the manifest."""
         self._space = space
         self.entry = entry
 
@@ -39,13 +39,16 @@ class FrontEngine:
         deadline: float | None = None,
         live: Beside | None = None,
     ) -> Queued:
-        """As Engine.put. The peer is that of the call. Errors come to the inbox; DeviceError: nobody is there."""
+        """Queue a search, as Engine.put does, for the peer of the current call.
+
+        Errors go to the inbox. Raises DeviceError if the engine process is gone.
+        """
         if mask is not None or live is not None:
             raise RuntimeError("a front asks for no search with a mask")
         return Queued("search", current_call().find(self._space, queries, k, plan, ticket, inbox, deadline))
 
     def withdraw(self, queued: Queued) -> None:
-        """Nothing: the end of its call takes a search back."""
+        """Do nothing: the end of the call withdraws its searches."""
 
     @property
     def waiting(self) -> dict[str, int]:
@@ -63,4 +66,4 @@ class FrontEngine:
         return []
 
     def close(self) -> None:
-        """Nothing: the engine process closes what it has."""
+        """Do nothing: the engine process closes its engines."""

@@ -1,9 +1,9 @@
-"""The generations that a front has mapped, as the engine process gives them out: it hands over, both let go.
+"""Generations that a front has mapped, as shared by the engine process.
 
-A generation comes in two steps. The engine process describes it (SHARE), and
-the front maps it beside the one that it has. When all fronts have, the engine
-process serves it and says so (SERVE); the front answers by it from its next
-call on, and lets the earlier one go when the last call that uses it has ended.
+A swap has two steps. The engine process describes the new generation (SHARE), and the front maps it
+beside the old one. When all fronts have done so, the engine process serves it and says so (SERVE).
+The front answers from it from its next call on, and releases the old one after the last call that
+uses it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Send(Protocol):
 
 
 class FrontGenerations:
-    """The generation of each collection that this front answers by; none where the engine process has to."""
+    """Generation of each collection that this front answers from; none if the engine process must answer."""
 
     def __init__(self, collections: Sequence[CollectionSettings], send: Send) -> None:
         self._send = send
@@ -37,30 +37,30 @@ class FrontGenerations:
         self.currents = [Current() for _ in collections]
         self._hidden: list[list[str]] = [[] for _ in collections]
         self._mapped: dict[int, FrontSnapshot] = {}
-        # The generation that each collection is served by, by its id.
+        # Id of the generation that each collection is served from.
         self._served: dict[int, int] = {}
-        # What has to be served before this front is ready; None until that is known.
+        # Collections that must be served before this front is ready; None until they are known.
         self._awaited: set[int] | None = None
         self._settled = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        # How many engine processes have gone: ids are those of one of them.
+        # Number of engine processes that have gone. Ids of generations belong to one engine process.
         self._gone = 0
 
     async def settled(self) -> None:
-        """Wait until this front answers by the generations that there were when it came."""
+        """Wait until this front serves the generations that existed when it connected."""
         await self._settled.wait()
 
     @property
     def hidden(self) -> list[str]:
-        """The folders that callers who see no paths must not be told of."""
+        """Folders to hide from callers that see no paths."""
         return [folder for folders in self._hidden for folder in folders]
 
     def served(self, collection: int) -> int | None:
-        """The id of the generation that calls about a collection are answered by here; None for none."""
+        """Return the id of the generation that calls about a collection are answered from, or None."""
         return self._served.get(collection)
 
     def received(self, kind: int, number: int, body: bytes) -> None:
-        """Take note of a frame of the engine process about the generation with an id."""
+        """Handle a frame of the engine process about the generation with an id."""
         if kind == Kind.SHARE:
             task = asyncio.create_task(self._map(number, body, self._gone))
             self._tasks.add(task)
@@ -76,7 +76,7 @@ class FrontGenerations:
             self._settle(None)
 
     def lost(self) -> None:
-        """The engine process has gone, and with it all that it gave out."""
+        """Release everything, because the engine process has gone."""
         for collection in list(self._served):
             self.withdraw(collection)
         for snapshot in self._mapped.values():
@@ -87,9 +87,9 @@ class FrontGenerations:
         self._settled.set()
 
     def withdraw(self, collection: int, number: int | None = None) -> None:
-        """Leave the calls about a collection to the engine process, until it gives out another generation.
+        """Leave the calls about a collection to the engine process until it shares another generation.
 
-        Nothing happens where they are answered by another one than `number` already; None: by whichever.
+        Does nothing if they are already answered from another one than `number`; None means any.
         """
         if number in (None, self._served.get(collection)) and self._served.pop(collection, None) is not None:
             self.currents[collection].withdraw()
@@ -101,7 +101,7 @@ class FrontGenerations:
         except Exception as error:
             if gone != self._gone:
                 return
-            # Whatever is wrong here, the engine process answers these calls as well.
+            # Not fatal, because the engine process answers these calls too.
             log.warning("generation %d of %s is not mapped: %s", shared.generation, shared.name, error)
             self._send(Kind.DECLINED, number)
             self._settle(shared.collection)

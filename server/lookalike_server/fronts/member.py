@@ -1,4 +1,4 @@
-"""A process of a server, as its supervisor sees it."""
+"""A child process, as the supervisor sees it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from lookalike_server.fronts.control import Word
 
 log = logging.getLogger(__name__)
 
-# How often a process is looked at, which gives a sign of life as often. One that comes late is no silence.
+# Interval of checks, equal to that of heartbeats. The second value keeps a late heartbeat from counting as silence.
 _LOOK_S = 1.0
 _SHORTEST_SILENCE_S = 3.0
-# Before a process that ended is started again: longer, each time that it ends before it is ready.
+# Pause before a restart. It doubles each time the process ends before it is ready.
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
 
 
 class Member:
-    """A process that is started again whenever it ends by itself, until it is stopped.
+    """A child process that is restarted whenever it exits, until it is stopped.
 
-    `target` is a module's function, which is given its end of a pipe and
-    `given`. One that is ready, and then gives no sign of life for `silence_s`
-    seconds, is killed. `ending` hears why the process wants the server to end.
+    `target` is a module's function that gets its end of a pipe and `given`. After it is ready, a
+    process without a heartbeat for `silence_s` seconds is killed. `ending` gets the reason why the
+    process wants the server to end.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class Member:
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """Process id."""
         return 0 if self._process is None else self._process.pid or 0
 
     async def start(self) -> Any:
-        """Start the process; returns what it says when it is ready. Errors: those that it fails with."""
+        """Start the process and return what it reports when ready. Raises the error that it fails with."""
         self._ready: asyncio.Future[Any] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._heard = True
@@ -74,14 +74,14 @@ class Member:
         return ready
 
     def tell(self, word: Word, what: Any = None) -> None:
-        """Tell the process something; nothing happens where it has ended."""
+        """Send a word to the process. Does nothing if it has ended."""
         with suppress(OSError):
             self._connection.send((word, what))
 
     async def stop(self, grace: float, most_s: float) -> None:
-        """Let the process end its calls for `grace` seconds; it is killed when it has not ended in `most_s`.
+        """Stop the process: its calls have `grace` seconds, and it is killed after `most_s` seconds.
 
-        One that is not ready has no calls, and is killed at once.
+        A process that is not ready has no calls, and is killed at once.
         """
         for task in list(self._tasks):
             task.cancel()
@@ -99,10 +99,10 @@ class Member:
         return bool((await asyncio.wait([self._ended], timeout=seconds))[0])
 
     async def _follow(self, process: SpawnProcess) -> None:
-        """Kill the process when it is silent, and start it again when it has ended."""
+        """Kill the process if it sends no heartbeat, and restart it when it has ended."""
         silent = 0.0
         while not await self._ends(_LOOK_S):
-            # Counted in looks: a machine that stood still for a while has made nobody silent.
+            # Count checks, not clock time: a suspended machine must not look like silence.
             silent = 0.0 if self._heard else silent + _LOOK_S
             self._heard = False
             if silent >= max(self._silence_s, _SHORTEST_SILENCE_S):
@@ -126,7 +126,7 @@ class Member:
         task.add_done_callback(self._tasks.discard)
 
     def _read(self) -> bool:
-        """Hear what the process says; False where it says nothing more."""
+        """Handle a word of the process. Return False if the pipe is closed."""
         try:
             word, what = self._connection.recv()
         except (EOFError, OSError):
@@ -143,7 +143,7 @@ class Member:
 
     def _gone(self, process: SpawnProcess) -> None:
         self._loop.remove_reader(process.sentinel)
-        # What it said last.
+        # Read the last words.
         while self._connection.poll() and self._read():
             pass
         self._loop.remove_reader(self._connection.fileno())
@@ -157,7 +157,7 @@ class Member:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Let processes that the block starts have some more variables."""
+    """Set environment variables for processes that the block starts."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

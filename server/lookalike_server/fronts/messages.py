@@ -1,6 +1,6 @@
-"""What passes between a front and the engine process, as bytes: fixed headers and texts, before messages as they came.
+"""Encoding of forwarded calls and replies: fixed headers and texts, followed by unparsed messages.
 
-Both ends are one version of one program, so nothing here has to be compatible.
+Both ends are the same version of the program, so the format need not be compatible.
 """
 
 from __future__ import annotations
@@ -22,15 +22,13 @@ _STEPS: Final[tuple[Step, ...]] = get_args(Step)
 _STEP_NUMBERS: Final = {step: number for number, step in enumerate(_STEPS)}
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
-# None of the texts has it: they are names, addresses and identifiers of visible characters, or our own sentences.
+# Separator. No text contains it: they are names, addresses, and identifiers of visible characters, or our messages.
 _BETWEEN = "\0"
 
-# The method, whether paths are hidden, whether the call is in pieces, the deadline, the bytes of the message and of the
-# texts.
+# Method, whether paths are hidden, whether the call is in pieces, deadline, bytes of the message, bytes of the texts.
 _CALL = struct.Struct("<B??dQI")
 NO_DEADLINE = float("inf")
-# The gRPC code, the number of stages, the bytes of the texts, those of the details of an error, those of the message,
-# the seconds.
+# gRPC code, number of stages, bytes of the texts, bytes of the error's details, bytes of the message, seconds.
 _REPLY = struct.Struct("<BBIIQd")
 _STAGE = struct.Struct("<Bdd")
 _STATE = struct.Struct("<QQQ")
@@ -38,12 +36,11 @@ _STATE = struct.Struct("<QQQ")
 
 @dataclass(frozen=True, slots=True)
 class ForwardedCall:
-    """A call on its way to the engine process.
+    """A call that is forwarded to the engine process.
 
-    `deadline` is in the time of `time.monotonic`, which all processes share;
-    `hides_paths` whether the caller sees no paths, `collections` those that its
-    token is limited to. The request, as it came, has `size` bytes; its reply may
-    be `in_pieces`.
+    `deadline` is in the time of `time.monotonic`, which all processes share. `hides_paths`: the
+    caller sees no paths. `collections` are those that its token is limited to. The serialized
+    request has `size` bytes. The reply may be `in_pieces`.
     """
 
     method: str
@@ -58,7 +55,7 @@ class ForwardedCall:
     in_pieces: bool = False
 
     def encoded(self) -> bytes:
-        """What is before the request in a frame."""
+        """Return what precedes the request in a frame."""
         given = (self.request_id, self.peer, self.caller, self.traceparent, *self.collections)
         texts = _BETWEEN.join(given).encode()
         deadline = NO_DEADLINE if self.deadline is None else self.deadline
@@ -67,7 +64,7 @@ class ForwardedCall:
 
     @classmethod
     def decoded(cls, body: bytes) -> tuple[ForwardedCall, bytes]:
-        """What `encoded` made the beginning of a frame of, and the rest of it."""
+        """Decode the head that `encoded` returned. Return it and the rest of the frame."""
         number, hides_paths, in_pieces, deadline, size, length = _CALL.unpack_from(body)
         start = _CALL.size + length
         request_id, peer, caller, trace, *collections = body[_CALL.size : start].decode().split(_BETWEEN)
@@ -88,7 +85,7 @@ class ForwardedCall:
 
 @dataclass(frozen=True, slots=True)
 class ForwardedReply:
-    """The answer: how many bytes the reply has, or why there is none; and what the call's record is to know.
+    """The answer: size of the reply or the error, and data for the call's record.
 
     `seconds` is how long the engine process had the call.
     """
@@ -100,7 +97,7 @@ class ForwardedReply:
     seconds: float = 0.0
 
     def encoded(self) -> bytes:
-        """What is before the reply in a frame."""
+        """Return what precedes the reply in a frame."""
         told, details, code = [self.collection], b"", 0
         if self.refusal is not None:
             told += [self.refusal.message.replace(_BETWEEN, " "), self.refusal.reason]
@@ -112,7 +109,7 @@ class ForwardedReply:
 
     @classmethod
     def decoded(cls, body: bytes) -> tuple[ForwardedReply, bytes]:
-        """What `encoded` made the beginning of a frame of, and the rest of it."""
+        """Decode the head that `encoded` returned. Return it and the rest of the frame."""
         code, count, length, of_details, size, took = _REPLY.unpack_from(body)
         at = _REPLY.size + count * _STAGE.size
         stages = [
@@ -130,17 +127,17 @@ class ForwardedReply:
 
 @dataclass(frozen=True, slots=True)
 class FrontState:
-    """What a front tells of itself every moment: messages that are arriving, their bytes, and resident memory."""
+    """State that a front reports every second: arriving messages, held bytes, and resident memory."""
 
     arriving: int = 0
     held_bytes: int = 0
     resident_bytes: int = 0
 
     def encoded(self) -> bytes:
-        """A frame's body."""
+        """Return the body of a frame."""
         return _STATE.pack(self.arriving, self.held_bytes, self.resident_bytes)
 
     @classmethod
     def decoded(cls, body: bytes) -> FrontState:
-        """What `encoded` made."""
+        """Decode what `encoded` returned."""
         return cls(*_STATE.unpack(body))

@@ -1,4 +1,4 @@
-"""A call that a front answers itself, as far as it needs the engine process: a place, searches, room for its reply."""
+"""A call that a front answers itself, and what it needs of the engine process: admission, searches, reply bytes."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from lookalike_server.fronts.array_messages import AskedCall, AskedSearch
 from lookalike_server.search.effort import Plan
 from lookalike_server.search.hits import Hits
 
-# A front loads no faiss.
+# A front process does not load faiss.
 if TYPE_CHECKING:
     from lookalike_server.observe.audit import AuditEffort
 
-# A reply of up to so many bytes is counted by its front alone: all those of a peer together are few.
+# Only the front counts replies up to this many bytes: all of a peer's together are small.
 _SMALL = 1 << 16
 
 
 class ElsewhereError(Exception):
-    """The engine process has to answer the call: what it serves is no longer what the front has."""
+    """The engine process must answer the call, because it no longer serves what the front has."""
 
 
 class Line(Protocol):
-    """What a call needs of the connection to the engine process. DeviceError: nobody is there."""
+    """The connection to the engine process, as a call uses it. Raises DeviceError if that process is gone."""
 
     def ask(self, call: OwnCall, asked: AskedCall) -> None: ...
 
     async def let_in(self, call: OwnCall) -> None:
-        """Wait until the call has been let in. RefusedError, ElsewhereError: it has not."""
+        """Wait until the call is admitted. Raises RefusedError or ElsewhereError if it is not."""
         ...
 
     def find(self, asked: AskedSearch, search: WaitingSearch) -> int: ...
@@ -41,7 +41,7 @@ class Line(Protocol):
 
 
 class WaitingSearch:
-    """A search that the engine process makes for a call."""
+    """A search that the engine process runs for a call."""
 
     def __init__(self, call: OwnCall, ticket: int, inbox: Inbox) -> None:
         self.call = call
@@ -49,7 +49,7 @@ class WaitingSearch:
         self._sent = time.perf_counter()
 
     def end(self, outcome: Answer[Hits] | Exception) -> None:
-        """Hand over its result."""
+        """Deliver the result."""
         if isinstance(outcome, Answer) and self.call.record is not None:
             took = (outcome.queue_us + outcome.run_us) / 1e6
             passed = max(0.0, time.perf_counter() - self._sent - took)
@@ -58,32 +58,32 @@ class WaitingSearch:
 
 
 class OwnCall:
-    """Asks the engine process when it is first needed, which counts the call from then on."""
+    """A call of a front. It is opened at the engine process on first use, which counts it from then on."""
 
     def __init__(self, line: Line, number: int, asked: AskedCall, effort: AuditEffort = "default") -> None:
         self._line, self._asked, self._effort = line, asked, effort
         self.number = number
         self.record: CallRecord | None = record.current()
-        # The tickets of its searches, and why it was not let in.
+        # Tickets of its searches, and the error if it was not admitted.
         self.tickets: set[int] = set()
         self.refused: Exception | None = None
         self.is_open = False
 
     async def let_in(self) -> None:
-        """Ask, and wait for the answer. RefusedError, ElsewhereError, DeviceError: see Line."""
+        """Open the call and wait for admission. Raises RefusedError, ElsewhereError, and DeviceError as Line does."""
         self._open()
         await self._line.let_in(self)
 
     def find(
         self, space: int, queries: Float32, k: int, plan: Plan, ticket: int, inbox: Inbox, deadline: float | None
     ) -> int:
-        """Have a search made, whose outcome comes to `inbox`. DeviceError: nobody is there."""
+        """Request a search; its outcome goes to `inbox`. Raises DeviceError if the engine process is gone."""
         self._open()
         asked = AskedSearch(self.number, space, queries, k, plan, deadline, self._effort)
         return self._line.find(asked, WaitingSearch(self, ticket, inbox))
 
     async def reserve(self, reply: bytes) -> None:
-        """Count a reply. RefusedError: it is one too many."""
+        """Count a reply. Raises RefusedError if it exceeds a limit."""
         if self.is_open and len(reply) > _SMALL:
             await self._line.reserve(self, len(reply))
 
@@ -97,12 +97,12 @@ _CURRENT: ContextVar[OwnCall | None] = ContextVar("lookalike_own_call", default=
 
 
 def resume(call: OwnCall) -> None:
-    """Let a call be that of this task."""
+    """Make a call the current call of this task."""
     _CURRENT.set(call)
 
 
 def current_call() -> OwnCall:
-    """The call of this task."""
+    """Return the current call of this task."""
     call = _CURRENT.get()
     if call is None:
         raise RuntimeError("only calls are answered by a front")

@@ -1,4 +1,4 @@
-"""A generation as the engine process describes it to fronts, and as a front opens it: columns, without any index."""
+"""Description of a shared generation, and how a front opens it: columns, without an index."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from lookalike_server.search.search_engine import SearchEngine
 
 
 class SharedSpace(msgspec.Struct, frozen=True):
-    """What a front has to know of a space's index: its name, and what plans depend on, see Planner."""
+    """Facts of a space's index that a front needs: its name, and the inputs of Planner."""
 
     index: str
     lossless: bool
@@ -40,11 +40,11 @@ class SharedSpace(msgspec.Struct, frozen=True):
 
 
 class SharedGeneration(msgspec.Struct, frozen=True):
-    """A generation of one of the server's `collection`s, by its place among them; `made` is its manifest's digest.
+    """A generation of the collection at position `collection`; `made` is the digest of its manifest.
 
-    `folder` has the files to map, with their `digests`. `stamps` are those of
-    the collection's files that were verified. `hidden` are the folders that
-    callers who see no paths must not be told of. `spaces` are those with an index, in the order of the manifest.
+    `folder` contains the files to map, with their `digests`. `stamps` are those of the verified
+    files of the collection. `hidden` are the folders to hide from callers that see no paths.
+    `spaces` are those with an index, in the order of the manifest.
     """
 
     collection: int
@@ -58,7 +58,7 @@ class SharedGeneration(msgspec.Struct, frozen=True):
     spaces: dict[str, SharedSpace]
 
     def encoded(self) -> bytes:
-        """For another process of this server."""
+        """Encode for another process of this server."""
         return msgspec.json.encode(self)
 
 
@@ -66,12 +66,12 @@ _DECODER = msgspec.json.Decoder(SharedGeneration)
 
 
 def decoded(body: bytes) -> SharedGeneration:
-    """What `encoded` made."""
+    """Decode what `encoded` returned."""
     return _DECODER.decode(body)
 
 
 def described(collection: int, snapshot: Snapshot, hidden: Sequence[str]) -> SharedGeneration | None:
-    """A generation for fronts; None where they cannot have it."""
+    """Describe a generation for fronts. Return None if it cannot be shared."""
     shared, storage = snapshot.shared, snapshot.reader.storage
     if shared is None or not isinstance(storage, VerifiedStorage):
         return None
@@ -90,7 +90,10 @@ def _space(space: Space) -> SharedSpace:
 
 @dataclass(frozen=True)
 class FrontOpening:
-    """How a front opens generations of one collection: `root` is its folder, `engine` gives what searches a space."""
+    """Arguments for opening generations of one collection in the folder `root`.
+
+    `engine` makes the engine of a space.
+    """
 
     root: str
     limits: Limits
@@ -98,7 +101,7 @@ class FrontOpening:
 
 
 class FrontSnapshot(Snapshot):
-    """A generation in a front. `closed` is called when nobody uses it any more."""
+    """A generation in a front. `closed` is called after its last use."""
 
     closed: Callable[[], None] = staticmethod(lambda: None)
 
@@ -108,9 +111,9 @@ class FrontSnapshot(Snapshot):
 
 
 def open_generation(shared: SharedGeneration, opening: FrontOpening) -> FrontSnapshot:
-    """Map a generation. Reads the manifest: not for the event loop.
+    """Map a generation. Reads the manifest, so do not call it on the event loop.
 
-    DataLossError: the collection, or a file, is not the one that was described.
+    Raises DataLossError if the collection, or a file, is not the described one.
     """
     storage = open_storage(opening.root)
     manifest = generations.read(storage, shared.generation)

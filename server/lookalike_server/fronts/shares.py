@@ -1,4 +1,4 @@
-"""The generations that the engine process gives out to fronts, and a swap in two steps; see front_generations.py."""
+"""Generations that the engine process shares with fronts, and their two-step swap; see front_generations.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Share:
-    """A generation that fronts map. `users` are the fronts that have it, `declined` those that could not."""
+    """A shared generation. `users` are the fronts that have it; `declined` are those that could not map it."""
 
     number: int
     collection: CollectionShares
@@ -31,9 +31,9 @@ class Share:
 
     @property
     def is_current(self) -> bool:
-        """Whether calls may be answered by it: no change came since, as one that a server nearby has taken.
+        """True if calls may be answered from it, that is, no later change exists.
 
-        Also not a change that the next generation has, which fronts are about to serve.
+        That includes changes in the next generation, which fronts are about to serve.
         """
         current = self.collection.current
         newest = current.newest
@@ -41,26 +41,29 @@ class Share:
 
 
 class Shares:
-    """What all fronts have; of one engine process."""
+    """All shared generations of one engine process."""
 
     def __init__(self, links: Iterable[Frames]) -> None:
         self._links = links
         self._numbers = itertools.count(1)
         self.by_number: dict[int, Share] = {}
         self._collections: list[CollectionShares] = []
-        # Fronts whose answer somebody waits for.
+        # Pending waits for answers of fronts.
         self._waits: list[_Wait] = []
 
     def collection(
         self, current: Current, hidden: Callable[[], Iterable[str]], audit: RecallAudit | None
     ) -> CollectionShares:
-        """The shares of the server's next collection, which `current` serves; see SharedGeneration for `hidden`."""
+        """Create the shares of the server's next collection, served by `current`.
+
+        `hidden` is as in SharedGeneration.
+        """
         one = CollectionShares(self, len(self._collections), current, hidden, audit)
         self._collections.append(one)
         return one
 
     def greet(self, link: Frames) -> None:
-        """Give a new front the generations that are served."""
+        """Send the served generations to a new front."""
         newest = [one.newest for one in self._collections]
         there = [number for number, share in enumerate(newest) if share is not None]
         link.send(Kind.GREETED, 0, b"".join(map(as_bytes, there)))
@@ -69,7 +72,7 @@ class Shares:
                 link.send(Kind.SHARE, share.number, share.body)
 
     def received(self, link: Frames, kind: int, number: int) -> None:
-        """Take note of what a front does with a generation."""
+        """Handle what a front reports about a generation."""
         share = self.by_number.get(number)
         if kind == Kind.RELEASED and share is not None:
             share.users.discard(link)
@@ -84,16 +87,16 @@ class Shares:
 
     def _adopted(self, link: Frames, share: Share | None, number: int) -> None:
         if share is None or share not in (share.collection.newest, share.collection.coming):
-            # While the front mapped it, another one took its place.
+            # Another one has replaced it while the front mapped it.
             link.send(Kind.DROP, number)
             return
         share.users.add(link)
         if share is share.collection.newest:
-            # The front came later than the generation.
+            # The front connected after the generation was served.
             link.send(Kind.SERVE, number, as_bytes(share.collection.number))
 
     def lost(self, link: Frames) -> None:
-        """A front has gone."""
+        """Release what a front used that has disconnected."""
         for share in list(self.by_number.values()):
             share.users.discard(link)
             self._look(share)
@@ -101,7 +104,7 @@ class Shares:
             wait.heard(link)
 
     async def tell(self, kind: Kind, number: int, body: bytes, *kinds: Kind) -> None:
-        """Tell all fronts something, and wait until each has answered by one of some kinds, or has gone."""
+        """Send a frame to all fronts, and wait until each has answered with one of `kinds` or has disconnected."""
         links = set(self._links)
         if not links:
             return
@@ -115,7 +118,7 @@ class Shares:
             self._waits.remove(wait)
 
     def open(self, collection: CollectionShares, snapshot: Snapshot) -> Share | None:
-        """A new share; None where a generation cannot be shared."""
+        """Share a generation. Return None if it cannot be shared."""
         shared = described(collection.number, snapshot, list(collection.hidden()))
         if shared is None:
             return None
@@ -124,12 +127,12 @@ class Shares:
         return share
 
     def send_late(self, share: Share) -> None:
-        """Give a generation to the fronts that came while others were told of it."""
+        """Send a generation to the fronts that connected while others were told of it."""
         for link in set(self._links) - share.users - share.declined:
             link.send(Kind.SHARE, share.number, share.body)
 
     def close(self, share: Share) -> None:
-        """Forget a share when no front uses it any more."""
+        """Drop a share once no front uses it."""
         self._look(share)
 
     def _look(self, share: Share) -> None:
@@ -139,7 +142,7 @@ class Shares:
 
 
 class CollectionShares:
-    """The generations of one collection that fronts have: a Sharing of its Reloader."""
+    """Shared generations of one collection; the Sharing of its Reloader."""
 
     def __init__(
         self,
@@ -164,7 +167,7 @@ class CollectionShares:
             await self._shares.tell(Kind.SHARE, share.number, share.body, Kind.ADOPTED, Kind.DECLINED)
 
     async def serve(self) -> None:
-        """Let all fronts serve what was prepared, which is served here from now on; they let go of what was before."""
+        """Let all fronts serve the prepared generation, which is served here from now on, and release the old one."""
         earlier, share, self.coming = self.newest, self.coming, None
         self.newest = share
         if share is not None:
@@ -177,7 +180,7 @@ class CollectionShares:
             self._shares.close(earlier)
 
     async def withdraw(self) -> None:
-        """Let fronts drop what was prepared and is not served after all."""
+        """Let fronts drop a prepared generation that will not be served."""
         share, self.coming = self.coming, None
         if share is not None:
             for link in list(share.users):
@@ -187,7 +190,7 @@ class CollectionShares:
 
 @dataclass(eq=False)
 class _Wait:
-    """Waits for fronts to answer about the generation with a number."""
+    """Wait for the answers of fronts about one generation."""
 
     number: int
     kinds: frozenset[Kind]

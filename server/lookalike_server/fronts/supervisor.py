@@ -1,4 +1,4 @@
-"""The process that people start: it holds the port, starts the engine process and the fronts, and ends them."""
+"""Supervisor: the process that the user starts. It holds the port, and starts and ends the other processes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# As Prometheus's library calls the variable, see observe/metrics.py: importing that would need all of it here.
+# The variable's name in Prometheus's library; see observe/metrics.py, which would import that library here.
 _MEASURED = "PROMETHEUS_MULTIPROC_DIR"
-# The longest path that a Unix socket can have on every system.
+# Longest path of a Unix socket that every system allows.
 _LONGEST_PATH = 100
-# Beyond the seconds that calls may take: closing what processes hold.
+# Seconds for closing resources, in addition to those for calls.
 _CLOSING_S = 15.0
 
 
 class Supervisor:
-    """A server of several processes, with what App has: `start` it, ask `address`, `stop` it."""
+    """A server of several processes, with the interface of App: `start`, `address`, `stop`."""
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class Supervisor:
         self.fronts: list[Member] = []
 
     async def start(self) -> None:
-        """Load the collections and answer calls about them. Errors as `App.start`."""
-        # Has a result when the server should end: what is wrong, "" when nothing is.
+        """Load the collections and answer calls. Raises what `App.start` raises."""
+        # Its result is the reason why the server should end; "" for none.
         self.ending: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._port_held, port = reserve(self._settings.listen)
         try:
@@ -81,7 +81,7 @@ class Supervisor:
         ready, *_ = await asyncio.gather(engine.start(), *(front.start() for front in self.fronts))
         self.served, self.metrics_port = ready.served, ready.metrics_port
         if ready.metrics_port is not None:
-            # The same one when it is started again, whichever was free at first.
+            # A restarted engine process uses the same port, even if it was any free one at first.
             observe = dataclasses.replace(settings.observe, metrics_port=ready.metrics_port)
             common = dataclasses.replace(common, settings=dataclasses.replace(settings, observe=observe))
             engine.given = EngineGiven(common, self._open_embedder)
@@ -99,21 +99,21 @@ class Supervisor:
 
     @property
     def address(self) -> str:
-        """host:port, with the port that was found free when 0 was asked for."""
+        """Address as host:port, with the actual port if 0 was requested."""
         return self._settings.listen.address(self._port)
 
     def end(self, why: str = "") -> None:
-        """Ask whoever runs the server to stop it."""
+        """Request that the server is stopped."""
         if not self.ending.done():
             self.ending.set_result(why)
 
     def reload(self) -> None:
-        """Look for newer generations now."""
+        """Check for newer generations now."""
         if self.engine is not None:
             self.engine.tell("reload")
 
     async def stop(self, grace: float | None = None) -> None:
-        """Refuse new calls, let those in flight finish for `grace` seconds (the settings' when None), and end."""
+        """Reject new calls, give those in flight `grace` seconds (None: the setting), and end."""
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._close(self._settings.grace if grace is None else grace))
         await asyncio.shield(self._stopping)
@@ -129,7 +129,7 @@ class Supervisor:
 
 
 def _private_folder() -> Path:
-    """A new folder of this user alone. IndexerError: a socket cannot have so long a path."""
+    """Create a folder for this user only. Raises IndexerError if its path is too long for a socket."""
     folder = Path(tempfile.mkdtemp(prefix="lookalike-"))
     if len(str(folder)) > _LONGEST_PATH:
         folder.rmdir()
