@@ -1,4 +1,4 @@
-"""The changes of a view as the indexer folds them."""
+"""Changes of a view in the form that the indexer folds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lookalike_server.live.snapshot import LiveSnapshot
 
 
 def changes_of(view: LiveSnapshot) -> fold.Changes:
-    """Everything that a view has more than its generation, or otherwise. Takes time: not for the event loop."""
+    """Return all differences between a view and its generation. Takes time, so do not call it on the event loop."""
     columns, base = view.columns, view.base
     first = len(base.columns.ids)
     alive = columns.alive
@@ -58,7 +58,7 @@ def _arrays(view: LiveSnapshot, rows: list[Values]) -> dict[str, pa.Array]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as Arrow takes it."""
+    """Return a value in the form that Arrow takes."""
     if isinstance(value, Time):
         return np.datetime64(value.microseconds, "us")
     return list(value) if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""Changes as the log has them, and as they are applied: arrays, checked and computed before they are logged."""
+"""Kinds of changes and their records in the log: arrays that are checked and computed before they are logged."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ from lookalike_indexer.collection.schema import ATTRIBUTE_TYPES
 from lookalike_indexer.embedding.embedding_result import Classes
 from lookalike_server.common.errors import ArgumentError
 
-# The values of one image's attributes by name; None stands for no value.
+# Attribute values of one image by name; None means no value.
 Values = Mapping[str, Any]
 NO_VALUES: Values = {}
 
 
 @dataclass(frozen=True)
 class NewImages:
-    """Images to add, or to put in the place of those with the same key.
+    """Images to add, or to replace those with the same key.
 
-    `vectors` has (n, dim) for each space, as it is stored there. `sizes` (n, 3)
-    are the bytes, width and height of the pictures, 0 where they are not known.
-    `uris` tell where the collection keeps the pictures, "" where vectors were
-    given. `classes` has the predictions (n, top) of each model that keeps them.
+    `vectors` has (n, dim) for each space, as stored there. `sizes` (n, 3) are the bytes, width, and
+    height of the images, 0 if unknown. `uris` say where the collection keeps the images, "" if
+    vectors were given. `classes` has the predictions (n, top) of each model that keeps them.
     """
 
     keys: list[str]
@@ -51,7 +50,7 @@ class Gone:
 
 @dataclass(frozen=True)
 class Described:
-    """Keys whose images have another label, None for the same, and other values of some attributes."""
+    """Keys whose images get another label (None: unchanged) and other values of some attributes."""
 
     keys: list[str]
     label: str | None
@@ -60,7 +59,7 @@ class Described:
 
 @dataclass(frozen=True)
 class Restored:
-    """Ids of images that are there again."""
+    """Ids of images that are undeleted."""
 
     ids: Int64
 
@@ -69,7 +68,7 @@ Change = NewImages | Gone | Described | Restored
 
 
 def logged(change: Change) -> bytes:
-    """A change as a record of the log, but for the ids of new images, which `logged_ids` adds."""
+    """Serialize a change for the log, without the ids of new images, which `logged_ids` serializes."""
     message = update_pb2.LoggedChange()
     if isinstance(change, Gone):
         message.delete.keys.extend(change.keys)
@@ -89,7 +88,7 @@ def logged(change: Change) -> bytes:
 
 
 def logged_ids(ids: Int64) -> bytes:
-    """What goes behind the record of new images: messages that follow each other are one to protobuf."""
+    """Return what follows the record of new images: protobuf parses concatenated messages as one."""
     if not len(ids):
         return b""
     data: bytes = update_pb2.LoggedChange(ids=wire.encode(ids)).SerializeToString()
@@ -97,7 +96,7 @@ def logged_ids(ids: Int64) -> bytes:
 
 
 def read(payload: bytes) -> tuple[Change, Int64]:
-    """A change from a record of the log, and the ids of new images."""
+    """Parse a record of the log. Return the change, and the ids of new images."""
     message = update_pb2.LoggedChange.FromString(payload)
     kind = message.WhichOneof("change")
     none = np.empty(0, np.int64)
@@ -149,7 +148,7 @@ def _put_images(message: update_pb2.LoggedChange, change: NewImages) -> None:
 
 
 def _columns(rows: Sequence[Values]) -> list[filter_pb2.AttributeValues]:
-    """Rows of values as columns of Arrow's types, each told by its values."""
+    """Convert rows of values to columns. The values determine each column's type."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     return [_column(name, [row.get(name) for row in rows]) for name in names]
 
@@ -175,7 +174,7 @@ def _column(name: str, values: Sequence[Any]) -> filter_pb2.AttributeValues:
 
 @dataclass(frozen=True)
 class Time:
-    """A time: microseconds since 1970 in UTC."""
+    """A time in microseconds since 1970, UTC."""
 
     microseconds: int
 
@@ -189,9 +188,9 @@ def _kind_of(value: Any) -> str:
 
 
 def rows_of(columns: Sequence[filter_pb2.AttributeValues], rows: int) -> list[Values]:
-    """Columns of a message as the values of each row; a value that is not there is None.
+    """Convert columns of a message to the values of each row; missing values are None.
 
-    ArgumentError: a column has not a value for each row, or is of no type that there is.
+    Raises ArgumentError if a column does not have one value per row, or is of an unknown type.
     """
     if not columns:
         return [NO_VALUES] * rows
@@ -246,7 +245,7 @@ def _read(column: filter_pb2.AttributeValues) -> list[Any]:
 
 
 def arrow(kind: str, values: Sequence[Any]) -> pa.Array:
-    """Values of an attribute of a type as Arrow's array."""
+    """Return the values of an attribute as an Arrow array."""
     if kind == "timestamp":
         numbers = pa.array([None if value is None else value.microseconds for value in values], pa.int64())
         return numbers.cast(pa.timestamp("us"))

@@ -1,4 +1,4 @@
-"""A clustering with the images that came since its generation was made."""
+"""A clustering with images added since its generation was made."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from lookalike_server.live.columns import LiveColumns
 
 
 class LiveClustering(Clustering):
-    """As `Clustering`, whose rows are followed by those of new images."""
+    """A `Clustering` whose rows are followed by those of new images."""
 
     def __init__(self, base: Clustering, columns: LiveColumns, new_ids: Int64, added: Assigned) -> None:
-        """`added` are the assignments of the images with `new_ids` (n,), in their order."""
+        """`added` are the assignments of the images with `new_ids` (n,), in order."""
         self.name, self.entry = base.name, base.entry
         self._base, self._columns, self._new_ids, self._added = base, columns, new_ids, added
 
@@ -34,7 +34,7 @@ class LiveClustering(Clustering):
 
     @functools.cached_property
     def alive(self) -> Bools:
-        """Whether the image of each row is still there."""
+        """True for each row whose image is not deleted."""
         return self._columns.alive[self._columns.places(self.ids)]
 
     @functools.cached_property

@@ -1,4 +1,4 @@
-"""The changes to one served collection: replayed at the start and at each generation, followed or taken."""
+"""Changes to one served collection: replayed at startup and for each generation, then followed or accepted."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from lookalike_server.live.state import State
 
 log = logging.getLogger(__name__)
 
-# How often a server that takes no changes looks for those of the one that does.
+# Interval at which a read-only server polls the log for changes.
 _FOLLOW_S = 0.05
-# Threads that put pictures on the disk.
+# Threads that write image files.
 _KEEPERS = 4
 
 
 @dataclass(frozen=True)
 class Told:
-    """What is told of the changes to a collection."""
+    """Summary of the changes to a collection."""
 
     writable: bool
     sequence: int
@@ -44,10 +44,10 @@ class Told:
 
 
 class LiveCollection:
-    """Applies the log of a collection's changes to whatever generation is served.
+    """Applies the log of a collection's changes to the served generation.
 
-    `begin` once, before the first generation is loaded; then each generation is served through `adopting`. A
-    `writable` one takes changes, too: `committer`. Other ones follow the log.
+    Call `begin` once before the first generation is loaded, and serve each generation inside
+    `adopting`. A `writable` instance also accepts changes, by `committer`. Others follow the log.
     """
 
     def __init__(self, root: str, limits: Limits, *, writable: bool) -> None:
@@ -58,13 +58,13 @@ class LiveCollection:
         self._state: State | None = None
         self._tail: changelog.Tail | None = None
         self._committer: Committer | None = None
-        # Of their own: they may wait for a collection of garbage, and all else must go on meanwhile.
+        # A pool of its own, because its threads may wait for a garbage collection while all else must continue.
         self._keepers = ThreadPoolExecutor(_KEEPERS, thread_name_prefix="pictures")
-        # Held while the state is changed or exchanged, where there is no committer.
+        # Held while the state is changed or exchanged, if there is no committer.
         self._own_lock = threading.Lock()
 
     def begin(self, folded_through: int) -> None:
-        """Take the log over, if it is writable. CollectionLockedError: another server writes it."""
+        """Take over the log, if writable. Raises CollectionLockedError if another server writes it."""
         if self._writable and not self._storage.is_local:
             raise UsageError(
                 f"--writable needs a collection in a folder, since an object store cannot append to a log; serve "
@@ -81,16 +81,16 @@ class LiveCollection:
 
     @property
     def writable(self) -> bool:
-        """Whether this server takes changes."""
+        """True if this server accepts changes."""
         return self._writable
 
     def serve(self, current: Current) -> None:
-        """Show changes to the calls that `current` gives snapshots to."""
+        """Publish changes to `current`, which leases snapshots to calls."""
         self._current = current
 
     @property
     def committer(self) -> Committer:
-        """What takes changes. NotBuiltError: this server takes none."""
+        """Committer of changes. Raises NotBuiltError if this server accepts none."""
         if self._committer is None:
             holder = writer_of(self._storage)
             other = "" if holder is None else f" Process {holder.pid} on {holder.host} takes them."
@@ -100,22 +100,22 @@ class LiveCollection:
         return self._committer
 
     def replayed(self, base: Snapshot) -> State:
-        """The changes so far applied to a generation. Reads the log: not for the event loop."""
+        """Return the changes so far, applied to a generation. Reads the log, so do not call it on the event loop."""
         state, tail = self._begun(base)
         _follow(state, tail)
         return state
 
     @asynccontextmanager
     async def adopting(self, base: Snapshot) -> AsyncIterator[Snapshot]:
-        """Yield a generation with all changes to it, which is served by the end of the block; no change comes between.
+        """Yield a generation with all its changes, which must be served by the end of the block.
 
-        Whoever waits for the lock meanwhile is not the event loop.
+        The block excludes other changes. Threads wait for the lock, not the event loop.
         """
         state, tail = self._begun(base)
         await asyncio.to_thread(_follow, state, tail)
         await asyncio.to_thread(self._lock.acquire)
         try:
-            # What has come since is little.
+            # Only a few changes have come since.
             await asyncio.to_thread(_follow, state, tail)
             self._state, self._tail = state, tail
             if self._committer is not None:
@@ -125,7 +125,7 @@ class LiveCollection:
             self._lock.release()
 
     async def follow(self) -> None:
-        """Apply what another server logs, until cancelled."""
+        """Apply what another server logs, until canceled."""
         while self._committer is None:
             await asyncio.sleep(_FOLLOW_S)
             if self._state is not None and self._storage.is_local and self._storage.local(changelog.FOLDER).is_dir():
@@ -150,7 +150,7 @@ class LiveCollection:
                 self._publish(state.view())
 
     def told(self, snapshot: Snapshot) -> Told:
-        """What is told of the changes that a snapshot has."""
+        """Return the summary of a snapshot's changes."""
         live = snapshot if isinstance(snapshot, LiveSnapshot) else None
         return Told(
             self._committer is not None,
@@ -162,10 +162,10 @@ class LiveCollection:
 
     @asynccontextmanager
     async def keeping(self, pictures: Sequence[bytes]) -> AsyncIterator[list[str]]:
-        """Keep the files of pictures in the collection; yields their URIs once they are on the disk.
+        """Store image files in the collection, and yield their URIs once they are on the disk.
 
-        By the end of the block something names them, or they may be removed. OverloadedError: the disk is full.
-        DeviceError: one could not be written.
+        By the end of the block something must refer to them, or they may be removed. Raises
+        OverloadedError if the disk is full, and DeviceError if a file could not be written.
         """
         if not pictures:
             yield []
@@ -175,8 +175,8 @@ class LiveCollection:
             yield uris
 
     def _kept(self, pictures: Sequence[bytes]) -> tuple[ExitStack, list[str]]:
-        """What keeps others from removing the files of pictures, and their URIs."""
-        # In one step: whoever holds the lock waits for no thread that waits for the lock.
+        """Return a guard that keeps others from removing the files, and their URIs."""
+        # One step in one thread, so that the holder of the lock never waits for a thread that waits for the lock.
         with ExitStack() as stack:
             stack.enter_context(kept_pictures.unnamed(self._storage))
             uris = self._stored(pictures)
@@ -193,16 +193,16 @@ class LiveCollection:
 
     @property
     def state(self) -> State:
-        """The changes so far; for whoever holds the lock."""
+        """State with the changes so far. Hold the lock while you use it."""
         return self._there()
 
     @property
     def lock(self) -> threading.Lock:
-        """Held while changes are applied."""
+        """Lock that is held while changes are applied."""
         return self._lock
 
     def close(self) -> None:
-        """Give up the log. Waits: not for the event loop."""
+        """Close the log. Blocks, so do not call it on the event loop."""
         if self._committer is not None:
             self._committer.close()
         self._keepers.shutdown(wait=False)
@@ -226,7 +226,7 @@ class LiveCollection:
 
 
 def _follow(state: State, tail: changelog.Tail) -> bool:
-    """Apply what the log has more than the state; whether that was anything."""
+    """Apply new changes of the log to the state. Return whether there were any."""
     changed = False
     for sequence, payload in tail.read():
         try:

@@ -1,4 +1,4 @@
-"""The images of a generation and those that came since, as columns."""
+"""Columns of a generation's images and of those added since."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from lookalike_indexer.filters.columns import Column
 from lookalike_server.columns.columns import Columns, RowsWithLabel
 from lookalike_server.columns.text_sizes import TextSizes
 
-# Of the path of a kept picture below their folder: two slashes, two digits of its name, and its name.
+# Bytes of a kept image's path below its folder: two slashes, two digits of its name, and its name.
 _KEPT_BYTES = 68
 
 
 @dataclass(frozen=True)
 class Added:
-    """What is known of the images of a view; `ids`, `labels` (codes among `names`) and sizes are of all rows.
+    """Data of a view's images. `ids`, `labels` (codes into `names`), and sizes cover all rows.
 
-    Rows from `first` on came since the generation was made: `keys[i]` is that of row `first` + i. `newest` has the last
-    row of each of these keys, `previous[i]` the row that row `first` + i took the place of, -1 for none. Lists and
-    dictionaries may hold what came after the view. `alive` is False for images that were deleted or replaced.
+    Rows from `first` on were added since the generation was made: `keys[i]` is the key of row
+    `first` + i. `newest` has the last row of each of these keys. `previous[i]` is the row that row
+    `first` + i replaced, -1 for none. Lists and dictionaries may contain entries added after the
+    view was made. `alive` is False for deleted and replaced images.
     """
 
     first: int
@@ -39,16 +40,16 @@ class Added:
     keys: Sequence[str]
     newest: Mapping[str, int]
     previous: Sequence[int]
-    # At most so many bytes has a key, and a label, that came since.
+    # Largest number of bytes of an added key, and of an added label.
     longest_key: int
     longest_label: int
-    # uris[i] is that of the picture that the collection keeps of row `first` + i in the folder `kept`; "" for none.
+    # URI of the image file that the collection keeps for row `first` + i, below the folder `kept`; "" for none.
     uris: Sequence[str]
     kept: str
 
 
 class LiveColumns(Columns):
-    """As `Columns`. A row is that of the generation, or one behind them; rows of images that are gone stay."""
+    """`Columns` of a view. Rows of the generation are followed by added ones. Rows of deleted images stay."""
 
     def __init__(self, base: Columns, added: Added) -> None:
         self._collection = base.collection
@@ -64,7 +65,7 @@ class LiveColumns(Columns):
 
     @functools.cached_property
     def count(self) -> int:
-        """The images that are there."""
+        """Number of images that are not deleted."""
         return int(np.count_nonzero(self.alive))
 
     def __len__(self) -> int:
@@ -72,7 +73,7 @@ class LiveColumns(Columns):
 
     @functools.cached_property
     def listed(self) -> Int64 | None:
-        """The rows of the images that are there; None where all are."""
+        """Rows of the images that are not deleted; None if none is deleted."""
         return None if self.count == len(self.ids) else np.flatnonzero(self.alive)
 
     @property
@@ -89,7 +90,7 @@ class LiveColumns(Columns):
 
     @functools.cached_property
     def _by_name(self) -> tuple[list[str], Int64]:
-        """The labels of the images that are there, by name, and how many images have each."""
+        """Labels of images that are not deleted, by name, and the number of images with each."""
         counts = np.bincount(self._labels[self.alive], minlength=len(self._added.names))
         some = [(self._added.names[code], int(counts[code])) for code in np.flatnonzero(counts).tolist()]
         some = sorted(one for one in some if one[0])
@@ -162,10 +163,10 @@ class LiveColumns(Columns):
 
 
 def living_row(row: int | None, first: int, previous: Sequence[int], alive: Bools) -> int | None:
-    """Of the rows that had a key, the one that is there; None: none is. `row` is the last of them.
+    """Return the row that is alive among those that had a key, or None. `row` is the last of them.
 
-    What came after a view, which has so many rows as `alive`, is passed over; so is what was deleted, since an image
-    that it took the place of may have come back.
+    Rows added after the view, which has as many rows as `alive`, are skipped. So are deleted rows,
+    because an image that they replaced may have been restored.
     """
     while row is not None and row >= first and (row >= len(alive) or not alive[row]):
         row = previous[row - first]
@@ -173,5 +174,5 @@ def living_row(row: int | None, first: int, previous: Sequence[int], alive: Bool
 
 
 def _with_longest(sizes: TextSizes, new: int, longest: int) -> TextSizes:
-    """The sizes of texts, with those of new images, of which the longest has so many bytes."""
+    """Return the sizes of texts together with those of new images, whose longest text has `longest` bytes."""
     return sizes.with_more(new, longest) if new and longest else sizes

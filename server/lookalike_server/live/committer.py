@@ -1,4 +1,4 @@
-"""Changes in one order: written to the log in groups, applied, and shown to all calls before they are acknowledged."""
+"""Commit of changes in one order: logged in groups, applied, and visible to all calls before they are acknowledged."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from lookalike_server.live.state import Computed, Outcome, State
 
 log = logging.getLogger(__name__)
 
-# A group has at most so many bytes, which bounds what is written with one sync.
+# Largest number of bytes of a group, which bounds what one sync writes.
 _GROUP_BYTES = 32 << 20
-# What may wait to be written. In changes.
+# Largest number of changes that wait to be written.
 _MOST_WAITING = 4096
 _RETRY_S = 0.5
 
 
 @dataclass(frozen=True)
 class Committed:
-    """A change that is on the disk and visible: its sequence, and what it came to."""
+    """A change that is on the disk and visible: its sequence, and its outcome."""
 
     sequence: int
     outcome: Outcome
@@ -37,7 +37,7 @@ class Committed:
 class _Waiting:
     change: Change
     computed: Computed | None
-    # As the log has it, but for the ids of new images.
+    # The record for the log, without the ids of new images.
     payload: bytes
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[Committed] = field(init=False)
@@ -57,9 +57,9 @@ class _Waiting:
 
 
 class Committer:
-    """One thread that commits changes in the order of their arrival, as many together as have arrived.
+    """Thread that commits changes in the order of arrival, with all that have arrived in one group.
 
-    `lock` is held while a group is committed; whoever holds it may exchange the state.
+    `lock` is held while a group is committed. Its holder may exchange the state.
     """
 
     def __init__(
@@ -70,16 +70,16 @@ class Committer:
         self._queue: list[_Waiting] = []
         self._changed = threading.Condition()
         self._closed = self._broken = False
-        # What is wrong when no change can be taken; "" when one can.
+        # Why no change can be accepted; "" if it can.
         self.problem = ""
         self._thread = threading.Thread(target=self._work, name="changes", daemon=True)
         self._thread.start()
 
     async def commit(self, change: Change, payload: bytes, computed: Computed | None = None) -> Committed:
-        """Commit a change, whose record `changes.logged` gives. A caller that leaves does not take it back.
+        """Commit a change, whose record `changes.logged` returns. A canceled caller does not undo it.
 
-        OverloadedError: too many changes wait to be folded or written, or the disk is full. DeviceError: it could not
-        be written, and did not happen.
+        Raises OverloadedError if too many changes wait to be folded or written, or the disk is
+        full. Raises DeviceError if the change could not be written, and so did not happen.
         """
         waiting = _Waiting(change, computed, payload, asyncio.get_running_loop())
         with self._changed:
@@ -94,11 +94,11 @@ class Committer:
         return await waiting.answer
 
     def end_segment(self) -> None:
-        """Begin another segment of the log. For whoever holds the lock. Waits: not for the event loop."""
+        """Begin a new segment of the log. Hold the lock. Blocks, so do not call it on the event loop."""
         self._writer.end_segment()
 
     def close(self) -> None:
-        """End the thread after what has arrived, and give up the log. Waits: not for the event loop."""
+        """Commit what has arrived, end the thread, and close the log. Blocks, so do not call it on the event loop."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -111,7 +111,7 @@ class Committer:
                 with self.lock:
                     outcomes = self._commit(group)
             except Exception as error:
-                # Whatever it was, those who wait must hear of it.
+                # Any error must reach the callers that wait.
                 if not isinstance(error, (OverloadedError, DeviceError)):
                     log.exception("%d changes could not be committed", len(group))
                 log.error("%d changes were not stored: %s", len(group), error)
@@ -122,7 +122,7 @@ class Committer:
                 _answer(group, outcomes)
 
     def _taken(self) -> list[_Waiting]:
-        """The changes that have arrived, as many as a group has; none when closed."""
+        """Wait for changes, and return as many as a group can have; none if closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._queue)
             count = size = 0
@@ -170,21 +170,21 @@ class Committer:
                 outcomes[place] = Committed(sequence + number, outcome)
             self._publish(state.view())
         except Exception:
-            # What is on the disk and what is served differ from now on; a start reads it from the disk.
+            # From now on disk and memory differ. A restart reads the log from the disk.
             self._broken = True
             raise
         return outcomes
 
 
 def _answer(group: list[_Waiting], outcomes: list[Any]) -> None:
-    """Tell those who wait, each in its event loop."""
+    """Answer the callers that wait, each in its event loop."""
     loops = {waiting.loop for waiting in group}
     for loop in loops:
         pairs = [(waiting, outcome) for waiting, outcome in zip(group, outcomes, strict=True) if waiting.loop is loop]
         try:
             loop.call_soon_threadsafe(_end, pairs)
         except RuntimeError:
-            # The server ended meanwhile, and its event loop with it.
+            # The event loop closed because the server stopped.
             continue
 
 

@@ -1,4 +1,4 @@
-"""Filters over a view: what its generation knows of them, and the rows that are not as the generation has them."""
+"""Filters of a view: the generation's matches, corrected for rows that differ."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lookalike_server.live.overlay import LiveFilterColumns, Overlay
 
 
 class LiveFilters(Filters):
-    """As `Filters`, for the rows of a view."""
+    """`Filters` for the rows of a view."""
 
     def __init__(
         self, base: Filters, columns: LiveFilterColumns, overlay: Overlay, alive: Bools, most_bytes: int

@@ -1,4 +1,4 @@
-"""Folding in the background: the changes so far become the next generation, which is loaded as any other is."""
+"""Folding in the background: changes become part of the next generation, which is loaded like any other."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from lookalike_server.live.snapshot import LiveSnapshot
 
 log = logging.getLogger(__name__)
 
-# How often the rules are looked at, and how long a fold that failed is left alone.
+# Interval of checks, and pause after a failed fold, in seconds.
 _LOOK_S = 1.0
 _AGAIN_S = 30.0
 
 
 class Folded(NamedTuple):
-    """A generation, and the last change that is in it."""
+    """A generation, and the sequence of the last change in it."""
 
     generation: int
     sequence: int
 
 
 class Folding:
-    """Folds the changes to one collection when there are many, when they are old, and when asked to.
+    """Folds the changes to one collection if there are many, if they are old, and on request.
 
     `load_newest` serves the newest generation, as Reloader does.
     """
@@ -48,15 +48,15 @@ class Folding:
         self._storage = open_storage(root)
         self._current, self._live, self._limits, self._load_newest = current, live, limits, load_newest
         self._lock = asyncio.Lock()
-        # When the oldest change that waits was first seen, in the time of `time.monotonic`; None where none waits.
+        # When the oldest pending change was first seen, in the time of `time.monotonic`; None if there is none.
         self._since: float | None = None
-        # In seconds since 1970; 0 when nothing was folded by this server.
+        # Seconds since 1970; 0 if this server has folded nothing.
         self.last_fold = 0.0
-        # Why the last attempt failed; "" when it did not.
+        # Why the last attempt failed; "" if it succeeded.
         self.problem = ""
 
     async def watch(self) -> None:
-        """Fold by the rules until cancelled, where this server takes changes."""
+        """Fold by the rules until canceled, if this server accepts changes."""
         if not self._live.writable:
             return
         while True:
@@ -72,9 +72,10 @@ class Folding:
                 await asyncio.sleep(_AGAIN_S)
 
     async def fold(self) -> Folded:
-        """Make a generation of the changes so far, and serve it. DeviceError: another process writes to the collection.
+        """Make a generation of the changes so far, and serve it.
 
-        One fold runs at a time. Its caller's leaving does not end it.
+        Raises DeviceError if another process writes to the collection. One fold runs at a time. A
+        canceled caller does not end it.
         """
         return await asyncio.shield(asyncio.ensure_future(self._fold()))
 
@@ -98,8 +99,8 @@ class Folding:
             return Folded(generation, snapshot.sequence)
 
     def _made(self, view: LiveSnapshot) -> None:
-        """Publish the generation. Takes time: not for the event loop."""
-        # Here, because most servers never fold, and all would start later.
+        """Publish the generation. Takes time, so do not call it on the event loop."""
+        # Imported here, because most servers never fold, and the import would delay startup.
         from lookalike_indexer.upkeep.fold import fold
         from lookalike_server.live.captured import changes_of
 

@@ -1,7 +1,7 @@
-"""A graph of the images that came since a generation was made, which grows behind them.
+"""Graph of the images added since a generation was made.
 
-Comparing a query with 20,000 of them takes longer than searching an index of 100,000. So a thread adds them to a graph
-in memory, a few at a time between searches; those that it has not added yet are compared.
+Comparing a query with 20,000 of them takes longer than searching an index of 100,000. So a thread
+adds them to a graph in memory, a few at a time between searches. Those not added yet are compared.
 """
 
 from __future__ import annotations
@@ -23,48 +23,48 @@ from lookalike_server.live.grown import Grown
 
 log = logging.getLogger(__name__)
 
-# Fewer are compared in less time than a graph saves.
+# Fewer vectors are compared faster than a graph would be searched.
 LEAST = 1024
-# So many are added at once: a search waits for them, which takes some milliseconds.
+# Vectors added at once. A search waits for them, some milliseconds.
 _STEP = 8
 _LINKS, _BUILD_EFFORT = 32, 80
-# Candidates that a search keeps, at least, and for each neighbor that it wants. More are kept where so many of these
-# rows' nearest would be missed: vectors without any structure need nearly all of them.
+# Candidates that a search keeps: at least this many, and this many per wanted neighbor. More are kept if these would
+# miss too many of the sample's nearest neighbors: vectors without any structure need nearly all of them.
 _EFFORT, _EFFORT_FOR_EACH = 64, 4
 _SAMPLE, _NEIGHBORS, _RECALL = 32, 10, 0.99
-# Rows that a view does not have yet may be found in place of its own; with more of them it compares.
+# Rows newer than a view may take the places of its own in a result. If there are more than this, it compares instead.
 _MOST_NEWER = 64
-# Searches of other processes go first.
+# Searches of other processes have priority.
 _NICENESS = 10
 
 
 class LiveGraph:
-    """The nearest of rows that one thread appends and others search. `rows` are prepared for the metric."""
+    """Search of rows that one thread appends while others search. `rows` are prepared for the metric."""
 
     def __init__(self, rows: Grown[np.float32], metric: Metric) -> None:
         self._rows = rows
         dim = rows.values.shape[1]
         self._index: Any
         if metric == "cosine":
-            # Of length one, so that half the bits tell candidates as well. Their distances are computed anew.
+            # Unit vectors, so float16 is enough to find candidates. Their distances are recomputed.
             self._index = faiss.IndexHNSWSQ(dim, faiss.ScalarQuantizer.QT_fp16, _LINKS, faiss_metric(metric))
             self._index.is_trained = True
         else:
             self._index = faiss.IndexHNSWFlat(dim, _LINKS, faiss_metric(metric))
         self._index.hnsw.efConstruction = _BUILD_EFFORT
-        # Held while the graph is changed or searched: faiss allows no search while it grows.
+        # Held while the graph is changed or searched, because faiss allows no search while it grows.
         self._lock = threading.Lock()
-        # Held while the thread is begun or ends.
+        # Held while the thread starts or ends.
         self._begin = threading.Lock()
         self._grows = False
         self._broken = False
         self._metric: Metric = metric
-        # What searches keep, 0 before that was found out, and at how many rows that is looked at again.
+        # Candidates that searches keep (0: not measured yet), and the number of rows at which to measure again.
         self._effort = 0
         self._look_at = LEAST
 
     def follow(self) -> None:
-        """Add what was appended, in a thread that ends when it has caught up. Called after each append."""
+        """Add appended rows in a thread, which ends when it has caught up. Call it after each append."""
         with self._begin:
             if self._grows or self._broken or len(self._rows) < LEAST:
                 return
@@ -73,13 +73,13 @@ class LiveGraph:
 
     @property
     def count(self) -> int:
-        """How many of the rows, from the first on, it finds."""
+        """Number of rows, from the first, that the graph contains."""
         return int(self._index.ntotal)
 
     def candidates(self, queries: Float32, k: int, rows: int) -> tuple[int, Int64] | None:
-        """The number of rows it knows of the first `rows`, and about the k nearest (n, k) of each query; -1: fewer.
+        """Return how many of the first `rows` rows it covers, and about k nearest (n, k) of each query, padded with -1.
 
-        None where comparing costs no more.
+        Return None if comparing costs no more.
         """
         with self._lock:
             count = self.count
@@ -88,7 +88,7 @@ class LiveGraph:
             if not self._effort or newer > _MOST_NEWER or effort * _LINKS > count:
                 return None
             found = self._near(queries, min(count, k + newer), effort + newer)
-        # A view has no rows of later ones.
+        # A view must not get rows that were added later.
         return min(count, rows), np.where(found < rows, found, -1)
 
     def _near(self, queries: Float32, k: int, effort: int) -> Int64:
@@ -96,12 +96,12 @@ class LiveGraph:
         return rows
 
     def _look(self) -> None:
-        """Find out how many candidates a search must keep, by comparing the last rows with all."""
+        """Measure how many candidates a search must keep, by comparing the last rows with all."""
         count = self.count
         rows = self._rows.values[:count]
         queries = np.ascontiguousarray(rows[-_SAMPLE:])
         block = [(np.arange(count), rows)]
-        # Each finds itself as well.
+        # Each query also finds itself.
         true, _ = exact_search(block, queries, _NEIGHBORS + 1, self._metric, prepared=True)
         effort = _EFFORT
         while effort * _LINKS <= count:
@@ -116,7 +116,7 @@ class LiveGraph:
     def _grow(self) -> None:
         with contextlib.suppress(OSError, AttributeError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-        # Of this thread alone.
+        # Applies only to this thread.
         faiss.omp_set_num_threads(1)
         try:
             while self._step():
@@ -126,7 +126,7 @@ class LiveGraph:
             self._broken = self._grows = True
 
     def _step(self) -> bool:
-        """Add some rows; whether there may be more."""
+        """Add some rows. Return False if there are none left."""
         some = self._rows.values[self.count :][:_STEP]
         if len(some):
             with self._lock:
@@ -135,6 +135,6 @@ class LiveGraph:
                 self._look()
             return True
         with self._begin:
-            # What is appended from now on begins another thread.
+            # An append from now on starts another thread.
             self._grows = self.count < len(self._rows)
             return self._grows

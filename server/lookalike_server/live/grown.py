@@ -1,4 +1,4 @@
-"""Arrays that grow at their end while readers hold what was there before."""
+"""Arrays that grow at their end while readers hold earlier contents."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ _LEAST = 256
 
 
 class Grown(Generic[T]):
-    """An array, (n, ...), whose `values` never change for those who hold them.
+    """An array (n, ...) whose `values` stay unchanged for readers that hold them.
 
-    Rows are appended behind what others hold, in the same memory. One thread may change it.
+    Rows are appended in the same memory, after those that readers hold. Only one thread may change
+    it.
     """
 
     def __init__(self, values: npt.NDArray[T]) -> None:
@@ -24,7 +25,7 @@ class Grown(Generic[T]):
 
     @classmethod
     def empty(cls, dtype: Any, *shape: int) -> Grown[Any]:
-        """One without rows, each of which has a shape."""
+        """Return an array without rows; each row has the given shape."""
         return Grown(np.empty((0, *shape), dtype))
 
     def __len__(self) -> int:
@@ -32,11 +33,11 @@ class Grown(Generic[T]):
 
     @property
     def values(self) -> npt.NDArray[T]:
-        """The rows that are there now."""
+        """The current rows."""
         return self._memory[: self._count]
 
     def append(self, rows: npt.NDArray[Any]) -> None:
-        """Add rows (m, ...)."""
+        """Append rows (m, ...)."""
         count = self._count + len(rows)
         if count > len(self._memory):
             memory = np.empty((max(_LEAST, count + count // 2), *self._memory.shape[1:]), self._memory.dtype)
@@ -46,6 +47,6 @@ class Grown(Generic[T]):
         self._count = count
 
     def put(self, rows: npt.NDArray[np.int64], value: Any) -> None:
-        """Change some rows, in a copy: those who hold `values` keep what they have."""
+        """Change some rows in a copy, so that readers of `values` keep theirs."""
         self._memory = self._memory.copy()
         self._memory[rows] = value

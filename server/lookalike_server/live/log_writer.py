@@ -1,4 +1,4 @@
-"""Writing the log of changes: one writer of a collection at a time, and one sync for each group of changes."""
+"""Appending to the log of changes: one writer of a collection at a time, and one sync per group of changes."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from lookalike_indexer.errors import CollectionLockedError, DeviceError, Indexer
 from lookalike_server.common.errors import OverloadedError
 
 _OWNER = f"{changelog.FOLDER}/.writer.json"
-# A segment that has grown so large is followed by another, so that old ones can be removed.
+# A segment of this size is followed by a new one, so that old ones can be removed.
 _SEGMENT_BYTES = 64 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_RETRY_S = 30.0
 
 
 class LogWriter:
-    """The only writer of a collection's log, in an epoch of its own. To be used by one thread.
+    """The only writer of a collection's log, in its own epoch. Not thread-safe.
 
-    CollectionLockedError: another server writes it, which the message names. IndexerError: the folder cannot be
-    written to.
+    Raises CollectionLockedError, which names the other server, if another one writes the log, and
+    IndexerError if the folder is not writable.
     """
 
     def __init__(self, storage: Storage, folded_through: int) -> None:
         self._storage = storage
         folder = storage.local(changelog.FOLDER)
-        # Whichever thread releases it.
+        # Not bound to a thread, because any thread may release it.
         self._lock = filelock.FileLock(storage.local(changelog.WRITER_LOCK), thread_local=False)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ class LogWriter:
             _sign(storage)
             there = changelog.names(storage)
             self.held = changelog.examine(storage)
-            # Of the last change that is on the disk.
+            # Sequence of the last change on the disk.
             self.sequence = max(self.held.last, folded_through)
             self._name = Name(there[-1].epoch + 1 if there else 1, 1)
             self._size = 0
@@ -63,10 +63,10 @@ class LogWriter:
             raise
 
     def append(self, payloads: Sequence[bytes]) -> None:
-        """Put changes on the disk, together. Their sequences follow `sequence`, which goes on by their number.
+        """Write changes to the disk together. Their sequences follow `sequence`, which increases by their number.
 
-        When it raises, none of them is part of the log. OverloadedError: the disk is full. DeviceError: it
-        failed, or another server has taken the log over.
+        If it raises, none of them is part of the log. Raises OverloadedError if the disk is full,
+        and DeviceError if writing failed or another server has taken over the log.
         """
         data = b"".join(
             changelog.frame(self.sequence + place, payload) for place, payload in enumerate(payloads, start=1)
@@ -74,8 +74,8 @@ class LogWriter:
         try:
             self._check_epoch()
             if self._file < 0 or self._size > _SEGMENT_BYTES:
-                # Also after a failure: the system may have forgotten what it could not write, so that another sync of
-                # the same file would tell nothing. What was written there is overruled.
+                # Also after a failure: the system may have dropped what it could not write, and a second sync of the
+                # same file would not report that. The new segment overrules what was written to the old one.
                 self._begin(Name(self._name.epoch, self._name.number + 1))
             changelog.write_all(self._file, data)
             os.fdatasync(self._file)
@@ -90,23 +90,23 @@ class LogWriter:
         self.sequence += len(payloads)
 
     def end_segment(self) -> None:
-        """Begin another segment, so that this one can be removed when it is not needed."""
+        """Begin a new segment, so that this one can be removed when it is no longer needed."""
         if self._size:
-            # What the system refuses now it is asked again with the next change.
+            # If this fails, the next change tries again.
             with contextlib.suppress(OSError):
                 self._begin(Name(self._name.epoch, self._name.number + 1))
 
     def close(self) -> None:
-        """Give the log up to the next writer."""
+        """Release the log for the next writer."""
         self._give_up()
         with contextlib.suppress(OSError):
             self._storage.local(_OWNER).unlink(missing_ok=True)
         self._lock.release()
 
     def _begin(self, name: Name) -> None:
-        """Begin a segment, which overrules what earlier ones have behind `sequence`."""
+        """Begin a segment, which overrules what earlier segments contain after `sequence`."""
         self._give_up()
-        # Also when it fails: nobody can tell what is under this name then, and the next attempt takes the next one.
+        # Set even if this fails: the file's state is unknown then, and the next attempt uses the next name.
         self._name = name
         self._file, self._size = changelog.begin(self._storage, name, self.sequence + 1), 0
 
@@ -126,7 +126,7 @@ class LogWriter:
 
 
 def full_disk() -> OverloadedError:
-    """What a caller is told whose change does not fit on the disk."""
+    """Return the error for a change that does not fit on the disk."""
     return OverloadedError(
         "The disk of the collection is full, so that the change was not stored; make room on it.", _FULL_RETRY_S
     )
@@ -135,13 +135,13 @@ def full_disk() -> OverloadedError:
 def _sign(storage: Storage) -> None:
     now = datetime.datetime.now(datetime.UTC).timestamp()
     note = Owner(os.getpid(), socket.gethostname(), "lookalike serve --writable", now)
-    # The note helps people; whether it can be written decides nothing.
+    # The note only informs people, so it does not matter whether it can be written.
     with contextlib.suppress(OSError):
         storage.local(_OWNER).write_bytes(msgspec.json.encode(note))
 
 
 def writer_of(storage: Storage) -> Owner | None:
-    """What the last writer of a log wrote of itself; None where there is no such note."""
+    """Return the note of the log's last writer, or None if there is none."""
     if not storage.is_local:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Columns of the images that a generation does not have, or has with other values, for filters and replies."""
+"""Columns of images that a generation lacks, or has with other values, for filters and replies."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from lookalike_server.live.columns import LiveColumns
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a model takes new images for: of the rows (n,) of the view, ascending, their classes."""
+    """A model's predictions for new images: rows (n,) of the view, ascending, and their classes."""
 
     rows: Int64
     classes: Classes
 
 
 class Overlay(FilterColumns):
-    """The columns of some rows of a view, ascending: those of new images, and of images that were described anew.
+    """Columns of some rows of a view, ascending: those of new images, and of images with changed values.
 
     Row i of each column is row `rows[i]` of the view.
     """
@@ -50,9 +50,10 @@ class Overlay(FilterColumns):
         predictions: Mapping[str, Predicted],
         class_names: Callable[[str], Sequence[str]],
     ) -> None:
-        """`said` gives the rows and what is said of their attributes, when it is first needed; `formats`, `bytes_of`
-        and `uri_of` take the row of a new image. `predictions` are those of new images, by model; `class_names` takes
-        the name of a model.
+        """`said` returns the rows and their attribute values; it is called on first use.
+
+        `formats`, `bytes_of`, and `uri_of` take the row of a new image. `predictions` are those of
+        new images, by model. `class_names` takes the name of a model.
         """
         self._base, self._columns, self._said = base, columns, said
         self.format_of, self.bytes_of, self.uri_of, self._clusterings = formats, bytes_of, uri_of, clusterings
@@ -66,7 +67,7 @@ class Overlay(FilterColumns):
 
     @property
     def rows(self) -> Int64:
-        """The rows of the view, ascending."""
+        """Rows of the view, ascending."""
         return self._known[0]
 
     @property
@@ -75,7 +76,7 @@ class Overlay(FilterColumns):
 
     @property
     def said(self) -> dict[int, Values]:
-        """What is said of the attributes of each row."""
+        """Attribute values of each row."""
         return dict(zip(self.rows.tolist(), self._values, strict=True))
 
     def __len__(self) -> int:
@@ -93,7 +94,7 @@ class Overlay(FilterColumns):
         return found
 
     def array(self, name: str) -> pa.Array:
-        """A column as Arrow has it."""
+        """Return a column as an Arrow array."""
         kind, columns, rows = self.kinds[name], self._columns, self.rows
         of_images: dict[str, Callable[[], pa.Array]] = {
             "id": lambda: pa.array(self.ids),
@@ -116,7 +117,7 @@ class Overlay(FilterColumns):
         return sources.numbers(kind, array, places, len(places))
 
     def _mixed(self, name: str, kind: Kind, of_new: Callable[[int], Any]) -> pa.Array:
-        """A column of images that nobody can set: of a row of the generation its own value."""
+        """Return a column that callers cannot set. Rows of the generation keep their values."""
         base = len(self._base)
         old = self.rows < base
         values = self._base.column(name).taken(self.rows[old]).to_pylist() + [
@@ -153,7 +154,7 @@ class Overlay(FilterColumns):
         )
 
     def prediction(self, model: str) -> Prediction:
-        """Those of the generation and of new pictures; an image that came as a vector has none."""
+        """Return predictions of the generation and of new images. An image that came as a vector has none."""
         base = self._base.prediction(model)
         rows, known = self.rows, len(self._base)
         old = rows < known
@@ -175,7 +176,7 @@ class Overlay(FilterColumns):
 
 
 class LiveFilterColumns(FilterColumns):
-    """The columns of all rows of a view, for replies. Filters are evaluated by `LiveFilters`."""
+    """Columns of all rows of a view, for replies. `LiveFilters` evaluates filters."""
 
     def __init__(self, base: FilterColumns, columns: LiveColumns, overlay: Overlay) -> None:
         self._base, self._columns, self._overlay = base, columns, overlay
@@ -214,7 +215,7 @@ class LiveFilterColumns(FilterColumns):
 
 
 class _Mixed:
-    """A column of a view: the generation's, with the overlay's rows in place of it."""
+    """A column of a view: the generation's column, with the overlay's rows replaced."""
 
     def __init__(self, kind: Kind, base: FilterColumns, overlay: Overlay, name: str) -> None:
         self.kind: Kind = kind

@@ -1,4 +1,4 @@
-"""A view: one generation, and the changes to it up to a sequence."""
+"""View: one generation, and its changes up to a sequence."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from lookalike_server.live.spaces import LiveSpace
 
 
 class LiveSnapshot(Snapshot):
-    """As `Snapshot`. It never changes; the next change makes another view, which shares most of it.
+    """A `Snapshot` with changes. Immutable; the next change makes another view, which shares most of its data.
 
-    Everything that needs closing belongs to `base`.
+    Everything that must be closed belongs to `base`.
     """
 
     def __init__(
@@ -34,8 +34,9 @@ class LiveSnapshot(Snapshot):
         gone: int,
         nbytes: int,
     ) -> None:
-        """`added` images came since the generation was made and are there, `gone` were deleted or replaced; `nbytes`
-        are those of all vectors that came.
+        """`added` is the number of added images that are not deleted; `gone` is that of deleted or replaced images.
+
+        `nbytes` is the size of all added vectors.
         """
         self._base = base
         self._sequence = sequence
@@ -58,29 +59,29 @@ class LiveSnapshot(Snapshot):
 
     @property
     def added_ever(self) -> int:
-        """The images that came since the generation was made, those that are gone again among them."""
+        """Number of images added since the generation was made, including deleted ones."""
         return len(self.columns.ids) - len(self._base.columns.ids)
 
     @property
     def said(self) -> dict[int, Values]:
-        """What was said of the attributes of rows: of new images all of it, of others what was set."""
+        """Changed attribute values by row: all values of new images, and the set values of others."""
         return self._overlay.said
 
     def format_of(self, row: int) -> str:
-        """The format of a new image's picture; "" where none was given."""
+        """Return the format of a new image; "" if it came as a vector."""
         return self._overlay.format_of(row)
 
     def bytes_of(self, row: int) -> int:
-        """The bytes of a new image's picture; 0 where none was given."""
+        """Return the bytes of a new image; 0 if it came as a vector."""
         return self._overlay.bytes_of(row)
 
     def uri_of(self, row: int) -> str:
-        """Where the collection keeps a new image's picture, as it is stored; "" where vectors were given."""
+        """Return the stored URI of a new image's file; "" if it came as a vector."""
         return self._overlay.uri_of(row)
 
     @property
     def predictions(self) -> Mapping[str, Predicted]:
-        """What each model takes new pictures for."""
+        """Each model's predictions for new images."""
         return self._overlay.predictions
 
     @functools.cached_property

@@ -1,4 +1,4 @@
-"""A space with the images that came since its generation was made."""
+"""A space with images added since its generation was made."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from lookalike_server.search.search_engine import Queued, SearchEngine
 
 
 class LiveSpaceImages(SpaceImages):
-    """As `SpaceImages`; the rows of new images are behind those of the space."""
+    """`SpaceImages` of a view. Rows of new images follow those of the space."""
 
     def __init__(self, columns: LiveColumns, ids: Int64, rows: Int64 | None, stored: RowMask | None) -> None:
-        """`rows` are the images' rows of all rows of the space; None where they are the same. `stored` allows the
-        rows of the generation that were not deleted before; None: all of them.
+        """`rows` are the rows of `columns` for all rows of the space; None if they are the same.
+
+        `stored` allows the rows of the generation that were not deleted before; None means all.
         """
         self._columns = columns
         self.ids = ids
@@ -33,7 +34,7 @@ class LiveSpaceImages(SpaceImages):
         self._stored = stored
 
     def chosen(self, images: Bools) -> Bools:
-        """The rows whose images are true in `images` (images,)."""
+        """Return the rows whose images are true in `images` (images,)."""
         found: Bools = self.of_images(images)
         if self._stored is not None:
             found[: len(self._stored)] &= self._stored.bools
@@ -44,12 +45,12 @@ class LiveSpaceImages(SpaceImages):
 
 
 class LiveEngine(Engine):
-    """The engine of a generation, which finds new images beside its own and leaves out what is gone."""
+    """Engine of a generation that also finds new images and leaves out deleted ones."""
 
     def __init__(
         self, base: SearchEngine, compared: Beside | None, quick: Beside | None, remaining: Remaining | None
     ) -> None:
-        """New images are `compared` by exact searches, and found as `quick` finds them by all others."""
+        """Exact searches use `compared` for new images; all other searches use `quick`."""
         self.entry = base.entry
         self._base, self._compared, self._quick, self._remaining = base, compared, quick, remaining
 
@@ -65,7 +66,7 @@ class LiveEngine(Engine):
         deadline: float | None = None,
         live: Beside | None = None,
     ) -> Queued:
-        # A mask is of what is there, see Space.mask and Space.remaining.
+        # A mask contains only images that are not deleted; see Space.mask and Space.remaining.
         mask = self._remaining if mask is None else mask
         beside = self._compared if plan.exact or plan.scan else self._quick
         return self._base.put(queries, k, plan, mask, ticket, inbox, peer, deadline, beside)
@@ -93,12 +94,12 @@ class LiveEngine(Engine):
 
 
 class LiveSpace(Space):
-    """As `Space`, of a view."""
+    """`Space` of a view."""
 
     def __init__(
         self, base: Space, columns: LiveColumns, new_ids: Int64, vectors: Float32, images: LiveSpaceImages | None
     ) -> None:
-        """`vectors` (n, dim) are the stored embeddings of the images with `new_ids`; `images` None: no index."""
+        """`vectors` (n, dim) are the embeddings of the images with `new_ids`. `images` is None without an index."""
         self.name, self.entry, self.pretrained, self.described = (
             base.name, base.entry, base.pretrained, base.described
         )  # fmt: skip
@@ -110,11 +111,11 @@ class LiveSpace(Space):
 
     @property
     def new_vectors(self) -> Float32:
-        """The vectors (n, dim) of the images that came since the generation was made, as they are stored."""
+        """Stored vectors (n, dim) of the images added since the generation was made."""
         return self._vectors
 
     def search_with(self, compared: Beside, quick: Beside) -> None:
-        """Find these images as well, see LiveEngine; before anything is searched."""
+        """Set the searches of new images; see LiveEngine. Call it before the first search."""
         self._compared, self._quick = compared, quick
 
     @property

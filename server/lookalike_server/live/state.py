@@ -1,4 +1,4 @@
-"""The changes to one generation, applied one after another, and the view of them at any moment."""
+"""Changes to one generation, applied in order, and the view of them at any moment."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _NONE = -1
 
 @dataclass(frozen=True)
 class Computed:
-    """What new images come to in the spaces and clusterings of a generation: it takes time, and no lock.
+    """Data of new images for the spaces and clusterings of a generation. Computed without the lock, because it is slow.
 
-    `prepared` has the vectors (n, dim) of each space that is searched, as its index compares them.
+    `prepared` has the vectors (n, dim) of each searched space, in the form its index compares.
     """
 
     base: Snapshot
@@ -44,7 +44,7 @@ class Computed:
 
     @classmethod
     def of(cls, base: Snapshot, images: NewImages) -> Computed:
-        """For any thread."""
+        """Compute the data. Thread-safe."""
         prepared = {
             name: prepare(images.vectors[name], space.engine.entry.metric)
             for name, space in base.spaces.items()
@@ -59,7 +59,7 @@ class Computed:
 
 
 class _Space:
-    """A space's new images. Vectors are held as stored and, where it is searched, as they are compared."""
+    """New images of a space. Vectors are held as stored and, if the space is searched, as prepared for comparison."""
 
     def __init__(self, base: Snapshot, name: str) -> None:
         space = base.spaces[name]
@@ -67,9 +67,9 @@ class _Space:
         self.new_ids: Grown[np.int64] = Grown.empty(np.int64)
         self.stored: Grown[np.float32] = Grown.empty(np.float32, space.entry.dim)
         self.prepared: Grown[np.float32] | None = None
-        # Where the index itself is exact, searches find exactly the nearest of all.
+        # No graph if the index itself is exact, so that searches stay exact.
         self._graph: LiveGraph | None = None
-        # The ids and the images' rows of all rows of the space; None as long as they are those of all images.
+        # Ids and image rows of all rows of the space; None while they equal those of all images.
         self.ids: Grown[np.int64] | None = None
         self.image_rows: Grown[np.int64] | None = None
         if space.searchable:
@@ -92,7 +92,7 @@ class _Space:
             self.image_rows.append(rows)
 
     def lack(self, images: int, ids: Int64) -> None:
-        """Take note that images which come next are not in the space; so far all of `images` are, with these ids."""
+        """Record that the next images are not in the space. So far all `images` images are, with these ids."""
         if self.prepared is not None and self.ids is None:
             self.ids, self.image_rows = Grown(ids), Grown(np.arange(images, dtype=np.int64))
 
@@ -117,7 +117,7 @@ class _Space:
 
 
 class _Clustering:
-    """The assignments of new images in one clustering."""
+    """Assignments of new images in one clustering."""
 
     def __init__(self) -> None:
         self.ids: Grown[np.int64] = Grown.empty(np.int64)
@@ -137,7 +137,7 @@ class _Clustering:
 
 
 class _Predictions:
-    """What one model takes new images for."""
+    """One model's predictions for new images."""
 
     def __init__(self, top: int) -> None:
         self.rows: Grown[np.int64] = Grown.empty(np.int64)
@@ -156,8 +156,9 @@ class _Predictions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a change came to: the ids of new images, how many it replaced, deleted or brought back, and how many keys or
-    ids had none.
+    """Outcome of a change: ids of new images, and the number of replaced, deleted, or restored images.
+
+    `unknown` is the number of keys or ids without an image.
     """
 
     ids: Int64
@@ -166,14 +167,14 @@ class Outcome:
 
 
 class State:
-    """Applies changes to a generation, in the order of their sequences. One thread may change it.
+    """Applies changes to a generation in the order of their sequences. Only one thread may change it.
 
-    Views that were given out never change.
+    Existing views never change.
     """
 
     def __init__(self, base: Snapshot, sequence: int, max_filter_bytes: int) -> None:
         self.base = base
-        # Of the last change that was applied.
+        # Sequence of the last applied change.
         self.sequence = sequence
         self._max_filter_bytes = max_filter_bytes
         columns = base.columns
@@ -196,13 +197,13 @@ class State:
         self._uris: list[str] = []
         self._kept = kept_pictures.folder(base.reader.storage)
         self._predictions: dict[str, _Predictions] = {}
-        # What was said of rows, in order: of new images all of it, of the others what was set.
+        # Attribute changes in order: all values of new images, and the set values of others.
         self._said_rows: Grown[np.int64] = Grown.empty(np.int64)
         self._said: list[Values] = []
         self._longest_key = self._longest_label = 0
         self._spaces = {name: _Space(base, name) for name in base.spaces}
         self._clusterings = {name: _Clustering() for name in base.clusterings}
-        # The listing also has files that no image was made of.
+        # The listing also contains files that no image was made of.
         listing = base.reader.manifest.listing[-1:]
         listed = [read_part(base.reader.storage, path, ["id"]).column("id").to_numpy() for path in listing]
         self.last_id = max((int(ids[-1]) for ids in [columns.ids, *listed] if len(ids)), default=-1)
@@ -211,27 +212,27 @@ class State:
 
     @property
     def rows(self) -> int:
-        """The images that came since the generation was made, those that are gone again among them."""
+        """Number of images added since the generation was made, including deleted ones."""
         return len(self._keys)
 
     @property
     def changed(self) -> bool:
-        """Whether there was any change."""
+        """True if there was any change."""
         return bool(self._keys) or bool(self._gone) or bool(self._said)
 
     def next_ids(self, count: int) -> Int64:
-        """The ids that the next new images get."""
+        """Return the ids for the next new images."""
         return np.arange(self.last_id + 1, self.last_id + 1 + count, dtype=np.int64)
 
     def row_of(self, key: str) -> int | None:
-        """The row of a key's image, None where it has none."""
+        """Return the row of a key's image, or None."""
         row = self._newest.get(key)
         if row is None:
             row = self.base.columns.row_of_key(key)
         return living_row(row, self._first, self._previous, self._alive.values)
 
     def apply(self, sequence: int, change: Change, ids: Int64, computed: Computed | None = None) -> Outcome:
-        """Apply the change of a sequence. New images get `ids` (n,), or higher ones where those are taken."""
+        """Apply the change with a sequence. New images get `ids` (n,), or higher ids if those are taken."""
         if isinstance(change, NewImages):
             outcome = self._add(change, ids, computed)
         elif isinstance(change, Gone):
@@ -247,7 +248,7 @@ class State:
         if computed is None or computed.base is not self.base:
             computed = Computed.of(self.base, images)
         if len(ids) and ids[0] <= self.last_id:
-            # A generation that was made meanwhile has given them to other images.
+            # A newer generation has given these ids to other images.
             ids = self.next_ids(len(ids))
         start = len(self._ids)
         replaced = []
@@ -258,7 +259,7 @@ class State:
             living = living_row(earlier, self._first, self._previous, self._alive.values)
             if living is not None:
                 replaced.append(living)
-            # Before the newest one, which readers follow to it.
+            # Before `_newest`, which leads readers to this entry.
             self._previous.append(_NONE if earlier is None else earlier)
             self._keys.append(key)
             self._newest[key] = start + place
@@ -276,7 +277,7 @@ class State:
         self._said_rows.append(rows)
         self._said += images.attributes
         for name, space in self._spaces.items():
-            # A generation may have a space that is younger than the change.
+            # A generation may have a space that is newer than the change.
             if name in images.vectors:
                 space.add(images.vectors[name], computed.prepared.get(name), ids, rows)
             else:
@@ -303,7 +304,7 @@ class State:
     def _restore(self, ids: Int64) -> Outcome:
         rows, taken = [], set()
         for row in self._rows_of(np.unique(ids)).tolist():
-            # An image that a generation has deleted may be purged.
+            # An image that the generation itself has deleted may already be purged.
             if row < 0 or self._alive.values[row] or not self._was_there(row):
                 continue
             (key,) = self.base.columns.keys(np.array([row])) if row < self._first else (self._keys[row - self._first],)
@@ -320,7 +321,7 @@ class State:
         return row >= self._first or bool(self._alive_before[row])
 
     def _rows_of(self, ids: Int64) -> Int64:
-        """The rows of ids, -1 for those that there are not; ids ascend over all rows."""
+        """Return the rows of ids, -1 for unknown ids. Ids ascend over all rows."""
         known = self._ids.values
         rows = np.searchsorted(known, ids).astype(np.int64, copy=False)
         there = rows < len(known)
@@ -347,7 +348,7 @@ class State:
 
     @property
     def gone(self) -> int:
-        """The images that were deleted or replaced."""
+        """Number of deleted or replaced images."""
         return self._gone
 
     def _code(self, label: str) -> int:
@@ -362,7 +363,7 @@ class State:
         return code
 
     def view(self) -> Snapshot:
-        """What is served of all changes so far; the generation itself where there was none."""
+        """Return the view of all changes so far, or the generation itself if there are none."""
         if not self.changed and self.sequence == self.base.sequence:
             return self.base
         columns = LiveColumns(
@@ -402,14 +403,14 @@ class State:
 
 
 def _class_names(base: Snapshot, model: str) -> list[str]:
-    """The names of a model's classes. Reads from the disk: not for the event loop."""
+    """Return the names of a model's classes. Reads from the disk, so do not call it on the event loop."""
     return known_class_names(base.reader, model) or numbered_names(base.reader.model(model).spec.classes)
 
 
 def _said(rows: Int64, said: list[Values], first: int) -> tuple[Int64, list[Values]]:
-    """The rows of which something was said, ascending, and the values of each.
+    """Return the rows with changed attributes, ascending, and the values of each.
 
-    What is said later of a row comes in place of what was said before, name by name.
+    Later changes of a row override earlier ones, name by name.
     """
     found: dict[int, Values] = {}
     for row, values in zip(rows.tolist(), said, strict=False):
@@ -419,7 +420,7 @@ def _said(rows: Int64, said: list[Values], first: int) -> tuple[Int64, list[Valu
 
 
 def _alive(base: Snapshot) -> npt.NDArray[np.bool_]:
-    """The images of a generation that were not deleted."""
+    """Return which images of a generation are not deleted."""
     alive = np.ones(len(base.columns.ids), np.bool_)
     listed = base.columns.listed
     if listed is not None:
