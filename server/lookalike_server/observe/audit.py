@@ -1,11 +1,10 @@
-"""The recall that callers really get: a small share of live queries is searched again, exactly, in idle time.
+"""Recall audit: a small share of live queries is searched again, exactly, while the server is idle.
 
-What was measured when an index was built holds for the stored images. Those
-who ask may ask otherwise, and only their own queries can tell. An audit is
-never in anybody's way: it reads the stored embeddings block by block, waits
-before each block until no call is in flight, and gives up when all of it
-takes too long. What it holds is bounded: `_PENDING` queries, one block, and the
-last `_WINDOW` results of each kind.
+The recall measured when an index is built is that of stored images. Other queries may differ, so
+only live queries show their recall. The audit never delays calls. It reads the stored embeddings
+block by block, waits before each block until no call is in flight, and gives up if that takes too
+long. Its memory is bounded: `_PENDING` queries, one block, and the last `_WINDOW` results of each
+kind.
 """
 
 from __future__ import annotations
@@ -37,18 +36,17 @@ Outcome = Literal["searched", "dropped"]
 _PENDING = 32
 _WINDOW = 1000
 _NICENESS = 19
-# How often an audit looks whether the server is idle, and how long it may take in all.
+# Interval of checks for idleness, and the time limit of one audit.
 _LOOK_S = 0.01
 _IDLE_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True)
 class Audited:
-    """The mean recall@k of the last `queries` audited ones of a space, by what the caller asked for.
+    """Mean recall@k of the last `queries` audited queries of a space, by the effort that the caller requested.
 
-    `filtered`: only some of the images could be found. `expected` is the mean of
-    what the index promised for them; None where nothing was measured when it was
-    built.
+    `filtered`: a filter limited the images. `expected` is the mean of the recall that the index
+    expected; None if it was not measured at build time.
     """
 
     space: str
@@ -61,9 +59,9 @@ class Audited:
 
 @dataclass(frozen=True)
 class Sample:
-    """A live query (dim,) and the rows (k,) that it was answered with, as `Rows` counts them.
+    """A live query (dim,) and the rows (k,) of its answer, numbered as in `Rows`.
 
-    `mask` is what the query could find, None where that was everything.
+    `mask` holds the allowed rows; None means all.
     """
 
     reader: CollectionReader
@@ -77,10 +75,10 @@ class Sample:
 
 
 class RecallAudit:
-    """Takes samples of live searches and audits them in a thread of its own.
+    """Takes samples of live searches and audits them in its own thread.
 
-    `share` is the part of the queries to audit, `idle` tells whether nobody is
-    being served, `count` is told of each outcome.
+    `share` is the share of queries to audit. `idle` returns True if no call is in flight. `count`
+    gets each outcome.
     """
 
     def __init__(
@@ -104,13 +102,13 @@ class RecallAudit:
         self._started = False
 
     def chosen(self, queries: int) -> int | None:
-        """The position of the query to audit among those of a call; None mostly. At most one of a call is."""
+        """Return the position of the query to audit among those of a call, usually None. At most one per call."""
         if self._random.random() >= self._share * queries:
             return None
         return self._random.randrange(queries)
 
     def offer(self, sample: Sample) -> None:
-        """Audit a sample when there is time; it is dropped when too many wait."""
+        """Queue a sample for the audit. It is dropped if too many are queued."""
         with self._changed:
             if len(self._pending) < _PENDING and not self._closed:
                 self._pending.append(sample)
@@ -120,30 +118,30 @@ class RecallAudit:
         self._count("dropped", 1)
 
     def _start(self) -> None:
-        """Start the thread with the first sample: a server that nobody asks needs none."""
+        """Start the thread with the first sample: a server without calls needs none."""
         if not self._started:
             self._started = True
             threading.Thread(target=self._work, name="audit", daemon=True).start()
 
     def results(self) -> list[Audited]:
-        """What was found so far, of each space and effort."""
+        """Return the results so far, for each space and effort."""
         with self._changed:
             return [one for space, index in sorted(self._indexes.items()) for one in index.means(space)]
 
     def wait_until_done(self, timeout: float) -> bool:
-        """Wait until every sample that was taken is audited or dropped; False when that took longer."""
+        """Wait until all samples are audited or dropped. Return False on timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._pending and not self._working, timeout)
 
     def close(self) -> None:
-        """End the thread after the block that it is reading; what waits is forgotten."""
+        """End the thread after its current block, and drop queued samples."""
         with self._changed:
             self._closed = True
             self._pending.clear()
             self._changed.notify_all()
 
     def _work(self) -> None:
-        # Linux counts this for each thread.
+        # Linux applies this to a single thread.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         while batch := self._taken():
             try:
@@ -161,7 +159,7 @@ class RecallAudit:
                 self._changed.notify_all()
 
     def _taken(self) -> list[Sample]:
-        """The samples that one pass over the embeddings can audit; none when closed."""
+        """Wait for samples, and return those that one pass over the embeddings can audit; none if closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._pending)
             if self._closed:
@@ -212,12 +210,12 @@ class _OutOfTimeError(Exception):
 
 
 class _Index:
-    """What was found about one index; another one of the same space begins anew."""
+    """Results for one index. Another index of the same space starts anew."""
 
     def __init__(self, files: list[str], generation: int) -> None:
         self.files = files
         self._generation = generation
-        # By effort and whether there was a filter.
+        # By effort, and by whether there was a filter.
         self._values: dict[tuple[AuditEffort, bool], deque[tuple[float, float]]] = {}
 
     @classmethod
@@ -225,7 +223,7 @@ class _Index:
         return cls(sample.entry.index_files, sample.reader.manifest.generation)
 
     def replaced_by(self, sample: Sample) -> bool:
-        """Whether a sample is of a later index; those of an earlier one may still come for a while."""
+        """Return whether a sample is of a later index. Samples of an earlier one may still arrive for a while."""
         return sample.entry.index_files != self.files and sample.reader.manifest.generation > self._generation
 
     def add(self, sample: Sample, recall: float) -> None:
@@ -241,7 +239,7 @@ class _Index:
 
 
 def recall(found: Int64, exact: Int64) -> float:
-    """recall@k of one query: the part of the k nearest rows, or of all where there are fewer, that was found."""
+    """Return recall@k of one query: the share of the k nearest rows, or of all if there are fewer, that was found."""
     wanted = exact[: len(found)]
     wanted = wanted[wanted >= 0]
     return float(np.isin(wanted, found).mean()) if len(wanted) else 1.0

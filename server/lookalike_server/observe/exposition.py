@@ -1,4 +1,4 @@
-"""The port that Prometheus reads."""
+"""HTTP port for Prometheus."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _SCHEME = "bearer "
 
 
 class MetricsPort:
-    """Serves a registry over HTTP at /metrics, in threads of its own, until closed.
+    """HTTP server of a registry at /metrics, in its own threads.
 
-    With `readers`, only those may read it.
+    With `readers`, only they may read it.
     """
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry, readers: Readers | None = None) -> None:
-        """IndexerError when the address cannot be bound."""
+        """Raises IndexerError if the address cannot be bound."""
         try:
             family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            # Of its own for each port: WSGIServer takes the family from its class.
+            # A class for each port, because WSGIServer takes the address family from its class.
             kind = type("_Server", (_Server,), {"address_family": family})
             self._server: WSGIServer = kind(address[:2], _Handler)
         except OSError as error:
@@ -54,9 +54,9 @@ class MetricsPort:
 
 
 class Readers:
-    """Those who show a token, of any role, as "Authorization: Bearer TOKEN"; others are noted in the security log.
+    """Readers with a token of any role, as "Authorization: Bearer TOKEN". Others are noted in the security log.
 
-    A token that is limited to collections is none of these: measurements are of all of them.
+    A token that is limited to collections is rejected, because the metrics cover all collections.
     """
 
     def __init__(self, tokens: Tokens, security: SecurityLog) -> None:
@@ -64,7 +64,7 @@ class Readers:
         self._security = security
 
     def only(self, metrics: WSGIApplication) -> WSGIApplication:
-        """An application that answers nobody else."""
+        """Return an application that rejects all others."""
 
         def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             if self._know(str(environ.get("HTTP_AUTHORIZATION", ""))):
@@ -87,11 +87,11 @@ class Readers:
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
-    # A reader that is slow must not hold up the server's end.
+    # So that a slow reader cannot delay the server's shutdown.
     block_on_close = False
 
     def server_bind(self) -> None:
-        # WSGIServer would look the host's name up, which may take seconds.
+        # WSGIServer would look up the host's name, which may take seconds.
         socket_server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
@@ -104,8 +104,8 @@ def socket_server_bind(server: WSGIServer) -> None:
 
 
 class _Handler(WSGIRequestHandler):
-    # A connection that says nothing holds a thread for no longer.
+    # Bounds the time that a silent connection holds a thread.
     timeout = _REQUEST_TIMEOUT_S
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base's name for it
-        """Nothing: scrapes are many, and no news."""
+        """Do nothing: scrapes are frequent and not worth a log line."""

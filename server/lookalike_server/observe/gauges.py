@@ -1,4 +1,4 @@
-"""What is true at the moment of a scrape: read from the server then, and kept nowhere."""
+"""Gauges that are read from the server at each scrape and not stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lookalike_server.processes.hangs import Hangs
 
 
 class WatchedCollection(Protocol):
-    """What a collection lets be seen of itself, at any time and from any thread."""
+    """A collection as gauges read it. Thread-safe."""
 
     @property
     def name(self) -> str: ...
@@ -30,19 +30,19 @@ class WatchedCollection(Protocol):
 
     @property
     def shard_replicas(self) -> Mapping[int, int]:
-        """How many replicas of each shard can be asked; nothing where it is no router's."""
+        """Number of replicas of each shard that answer; empty unless the server is a router."""
         ...
 
     @property
     def audit(self) -> RecallAudit | None: ...
 
     def queues(self) -> Mapping[str, int]:
-        """What waits, by queue."""
+        """Return the length of each queue."""
         ...
 
 
 class UnderWay(Protocol):
-    """What is under way of all peers, see admission.py."""
+    """Calls and bytes in flight of all peers; see admission.py."""
 
     @property
     def accounts(self) -> Sized: ...
@@ -58,7 +58,7 @@ class UnderWay(Protocol):
 
 
 class Watched(Protocol):
-    """What a server lets be seen of itself, at any time and from any thread."""
+    """A server as gauges read it. Thread-safe."""
 
     @property
     def collections(self) -> Sequence[WatchedCollection]: ...
@@ -76,18 +76,18 @@ class Watched(Protocol):
     def admission(self) -> UnderWay: ...
 
     def shared_queues(self) -> Mapping[str, int]:
-        """What waits in the queues that are no collection's own."""
+        """Return the length of each queue that collections share."""
         ...
 
 
 class Gauges(Collector):
-    """Generation, sizes, queues, device memory and recall."""
+    """Gauges of generations, sizes, queues, device memory, and recall."""
 
     def __init__(self, watched: Watched, devices: Sequence[Device]) -> None:
         self._watched, self._devices = watched, devices
 
     def describe(self) -> list[Metric]:
-        """Nothing in advance: registering this must not read the server."""
+        """Return no metrics, because registering must not read the server."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -125,14 +125,14 @@ def _fronts(resident: Mapping[int, int]) -> Metric:
 
 
 class _Family:
-    """Gauges of one name; where there are several collections, each says its own as the label `collection`."""
+    """Gauges of one name. With several collections, the label `collection` names each."""
 
     def __init__(self, several: bool, name: str, text: str, *labels: str) -> None:
         self._several = several
         self.metric = GaugeMetricFamily(name, text, labels=[*labels, *(["collection"] if several else [])])
 
     def add(self, collection: str, value: float, *labels: str) -> None:
-        """Add the value of a collection, "" for what all of them share."""
+        """Add the value of a collection; "" means all collections."""
         self.metric.add_metric([*labels, *([collection] if self._several else [])], value)
 
 

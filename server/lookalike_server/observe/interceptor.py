@@ -1,4 +1,4 @@
-"""The outermost interceptor: a request id for every call, and a record of it for those who want one."""
+"""Outermost interceptor: a request id for every call, and its record for the sinks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAMES.update({code: code.name for code in grpc.StatusCode})
 
 
 class Observed(UnaryInterceptor):
-    """Gives each call its id, which goes back with the reply, and tells the sinks when it has ended."""
+    """Interceptor that gives each call its id, which is sent with the reply, and passes its record to the sinks."""
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = tuple(sinks)
@@ -38,7 +38,7 @@ class Observed(UnaryInterceptor):
             except BaseException as error:
                 self._ended(known, _code(error, known, context))
                 raise
-            # A call whose caller has left meanwhile was not answered.
+            # A call whose caller has left in the meantime was not answered.
             when_sent(context, lambda sent: self._sent(known, context, sent))
             return reply
 
@@ -65,7 +65,7 @@ class Observed(UnaryInterceptor):
         self._ended(known, "OK")
 
     def _sent(self, call: CallRecord, context: grpc.aio.ServicerContext[Any, Any], sent: bool) -> None:
-        """A call whose handler has returned ended; lines of the log tell its id, as those of its task do."""
+        """End a call whose handler has returned. Restores its record, so that log lines show its id."""
         record.resume(call)
         self._ended(call, "OK" if sent else _left(call, context))
 
@@ -78,7 +78,7 @@ class Observed(UnaryInterceptor):
             try:
                 sink.ended(call)
             except Exception:
-                # What watches a call must not be able to fail it.
+                # An observer must not make a call fail.
                 log.exception("%s could not take note of a call", type(sink).__name__)
 
 
@@ -89,22 +89,22 @@ def _begun(rpc: str, context: grpc.aio.ServicerContext[Any, Any]) -> CallRecord:
 
 
 def _code(error: BaseException, call: CallRecord, context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """The code of a call that ended with an error."""
+    """Return the code of a call that ended with an error."""
     if isinstance(error, asyncio.CancelledError):
         return _left(call, context)
     return _NAMES.get(context.code(), "UNKNOWN") if isinstance(error, grpc.aio.AbortError) else "UNKNOWN"
 
 
 def _left(call: CallRecord, context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """The code of a call whose caller has left, or waited until the deadline."""
+    """Return the code of a call whose caller has left, or waited until the deadline."""
     return "DEADLINE_EXCEEDED" if _expired(call, context.time_remaining()) else "CANCELLED"
 
 
 def _expired(call: CallRecord, left: float | None) -> bool:
-    """Whether a cancelled call ended by its deadline, of which `left` seconds remain here.
+    """Return whether a canceled call ended by its deadline, of which `left` seconds remain here.
 
-    The caller's end looks at its own clock and cancels the call then, which may
-    arrive here a little before the deadline does.
+    The client cancels the call by its own clock, so the cancellation may arrive a little before the
+    deadline.
     """
     if left is None:
         return False

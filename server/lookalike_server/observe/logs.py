@@ -1,8 +1,7 @@
-"""How log lines look: text for people, JSON for collectors. Each line of a call carries the call's id and its caller.
+"""Log format: text for people, JSON for collectors. Lines of a call include its id and caller.
 
-Log lines say what happened and never what was in a request: no vectors, no
-pictures, no tokens. Control characters are escaped, so that nobody can write
-a second line, or to the terminal, through a name.
+Log lines never contain data of a request: no vectors, images, or tokens. Control characters are
+escaped, so that a name cannot forge a log line or control the terminal.
 """
 
 from __future__ import annotations
@@ -18,23 +17,23 @@ from lookalike_server.common.call_record import CallRecord
 
 LogFormat = Literal["text", "json"]
 
-# The log that has a line for each call.
+# Logger of the lines for calls.
 CALLS = "lookalike_server.calls"
 
 log = logging.getLogger(CALLS)
 
 
 def configure(log_format: LogFormat, process: str = "") -> None:
-    """Write the process's log to standard error in a format, from level INFO; lines of one of several name it."""
+    """Log to standard error from level INFO. `process` names one of several processes in each line."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter(process) if log_format == "json" else TextFormatter(process))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    # It tells of each kind of library that is not installed as if that were a fault.
+    # It logs each missing library variant as if that were an error.
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)
 
 
 class TextFormatter(logging.Formatter):
-    """time level [process] logger: message [request id caller]"""
+    """Text format: time level [process] logger: message [request id caller]"""
 
     def __init__(self, process: str = "") -> None:
         super().__init__(f"%(asctime)s %(levelname)s {f'[{process}] ' if process else ''}%(name)s: %(message)s")
@@ -46,7 +45,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; its fields are listed in docs/observability.md."""
+    """JSON format: one object per line. docs/observability.md lists the fields."""
 
     def __init__(self, process: str = "") -> None:
         super().__init__()
@@ -70,12 +69,12 @@ class JsonFormatter(logging.Formatter):
         fields |= getattr(line, "fields", {})
         if line.exc_info:
             fields["exception"] = self.formatException(line.exc_info)
-        # ASCII: a name may hold what cannot be encoded, or what moves the reader's cursor.
+        # ASCII, because a name may contain characters that cannot be encoded or that move the cursor.
         return json.dumps(fields)
 
 
 class CallLog:
-    """A Sink that writes a line for each call."""
+    """Sink that writes a line for each call."""
 
     def ended(self, call: CallRecord) -> None:
         ms = round(call.seconds * 1000, 3)
@@ -89,7 +88,7 @@ class CallLog:
 
 
 def trace_id(traceparent: str) -> str:
-    """The trace's id in a W3C traceparent, "" when there is none."""
+    """Return the trace id of a W3C traceparent, or ""."""
     parts = traceparent.split("-")
     whole = len(parts) >= 4 and len(parts[1]) == 32 and all(digit in "0123456789abcdef" for digit in parts[1])
     return parts[1] if whole else ""

@@ -1,8 +1,7 @@
-"""What is measured while calls are answered, for Prometheus.
+"""Prometheus metrics of calls and batches.
 
-Names, labels and meanings are listed in docs/observability.md; a test holds
-the two together. Labels have few values, all of them ours: nothing that a
-caller sends becomes one.
+docs/observability.md lists names, labels, and meanings; a test compares them. Labels have few
+values, all defined here: nothing that a caller sends becomes a label.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from prometheus_client.process_collector import ProcessCollector
 
 from lookalike_server.common.call_record import CallRecord
 
-# The variable that the library looks for when it is imported.
+# Environment variable that the library reads when it is imported.
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
-# From a quarter of a millisecond, which is less than a call costs, to the longest deadlines.
+# From a quarter of a millisecond, less than any call takes, to the longest deadlines.
 _SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 def of_all_processes(own: CollectorRegistry) -> CollectorRegistry:
-    """A registry of what all processes of a server have measured; `own` where there is one process.
+    """Return a registry of the metrics of all processes of a server, or `own` if there is only one process.
 
-    Prometheus's library puts measurements into files that the processes share
-    where a variable of the environment names a folder for them.
+    If an environment variable names a folder, Prometheus's library stores metrics in files that the
+    processes share.
     """
     if FOLDER not in os.environ:
         return own
@@ -41,9 +40,9 @@ def of_all_processes(own: CollectorRegistry) -> CollectorRegistry:
 
 
 class Metrics:
-    """The measurements of one server, in a registry of its own. A Sink of calls and an observer of batches.
+    """Metrics of one server, in its own registry. A sink of calls, and an observer of batches.
 
-    With `several`, what is measured of a collection has its name as the label `collection`.
+    With `several`, metrics of a collection have its name as the label `collection`.
     """
 
     def __init__(self, several: bool = False) -> None:
@@ -85,13 +84,13 @@ class Metrics:
             "lookalike_front_calls", "Calls that came in by a front, by the process that answered.", ("answered_by",),
             registry=registry,
         )  # fmt: skip
-        # Looking a label up costs as much as observing; each is looked up once.
+        # Looking up a label takes as long as observing, so each is cached.
         self._by_call: dict[tuple[str, str, str], Histogram] = {}
         self._by_stage: dict[tuple[str, str], Histogram] = {}
         self._by_process: dict[str, Counter] = {}
 
     def ended(self, call: CallRecord) -> None:
-        """Count a call that was answered."""
+        """Count an answered call."""
         key = (call.rpc, call.code, call.collection)
         seconds = self._by_call.get(key)
         if seconds is None:
@@ -106,11 +105,11 @@ class Metrics:
                 self._stage(step.name, call.collection).observe(step.seconds)
 
     def audited(self, outcome: str, queries: int, collection: str = "") -> None:
-        """Count queries that the recall audit of a collection searched, or dropped."""
+        """Count queries that the recall audit of a collection searched or dropped."""
         self._audited.labels(*self._values(outcome, of=collection)).inc(queries)
 
     def lane(self, name: str, collection: str = "") -> Lane:
-        """The observer of the batches of one queue of a collection."""
+        """Return the observer of the batches of one queue of a collection."""
         values = self._values(name, of=collection)
         return Lane(self._sizes.labels(*values), self._waits.labels(*values), self._runs.labels(*values))
 
@@ -127,12 +126,12 @@ class Metrics:
         return found
 
     def _values(self, *values: str, of: str) -> tuple[str, ...]:
-        """The values of labels, that of `collection` among them where there are several."""
+        """Return the values of labels, including `collection` if there are several."""
         return (*values, of) if self._several else values
 
 
 class Lane:
-    """Measures the batches of one queue; called by the threads that run them."""
+    """Observer of the batches of one queue. The threads that run them call it."""
 
     def __init__(self, sizes: Histogram, waits: Histogram, runs: Histogram) -> None:
         self._sizes, self._waits, self._runs = sizes, waits, runs

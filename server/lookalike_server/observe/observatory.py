@@ -1,4 +1,4 @@
-"""All that watches a server, as it was asked for: measurements and their port, recall audit, log of calls, traces."""
+"""Everything that observes a server, by its settings: metrics and their port, recall audit, logs, traces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lookalike_server.observe.security import SecurityLog
 from lookalike_server.observe.tracing import Tracing, open_tracing
 from lookalike_server.transport.tokens import Tokens
 
-# Imported where they are needed: a front has no generation to look at, and loads no index.
+# Imported on demand: a front has no generation to observe, and loads no index.
 if TYPE_CHECKING:
     from lookalike_server.observe.audit import RecallAudit
     from lookalike_server.observe.gauges import Watched
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class Observatory:
-    """Made before the server, because what serves is given its parts; `open` when there is something to see."""
+    """Created before the server, which gets its parts. Call `open` once there is a server to observe."""
 
     def __init__(self, settings: ObserveSettings, admin: frozenset[str] = frozenset(), several: bool = False) -> None:
-        """`admin` are the methods that change what is served, `several` whether there is more than one collection.
+        """`admin` are the methods that change what is served. `several`: there is more than one collection.
 
-        UsageError: tracing was asked for and OpenTelemetry is not installed.
+        Raises UsageError if tracing is requested and OpenTelemetry is not installed.
         """
         self._settings = settings
         self._security = SecurityLog(admin)
@@ -47,11 +47,11 @@ class Observatory:
         return Observed(sinks)
 
     def lane(self, name: str, collection: str = "") -> Observe | None:
-        """What is to be told of each batch of a queue of a collection."""
+        """Return the observer of the batches of a collection's queue, or None."""
         return self._metrics.lane(name, collection) if self._metrics else None
 
     def audit(self, collection: str = "") -> RecallAudit | None:
-        """A new recall audit of a collection; None where none was asked for."""
+        """Return a new recall audit of a collection, or None if it is disabled."""
         metrics = self._metrics
         if metrics is None or not self._settings.audit_share:
             return None
@@ -66,9 +66,9 @@ class Observatory:
         return audit
 
     def open(self, watched: Watched, devices: Sequence[Device], tokens: Tokens | None = None) -> None:
-        """Begin to answer scrapes; from other machines with one of the `tokens`, where there are any.
+        """Start to answer scrapes. With `tokens`, other machines must send one.
 
-        IndexerError: the port cannot be bound.
+        Raises IndexerError if the port cannot be bound.
         """
         self._watched = watched
         if self._metrics and self._settings.metrics_port is not None:
@@ -82,11 +82,11 @@ class Observatory:
 
     @property
     def metrics_port(self) -> int | None:
-        """The port that measurements are read at, None when there is none."""
+        """Port of the metrics, or None if there is none."""
         return self._port.port if self._port else None
 
     def close(self) -> None:
-        """End the threads and send the last spans; may wait for a moment, so not for the event loop."""
+        """End the threads and send the last spans. May block briefly, so do not call it on the event loop."""
         for audit in self._audits:
             audit.close()
         if self._port:

@@ -1,6 +1,6 @@
-"""The log of who was refused and who changed what is served: for those who look after the server's security.
+"""Security log: rejected callers, and changes of what is served.
 
-Not to be mixed up with audit.py, which measures recall.
+Not related to audit.py, which measures recall.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from lookalike_server.common.log_once import LogOnce
 from lookalike_server.common.peers import host_of
 from lookalike_server.observe.logs import JsonFormatter
 
-# The log that has these lines.
+# Logger of these lines.
 SECURITY = "lookalike_server.security"
 
 log = logging.getLogger(SECURITY)
 
 Event = Literal["authentication_failed", "permission_denied", "admin_call"]
 
-# The causes, as in google.rpc.ErrorInfo, by what happened.
+# Events by the reason of the error, as in google.rpc.ErrorInfo.
 _REFUSED: dict[str, Event] = {"UNKNOWN_CALLER": "authentication_failed", "FORBIDDEN": "permission_denied"}
 _WORDS: dict[Event, str] = {
     "authentication_failed": "no known token",
     "permission_denied": "not allowed",
     "admin_call": "admin call",
 }
-# Who guesses tokens gets a line each so many seconds, not one for each guess.
+# Seconds between log lines for the same caller, so that guessing tokens does not flood the log.
 _QUIET_S = 10.0
 
 
@@ -45,13 +45,13 @@ class _Refused(NamedTuple):
 
 
 class SecurityLog:
-    """A Sink that writes a line for each admin call, and for refused callers one for each kind in a while."""
+    """Sink that logs each admin call, and rejected callers with a rate limit per kind."""
 
     def __init__(self, admin: frozenset[str]) -> None:
         """`admin` are the methods that change what is served, as /package.Service/Method."""
         self._admin = frozenset(method.removeprefix("/") for method in admin)
         self._repeats: LogOnce[_Refused] = LogOnce(_QUIET_S)
-        # Those who read measurements have threads of their own.
+        # Readers of metrics run in other threads.
         self._lock = threading.Lock()
 
     def ended(self, call: CallRecord) -> None:
@@ -62,7 +62,7 @@ class SecurityLog:
             _write(_Refused("admin_call", call.rpc, call.caller, host_of(call.peer)), logging.INFO, code=call.code)
 
     def refused(self, event: Event, rpc: str, caller: str, host: str) -> None:
-        """Note that a caller was refused. From any thread."""
+        """Log that a caller was rejected. Thread-safe."""
         what = _Refused(event, rpc, caller, host)
         with self._lock:
             self._flush()
@@ -71,7 +71,7 @@ class SecurityLog:
             _write(what, logging.WARNING)
 
     def close(self) -> None:
-        """Write how many lines were left out."""
+        """Log how many lines were suppressed."""
         with self._lock:
             self._flush(all_of_them=True)
 
@@ -94,9 +94,9 @@ def _write(what: _Refused, level: int, more: int = 0, **others: Any) -> None:
 
 
 def keep_in(path: Path) -> None:
-    """Write the security log into a file as well, one JSON object a line. UsageError: it cannot be written.
+    """Also write the security log to a file, one JSON object per line. Raises UsageError if it cannot be written.
 
-    The file is made readable for this user alone, and opened again when somebody has moved it away.
+    Only this user can read the file. It is reopened after a log rotation.
     """
     try:
         handler = _Private(path)

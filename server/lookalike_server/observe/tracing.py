@@ -1,8 +1,7 @@
-"""OpenTelemetry spans: one for each call, and one below it for each of its stages.
+"""OpenTelemetry spans: one for each call, with a child for each of its stages.
 
-Nothing of OpenTelemetry is loaded unless tracing was asked for. The spans are
-made when a call has ended, from the times that its record holds, so that
-tracing costs a call nothing on its way.
+OpenTelemetry is imported only if tracing is enabled. Spans are created after a call has ended, from
+its record, so tracing adds no time to the call.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _FLUSH_TIMEOUT_MS = 2000
 
 
 class Tracing:
-    """A Sink that makes spans. The callers' W3C trace context, where they send one, is their parent."""
+    """Sink that creates spans. The caller's W3C trace context, if there is one, is their parent."""
 
     def __init__(self, provider: TracerProvider) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -34,7 +33,7 @@ class Tracing:
     def ended(self, call: CallRecord) -> None:
         from opentelemetry import trace
 
-        # From the clock of durations to that of the day.
+        # Converts the performance counter to wall-clock time.
         offset = time.time() - time.perf_counter()
         parent = self._propagator.extract({TRACEPARENT: call.traceparent, TRACESTATE: call.tracestate})
         service, _, method = call.rpc.rpartition("/")
@@ -54,13 +53,13 @@ class Tracing:
         span.end(_ns(call.started + call.seconds + offset))
 
     def close(self) -> None:
-        """Send what has not been sent; waits for that no longer than a moment."""
+        """Send pending spans, with a short timeout."""
         self._provider.force_flush(_FLUSH_TIMEOUT_MS)
         self._provider.shutdown()
 
 
 def open_tracing() -> Tracing:
-    """Spans that are sent by OTLP, to where OTEL_EXPORTER_OTLP_ENDPOINT says; UsageError without the extra."""
+    """Return tracing by OTLP to OTEL_EXPORTER_OTLP_ENDPOINT. Raises UsageError if the extra is not installed."""
     try:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -68,7 +67,7 @@ def open_tracing() -> Tracing:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise UsageError('--tracing needs OpenTelemetry; install it with: pip install "lookalike[tracing]"') from error
-    # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say.
+    # Reads OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
     resource = Resource.create()
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "lookalike"}))
@@ -82,5 +81,5 @@ def _ns(seconds: float) -> int:
 
 
 _NUMBERS: dict[str, int] = {code.name: code.value[0] for code in grpc.StatusCode}
-# By the semantic conventions of OpenTelemetry these are errors of a server; the others are a caller's affair.
+# Server errors by OpenTelemetry's semantic conventions. Other codes are the caller's fault.
 _FAILURES = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
