@@ -1,4 +1,4 @@
-"""Attribution pictures of stored images, drawn in the process that runs experiments."""
+"""Attribution images of stored images, drawn in the process that runs experiments."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lookalike_indexer.pictures.overlay import overlay_png
 
 
 class Attributions:
-    """The network used last; another model's takes its place."""
+    """Attribution with a cached network: the last used one, which another model's replaces."""
 
     def __init__(self, weights: str | None, threads: int) -> None:
-        """`weights` is a file that takes the place of the manifest's, where it is the model's."""
+        """`weights` is a file that replaces the manifest's, if it belongs to the model."""
         self._weights = weights
         self._held: tuple[Any, Attributor] | None = None
         torch.set_num_threads(threads)
@@ -29,11 +29,11 @@ class Attributions:
     def attribution(
         self, view: View, row: int, model: str, method: Method, class_index: int | None = None
     ) -> experiment_pb2.GetAttributionResponse:
-        """The attribution of an image's class, the most probable one when None; without what served it.
+        """Return the attribution of an image's class, by default the most probable one, without `served`.
 
-        NotFoundError: no such model, or the image's file is gone. NotBuiltError:
-        the weights have no classifier. WeightsError: the
-        model's weights are not here. UsageError: no such class.
+        Raises NotFoundError if the model does not exist or the image's file is gone, NotBuiltError
+        if the weights have no classifier, WeightsError if the model's weights are missing, and
+        UsageError if the class does not exist.
         """
         spec = classifying_spec(view.reader, model)
         chosen, probability = _class(view, row, model, class_index)
@@ -60,7 +60,7 @@ class Attributions:
 
 
 def _class(view: View, row: int, model: str, class_index: int | None) -> tuple[int, float]:
-    """The class meant and its probability, NaN where that was not kept."""
+    """Return the chosen class and its probability, NaN if that was not stored."""
     if class_index is not None and not view.reader.model(model).predictions:
         return class_index, math.nan
     predicted = view.predicted(model)

@@ -8,10 +8,9 @@ import threading
 
 
 def end_with_stdin() -> None:
-    """End this process, from now on, as soon as its standard input ends. Returns at once.
+    """Exit this process when its standard input reaches EOF. Returns at once.
 
-    Whoever started it holds the other end of that pipe, and lets go of it
-    however it ends.
+    The parent process holds the other end of the pipe, which closes however the parent exits.
     """
     threading.Thread(target=_wait, name="caller", daemon=True).start()
 

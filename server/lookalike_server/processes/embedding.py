@@ -1,4 +1,4 @@
-"""Embedding the pictures and texts that callers send: one queue, one thread, one network for each space in use."""
+"""Embedding of images and texts that callers send: one queue, one thread, one network for each space in use."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ from lookalike_server.generation.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
-# Pictures are embedded in batches that take about so long where they can be: others wait for each.
+# Target seconds of a batch. A longer one would delay other callers.
 _RUN_S = 0.5
 
-# A network that is still loading when the server ends is not waited for longer.
+# Longest wait for a network that is still loading at shutdown.
 _CLOSE_TIMEOUT_S = 1.0
 
-# Trying to open a network takes seconds of a processor, and whoever watches a server asks what it can do every few.
+# A failed attempt to open a network takes seconds of a processor, and monitors poll every few seconds.
 _REMEMBERED_S = 60.0
 
-# These pass by themselves, or say nothing of the network.
+# Transient errors, or errors unrelated to the network; not remembered.
 _PASSING = (DeviceError, ExpiredError, OverloadedError)
 
 
 class Embedder(Protocol):
-    """A network with its preprocessing, made for one space."""
+    """A network with its preprocessing, opened for one space."""
 
     fingerprint: str
 
     @property
     def alive(self) -> bool:
-        """False when it has ended by itself, so that another has to be opened."""
+        """False if it has ended by itself, so that another must be opened."""
         ...
 
     @property
     def hung(self) -> bool:
-        """True while it gives no sign of life; it ends soon if that lasts."""
+        """True while it sends no heartbeat; it is killed if that lasts."""
         ...
 
     def embed(self, files: Sequence[bytes | Boxed | Text]) -> EmbeddingResult:
-        """The embeddings of encoded pictures and texts, with the reasons of those that have none."""
+        """Return the embeddings of encoded images and texts, and the reasons for those that failed."""
         ...
 
     def close(self) -> None: ...
@@ -64,7 +64,7 @@ OpenEmbedder = Callable[[CollectionReader, str], Embedder]
 
 @dataclass(frozen=True)
 class _Problem:
-    """Why the network of a generation, told by Snapshot.made, could not be opened; `until` is monotonic."""
+    """Why the network of a generation, identified by Snapshot.made, could not be opened. `until` is monotonic."""
 
     made: str
     sentence: str
@@ -77,9 +77,9 @@ class _Work:
     space: str
     fingerprint: str
     files: Sequence[bytes | Boxed | Text]
-    # Whether pictures that cannot be decoded are told, and the others embedded.
+    # True if undecodable images are reported in the result, while the others are embedded.
     row_errors: bool = False
-    # The position of the first file in its call.
+    # Position of the first file in its call.
     first: int = 0
 
     @property
@@ -87,15 +87,15 @@ class _Work:
         return self.fingerprint
 
     def part(self, start: int, stop: int) -> _Work:
-        """Some of the pictures."""
+        """Return the request with only the files `[start, stop)`."""
         return dataclasses.replace(self, files=self.files[start:stop], first=self.first + start)
 
 
 class EmbedQueue:
-    """Embeds pictures in the batches that callers happen to form.
+    """Embeds images in batches across calls.
 
-    A network is opened when its space is first asked for, and kept over
-    generations for as long as its fingerprint is in use.
+    A network is opened when its space is first requested. It stays open across generations while
+    its fingerprint is in use.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class EmbedQueue:
     ) -> None:
         self._open = open_embedder
         self._embedders: dict[str, Embedder] = {}
-        # Fingerprints; None as long as all are.
+        # Fingerprints; None means all.
         self._wanted: frozenset[str] | None = None
         rules: Rules[_Work] = Rules(
             key=lambda work: work.key,
@@ -135,36 +135,36 @@ class EmbedQueue:
         deadline: float | None,
         row_errors: bool = False,
     ) -> Answer[EmbeddingResult]:
-        """The embeddings of pictures and texts in a space.
+        """Return the embeddings of images and texts in a space.
 
-        DecodeError: one cannot be embedded; with `row_errors` the result tells which.
-        WeightsError: the network's weights are not here. OverloadedError,
-        ExpiredError: see AwaitedBatcher.
+        Raises DecodeError if one cannot be embedded; with `row_errors`, the result names it
+        instead. Raises WeightsError if the network's weights are missing, and OverloadedError and
+        ExpiredError as AwaitedBatcher does.
         """
         fingerprint = snapshot.reader.manifest.spaces[space].fingerprint
         return await self._batcher.submit(_Work(snapshot.reader, space, fingerprint, files, row_errors), deadline)
 
     @property
     def waiting(self) -> int:
-        """The pictures that wait."""
+        """Number of queued images."""
         return self._batcher.waiting
 
     @property
     def ready(self) -> bool:
-        """Whether a network is open, and none has hung or ended by itself."""
+        """True if a network is open, and none has hung or ended by itself."""
         embedders = list(self._embedders.values())
         answering = all(embedder.alive and not embedder.hung for embedder in embedders)
         return bool(embedders) and not self._batcher.lost and answering
 
     @property
     def ended(self) -> bool:
-        """Whether a network has ended by itself and nobody is opening another."""
+        """True if a network has ended by itself and is not being reopened."""
         return not self._batcher.lost and any(not embedder.alive for embedder in list(self._embedders.values()))
 
     async def problem(self, snapshot: Snapshot) -> str:
-        """Why pictures cannot be embedded in the default space; "" when they can. Opens its network if need be.
+        """Return why images cannot be embedded in the default space; "" if they can. Opens its network if needed.
 
-        What failed is not tried again for a minute, unless for another generation.
+        A failure is remembered for a minute, unless the generation changes.
         """
         if self._open_for(snapshot):
             self._problem = None
@@ -177,7 +177,7 @@ class EmbedQueue:
         return sentence
 
     def _open_for(self, snapshot: Snapshot) -> bool:
-        """Whether the network of the default space is open, and none has ended or waits to be closed."""
+        """Return whether the network of the default space is open, and none has ended or waits to be closed."""
         try:
             fingerprint = snapshot.space().entry.fingerprint
         except IndexerError:
@@ -185,13 +185,13 @@ class EmbedQueue:
         return fingerprint in self._embedders and not (self._unwanted() or self.ended or self._batcher.lost)
 
     async def _tried(self, snapshot: Snapshot) -> tuple[str, bool]:
-        """Open the network of the default space: why it cannot be, and whether that is likely to last."""
+        """Open the network of the default space. Return why that failed, and whether the failure is likely to last."""
         try:
             await self.embed(snapshot, snapshot.space().name, [], None)
         except IndexerError as error:
             return str(error), not isinstance(error, _PASSING)
         except Exception:
-            # Such as a library that cannot be loaded: the rest of the server goes on, and the reason is in the log.
+            # For example a library that cannot be loaded. The server continues, and the log has the reason.
             log.exception("the network cannot be opened")
             return (
                 "The network cannot be opened, for a reason that the server did not expect; its log tells more.",
@@ -200,11 +200,11 @@ class EmbedQueue:
         return "", False
 
     def keep(self, snapshot: Snapshot) -> None:
-        """Close, before the next batch, the networks of spaces that this generation does not have."""
+        """Before the next batch, close the networks of spaces that this generation lacks."""
         self._wanted = frozenset(space.fingerprint for space in snapshot.reader.manifest.spaces.values())
 
     def close(self) -> None:
-        """End the thread and close the networks. Waits for the batch that is being embedded: not for the event loop."""
+        """End the thread and close the networks. Blocks until the current batch ends: not for the event loop."""
         self._batcher.close()
         self._batcher.join(_CLOSE_TIMEOUT_S)
         for embedder in self._embedders.values():
@@ -221,11 +221,11 @@ class EmbedQueue:
             ]
         embedded = embedder.embed(files)
         ends = np.cumsum([len(work.files) for work in batch])
-        # One caller's broken picture is no other caller's affair.
+        # A caller's undecodable image must not fail other callers.
         return [_of(work, embedded.rows(end - len(work.files), end)) for work, end in zip(batch, ends, strict=True)]
 
     def _reopen(self) -> None:
-        """Open the network that has ended anew, before somebody asks for it. Errors as `embed`."""
+        """Reopen a network that has ended, before it is needed. Raises as `embed` does."""
         work = self._last
         if work is not None and (self._wanted is None or work.fingerprint in self._wanted):
             self._embedder(work)
@@ -245,23 +245,23 @@ class EmbedQueue:
                     f"collection was embedded with {work.fingerprint}; give the same weights with --weights."
                 )
             self._embedders[work.fingerprint] = embedder
-            # So that it is opened at once if it ends within the minute.
+            # So that it is reopened at once if it ends within the minute.
             self._problem = None
             log.info("opened the network of the space %s", work.space)
         return embedder
 
     def _unwanted(self) -> set[str]:
-        """The fingerprints of networks that are open and that no space of the newest generation has."""
+        """Return the fingerprints of open networks that no space of the newest generation uses."""
         return set() if self._wanted is None else self._embedders.keys() - self._wanted
 
     def _close_unwanted(self, needed: str) -> None:
-        # One that a call of the older generation still needs stays until the next batch.
+        # A network that a call of the older generation needs now stays until the next batch.
         for fingerprint in self._unwanted() - {needed}:
             self._embedders.pop(fingerprint).close()
 
 
 def _of(work: _Work, embedded: EmbeddingResult) -> EmbeddingResult | DecodeError:
-    """What a work gets: its embeddings, or the error of a picture where it does not want the others without it."""
+    """Return the result of one request: its embeddings, or the error of an image unless it wants `row_errors`."""
     if work.row_errors or not embedded.failed:
         return embedded
     place, reason = next(iter(embedded.failed.items()))

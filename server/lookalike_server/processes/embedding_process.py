@@ -1,8 +1,7 @@
-"""A network in a process of its own.
+"""A network in its own process.
 
-torch holds the interpreter's lock for seconds while it is imported and a
-network is traced, and again between a network's layers. In the server's own
-process every search would wait for that.
+torch holds the GIL for seconds while it is imported and while a network is traced, and between a
+network's layers. In the server's process, every search would wait for that.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from lookalike_server.placement.devices import Device
 from lookalike_server.processes.embedding import Embedder, OpenEmbedder
 from lookalike_server.processes.worker_process import OnHang, WorkerProcess, WorkerSpec
 
-# A picture's decoder is ended after this time by the process itself, so that pictures can make a batch take as long.
+# The process itself ends a decoder after this time, so each image may add this much to a batch.
 _DECODING_S = 10.0
 
 
 @dataclass(frozen=True)
 class EmbedderConfig:
-    """What the process needs to know to open the network of one space; see QueryEmbedder.open."""
+    """Arguments for opening the network of one space; see QueryEmbedder.open."""
 
     root: str
     generation: int
@@ -42,14 +41,14 @@ class EmbedderConfig:
 
 
 class ProcessEmbedder:
-    """An Embedder whose network lives in another process; to be used by one thread.
+    """An Embedder whose network runs in another process. Not thread-safe.
 
-    A batch may take `limit_s` seconds besides what decoding its pictures may
-    take; `on_hang` as in worker_process.py.
+    A batch may take `limit_s` seconds, plus the time limit of decoding its images. `on_hang` is as
+    in worker_process.py.
     """
 
     def __init__(self, config: EmbedderConfig, silence_s: float, limit_s: float, on_hang: OnHang) -> None:
-        """Start the process and wait for its network. Errors are those of QueryEmbedder.open."""
+        """Start the process and wait for its network. Raises what QueryEmbedder.open raises."""
         self._limit_s = limit_s
         spec = WorkerSpec("embedding", "embeds pictures", _opened, config, silence_s=silence_s)
         self._worker = WorkerProcess(spec, on_hang)
@@ -57,25 +56,25 @@ class ProcessEmbedder:
 
     @property
     def alive(self) -> bool:
-        """Whether the process is there."""
+        """True if the process is running."""
         return self._worker.alive
 
     @property
     def hung(self) -> bool:
-        """Whether the process is there and gives no sign of life."""
+        """True if the process is running and sends no heartbeat."""
         return self._worker.hung
 
     def embed(self, files: Sequence[bytes | Boxed | Text]) -> EmbeddingResult:
-        """The embeddings of encoded pictures and texts, with the reasons of those that have none.
+        """Return the embeddings of encoded images and texts, and the reasons for those that failed.
 
-        DeviceError: the process ended, or had hung and was killed; the next
-        call starts another.
+        Raises DeviceError if the process ended, or had hung and was killed. The next call starts
+        another.
         """
         embedded: EmbeddingResult = self._worker.ask(files, self._limit_s + len(files) * _DECODING_S)
         return embedded
 
     def close(self) -> None:
-        """End the process; what it was doing is lost."""
+        """End the process; its current work is lost."""
         self._worker.close()
 
 
@@ -86,7 +85,7 @@ def embedder_opener(
     budget: ThreadBudget,
     on_hang: OnHang,
 ) -> OpenEmbedder:
-    """Opens networks of a collection in processes, on the first of a server's devices."""
+    """Return a function that opens networks of a collection in processes, on the first of a server's devices."""
     device = "cpu" if placement == "cpu" else devices[0].name
     limits = chosen.limits
 
@@ -100,7 +99,7 @@ def embedder_opener(
 
 @contextmanager
 def _opened(config: EmbedderConfig) -> Iterator[Callable[[Sequence[bytes | Boxed | Text] | None], Any]]:
-    """The process: answers files with their embeddings, and None with the fingerprint of its network."""
+    """Run the process's task: map files to their embeddings, and None to the fingerprint of its network."""
     from lookalike_indexer.embedding.query import QueryEmbedder
 
     embedder = QueryEmbedder.open(

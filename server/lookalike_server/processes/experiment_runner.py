@@ -1,8 +1,8 @@
-"""Experiments in a process of their own.
+"""Experiments in a separate process.
 
-They import and run Python code that holds the interpreter's lock, with as many
-threads as their libraries like; in the server's own process every search would
-wait for that. The process steps back behind searches, and ends with the server.
+They import and run Python code that holds the GIL, and their libraries use many threads. In the
+server's process, every search would wait for that. The process has a lower priority than searches,
+and ends with the server.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lookalike_server.common.limits import Limits
 from lookalike_server.processes import result_encoding as tables
 from lookalike_server.processes.worker_process import HungError, OnHang, WorkerProcess, WorkerSpec
 
-# The modules are imported when they are first asked for: scikit-learn takes a second.
+# The modules are imported on first use, because scikit-learn takes a second.
 EXPERIMENTS: Final = {
     "image_clusters": "lookalike_indexer.experiments.image_clusters",
     "class_accuracies": "lookalike_indexer.experiments.classes",
@@ -51,22 +51,22 @@ EXPERIMENTS: Final = {
     "image_quality": "lookalike_indexer.experiments.image_quality",
 }
 ATTRIBUTION: Final = "attribution"
-# Those that read the weights of a model, which may no longer lie where they were.
+# Experiments that read a model's weights, which may have been moved.
 _OF_WEIGHTS: Final = {"label_tree"}
-# Arguments that are mappings; as items they can be compared and hashed.
+# Arguments that are mappings. They are passed as items, which can be compared and hashed.
 _MAPPINGS: Final = {"class_map"}
 _NICENESS = 10
-# Times as long as a network it may give no sign of life.
+# It may be silent this many times as long as a network.
 _SILENCE = 6
 
 
 @dataclass(frozen=True)
 class ExperimentKey:
-    """What is to be found out of a generation: equal ones have equal answers.
+    """An experiment on a generation. Equal keys have equal answers.
 
-    `name` is a function of EXPERIMENTS, or ATTRIBUTION; `arguments` are those
-    that it is called with, a mapping as its items. `made` tells the generation
-    from one of the same number in a collection that was made again.
+    `name` is a function of EXPERIMENTS, or ATTRIBUTION. `arguments` are its arguments, with
+    mappings as items. `made` distinguishes the generation from one of the same number in a
+    recreated collection.
     """
 
     generation: int
@@ -76,8 +76,8 @@ class ExperimentKey:
 
     @functools.cached_property
     def digest(self) -> bytes:
-        """Stands for it where it is compared or kept: callers decide how large its arguments are."""
-        # Texts are escaped there, and everything else is numbers and tuples, so that no two are spelled alike.
+        """Digest for comparison and caching, because callers decide how large the arguments are."""
+        # repr escapes texts, and all else is numbers and tuples, so distinct keys give distinct texts.
         spelled = repr((self.generation, self.name, self.arguments, self.made))
         return hashlib.sha256(spelled.encode()).digest()
 
@@ -87,11 +87,11 @@ class ExperimentRunner(Protocol):
 
     @property
     def hung(self) -> bool:
-        """Whether it gives no sign of life; from any thread."""
+        """True if it sends no heartbeat. Thread-safe."""
         ...
 
     def answer(self, key: ExperimentKey) -> bytes:
-        """A serialized ExperimentResult, or GetAttributionResponse. Errors are those of the experiment."""
+        """Return a serialized ExperimentResult or GetAttributionResponse. Raises the errors of the experiment."""
         ...
 
     def close(self) -> None: ...
@@ -99,7 +99,7 @@ class ExperimentRunner(Protocol):
 
 @dataclass(frozen=True)
 class RunnerConfig:
-    """What the process needs to know: the collection's folder, where weights lie if not where they were, threads."""
+    """Settings of the process: the collection's folder, a weights file (None: the manifest's), threads, and limits."""
 
     root: str
     weights: str | None
@@ -108,9 +108,9 @@ class RunnerConfig:
 
 
 class LocalExperimentRunner:
-    """Runs experiments where it is; to be used by one thread.
+    """Runs experiments in the current process. Not thread-safe.
 
-    One generation's columns are held; those of another take their place.
+    It holds the columns of one generation; those of another replace them.
     """
 
     def __init__(self, config: RunnerConfig) -> None:
@@ -121,11 +121,11 @@ class LocalExperimentRunner:
 
     @property
     def hung(self) -> bool:
-        """False: it runs in the process of its caller."""
+        """Always False, because it runs in the caller's process."""
         return False
 
     def answer(self, key: ExperimentKey) -> bytes:
-        """Errors: see ExperimentRunner."""
+        """Run an experiment. Raises as ExperimentRunner does."""
         view, arguments = self._view_of(key.generation), dict(key.arguments)
         if key.name == ATTRIBUTION:
             return self._attribution(view, arguments)
@@ -142,7 +142,7 @@ class LocalExperimentRunner:
 
     def _attribution(self, view: View, arguments: dict[str, Any]) -> bytes:
         if self._attributions is None:
-            # Here, because it loads torch.
+            # Imported here, because it loads torch.
             from lookalike_server.processes.attribution import Attributions
 
             self._attributions = Attributions(self._config.weights, self._config.threads)
@@ -150,38 +150,39 @@ class LocalExperimentRunner:
         return answer
 
     def close(self) -> None:
-        """Nothing has to be ended."""
+        """Do nothing."""
 
     def _view_of(self, generation: int) -> View:
-        # By its manifest's stamp, too: a collection that was made again has the same numbers.
+        # Also by the manifest's stamp, because a recreated collection reuses the numbers.
         wanted = generation, self._storage.stamp(layout.generation(generation))
         if self._held is None or self._held[0] != wanted:
-            # First let go of the other one's columns.
+            # Release the old columns first.
             self._held = None
             self._held = (wanted, View(CollectionReader.open(self._config.root, generation)))
         return self._held[1]
 
 
 class ProcessExperimentRunner:
-    """An experiment runner in another process, started when it is first asked; to be used by one thread."""
+    """An experiment runner in another process, started on first use. Not thread-safe."""
 
     def __init__(self, config: RunnerConfig, on_hang: OnHang = lambda what, sentence: None) -> None:
         limits = config.limits
         self._limit_s = limits.max_experiment_ms / 1000
-        # Its libraries hold the interpreter's lock for longer than a network does.
+        # Its libraries hold the GIL for longer than a network does.
         silence_s = limits.max_silence_ms / 1000 * _SILENCE
         spec = WorkerSpec("experiments", "runs experiments", _opened, config, _NICENESS, silence_s)
         self._worker = WorkerProcess(spec, on_hang)
 
     @property
     def hung(self) -> bool:
-        """Whether the process is there and gives no sign of life."""
+        """True if the process is running and sends no heartbeat."""
         return self._worker.hung
 
     def answer(self, key: ExperimentKey) -> bytes:
-        """Errors: see ExperimentRunner. DeviceError: the process ended; the next call starts another.
+        """Run an experiment. Raises as ExperimentRunner does.
 
-        ExpiredError: the experiment took longer than `max_experiment_ms`.
+        Raises DeviceError if the process ended; the next call starts another. Raises ExpiredError
+        if the experiment took longer than `max_experiment_ms`.
         """
         try:
             answer: bytes = self._worker.ask(key, self._limit_s)
@@ -195,7 +196,7 @@ class ProcessExperimentRunner:
         return answer
 
     def close(self) -> None:
-        """End the process; what it was doing is lost."""
+        """End the process; its current work is lost."""
         self._worker.close()
 
 

@@ -1,4 +1,4 @@
-"""What has hung: given up by whatever waited for it, logged and counted here."""
+"""Log and count of what has hung."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ log = logging.getLogger(__name__)
 
 
 class Hangs:
-    """Counts by what hung: "embedding", "experiments", "search", "scan" or "workers". For several threads."""
+    """Counts by what has hung: "embedding", "experiments", "search", "scan", or "workers". Thread-safe."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def note(self, what: str, sentence: str) -> None:
-        """Log a sentence about something that hung, and count it."""
+        """Log a sentence about something that has hung, and count it."""
         log.error("%s", sentence)
         with self._lock:
             self._counts[what] += 1
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How often each has hung so far."""
+        """Number of hangs so far, by kind."""
         with self._lock:
             return dict(self._counts)
 
     async def watch(self, collections: Sequence[tuple[Current, Limits]], workers: Workers, interval: float) -> None:
-        """Give up what hangs in this process, and report old leases, every `interval` seconds; endless."""
+        """Every `interval` seconds, give up hung work of this process and log old leases. Runs forever."""
         while True:
             for current, limits in collections:
                 for snapshot in current.snapshots:

@@ -1,4 +1,4 @@
-"""An experiment's result as a message: Arrow columns become tensors and texts."""
+"""Results of experiments as messages: Arrow columns become tensors and texts."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from lookalike_indexer.errors import UsageError
 from lookalike_indexer.experiments.result import Result
 from lookalike_server.common.limits import MIB, Limits
 
-# For what is around the values of a reply: names, lengths, what served it.
+# Bytes of a reply besides its values: names, lengths, and `served`.
 _AROUND = MIB
 
 
 def checked(result: Result, limits: Limits) -> experiment_pb2.ExperimentResult:
-    """A result that is answered whole; UsageError when it is too large for a reply."""
+    """Return a result that is sent as a whole. Raises UsageError if it is too large for a reply."""
     for name, table in result.tables.items():
         if table.num_rows > limits.max_table_rows:
             raise UsageError(
@@ -41,14 +41,14 @@ def checked(result: Result, limits: Limits) -> experiment_pb2.ExperimentResult:
 
 
 def fitting(page: Result, limits: Limits) -> int:
-    """How many of the rows of each table of a page fit into one reply, at least 1."""
+    """Return how many rows of each table of a page fit into one reply, at least 1."""
     per_row = sum(table.nbytes / table.num_rows for table in page.tables.values() if table.num_rows)
-    # Half: a text takes other bytes on the wire than in memory.
+    # Half, because the size of a text on the wire differs from that in memory.
     return max(1, int((limits.max_message_bytes - _AROUND) / 2 / max(1.0, per_row)))
 
 
 def encoded(result: Result) -> experiment_pb2.ExperimentResult:
-    """A result as a message."""
+    """Return a result as a message."""
     return experiment_pb2.ExperimentResult(
         kind=result.kind,
         settings=[experiment_pb2.Setting(name=name, value=_setting(value)) for name, value in result.settings.items()],
@@ -84,7 +84,7 @@ def _column(name: str, chunks: pa.ChunkedArray) -> experiment_pb2.Column:
     if array.null_count:
         column.nulls.CopyFrom(wire.encode(np.flatnonzero(array.is_null()).astype(np.int64)))
     if kinds.is_fixed_size_list(array.type) and _is_number(array.type.value_type) and not array.null_count:
-        # Not .values, which knows nothing of slices.
+        # `flatten` respects slices; `.values` does not.
         flat = _numbers(array.flatten())
         column.numbers.CopyFrom(wire.encode(flat.reshape(len(array), array.type.list_size)))
         return column

@@ -1,4 +1,4 @@
-"""Thumbnails for callers: a fair queue before the processes that decode."""
+"""Thumbnails: a fair queue before the processes that decode."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lookalike_server.batching.awaited import AwaitedBatcher
 from lookalike_server.batching.batcher import Rules
 
-# Decoders take long to import, and a server answers searches without them.
+# Decoders take long to import, and searches do not need them.
 if TYPE_CHECKING:
     from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
 
@@ -25,14 +25,14 @@ class _Work:
     size: int
 
     def part(self, start: int, stop: int) -> _Work:
-        """Some of the pictures."""
+        """Return the request with only the URIs `[start, stop)`."""
         return replace(self, uris=self.uris[start:stop])
 
 
 class Thumbnails:
-    """Pictures for the calls of one server, as many at a time as the pool has processes.
+    """Thumbnails for the calls of one server, at most one per process of the pool at a time.
 
-    `open_pool` makes the pool when the first picture is asked for.
+    `open_pool` creates the pool on first use.
     """
 
     def __init__(self, open_pool: Callable[[], ThumbnailPool], max_queue: int, processes: int = 1) -> None:
@@ -42,7 +42,7 @@ class Thumbnails:
         rules: Rules[_Work] = Rules(
             key=lambda work: work.size,
             size=lambda work: len(work.uris),
-            # One for each process, so that nobody waits for more than one picture of another call.
+            # One per batch, so that no call waits for more than one image of another call.
             max_batch=1,
             max_queue=max_queue,
             cut=_Work.part,
@@ -52,20 +52,19 @@ class Thumbnails:
 
     @property
     def waiting(self) -> int:
-        """The thumbnails that wait."""
+        """Number of queued thumbnails."""
         return self._batcher.waiting
 
     async def make(self, uris: Sequence[str], size: int) -> list[bytes]:
-        """A JPEG for each URI, empty where it cannot be had.
+        """Return a JPEG for each URI, empty if it cannot be made.
 
-        OverloadedError: this peer has too much waiting. Who is cancelled waits
-        no longer, and a picture that is being made is finished: ending its
-        process would cost more.
+        Raises OverloadedError if this peer has too much queued. A canceled call leaves the queue.
+        An image in progress is finished, because ending its process would cost more.
         """
         return (await self._batcher.submit(_Work(uris, size))).result
 
     def close(self) -> None:
-        """End the processes; may wait for a moment, so not for the event loop."""
+        """End the processes. May block briefly, so do not call it on the event loop."""
         self._batcher.close()
         if self._pool is not None:
             self._pool.close()

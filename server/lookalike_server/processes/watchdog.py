@@ -1,4 +1,4 @@
-"""The thread that ends a process which has hung: one that gives no sign of life, or that answers too late."""
+"""Watchdog thread that kills a process without a heartbeat, or one that answers too late."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 
-# How often the process counts up, and how often it is looked at.
+# Intervals of the heartbeat, and of the checks.
 _BEAT_S = 0.25
 _LOOK_S = 0.25
 
 
 def beat(beats: ctypes.c_ulonglong) -> None:
-    """Count up in shared memory from now on, in a thread: as long as this process's interpreter runs."""
+    """Start a thread that increments a counter in shared memory while this process's interpreter runs."""
 
     def count() -> None:
         while True:
@@ -27,11 +27,10 @@ def beat(beats: ctypes.c_ulonglong) -> None:
 
 
 class Watchdog:
-    """Looks after one process, whose `beat` counts up `beats`, and kills it when it has hung.
+    """Watches one process, whose `beat` increments `beats`, and kills it when it has hung.
 
-    Time is counted in looks, not by the clock: when this process was itself
-    stopped for a while, the other one is not to blame. `on_hang` is told why,
-    in the watchdog's thread, before the process is killed.
+    Time is counted in checks, not by the clock: if this process was suspended, the other is not to
+    blame. Before the kill, the watchdog's thread calls `on_hang` with the reason.
     """
 
     def __init__(
@@ -45,20 +44,20 @@ class Watchdog:
         self._silent_s = self._taken_s = 0.0
         self._silence_allowed_s = silence_s
         self._limit_s: float | None = None
-        # Why it was killed; "" as long as it was not.
+        # Why it was killed; "" if it was not.
         self.verdict = ""
-        # Whether the verdict is that it answered too late, though it gave signs of life.
+        # True if it sent heartbeats but answered too late.
         self.late = False
         threading.Thread(target=self._watch, name=f"watchdog/{process.name}", daemon=True).start()
 
     @property
     def suspects(self) -> bool:
-        """Whether the process has been silent for half of the time after which it is killed."""
+        """True if the process has been silent for half of the time after which it is killed."""
         return self._silent_s > self._silence_allowed_s / 2
 
     @contextmanager
     def within(self, limit_s: float, silence_s: float | None = None) -> Iterator[None]:
-        """Let the process take no longer than `limit_s` for the block, and be silent for `silence_s` at most."""
+        """For the block, allow the process `limit_s` seconds in total, and `silence_s` without a heartbeat."""
         with self._lock:
             self._taken_s = 0.0
             self._limit_s, self._silence_allowed_s = limit_s, silence_s or self._silence_s
@@ -79,7 +78,7 @@ class Watchdog:
                 self.verdict = self._judged()
             if self.verdict:
                 self._on_hang(self.verdict)
-                # What waits for the process reads the verdict as soon as the process has ended.
+                # Callers that wait for the process read the verdict once it has ended.
                 self._process.kill()
                 return
 

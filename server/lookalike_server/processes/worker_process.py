@@ -1,4 +1,4 @@
-"""A process that answers questions, for work that would hold the interpreter's lock while searches wait for it."""
+"""Worker process that answers requests, for work that would hold the GIL while searches wait."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from lookalike_indexer.images.lifeline import end_with_parent
 from lookalike_server.processes.watchdog import Watchdog, beat
 
 _CLOSE_TIMEOUT_S = 1.0
-# Importing a library from a cold disk holds the interpreter's lock, and so the pulse, for many seconds.
+# Importing a library from a cold disk holds the GIL, and so stops the heartbeat, for many seconds.
 _OPENING_SILENCE = 6
 
 Answer = Callable[[Any], Any]
-# Is told what hung, such as the name of a specification, and a sentence about it.
+# Called with the name of what has hung, such as a specification's name, and a sentence about it.
 OnHang = Callable[[str, str], None]
 
 
 class HungError(DeviceError):
-    """The process had hung and was killed; `late` tells that it gave signs of life, but no answer in time."""
+    """The process had hung and was killed. `late`: it sent heartbeats, but did not answer in time."""
 
     def __init__(self, message: str, late: bool) -> None:
         super().__init__(message)
@@ -37,14 +37,13 @@ class HungError(DeviceError):
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """The task of a worker process.
+    """Task of a worker process.
 
-    `open` is a module's function, since the process has to import it: it
-    takes `argument` and is entered for as long as the process lives, giving
-    what answers. `purpose` ends a sentence; `niceness` is how far the process
-    steps back behind others. It is killed when it gives no sign of life for
-    `silence_s` seconds, six times as many while it opens, or opens for longer
-    than `opening_s`.
+    `open` must be a module's function, because the process imports it. It takes `argument` and
+    returns a context manager, which stays entered while the process lives and yields the answer
+    function. `purpose` completes sentences in errors. `niceness` lowers the priority of the
+    process. It is killed if it sends no heartbeat for `silence_s` seconds, or six times as long
+    while it opens, or if it opens for longer than `opening_s`.
     """
 
     name: str
@@ -57,9 +56,10 @@ class WorkerSpec:
 
 
 class WorkerProcess:
-    """A process with one task, started when it is first asked, and again when it has died; to be used by one thread.
+    """A process with one task, started on first use and restarted after it died. Not thread-safe.
 
-    `on_hang` is told the name in the specification and a sentence when the process has hung, before it is killed.
+    When the process has hung, and before it is killed, `on_hang` is called with the specification's
+    name and a sentence.
     """
 
     def __init__(self, spec: WorkerSpec, on_hang: OnHang = lambda what, sentence: None) -> None:
@@ -70,42 +70,42 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether its process is there, and is not being killed. From any thread."""
+        """True if the process is running and is not being killed. Thread-safe."""
         process, watchdog = self._process, self._watchdog
         if watchdog is not None and watchdog.verdict:
             return False
         try:
             return process is not None and process.is_alive()
         except ValueError:
-            return False  # closed meanwhile
+            return False  # closed by another thread
 
     @property
     def hung(self) -> bool:
-        """Whether its process is there and gives no sign of life. From any thread."""
+        """True if the process is running and sends no heartbeat. Thread-safe."""
         watchdog = self._watchdog
         return watchdog is not None and watchdog.suspects and self.alive
 
     def ask(self, question: object, limit_s: float) -> Any:
-        """The answer, within `limit_s` seconds. Errors are those of `open` and of the answer.
+        """Return the answer to a request, within `limit_s` seconds. Raises the errors of `open` and of the answer.
 
-        DeviceError: the process ended; HungError: it was killed. The next
-        question starts another.
+        Raises DeviceError if the process ended, and HungError if it was killed. The next request
+        starts another.
         """
         if self._process is not None and not self.alive:
-            # It ended while nobody asked, and nobody needs to hear of it.
+            # It ended while idle, so no caller needs to know.
             self.close()
         watchdog = self._watchdog or self._start()
         with watchdog.within(limit_s):
-            # Where the process has ended, that is noticed when its answer is read.
+            # If the process has ended, reading its answer reports that.
             with contextlib.suppress(OSError):
                 self._connection.send(question)
             return self._receive(watchdog)
 
     def close(self) -> None:
-        """End the process; what it was doing is lost."""
+        """End the process; its current work is lost."""
         if self._process is None:
             return
-        # Its loop ends when the connection does.
+        # Its loop ends when the connection closes.
         self._connection.close()
         self._process.join(_CLOSE_TIMEOUT_S)
         if self._process.is_alive():
@@ -118,7 +118,7 @@ class WorkerProcess:
         self._connection, theirs = context.Pipe()
         beats = context.RawValue(ctypes.c_ulonglong)
         spec = self._spec
-        # No daemon: those may have no children, and it may want some. Its lifeline ends it with us.
+        # Not a daemon, because daemons cannot have children. `end_with_parent` ends it with this process.
         self._process = context.Process(target=_run, args=(theirs, beats, spec), name=spec.name)
         self._process.start()
         theirs.close()
@@ -127,7 +127,7 @@ class WorkerProcess:
             with watchdog.within(spec.opening_s, spec.silence_s * _OPENING_SILENCE):
                 self._receive(watchdog)
         except Exception:
-            # It ends by itself; another attempt is another process.
+            # It exits by itself; another attempt starts another process.
             self.close()
             raise
         return watchdog
@@ -152,11 +152,11 @@ class WorkerProcess:
 
 
 def _run(connection: Connection, beats: ctypes.c_ulonglong, spec: WorkerSpec) -> None:
-    """The process: open, say so, then answer until the connection ends. Errors are answers, too."""
+    """Run the process: open, report that, then answer until the connection closes. Errors are sent as answers."""
     beat(beats)
     end_with_parent()
-    # Ctrl-C reaches every process of a terminal, and systemd's SIGTERM every one of a service; the server decides when
-    # this one ends.
+    # Ctrl-C reaches all processes of a terminal, and systemd's SIGTERM all processes of a service. The server decides
+    # when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.nice(spec.niceness)
@@ -177,10 +177,10 @@ def _run(connection: Connection, beats: ctypes.c_ulonglong, spec: WorkerSpec) ->
             except Exception as error:
                 answered = _sendable(error)
             connection.send(answered)
-            # Neither may live until the next question.
+            # Free both before waiting for the next request.
             del question, answered
 
 
 def _sendable(error: Exception) -> Exception:
-    """Our own errors as they are; of others, which may hold anything, the words."""
+    """Return our own errors as they are; of others, which may hold unpicklable objects, only the text."""
     return error if isinstance(error, IndexerError) else RuntimeError(f"{type(error).__name__}: {error}")
