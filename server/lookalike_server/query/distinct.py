@@ -1,4 +1,4 @@
-"""What a call asks for more than once is done once."""
+"""Distinct items of a call, so that repeated ones are processed once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Distinct:
-    """The different items of a sequence: the position of the `first` of each, and `inverse`, which of these each is."""
+    """Distinct items of a sequence: the position of the `first` of each, and for each item its number (`inverse`)."""
 
     first: list[int]
     inverse: list[int]
@@ -16,7 +16,7 @@ class Distinct:
     @classmethod
     def of(cls, items: Sequence[Hashable]) -> Distinct:
         if len(items) == 1:
-            # The hash of a large picture takes as long as copying it.
+            # Hashing a large image takes as long as copying it.
             return cls([0], [0])
         found: dict[Hashable, int] = {}
         first: list[int] = []
@@ -30,5 +30,5 @@ class Distinct:
 
     @property
     def all(self) -> bool:
-        """Whether no item is there twice."""
+        """True if no item is repeated."""
         return len(self.first) == len(self.inverse)

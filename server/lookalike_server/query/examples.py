@@ -1,4 +1,4 @@
-"""Queries that examples and counter-examples move, as J. J. Rocchio has it (The SMART Retrieval System, 1971)."""
+"""Queries moved by examples and counterexamples (J. J. Rocchio, The SMART Retrieval System, 1971)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lookalike_server.query.distinct import Distinct
 from lookalike_server.query.query_vectors import Queries
 
 QUERY_WEIGHT, WEIGHT, NOT_WEIGHT = 1.0, 0.75, 0.15
-# What an index on a GPU finds at most, the query's own image among it.
+# Largest k of an index on a GPU, minus the query's own image.
 _MOST = 2047
-# Vectors that are shorter have lost their digits.
+# Shorter vectors have lost precision.
 _SHORTEST = float(np.finfo(np.float32).tiny)
 
 
 def check(feedback: search_pb2.Feedback, limits: Limits, k: int) -> None:
-    """ArgumentError: no example at all, too many beside k neighbors, or a weight that is below 0 or infinite."""
+    """Raise ArgumentError if there are no examples, too many for k neighbors, or a negative or infinite weight."""
     count = len(feedback.keys) + len(feedback.not_keys)
     if not 1 <= count <= limits.max_batch:
         raise ArgumentError("feedback", f"The call has {count} examples; it must have 1 to {limits.max_batch}.")
@@ -42,17 +42,17 @@ def check(feedback: search_pb2.Feedback, limits: Limits, k: int) -> None:
 
 
 def keys_of(feedback: search_pb2.Feedback) -> types_pb2.QueryBatch:
-    """The examples as queries: those that are alike first."""
+    """Return the examples as queries, those to be like first."""
     return types_pb2.QueryBatch(keys=types_pb2.Keys(values=[*feedback.keys, *feedback.not_keys]))
 
 
 def moved(
     queries: Queries | None, examples: Queries, feedback: search_pb2.Feedback, space: Space
 ) -> tuple[Queries, Int64]:
-    """The queries after examples have moved them, and the ids (m,) of the examples, which `keys_of` has asked for.
+    """Return the queries moved by the examples, and the ids (m,) of the examples, which `keys_of` requested.
 
-    Without `queries` it is one of the examples alone. Vectors have length 1 first
-    where distances are cosine. ArgumentError: a query has no direction left.
+    Without `queries`, the examples alone make one query. For cosine distances, vectors are
+    normalized first. Raises ArgumentError if a query has no direction left.
     """
     metric = space.engine.entry.metric
     vectors = prepare(examples.vectors, metric).astype(np.float64)

@@ -1,4 +1,4 @@
-"""From a batch of queries on the wire to vectors of one space."""
+"""Queries of every kind as vectors of one space."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from lookalike_server.generation.spaces import Space
 from lookalike_server.query.distinct import Distinct
 from lookalike_server.query.query_vectors import Queries
 
-# A front has none of these, and loads no faiss.
+# A front process needs no queue, so it does not load faiss.
 if TYPE_CHECKING:
     from lookalike_server.processes.embedding import EmbedQueue
 
-# Squared Euclidean distances of larger values are beyond float32, and nothing would be found.
+# The squared Euclidean distance of larger values exceeds float32, so nothing would be found.
 _LARGEST = 1e15
 
-# Bytes of vectors or pictures that cost as much as looking up one image.
+# Copying this many bytes of vectors or images costs as much as looking up one image.
 _PER_ITEM = 1 << 14
-# Of a call of which nobody knows the bytes.
+# Assumed bytes of a call whose size is unknown.
 _UNKNOWN = 1 << 40
 
 _FLOATS = (np.dtype("<f4"), np.dtype("<f2"))
 
 
 class Resolver:
-    """Turns queries of every kind into vectors; pictures only where there is a queue for them."""
+    """Resolver of queries of every kind to vectors; of images and texts only if there is a queue for them."""
 
     def __init__(self, limits: Limits, workers: Workers, embed_queue: EmbedQueue | None) -> None:
         self._limits = limits
@@ -55,11 +55,12 @@ class Resolver:
         deadline: float | None,
         row_errors: bool = False,
     ) -> Queries:
-        """The vectors of a batch of queries; with `row_errors`, one that has none fails its own row only.
+        """Return the vectors of a batch of queries. With `row_errors`, an error fails only its own row.
 
-        ArgumentError: malformed, empty or beyond the limits. NotFoundError: an
-        unknown key or id. MismatchError: vectors of another space. DecodeError:
-        a picture that cannot be read, or a text of too many tokens. WeightsError: no network to embed it with.
+        Raises ArgumentError if the batch is malformed, empty, or beyond the limits, NotFoundError
+        for an unknown key or id, and MismatchError for vectors of another space. Raises DecodeError
+        for an image that cannot be decoded or a text of too many tokens, and WeightsError if there
+        is no network to embed it.
         """
         started = time.perf_counter()
         kind = self.checked_kind(batch)
@@ -93,9 +94,9 @@ class Resolver:
     def _read(
         self, snapshot: Snapshot, space: Space, batch: types_pb2.QueryBatch, row_errors: bool
     ) -> tuple[Int64, Float32, Distinct, dict[int, str]]:
-        """The ids and vectors of stored images; each vector is read once, however often the batch names it.
+        """Return the ids and vectors of stored images. Each vector is read once, however often it is named.
 
-        With `row_errors`, what is said of the rows that have none: their vectors are zero.
+        With `row_errors`, also return the errors by row; vectors of those rows are zero.
         """
         names = _names(batch)
         own, failed = self.stored(snapshot, batch, row_errors)
@@ -122,10 +123,10 @@ class Resolver:
         deadline: float | None,
         row_errors: bool,
     ) -> Float32:
-        """The vectors of pictures or texts; each is embedded once, however often the call has it.
+        """Return the vectors of images or texts. Each is embedded once, however often the call contains it.
 
-        Those that have `failed` are not embedded, and those that cannot be
-        are put there: the vectors of both are zero.
+        Rows in `failed` are not embedded. Rows that cannot be embedded are added to it. The vectors
+        of both are zero.
         """
         if self._embed_queue is None:
             raise RuntimeError("pictures are embedded by another process")
@@ -150,7 +151,7 @@ class Resolver:
         return vectors[distinct.inverse]
 
     def checked_kind(self, batch: types_pb2.QueryBatch) -> str:
-        """The kind of a batch: "vectors", "images", "keys", "ids" or "texts"; ArgumentError when empty or too large."""
+        """Return the kind of a batch, such as "vectors". Raises ArgumentError if it is empty or too large."""
         kind = batch.WhichOneof("kind")
         if kind is None:
             raise ArgumentError("query", "The call has no query; set one of vectors, images, keys, ids and texts.")
@@ -168,9 +169,9 @@ class Resolver:
     def stored(
         self, snapshot: Snapshot, batch: types_pb2.QueryBatch, row_errors: bool = False
     ) -> tuple[Int64, dict[int, str]]:
-        """The ids of a batch by key or id, and what is said of those rows that are not stored: their id is -1.
+        """Return the ids of a batch by key or id, and the errors by row of those that are not stored. Their id is -1.
 
-        NotFoundError names the first such, unless `row_errors` are wanted.
+        Without `row_errors`, raises NotFoundError for the first of them instead.
         """
         columns, names = snapshot.columns, _names(batch)
         find = columns.ids_of_keys if batch.WhichOneof("kind") == "keys" else columns.known_ids
@@ -185,7 +186,7 @@ class Resolver:
         return ids, failed
 
     def _unfit(self, texts: Sequence[Text]) -> dict[int, str]:
-        """What is said of texts that are empty or beyond the limit, by row."""
+        """Return the errors of texts that are empty or too long, by row."""
         most = self._limits.max_query_text_bytes
         failed = {row: f"Text {row} is empty." for row, text in enumerate(texts) if not text.value.strip()}
         return failed | {
@@ -195,7 +196,7 @@ class Resolver:
         }
 
     def _too_large(self, files: Sequence[bytes | Boxed | Text]) -> dict[int, str]:
-        """What is said of pictures beyond the limit, by row."""
+        """Return the errors of images that are too large, by row."""
         most = self._limits.max_image_bytes
         return {
             row: f"Picture {row} has {len(data)} bytes; it may have {most}."
@@ -205,7 +206,7 @@ class Resolver:
 
 
 def _check_takes_text(space: Space) -> None:
-    """WeightsError: the space's model knows no texts. MismatchError: its index measures no angles."""
+    """Raise WeightsError if the space's model takes no texts, and MismatchError if its index is not for cosine."""
     if space.arch == IMPORTED:
         raise WeightsError(
             f"The space {space.name} cannot be searched by text: its vectors were imported, and no model is known that "
@@ -225,18 +226,18 @@ def _check_takes_text(space: Space) -> None:
 
 
 def _items() -> int:
-    """What taking the bytes of this call's queries costs, as images that are looked up."""
+    """Return the cost of copying this call's queries, in image look-ups."""
     size = record.request_bytes()
     return (_UNKNOWN if size is None else size) // _PER_ITEM
 
 
 def _names(batch: types_pb2.QueryBatch) -> Sequence[Any]:
-    """The keys or ids of a batch."""
+    """Return the keys or ids of a batch."""
     return batch.keys.values if batch.WhichOneof("kind") == "keys" else batch.ids.values
 
 
 def _without_embedding(space: Space, ids: Int64, names: Sequence[Any], failed: Mapping[int, str]) -> dict[int, str]:
-    """What is said of stored images that the space has no embedding of, by row, but for those that have `failed`."""
+    """Return the errors of stored images without an embedding in the space, by row, except those in `failed`."""
     found: dict[int, str] = {}
     for row, name in enumerate(names):
         if row not in failed:
@@ -248,7 +249,7 @@ def _without_embedding(space: Space, ids: Int64, names: Sequence[Any], failed: M
 
 
 def _pictures(images: types_pb2.Images) -> tuple[list[bytes | Boxed], Distinct]:
-    """The pictures of a call, or the parts that are asked about, which are copied, and which of them differ."""
+    """Return copies of the images of a call, with their boxes if given, and which of them are distinct."""
     files: list[bytes | Boxed] = list(images.data)
     if images.boxes:
         files = [
@@ -259,7 +260,7 @@ def _pictures(images: types_pb2.Images) -> tuple[list[bytes | Boxed], Distinct]:
 
 
 def count_of(batch: types_pb2.QueryBatch) -> int:
-    """The number of queries that a batch says it has; 0 when it is empty."""
+    """Return the number of queries that a batch claims to have; 0 if it is empty."""
     kind = batch.WhichOneof("kind")
     if kind is None:
         return 0
@@ -270,7 +271,7 @@ def count_of(batch: types_pb2.QueryBatch) -> int:
 
 
 def _taken(space: Space, vectors: types_pb2.Vectors) -> tuple[Float32, Distinct]:
-    """The vectors of a call, checked, and which of them differ."""
+    """Return the checked vectors of a call, and which of them are distinct."""
     values = _checked(_given(space, vectors))
     return values, Distinct.of([row.tobytes() for row in values])
 
@@ -298,13 +299,13 @@ def _given(space: Space, vectors: types_pb2.Vectors) -> Float32:
 
 
 def _checked(vectors: Float32) -> Float32:
-    """The vectors; ArgumentError when a value is NaN, infinite or too large."""
+    """Return the vectors. Raises ArgumentError if a value is NaN, infinite, or too large."""
     if not _within(vectors, _LARGEST):
         raise ArgumentError("query", f"A query holds NaN, infinite values or values beyond {_LARGEST:g}.")
     return vectors
 
 
 def _within(vectors: Float32, most: float) -> bool:
-    """Whether no value is larger, infinite or NaN."""
-    # No value is larger than the root of the sum of all squares, which costs a pass less; NaN compares as false.
+    """Return whether no value is larger than `most`, infinite, or NaN."""
+    # No value exceeds the root of the sum of squares, which saves a pass over the data. NaN compares as false.
     return bool(np.einsum("ij,ij->", vectors, vectors) <= most**2 or (np.abs(vectors) <= most).all())

@@ -1,4 +1,4 @@
-"""The queries of a call as vectors: what is searched for, and which rows have failed."""
+"""Queries of a call as vectors, with the rows that failed."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from lookalike_indexer.vectors import rowwise
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.query.distinct import Distinct
 
-# Below the least normal float32 a norm has lost its digits, and below this one its square has.
+# Below the smallest normal float32 a norm has lost precision; below the second value, its square has.
 _SHORTEST = float(np.finfo(np.float32).tiny)
 _SHORT_SQUARE = 1e-30
 
 
 @dataclass(frozen=True)
 class Queries:
-    """Vectors (n, dim) that are finite and of the right space; `own` are the ids of stored images, or None.
+    """Finite vectors (n, dim) of the right space. `own` holds the ids of stored images, or is None.
 
-    `distinct` tells which of them the call has more than once. Where the call
-    wants errors by row, `rows` are the rows of the `asked` queries that have a
-    vector, and `failed` says of the others why they have none.
+    `distinct` says which of them are repeated. If the call wants errors by row, `rows` are the rows
+    of the `asked` queries that have a vector, and `failed` has the errors of the others.
     """
 
     vectors: Float32
@@ -37,7 +36,7 @@ class Queries:
     failed: Mapping[int, str] = field(default_factory=dict)
 
     def without(self, failed: Mapping[int, str]) -> Queries:
-        """These queries, less some rows that have failed as well."""
+        """Return these queries without further rows that failed."""
         keep = np.flatnonzero(~np.isin(self.rows, list(failed)))
         return dataclasses.replace(
             self,
@@ -50,14 +49,14 @@ class Queries:
 
 
 def row_errors(failed: Mapping[int, str]) -> list[types_pb2.RowError]:
-    """What is said of failed rows, as a reply has it."""
+    """Return the errors of failed rows as messages."""
     return [types_pb2.RowError(row=row, message=failed[row]) for row in sorted(failed)]
 
 
 def with_directions(queries: Queries, batch: types_pb2.QueryBatch, by_row: bool) -> Queries:
-    """The queries that a cosine distance exists to.
+    """Return the queries that have a direction, which cosine distances require.
 
-    One without direction fails its row where errors are wanted `by_row`; ArgumentError otherwise.
+    A query without one fails its row if `by_row`; otherwise ArgumentError is raised.
     """
     without = queries.rows[_undirected(queries.vectors)].tolist()
     if not without:
@@ -70,7 +69,7 @@ def with_directions(queries: Queries, batch: types_pb2.QueryBatch, by_row: bool)
 
 
 def _undirected(vectors: Float32) -> Int64:
-    """The places of vectors (n, dim) that are zero, or too short for float32."""
+    """Return the places of vectors (n, dim) that are zero, or too short for float32."""
     short = np.flatnonzero(np.einsum("ij,ij->i", vectors, vectors) < _SHORT_SQUARE)
     if not len(short):
         return short

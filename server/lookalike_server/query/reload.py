@@ -24,7 +24,7 @@ from lookalike_server.processes.embedding import EmbedQueue
 log = logging.getLogger(__name__)
 
 
-# Gives a generation with the changes to it, of which none comes between before the block ends.
+# Yields a generation with its changes; no further change is applied before the block ends.
 Adopting = Callable[[Snapshot], AbstractAsyncContextManager[Snapshot]]
 
 
@@ -34,30 +34,30 @@ async def _as_it_is(snapshot: Snapshot) -> AsyncIterator[Snapshot]:
 
 
 class Sharing(Protocol):
-    """Gives generations out to other processes, which serve each from the same moment on."""
+    """Shares generations with other processes, which swap to each at the same time."""
 
     async def prepare(self, snapshot: Snapshot) -> None:
-        """Let the others make ready to serve a generation."""
+        """Let the others prepare to serve a generation."""
         ...
 
     async def serve(self) -> None:
-        """Let the others serve what was prepared, which is served here now."""
+        """Let the others serve the prepared generation, which this process serves now."""
         ...
 
     async def withdraw(self) -> None:
-        """Let the others forget what was prepared."""
+        """Let the others drop the prepared generation."""
         ...
 
 
 class PublishedGeneration(NamedTuple):
-    """A generation on the disk; the stamp tells it from one of a collection that was made again."""
+    """A generation on the disk. The stamp distinguishes it from one of a recreated collection."""
 
     generation: int
     stamp: Stamp
 
 
 class Reloader:
-    """Looks for a newer generation every `interval` seconds, and at once when nudged."""
+    """Checks for a newer generation every `interval` seconds, and at once when nudged."""
 
     def __init__(
         self,
@@ -69,12 +69,12 @@ class Reloader:
         adopting: Adopting | None = None,
         limit_s: float | None = None,
     ) -> None:
-        """`adopting` gives a generation with the changes to it, as LiveCollection.adopting does.
+        """`adopting` yields a generation with its changes, as LiveCollection.adopting does.
 
-        Loading that takes longer than `limit_s` has hung; None: it takes as long as it takes.
+        A load that takes longer than `limit_s` has hung; None means no limit.
         """
         self._root = root
-        # Tells lines of the log apart where there are several collections.
+        # Distinguishes log lines if there are several collections.
         self._prefix = f"{loader.name}: " if loader.name else ""
         self._storage = open_storage(root)
         self._loader = loader
@@ -83,30 +83,30 @@ class Reloader:
         self._interval = interval
         self._adopting = adopting or _as_it_is
         self._limit_s = limit_s
-        # A load that was given up, whose thread has not come back.
+        # A load that was given up, whose thread has not returned.
         self._hung: asyncio.Task[Snapshot] | None = None
         self._sharing: Sharing | None = None
         self._nudged = asyncio.Event()
-        # The one looked at last, one that is not tried again, one whose failure the log tells of already, and the
-        # one that is known to be served.
+        # The last checked generation, one that is not retried, one whose failure is already logged, and the one known
+        # to be served.
         self._tried: PublishedGeneration | None = None
         self._refused: PublishedGeneration | None = None
         self._complained: tuple[PublishedGeneration | None] | None = None
         self._served: PublishedGeneration | None = None
-        # The one whose network was opened.
+        # The generation whose network was opened.
         self._opened = None if current.newest is None else weakref.ref(current.newest.base)
-        # What loads the newest generation for all who want it; None when nothing does.
+        # Task that loads the newest generation for all callers; None if none runs.
         self._loading: asyncio.Task[int] | None = None
-        # Which generation that would leave alone.
+        # The generation that this task skips.
         self._but: PublishedGeneration | None = None
 
     def nudge(self) -> None:
-        """Look now, also at a generation that could not be loaded before."""
+        """Check now, and retry a generation that could not be loaded before."""
         self._refused = self._complained = None
         self._nudged.set()
 
     async def watch(self) -> None:
-        """Follow the collection until cancelled."""
+        """Follow the collection until canceled."""
         while True:
             try:
                 async with asyncio.timeout(self._interval):
@@ -117,16 +117,15 @@ class Reloader:
             await self.follow()
 
     async def follow(self) -> None:
-        """Load and swap in the newest generation if it is another than the one that is served.
+        """Load and swap in the newest generation if it differs from the served one.
 
-        One that cannot be loaded is logged once and left alone until the next
-        nudge or the next generation; the old one goes on. Where only a device
-        stands in the way, it is tried again.
+        One that cannot be loaded is logged once and not retried until the next nudge or generation;
+        the old one stays. If only a device is the reason, it is retried.
         """
         try:
             await self.load_newest(self._refused)
         except Exception as error:
-            # Whatever is wrong with the new generation, those who are served by the old one must not feel it.
+            # Whatever is wrong with the new generation must not affect the old one.
             self._note(error)
         if self._current.newest is None:
             return
@@ -137,12 +136,12 @@ class Reloader:
                 await asyncio.to_thread(trim_memory)
 
     async def note_failure(self, error: Exception) -> None:
-        """Take note that nothing could be loaded at the start; the collection is followed in any case."""
+        """Record that nothing could be loaded at startup. The collection is followed in any case."""
         self._tried = await asyncio.to_thread(self._newest)
         self._note(error)
 
     def _note(self, error: Exception) -> None:
-        """Log that the generation tried last cannot be loaded, once, and whether it is tried again."""
+        """Log once that the last tried generation cannot be loaded, and decide whether to retry it."""
         newest, served = self._tried, self._current.newest
         if (newest,) != self._complained:
             stays = "" if served is None else f", generation {served.generation} stays"
@@ -157,17 +156,15 @@ class Reloader:
             self._current.problem = refusal(error).message
 
     async def load_newest(self, but: PublishedGeneration | None = None) -> int:
-        """Serve the newest generation if it is another one, and not `but`; returns the one that is served, 0 for none.
+        """Serve the newest generation if it differs and is not `but`. Return the served one, 0 for none.
 
-        It is another one with a higher number, and also when the collection was
-        deleted and made again, or set back to an earlier generation. Errors as
-        Loader.load; the old one is served on then.
+        It differs if its number is higher, and also if the collection was recreated or set back to
+        an earlier generation. Raises what Loader.load raises; then the old one stays.
 
-        One generation is loaded at a time, whoever asks. A load that has begun
-        goes on when its callers leave, since its thread cannot be stopped, and
-        what it brings is served.
+        Only one generation is loaded at a time, for all callers. A running load continues when its
+        callers leave, because its thread cannot be stopped, and its result is served.
         """
-        # What was begun before may be of an older generation than this caller knows of. How it ends, others hear.
+        # An earlier load may be of an older generation than this caller knows of. Its error goes to its own callers.
         earlier = self._loading
         while (loading := self._loading) is not None and (loading is earlier or self._but not in (None, but)):
             await asyncio.wait([loading])
@@ -178,7 +175,7 @@ class Reloader:
         return await asyncio.shield(loading)
 
     async def close(self) -> None:
-        """Give up a load that is under way: what its thread still brings is closed."""
+        """Give up a running load: what its thread still loads is closed."""
         if self._loading is not None:
             self._loading.cancel()
             await asyncio.wait([self._loading])
@@ -186,7 +183,7 @@ class Reloader:
     def _loaded(self, loading: asyncio.Task[int]) -> None:
         self._loading = None
         if not loading.cancelled():
-            # Those who wait for it hear of it; where nobody is left, nobody has to.
+            # Marks the error as retrieved, because its callers may have left.
             loading.exception()
 
     async def _load_newest(self, but: PublishedGeneration | None) -> int:
@@ -206,12 +203,12 @@ class Reloader:
         self._served = newest
         self._embed_queue.keep(snapshot)
         log.info("%sgeneration %d is served now", self._prefix, snapshot.generation)
-        # Whoever asked for it need not wait for the network, which `watch` opens.
+        # The caller need not wait for the network, which `watch` opens.
         self._nudged.set()
         return snapshot.generation
 
     async def share_by(self, sharing: Sharing) -> None:
-        """Give what is served, and all later generations, out to other processes."""
+        """Share the served generation, and all later ones, with other processes."""
         self._sharing = sharing
         served = self._current.newest
         if served is not None:
@@ -219,7 +216,7 @@ class Reloader:
             await sharing.serve()
 
     async def _swap(self, snapshot: Snapshot) -> None:
-        """Serve another generation here, and everywhere that it is shared with."""
+        """Serve another generation here and in the processes that share it."""
         sharing = self._sharing
         if sharing is not None:
             try:
@@ -240,7 +237,7 @@ class Reloader:
 
     @asynccontextmanager
     async def _adopted(self, snapshot: Snapshot) -> AsyncIterator[Snapshot]:
-        """As `adopting`; a generation that cannot be adopted is closed."""
+        """Like `adopting`, but close a generation that cannot be adopted."""
         served = False
         try:
             async with self._adopting(snapshot) as view:
@@ -251,15 +248,15 @@ class Reloader:
                 snapshot.close()
 
     async def _open_network(self, snapshot: Snapshot) -> None:
-        """Open the new generation's network before somebody waits for it, and close those that it has no use for."""
+        """Open the new generation's network before calls need it, and close unused ones."""
         problem = await self._embed_queue.problem(snapshot)
         if problem:
             log.warning("queries by picture cannot be answered: %s", problem)
 
     async def _load(self, generation: int | None) -> Snapshot:
-        """Load a generation; the newest one for None, which is an error where there is none.
+        """Load a generation; None means the newest one, which must exist.
 
-        DeviceError: it takes too long, or an earlier load still does.
+        Raises DeviceError if it takes too long, or an earlier load still does.
         """
         if self._hung is not None and not self._hung.done():
             raise self._late()
@@ -270,7 +267,7 @@ class Reloader:
             async with asyncio.timeout(self._limit_s):
                 return await asyncio.shield(loading)
         except asyncio.CancelledError:
-            # The thread cannot be stopped; what it still brings must not stay open.
+            # The thread cannot be stopped; what it still loads must not stay open.
             loading.add_done_callback(_close_late)
             raise
         except TimeoutError as error:
@@ -297,7 +294,7 @@ class Reloader:
             return None  # being deleted right now
 
     def _is_served(self, newest: PublishedGeneration, served: Snapshot) -> bool:
-        """Whether a manifest, perhaps in another file than before, is that of the generation that is served."""
+        """Return whether a manifest, possibly of a rewritten file, is that of the served generation."""
         if newest.generation != served.generation:
             return False
         return generations.read(self._storage, newest.generation) == served.reader.manifest

@@ -1,4 +1,4 @@
-"""From a request that adds images to vectors in every space, as they will be stored."""
+"""Vectors and attributes of images to add, in the form in which they will be stored."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from lookalike_server.processes.embedding import EmbedQueue
 
 _LONGEST_KEY = 4096
 _FLOATS = (np.dtype("<f4"), np.dtype("<f2"))
-# As for queries: squared distances of larger values are beyond float32.
+# As for queries: the squared distance of larger values exceeds float32.
 _LARGEST = 1e15
 _ORIENTATION = 0x0112
 
 
 class Picture(NamedTuple):
-    """What is known of a picture: its format, and its bytes, width and height; nothing where vectors were given."""
+    """Metadata of an image: its format, bytes, width, and height; empty if vectors were given."""
 
     format: str = ""
     sizes: tuple[int, int, int] = (0, 0, 0)
 
 
 class Embedded(NamedTuple):
-    """What new images come to.
+    """New images in every space.
 
-    The `vectors` (n, dim) of each space; what is known of each picture; why some rows could not be embedded; and
-    `classes` (n, top), what each model that keeps predictions takes pictures for. `files` are the pictures' own, none
-    where vectors were given.
+    `vectors` (n, dim) of each space; metadata of each image; errors by row; `classes` (n, top), the
+    predictions of each model that keeps them; and `files`, the images themselves, empty if vectors
+    were given.
     """
 
     vectors: dict[str, Float32]
@@ -52,16 +52,16 @@ class Embedded(NamedTuple):
 
 
 class NewVectors:
-    """Takes the vectors of a request, or embeds its pictures."""
+    """Takes the vectors of a request, or embeds its images."""
 
     def __init__(self, limits: Limits, workers: Workers, embed_queue: EmbedQueue) -> None:
         self._limits, self._workers, self._embed_queue = limits, workers, embed_queue
 
     async def of(self, snapshot: Snapshot, request: update_pb2.UpsertRequest, deadline: float | None) -> Embedded:
-        """What the images come to.
+        """Return the images' vectors and metadata.
 
-        ArgumentError: malformed vectors, or not of every space. MismatchError: vectors of another space.
-        WeightsError: no network to embed pictures with.
+        Raises ArgumentError if vectors are malformed or missing for a space, MismatchError for
+        vectors of another space, and WeightsError if there is no network to embed images.
         """
         count = len(request.keys)
         if request.vectors:
@@ -96,7 +96,7 @@ class NewVectors:
     def _predict(
         snapshot: Snapshot, model: str, told: Classes | None, sent: list[int], count: int, into: dict[str, Classes]
     ) -> None:
-        """Note what a model takes pictures for, if it keeps predictions and has told nothing yet."""
+        """Store the predictions of a model, if it keeps them and they are not stored yet."""
         if told is None or model in into or not snapshot.reader.manifest.models[model].predictions:
             return
         top = told.indexes.shape[1]
@@ -144,7 +144,7 @@ def _checked(space: Space, given: update_pb2.SpaceVectors, count: int, at: str) 
             f"({count}, {space.entry.dim}).",
         )
     vectors = _as_stored(space, np.asarray(values, np.float32))
-    # Written so that NaN is refused as well.
+    # Written so that NaN is rejected as well.
     if not (np.abs(vectors) <= _LARGEST).all():
         kind = f", which are stored as {space.entry.dtype}" if space.entry.dtype != "float32" else ""
         raise ArgumentError(
@@ -154,7 +154,7 @@ def _checked(space: Space, given: update_pb2.SpaceVectors, count: int, at: str) 
 
 
 def _as_stored(space: Space, vectors: Float32) -> Float32:
-    """Vectors rounded as the space stores them, so that becoming part of a generation does not change them."""
+    """Return vectors rounded to the space's type, so that they stay the same in the next generation."""
     if space.entry.dtype == "float32":
         return vectors
     with np.errstate(over="ignore"):
@@ -162,8 +162,8 @@ def _as_stored(space: Space, vectors: Float32) -> Float32:
 
 
 def _looked_at(data: bytes) -> Picture:
-    """What the header of a picture says, which was decoded before."""
-    # Here, because servers that take no changes would start later.
+    """Return the metadata in the header of an image, which was decoded before."""
+    # Imported here, because it would delay the startup of servers that accept no changes.
     from PIL import Image
 
     try:
@@ -173,12 +173,12 @@ def _looked_at(data: bytes) -> Picture:
                 width, height = height, width
             return Picture(picture.format or "", (len(data), width, height))
     except Exception:
-        # It was embedded nevertheless; nothing depends on its size.
+        # It was embedded nevertheless, and nothing depends on its size.
         return Picture("", (len(data), 0, 0))
 
 
 def checked_keys(keys: Sequence[str], limits: Limits) -> list[str]:
-    """The keys; ArgumentError: too many, or one that cannot be a key."""
+    """Return the keys. Raises ArgumentError if there are too many, or one is invalid."""
     if not 1 <= len(keys) <= limits.max_batch:
         raise ArgumentError("keys", f"The call has {len(keys)} images; it must have 1 to {limits.max_batch}.")
     for place, key in enumerate(keys):
@@ -190,7 +190,10 @@ def checked_keys(keys: Sequence[str], limits: Limits) -> list[str]:
 def checked_values(
     given: Sequence[filter_pb2.AttributeValues], rows: int, columns: FilterColumns, limits: Limits
 ) -> list[Values]:
-    """The values of attributes of each row. ArgumentError: the collection has no such attribute, or of another type."""
+    """Return the attribute values of each row.
+
+    Raises ArgumentError if the collection lacks such an attribute, or has it with another type.
+    """
     if len(given) > limits.max_names:
         raise ArgumentError("attributes", f"The call has {len(given)} attributes; it may have {limits.max_names}.")
     for place, column in enumerate(given):
@@ -204,7 +207,7 @@ def checked_values(
                 "Attach a table with that column first.",
             )
         fits = column.type == kind or (column.type, kind) == ("int64", "float64")
-        # A column without any value says nothing of its type.
+        # A column without any value does not determine a type.
         empty = column.type == "string" and column.HasField("nulls") and not any(column.texts)
         if not fits and not empty:
             raise ArgumentError(at, f"The attribute {column.name!r} is {kind}, not {column.type or 'of no type'}.")
