@@ -1,4 +1,4 @@
-"""One question to several shards: each is answered by one of its replicas, or nothing is."""
+"""One question to several shards: a replica of each must answer, or the question fails."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from lookalike_server.shards.shard_set import ShardSet, by_load, down_for
 
 log = logging.getLogger(__name__)
 
-# How often what is under way is looked at, and how long to wait for a replica of a shard that has lost the last one.
+# Interval of checks on running calls, and time to wait for a shard that has lost its last replica.
 _LOOK_S, _BACK_S = 0.1, 1.0
 _PAUSE_S = 0.05
-# When to come back to shards that are too busy.
+# Seconds after which a caller should retry if the shards are too busy.
 _RETRY_AFTER_S = 0.2
 
 
 class _Refusal(NamedTuple):
-    """How a replica refused a call."""
+    """Rejection of a call by a replica."""
 
     code: grpc.StatusCode
     details: str
@@ -38,7 +38,7 @@ _Outcome = shard_pb2.SearchShardResponse | _Refusal | Exception
 
 @dataclass(eq=False)
 class _Part:
-    """A shard's part of a question: the replicas that were asked, those `under_way` by ticket, and what they said."""
+    """A shard's part of a question: the replicas asked so far, those `under_way` by ticket, and their answers."""
 
     replicas: Sequence[Replica]
     asked: set[Replica] = field(default_factory=set)
@@ -49,7 +49,7 @@ class _Part:
 
     @property
     def name(self) -> str:
-        """The numbers of the shards that its replicas are of."""
+        """Numbers of the shards that its replicas belong to."""
         return ", ".join(str(number) for number in sorted({replica.shard for replica in self.replicas}))
 
 
@@ -62,10 +62,11 @@ def ask(
     *,
     hedged: bool = True,
 ) -> list[shard_pb2.SearchShardResponse]:
-    """The answer of one replica of each group about a generation. `message(bits)` is the request, with masks' bits.
+    """Return the answers of one replica of each group about a generation.
 
-    A replica that fails is followed by another one. ShardLostError: no replica of a
-    group answers within `timeout` seconds. OverloadedError: all of them are too busy.
+    `message(bits)` is the request, with or without the bits of masks. After a failure, another
+    replica is asked. Raises ShardLostError if no replica of a group answers within `timeout`
+    seconds, and OverloadedError if all are too busy.
     """
     return _Question(shards, digest, message, timeout, hedged=hedged).answers([_Part(group) for group in groups])
 
@@ -94,16 +95,16 @@ class _Question:
         return [part.answer for part in parts if part.answer is not None]
 
     def _ask_next(self, part: _Part, began: float) -> None:
-        """Ask the next replica of a part; where there is none, wait for one for a moment."""
+        """Ask the next replica of a part. If there is none, wait briefly for one."""
         while not (left := [one for one in by_load(part.replicas, self._digest) if one not in part.asked]):
             if part.under_way:
                 return
-            # What a replica that can be reached refuses, it refuses again.
+            # A reachable replica that rejected the question would reject it again.
             refused = bool(part.codes) and grpc.StatusCode.UNAVAILABLE not in part.codes
             late = time.monotonic() > min(self._until, began + _BACK_S) or down_for(part.replicas) > _BACK_S
             if refused or late:
                 raise self._failure(part)
-            # One that has failed may be back.
+            # A failed replica may be back.
             self._shards.wait_for_change(_PAUSE_S)
             part.asked.clear()
         self._send(part, left[0], bits=False)
@@ -114,7 +115,7 @@ class _Question:
         part.hedge_at = now + self._hedge_s if self._hedge_s else float("inf")
         ticket = next(self._tickets)
         part.under_way[ticket] = replica
-        # Calls that block cost half of the processor's time of those with a future.
+        # Blocking calls take half of the processor time of calls with a future.
         self._shards.pool.submit(self._call, part, ticket, replica, self._message(bits), max(0.001, self._until - now))
 
     def _call(self, part: _Part, ticket: int, replica: Replica, message: bytes, timeout: float) -> None:
@@ -126,7 +127,7 @@ class _Question:
             told: Any = error
             outcome = _Refusal(told.code(), told.details() or "")
         except Exception as error:
-            # Whatever it was, whoever asked must hear of it.
+            # Any error must reach the caller.
             outcome = error
         self._done.put((part, ticket, outcome))
 
@@ -139,7 +140,7 @@ class _Question:
         elif isinstance(outcome, Exception):
             raise outcome
         elif other := replica.other_than(outcome.shard, outcome.shards, len(self._shards.shards)):
-            # Another server was started at its address since it was last asked how it is.
+            # Another server was started at its address since the last health check.
             log.warning("shard %d: %s is not asked: %s", replica.shard, replica.address, other)
             self._failed(part, replica, grpc.StatusCode.UNAVAILABLE, other)
         elif outcome.unknown_masks:
@@ -159,14 +160,14 @@ class _Question:
         self._ask_next(part, time.monotonic())
 
     def _look(self, waiting: Sequence[_Part]) -> None:
-        """Ask others instead of replicas that are gone, and beside those that take long."""
+        """Replace replicas that are gone, and ask others in addition to slow ones."""
         now = time.monotonic()
         for part in waiting:
             if now >= self._until:
                 raise self._failure(part)
             for ticket, replica in list(part.under_way.items()):
                 if not replica.live:
-                    # Its call goes on in its thread until it ends by itself.
+                    # Its call continues in its thread until it ends by itself.
                     del part.under_way[ticket]
                     self._failed(part, replica, grpc.StatusCode.UNAVAILABLE, replica.problem)
             if now >= part.hedge_at:

@@ -1,4 +1,4 @@
-"""The engine of a space whose index shards hold."""
+"""Search engine of a space whose index is on shards."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lookalike_server.placement.share import ShareFacts
 from lookalike_server.search.engine import Engine
 from lookalike_server.shards.remote import RemoteScan, RemoteSearcher, RemoteSpace
 
-# Batches that are under way at a time: shards work on one while the router puts together the next.
+# Concurrent batches: shards work on one while the router assembles the next.
 _UNDER_WAY = 4
 _DEVICE = "shards"
 
 
 class RemoteEngine(Engine):
-    """An engine that has batches searched by shards, several at a time."""
+    """An engine whose batches are searched by shards, several at a time."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class RemoteEngine(Engine):
         scan = RemoteScan(space, limits.max_scan_ms / 1000)
         super().__init__(rows, entry, placed, limits, claim, observe, scan)
         for lane in self._lanes.values():
-            # Which of them a batch was under way in means nothing to callers.
+            # Callers need not know which of the workers ran a batch.
             lane.device = _DEVICE
 
     @property

@@ -1,4 +1,4 @@
-"""What a router and its shards say to each other, as messages and as arrays."""
+"""Messages between a router and its shards, and their conversion to arrays."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _MODES: Mapping[ShareMode, shard_pb2.ShardMode.ValueType] = {
     "candidates": shard_pb2.SHARD_MODE_CANDIDATES,
     "whole": shard_pb2.SHARD_MODE_WHOLE,
 }
-# The largest that max_nprobe may be, and the bytes of a row with its distance and cost.
+# Largest value of max_nprobe, and the bytes of a row with its distance and cost.
 _MOST_NPROBE, _ROW_BYTES = 2048, 16
 _STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 
 def index_message(space: str, name: str, facts: ShareFacts) -> shard_pb2.ShardIndex:
-    """An index as a shard tells of it."""
+    """Return the description of an index that a shard sends."""
     return shard_pb2.ShardIndex(
         space=space,
         name=name,
@@ -47,7 +47,7 @@ def index_message(space: str, name: str, facts: ShareFacts) -> shard_pb2.ShardIn
 
 
 def index_facts(message: shard_pb2.ShardIndex) -> ShareFacts:
-    """What a shard tells of an index. DeviceError: it is of another release."""
+    """Parse the description of an index. Raises DeviceError if it is of another release."""
     mode = next((mode for mode, known in _MODES.items() if known == message.mode), None)
     if mode is None:
         raise DeviceError("A shard searches its index in a way that this router does not know; use one release.")
@@ -66,7 +66,7 @@ def index_facts(message: shard_pb2.ShardIndex) -> ShareFacts:
 def request_message(
     digest: str, space: str, collection: str, work: ShareWork, *, bits: bool
 ) -> shard_pb2.SearchShardRequest:
-    """What a router asks for; without `bits`, masks are named by their digests alone."""
+    """Return a router's request. Without `bits`, masks are named only by their digests."""
     message = shard_pb2.SearchShardRequest(
         digest=digest,
         space=space,
@@ -88,9 +88,9 @@ def request_message(
 def work_of(
     message: shard_pb2.SearchShardRequest, facts: ShareFacts, masks: Sequence[RowMask], most_bytes: int
 ) -> ShareWork:
-    """What a shard is asked for; `masks` are those that the message names. ArgumentError: it cannot be.
+    """Parse and check a router's request. `masks` are those that it names. Raises ArgumentError if it is invalid.
 
-    The index is as `facts` tell, and the masks have its rows. The reply may have `most_bytes`.
+    `facts` describe the index, whose rows the masks have. The reply may have `most_bytes`.
     """
     queries = _array(message.queries, "queries", np.float32, 2)
     wanted = _array(message.wanted, "wanted", np.int64, 1)
@@ -115,7 +115,7 @@ def work_of(
 
 
 def mask_of(message: shard_pb2.ShardMask) -> RowMask:
-    """A mask that came with its bits. ArgumentError: it has not as many bits as rows."""
+    """Return a mask that was sent with its bits. Raises ArgumentError if the bits do not match the rows."""
     if message.rows < 0 or len(message.bits) != -(-message.rows // 8):
         raise ArgumentError("masks", f"A mask of {message.rows} rows cannot have {len(message.bits)} bytes.")
     bits = np.frombuffer(message.bits, np.uint8)
@@ -123,7 +123,7 @@ def mask_of(message: shard_pb2.ShardMask) -> RowMask:
 
 
 def response_message(found: Found, share: Share) -> shard_pb2.SearchShardResponse:
-    """What a shard found in its share."""
+    """Return a shard's response as a message."""
     message = shard_pb2.SearchShardResponse(
         rows=wire.encode(found.rows),
         distances=wire.encode(found.distances),
@@ -144,7 +144,7 @@ def response_message(found: Found, share: Share) -> shard_pb2.SearchShardRespons
 
 
 def found_in(message: shard_pb2.SearchShardResponse) -> Found:
-    """What a shard found. ValueError: the message is not whole."""
+    """Parse a shard's response. Raises ValueError if it is incomplete."""
     rows, distances = wire.decode(message.rows), wire.decode(message.distances)
     effort, facts = wire.decode(message.effort), None
     if rows.ndim != 2 or rows.shape != distances.shape or len(effort) != len(rows):

@@ -1,4 +1,4 @@
-"""An index and its embeddings on shards, searched as if they were here."""
+"""An index and its embeddings on shards, searched like local ones."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from lookalike_server.shards.messages import found_in, request_message
 from lookalike_server.shards.replica import Replica
 from lookalike_server.shards.shard_set import ShardSet
 
-# Rows of one shard's answer, of 16 bytes each at most, and bits of the masks of one request.
+# Largest number of rows of one shard's answer, of up to 16 bytes each, and of mask bits in one request.
 _MOST_ANSWERED, _MOST_BITS = 1 << 21, 1 << 28
 
 
 class RemoteSpace:
-    """A space of one generation, by its digest, that shards hold."""
+    """A space of one generation, identified by its digest, on shards."""
 
     def __init__(self, shards: ShardSet, digest: str, space: str) -> None:
         self._shards = shards
@@ -37,19 +37,22 @@ class RemoteSpace:
 
     @property
     def problem(self) -> str:
-        """Why it cannot be searched now; "" where it can."""
+        """Why it cannot be searched now; "" if it can."""
         return self._shards.problem(self._digest)
 
     def each(self, work: ShareWork, timeout: float | None = None) -> list[Found]:
-        """What each shard finds. ShardLostError: one of them does not answer. OverloadedError: see asking.py."""
+        """Return each shard's result.
+
+        Raises ShardLostError if one does not answer, and OverloadedError as asking.py does.
+        """
         return self._asked(work, self._shards.shards, timeout)
 
     def any(self, work: ShareWork) -> Found:
-        """What one shard finds, of which each holds all."""
+        """Return the result of one shard, for an index that each of them holds whole."""
         return self._asked(work, [self._shards.replicas], None)[0]
 
     def leave(self) -> None:
-        """Let the shards give the generation up."""
+        """Let the shards release the generation."""
         if not self._is_left:
             self._is_left = True
             self._shards.leave(self._digest)
@@ -67,7 +70,7 @@ class RemoteSpace:
 
 
 class RemoteSearcher:
-    """An index on shards, as Searcher. Several may search one space at a time."""
+    """An index on shards, as a Searcher. Several may search one space at a time."""
 
     def __init__(self, name: str, space: RemoteSpace, facts: ShareFacts) -> None:
         self.name = name
@@ -98,12 +101,12 @@ class RemoteSearcher:
         return self._best(work)
 
     def _best(self, work: ShareWork) -> RawHits:
-        """The k nearest among the candidates that are the best of all shards, as Reranked finds them."""
+        """Return the k nearest among the best candidates of all shards, as Reranked does."""
         answers = [_candidates(found) for found in self._space.each(work)]
         sizes, k = answers[0].sizes.copy(), work.k
         rows, distances, tied = _chosen(answers, sizes, k)
         most = np.minimum(self._facts.rows, np.maximum(sizes, MOST_REFINED))
-        # More copies than the quick codes were asked for: those of the lowest rows may not be among them.
+        # More copies than requested candidates: those of the lowest rows may be missing.
         while len(tied := tied[sizes[tied] < most[tied]]):
             sizes[tied] = np.minimum(4 * sizes[tied], most[tied])
             again = []
@@ -119,7 +122,7 @@ class RemoteSearcher:
 
 
 class RemoteScan:
-    """The stored embeddings on shards, compared exactly, as Scan. A batch may take up to `timeout` seconds."""
+    """The stored embeddings on shards, compared exactly, as a Scan. A batch may take up to `timeout` seconds."""
 
     def __init__(self, space: RemoteSpace, timeout: float) -> None:
         self._space = space
@@ -134,7 +137,7 @@ class RemoteScan:
 
 
 def nearest(found: Sequence[RawHits], k: int) -> RawHits:
-    """The k nearest of what all shards found, by (distance, row)."""
+    """Return the k nearest of all shards' results, by (distance, row)."""
     rows = np.concatenate([one.rows for one in found], axis=1)
     distances = np.concatenate([one.distances for one in found], axis=1)
     rows, distances = by_distance(rows, distances)
@@ -144,7 +147,7 @@ def nearest(found: Sequence[RawHits], k: int) -> RawHits:
 
 
 def _chosen(answers: Sequence[Candidates], sizes: Int64, k: int) -> tuple[Int64, Float32, Int64]:
-    """The k nearest of each query's `sizes` (n,) best candidates, and the lines that a tie at the k-th place cuts."""
+    """Return the k nearest of each query's `sizes` (n,) best candidates, and the queries tied at the k-th place."""
     rows = np.concatenate([one.rows for one in answers], axis=1)
     distances = np.concatenate([one.distances for one in answers], axis=1)
     costs = np.concatenate([one.costs for one in answers], axis=1)
@@ -162,7 +165,7 @@ def _chosen(answers: Sequence[Candidates], sizes: Int64, k: int) -> tuple[Int64,
 
 
 def _part(work: ShareWork, lines: Int64) -> ShareWork:
-    """A work of some of its queries."""
+    """Return the request with some of its queries."""
     if len(lines) == work.size:
         return work
     masks = work.masks
@@ -173,9 +176,9 @@ def _part(work: ShareWork, lines: Int64) -> ShareWork:
 
 
 def _in_pieces(work: ShareWork, width: int, search: Callable[[ShareWork], RawHits]) -> RawHits:
-    """What `search` finds for some queries at a time, so that no message is too large.
+    """Search some queries at a time, so that no message is too large, and join the results.
 
-    A reply has `width` rows a query.
+    A reply has `width` rows per query.
     """
     together = max(1, _MOST_ANSWERED // max(1, width))
     groups = np.zeros(work.size, np.int64)

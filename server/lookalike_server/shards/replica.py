@@ -1,4 +1,4 @@
-"""One server of a shard, as a router knows it."""
+"""One server of a shard, as a router sees it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lookalike.v1 import shard_pb2
 from lookalike_server.common.shard_settings import ShardSettings
 
 _SERVICE = shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name
-# A server that comes back is found within a second; messages are bounded by what is asked for.
+# A returning server is found within a second. Messages need no limit, because the requests bound them.
 _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -23,17 +23,17 @@ _OPTIONS = (
     ("grpc.enable_retries", 0),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # No connection is shared with another replica of the same address, or with the server's own callers.
+    # Share no connection with another replica at the same address, or with the server's own callers.
     ("grpc.use_local_subchannel_pool", 1),
 )
 
 
 class Replica:
-    """A server of shard `shard`, from 1 on. `live`: it answered when it was last asked how it is.
+    """A server of shard `shard`, counted from 1. `live`: it answered the last health check.
 
-    `generations` has what it has loaded, by digest; `problem` says why it is
-    not asked. `calls` counts the calls to it, `under_way` those that it has not
-    answered. It was last there at `last_live`, in the time of `time.monotonic`.
+    `generations` has its loaded generations by digest. `problem` says why it is not asked. `calls`
+    counts all calls to it, and `under_way` those without an answer. It was last live at
+    `last_live`, in the time of `time.monotonic`.
     """
 
     def __init__(self, address: str, shard: int, settings: ShardSettings) -> None:
@@ -47,7 +47,7 @@ class Replica:
         self.under_way = 0
         self.calls = 0
         self.last_live = -math.inf
-        # How often in a row it did not say how it is.
+        # Number of consecutive health checks without an answer.
         self.missed = 0
         self._lock = threading.Lock()
         self._channel = _channel(address, settings)
@@ -56,7 +56,7 @@ class Replica:
             request_serializer=shard_pb2.GetShardRequest.SerializeToString,
             response_deserializer=shard_pb2.GetShardResponse.FromString,
         )
-        # One message goes to all shards, and is serialized once.
+        # A request goes to all shards, so it is serialized only once.
         self.search: Any = self._channel.unary_unary(
             f"/{_SERVICE}/SearchShard",
             request_serializer=_as_it_is,
@@ -65,7 +65,7 @@ class Replica:
 
     @contextmanager
     def asked(self) -> Iterator[None]:
-        """A call to it, as long as the block runs. From any thread."""
+        """Count a call to it while the block runs. Thread-safe."""
         with self._lock:
             self.calls += 1
             self.under_way += 1
@@ -76,11 +76,14 @@ class Replica:
                 self.under_way -= 1
 
     def has(self, digest: str) -> bool:
-        """Whether it can be asked about a generation."""
+        """Return whether it can be asked about a generation."""
         return self.live and digest in self.generations
 
     def answered(self, reply: shard_pb2.GetShardResponse, shards: int, told: Sequence[str]) -> None:
-        """Take note of how it is, where there should be `shards` shards; it was `told` of what the router uses."""
+        """Record the answer to a health check.
+
+        There should be `shards` shards; it was `told` which digests are in use.
+        """
         self.missed, self.told = 0, frozenset(told)
         if other := self.other_than(reply.shard, reply.shards, shards):
             self.lost(other)
@@ -90,13 +93,13 @@ class Replica:
         self.live, self.problem, self.last_live = True, "", time.monotonic()
 
     def other_than(self, shard: int, of: int, shards: int) -> str:
-        """Why a server that says it is shard `shard`/`of` is not this one of `shards` shards; "" where it is."""
+        """Return why a server that claims to be shard `shard`/`of` is not the listed one; "" if it is."""
         if (shard, of) == (self.shard, shards):
             return ""
         return f"it is shard {shard}/{of}, and is listed as shard {self.shard}/{shards}"
 
     def lost(self, problem: str) -> None:
-        """Ask it nothing until it says how it is."""
+        """Mark it as lost: it is not asked until it answers a health check."""
         if self.live:
             self.last_live = time.monotonic()
         self.live, self.problem = False, problem

@@ -1,4 +1,4 @@
-"""The servers behind a router: how each is, and which generations each has."""
+"""Servers behind a router: their health, and their generations."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from lookalike_server.shards.replica import Replica
 
 log = logging.getLogger(__name__)
 
-# How often each server is asked how it is, and for how long an answer is waited for, in seconds.
+# Interval of health checks, and timeout of each, in seconds.
 _LOOK_S, _PATIENCE_S = 0.5, 2.0
-# A server that has not answered so often in a row is not asked any more: a busy one may miss once.
+# After this many missed health checks in a row a server is not asked any more; a busy one may miss one.
 _MISSES = 2
-# The log tells again what is waited for after so many seconds.
+# Seconds after which the log repeats what is waited for.
 _TELL_S = 10.0
-# Calls that are under way at a time: those to a server that hangs last until their time limit.
+# Largest number of concurrent calls. Calls to a hung server last until their timeout.
 _MOST_THREADS = 256
 
 
@@ -38,7 +38,7 @@ class ShardsMovedOnError(DeviceError):
 
 
 class ShardSet:
-    """Knows the replicas of all shards, and keeps asking them how they are from `open` to `close`."""
+    """Replicas of all shards, with periodic health checks from `open` to `close`."""
 
     def __init__(self, settings: ShardSettings) -> None:
         self.settings = settings
@@ -46,15 +46,15 @@ class ShardSet:
             tuple(Replica(address, number, settings) for address in addresses)
             for number, addresses in enumerate(settings.replicas, 1)
         )
-        # What calls: each thread waits for one answer.
+        # Each thread waits for the answer to one call.
         self.pool = ThreadPoolExecutor(_MOST_THREADS, "ask shards")
-        # What each call shows.
+        # Metadata of each call.
         self.metadata: tuple[tuple[str, str], ...] = ()
         self._router = uuid.uuid4().hex
         self._using: Counter[str] = Counter()
         self._changed = threading.Condition()
         self._look_now = threading.Event()
-        # Whether the token file held none when it was read last.
+        # True if the token file was empty when it was last read.
         self._no_token = False
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -64,13 +64,13 @@ class ShardSet:
         return [replica for shard in self.shards for replica in shard]
 
     def open(self) -> None:
-        """Begin to ask; again it does nothing."""
+        """Start the health checks. Does nothing if they run already."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="shards", daemon=True)
             self._thread.start()
 
     def close(self) -> None:
-        """Ask nobody any more, and end what waits."""
+        """Stop the health checks, and end all waits and calls."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -78,45 +78,46 @@ class ShardSet:
         if self._thread is not None:
             self._thread.join()
         for replica in self.replicas:
-            # What is under way ends with it.
+            # Ends its running calls.
             replica.close()
         self.pool.shutdown()
 
     def use(self, digest: str) -> None:
-        """Have the shards keep a generation until it is as often left."""
+        """Make the shards keep a generation until `leave` has been called as often."""
         with self._changed:
             self._using[digest] += 1
 
     def leave(self, digest: str) -> None:
-        """Let the shards give up a generation."""
+        """Let the shards release a generation."""
         with self._changed:
             self._using[digest] -= 1
             if self._using[digest] <= 0:
                 del self._using[digest]
 
     def suspect(self, replica: Replica, problem: str) -> None:
-        """A call failed: ask the replica nothing until it has said how it is, which it is asked now."""
+        """Mark a replica as lost after a failed call, and check its health now."""
         replica.lost(problem)
         self._look_now.set()
 
     def problem(self, digest: str) -> str:
-        """Why a generation cannot be searched now; "" where it can."""
+        """Return why a generation cannot be searched now; "" if it can."""
         for number, shard in enumerate(self.shards, 1):
             if not any(replica.has(digest) for replica in shard):
                 return f"No replica of shard {number}/{len(self.shards)} can be asked; ask again later."
         return ""
 
     def wait_for_change(self, seconds: float) -> None:
-        """Wait until the servers were asked once more, or for some seconds."""
+        """Wait for the next health check, or for `seconds`."""
         with self._changed:
             if not self._closed:
                 self._changed.wait(seconds)
 
     @contextmanager
     def waited_for(self, generation: int, digest: str) -> Iterator[None]:
-        """Wait until each server that answers has a generation, and each shard a server; keep it in the block.
+        """Wait until each live server has a generation, and each shard a live server. Keep it during the block.
 
-        ShardsMovedOnError: a shard has a newer one instead. DeviceError: the router ends.
+        Raises ShardsMovedOnError if a shard has a newer one instead, and DeviceError if the router
+        stops.
         """
         self.use(digest)
         self.open()
@@ -142,7 +143,10 @@ class ShardSet:
                 self._changed.wait(_LOOK_S)
 
     def facts(self, digest: str, space: str, index: str) -> ShareFacts:
-        """What the shards tell of an index of a space. DeviceError: they do not agree, or one does not serve it."""
+        """Return the shards' facts of an index of a space.
+
+        Raises DeviceError if they differ, or one does not serve it.
+        """
         known: set[ShareFacts] = set()
         for replica in self.replicas:
             if not replica.has(digest):
@@ -159,7 +163,7 @@ class ShardSet:
     def _waits_for(self, generation: int, digest: str) -> str:
         missing = self.problem(digest)
         live = [replica for replica in self.replicas if replica.live]
-        # A server that was not told of it may give it up for a newer one.
+        # A server that was not told of it may release it for a newer one.
         late = [replica for replica in live if not replica.has(digest) or digest not in replica.told]
         newer = [replica for replica in late if not replica.has(digest) and replica.newest > generation]
         if newer and len(newer) == len(late):
@@ -175,19 +179,19 @@ class ShardSet:
             try:
                 self._look()
             except Exception:
-                # Whatever it was, the replicas must be asked again.
+                # Any error: the next health check must run.
                 log.exception("the shards could not be asked how they are")
             with self._changed:
                 self._changed.notify_all()
             self._look_now.wait(_LOOK_S)
 
     def _look(self) -> None:
-        """Ask each server how it is, all at once."""
+        """Check the health of all servers at once."""
         with self._changed:
             using = list(self._using)
         request = shard_pb2.GetShardRequest(router=self._router, digests=using, collection=self.settings.collection)
         if self.settings.token_file is not None:
-            # Again and again, since it may be renewed.
+            # Read every time, because it may be renewed.
             self._read_token(self.settings.token_file)
         asked = [
             (replica, replica.get_shard.future(request, timeout=_PATIENCE_S, metadata=self.metadata))
@@ -211,7 +215,7 @@ class ShardSet:
                 log.warning("shard %d: %s cannot be asked: %s", replica.shard, replica.address, replica.problem)
 
     def _read_token(self, path: Path) -> None:
-        """Show the token of a file from now on; the one that was read before as long as the file holds none."""
+        """Use the token of a file from now on. While the file holds none, keep the old one."""
         try:
             read = path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
@@ -224,11 +228,11 @@ class ShardSet:
 
 
 def by_load(replicas: Sequence[Replica], digest: str) -> list[Replica]:
-    """The replicas that have a generation, the least busy first."""
+    """Return the replicas that have a generation, the least busy first."""
     there = (replica for replica in replicas if replica.has(digest))
     return sorted(there, key=lambda replica: (replica.under_way, replica.calls))
 
 
 def down_for(replicas: Sequence[Replica]) -> float:
-    """For how many seconds none of some replicas has been there; infinity where none ever was."""
+    """Return for how many seconds none of the replicas has been live; infinity if none ever was."""
     return time.monotonic() - max(replica.last_live for replica in replicas)
