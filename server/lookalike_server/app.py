@@ -1,4 +1,4 @@
-"""The composition root: everything a server is made of, in order."""
+"""Composition root: assembles a server from its parts."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ from lookalike_server.transport.local_user import LocalUser
 from lookalike_server.transport.service_table import EXPERIMENTING, SEARCHING, SERVED, SERVICES, SHARDED
 from lookalike_server.transport.tokens import Tokens
 
-# Imported with the first thumbnail, see Thumbnails.
+# Imported with the first thumbnail; see Thumbnails.
 if TYPE_CHECKING:
     from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
 
 log = logging.getLogger(__name__)
 
-# How often the health of devices and network is looked at.
+# Interval of health checks of devices and network.
 _LOOK_S = 0.25
 
 
 class Entrance(Protocol):
-    """Where calls come in: see GrpcServer."""
+    """Source of calls: a GrpcServer, or what stands in for it."""
 
     @property
     def statuses(self) -> Statuses: ...
@@ -76,10 +76,10 @@ class Entrance(Protocol):
 
 
 class App:
-    """A server: `start` it, ask `address`, `stop` it. Tests give other devices and processes.
+    """A server. Call `start`, read `address`, and call `stop`. Tests pass other devices and processes.
 
-    Calls come in by a gRPC server of its own, or else by what `entrance` makes; `mapped` is a folder for what its
-    processes map.
+    Calls come through its own gRPC server, or else through the result of `entrance`. `mapped` is a
+    folder for files that its processes map.
     """
 
     def __init__(
@@ -117,14 +117,14 @@ class App:
     async def start(self) -> None:
         """Load the newest generation of each collection and answer calls about them.
 
-        NotFoundError: no collection there. DataLossError, DeviceError: see
-        Loader; of several collections, none can be loaded. IndexerError: the
-        address cannot be bound.
+        Raises NotFoundError if a collection does not exist, and DataLossError and DeviceError as
+        Loader does; with several collections, only if none can be loaded. Raises IndexerError if
+        the address cannot be bound.
         """
         settings, limits = self._settings, self._settings.limits
-        # Has a result when the server should end: what is wrong, "" when nothing is.
+        # Its result is the reason why the server should end; "" for none.
         self.ending: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        # First, because a mistake in that file should not take the loading of an index to be found.
+        # First, so that a mistake in that file is reported before an index is loaded.
         tokens = None if settings.listen.tokens is None else Tokens(settings.listen.tokens)
         await self._load()
         processes = self._budget.workers
@@ -161,7 +161,7 @@ class App:
         log.info("threads: %d to search, %d to embed", self._budget.search, self._budget.embed)
 
     def end(self, why: str = "") -> None:
-        """Ask whoever runs the server to stop it."""
+        """Request that the server is stopped."""
         if not self.ending.done():
             self.ending.set_result(why)
 
@@ -171,22 +171,22 @@ class App:
 
     @property
     def current(self) -> Current:
-        """The generation of the first collection that is served."""
+        """Served generation of the first collection."""
         return self.first.current
 
     @property
     def served(self) -> list[Served]:
-        """What is served of each collection."""
+        """Summary of each served collection."""
         return [one.served for one in self.collections]
 
     @property
     def address(self) -> str:
-        """host:port, with the port that was found free when 0 was asked for."""
+        """Address as host:port, with the actual port if 0 was requested."""
         return self._settings.listen.address(self._port)
 
     @property
     def metrics_port(self) -> int | None:
-        """The port that measurements are read at, None when there is none."""
+        """Port of the metrics, or None if there is none."""
         return self._observatory.metrics_port
 
     @property
@@ -195,40 +195,40 @@ class App:
 
     @property
     def front_bytes(self) -> Mapping[int, int]:
-        """The resident memory of each front, by its number; nothing where there are none. From any thread."""
+        """Resident memory of each front, by its number; empty without fronts. Thread-safe."""
         return self._server.resident_bytes
 
     @property
     def admission(self) -> UnderWay:
-        """What each peer has under way."""
+        """Calls and bytes in flight of each peer."""
         return self._server.admission
 
     @property
     def kept_bytes(self) -> int:
-        """The bytes of the answers of experiments that are kept."""
+        """Bytes of the cached answers of experiments."""
         return sum(one.kept_bytes for one in self.collections)
 
     def queues(self) -> dict[str, int]:
-        """What waits, by queue, of all collections. From any thread."""
+        """Return the length of each queue, summed over all collections. Thread-safe."""
         waiting: Counter[str] = Counter()
         for one in self.collections:
             waiting.update(one.queues())
         return {**waiting, **self.shared_queues()}
 
     def shared_queues(self) -> dict[str, int]:
-        """What waits in the queues that all collections share. From any thread."""
+        """Return the length of each queue that all collections share. Thread-safe."""
         return {"thumbnails": self._thumbnails.waiting, "workers": self._workers.waiting}
 
     def reload(self) -> None:
-        """Look for newer generations now."""
+        """Check for newer generations now."""
         for one in self.collections:
             one.reloader.nudge()
 
     async def stop(self, grace: float | None = None) -> None:
-        """Refuse new calls, let those in flight finish for `grace` seconds (the settings' when None), and end.
+        """Reject new calls, give those in flight `grace` seconds (None: the setting), and end.
 
-        Stopped again, it goes on with the first stop and ends with it: two
-        stops of gRPC that overlap end the process (docs/reliability-evidence.md).
+        A second call waits for the first stop: two overlapping stops of gRPC end the process
+        (docs/reliability-evidence.md).
         """
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop(self._settings.grace if grace is None else grace))
@@ -252,7 +252,7 @@ class App:
         self._server.close()
 
     def _servicers(self) -> dict[str, Any]:
-        """What answers calls, by the full name of the service."""
+        """Return the servicers by the full name of their service."""
         names = CollectionNames([one.name for one in self.collections])
         listing = CollectionList(names, {one.name: one.current for one in self.collections})
         whole = {"ListCollections": listing.list_collections}
@@ -265,7 +265,7 @@ class App:
         }
 
     async def _load(self) -> None:
-        """Load every collection; of several, one that cannot be loaded does not keep the others from being served."""
+        """Load every collection. With several, one that cannot be loaded does not prevent the others."""
         several = len(self.collections) > 1
         failed = [await one.load(required=not several) for one in self.collections]
         errors = [error for error in failed if error is not None]
@@ -273,7 +273,7 @@ class App:
             raise errors[0]
 
     def hidden_folders(self) -> list[str]:
-        """The folders that callers who see no paths must not be told of."""
+        """Return the folders to hide from callers that see no paths."""
         return [folder for one in self.collections for folder in one.hidden_folders()]
 
 
