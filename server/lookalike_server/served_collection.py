@@ -1,4 +1,4 @@
-"""One collection of a server: the generation that is served, and all that belongs to this collection alone."""
+"""One collection of a server: the served generation, and everything that belongs to this collection alone."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Shared:
-    """What the collections of one server have in common before the server starts.
+    """Parts that the collections of one server share before the server starts.
 
-    `mapped` is a folder for what its processes map, None where there is one process.
+    `mapped` is a folder for files that its processes map, None if there is only one process.
     """
 
     settings: ServeSettings
@@ -65,10 +65,10 @@ class Shared:
 
 
 class ServedCollection:
-    """Loads and follows one collection, with its own queues, processes and limits.
+    """Loads and follows one collection, with its own queues, processes, and limits.
 
-    Call `load` first; then `servicers` and `tasks` give what answers calls and
-    what keeps the collection up to date. `close` ends all of it.
+    Call `load` first. Then `servicers` returns the servicers of its calls, and `tasks` the tasks
+    that keep it up to date. `close` ends all of it.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class ServedCollection:
         settings, budget = shared.settings, shared.budget
         self._observatory = shared.observatory
         self.limits = chosen.limits
-        # As callers know it.
+        # The name that callers use.
         self.name = known_as(chosen.name, chosen.root)
         self._root = chosen.root
         self._weights = chosen.weights
@@ -105,13 +105,14 @@ class ServedCollection:
             chosen.name,
             settings.share,
             self._shards,
-            # Changes are known to the process that takes them alone; shards have, and routers ask, a part of an index.
+            # Fronts cannot share it if changes are known only to this process, or if a shard or router has only part of
+            # the index.
             None if settings.writable or settings.share or self._shards else shared.mapped,
         )
         self._open_embedder = open_embedder or embedder_opener(
             chosen, settings.placement, shared.devices, budget, shared.hangs.note
         )
-        # Half of the processors, as the network has: searches keep the rest.
+        # Half of the processors, as for the network; searches keep the rest.
         self.experiment_runner = experiment_runner or ProcessExperimentRunner(
             RunnerConfig(chosen.root, chosen.weights, budget.embed, chosen.limits), shared.hangs.note
         )
@@ -119,9 +120,9 @@ class ServedCollection:
     async def load(self, *, required: bool = True) -> Exception | None:
         """Load the newest generation, and open the queues.
 
-        NotFoundError: no collection there. DataLossError, DeviceError: see
-        Loader. Unless it is `required`, an error is returned and logged, calls
-        about the collection are refused, and its reloader tries again.
+        Raises NotFoundError if there is no collection, and DataLossError and DeviceError as Loader
+        does. If it is not `required`, the error is returned and logged, calls about the collection
+        are rejected, and its reloader tries again.
         """
         failed = snapshot = None
         try:
@@ -153,7 +154,7 @@ class ServedCollection:
         return failed
 
     def servicers(self, workers: Workers, thumbnails: Thumbnails) -> dict[str, object]:
-        """What answers calls about this collection, by service, with the threads and processes of the whole server."""
+        """Return the servicers of this collection by service. They use threads and processes of the whole server."""
         current, limits = self.current, self.limits
         resolver = Resolver(limits, workers, self.embed_queue)
         experiments = self.experiments if self._experiments_run else None
@@ -170,13 +171,13 @@ class ServedCollection:
         }
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
-        """What runs beside the calls until the server ends."""
+        """Return the background tasks that run until the server ends."""
         tasks = [self.reloader.watch(), self._start_up(), self.live.follow(), self.folding.watch()]
         return tasks if self._kept is None else [*tasks, self._kept.watch()]
 
     @property
     def served(self) -> Served:
-        """What is served of it now."""
+        """Summary of what is served now."""
         snapshot = self.current.newest
         if snapshot is None:
             return Served(self.name, self.current.problem)
@@ -185,28 +186,28 @@ class ServedCollection:
 
     @property
     def is_verified(self) -> bool:
-        """Whether all files of its generation were verified, and are what was written."""
+        """True if all files of its generation have been verified and none is damaged."""
         snapshot = self.current.newest
         return snapshot is not None and snapshot.base.verification.is_whole
 
     @property
     def runs_experiments(self) -> bool:
-        """Whether experiments are run, and the process that runs them answers."""
+        """True if experiments are enabled, and their process responds."""
         return self._experiments_run and not self.experiments.hung
 
     @property
     def kept_bytes(self) -> int:
-        """The bytes of the answers of experiments that are kept."""
+        """Bytes of the cached answers of experiments."""
         return self.experiments.kept_bytes
 
     @property
     def shard_replicas(self) -> dict[int, int]:
-        """How many replicas of each shard a router can ask. From any thread."""
+        """Number of replicas of each shard that a router can ask. Thread-safe."""
         shards = () if self._shards is None else self._shards.shards
         return {number: sum(one.live for one in replicas) for number, replicas in enumerate(shards, 1)}
 
     def queues(self) -> dict[str, int]:
-        """What waits, by queue. From any thread."""
+        """Return the length of each queue. Thread-safe."""
         snapshot = self.current.newest
         return {
             "search": 0 if snapshot is None else snapshot.waiting("search"),
@@ -216,7 +217,7 @@ class ServedCollection:
         }
 
     def hidden_folders(self) -> list[str]:
-        """The folders that callers who see no paths must not be told of."""
+        """Return the folders to hide from callers that see no paths."""
         snapshot = self.current.newest
         root = Path(self._root)
         if snapshot is None:
@@ -224,7 +225,7 @@ class ServedCollection:
         return visible.folders_of(snapshot.reader, self._weights)
 
     async def close(self) -> None:
-        """End the queues with their processes, and close what is loaded; the calls must have ended."""
+        """End the queues and their processes, and close the generations. The calls must have ended."""
         await asyncio.to_thread(self.live.close)
         self.current.close()
         await asyncio.gather(asyncio.to_thread(self.embed_queue.close), asyncio.to_thread(self.experiments.close))
@@ -232,7 +233,7 @@ class ServedCollection:
             await asyncio.to_thread(self._shards.close)
 
     def _loaded(self) -> Snapshot:
-        """The newest generation; of a server that takes changes, once no other server of the collection does."""
+        """Load the newest generation. A writable server first takes over the log of changes."""
         reader = CollectionReader.open(self._root)
         self.live.begin(reader.manifest.folded_through)
         while True:
@@ -249,7 +250,7 @@ class ServedCollection:
         return self._observatory.lane(lane, self.name)
 
     async def _start_up(self) -> None:
-        """Open the default space's network before somebody waits for it, and verify what was not verified yet."""
+        """Open the default space's network before calls need it, and verify the remaining files."""
         snapshot = self.current.newest
         if snapshot is None:
             return
