@@ -56,7 +56,7 @@ class Coverage:
         held = np.array([np.interp(lists, np.log2(steps), line) for line in shares])
         self.held: Float64 = np.maximum.accumulate(held, axis=1)
         self._aims: dict[tuple[int, int], Aim] = {}
-        # What each list adds to those before it.
+        # Additional share of each list over those before it.
         self.added: Float64 = np.diff(self.held, axis=1, prepend=0)
 
     def aim(self, k: int, nprobe: int) -> Aim:

@@ -1,4 +1,4 @@
-"""How searches with masks were done, for the explanation of a search."""
+"""Execution facts of searches with masks, for the explanation of a search."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class _Ordered:
 
 @dataclass(frozen=True)
 class _Visits:
-    """How many of its nearest lists each query visits, and whether that is certain.
+    """Number of nearest lists that each query visits, and whether that is certain.
 
     `local` is the share of matches in them; `rarity` is as in Probes.
     """

@@ -36,7 +36,7 @@ class Source(Protocol):
     """An index as a source of candidates. Queries are (n, dim), prepared and transformed."""
 
     ntotal: int
-    # Whether it finds all that masks allow by itself.
+    # True if it finds all that masks allow by itself.
     filters: bool
 
     def probes(

@@ -39,7 +39,7 @@ class RawHits(NamedTuple):
 
 
 class Strategy(Protocol):
-    """How one kind of index is searched. `wanted` (n,) is what each query needs, at most k."""
+    """Search strategy of one kind of index. `wanted` (n,) is what each query needs, at most k."""
 
     # True if the answer to a query depends on the k of the search, so that only equal k may share a call.
     depends_on_k: bool
