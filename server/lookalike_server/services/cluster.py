@@ -178,7 +178,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
 
 @dataclass(frozen=True)
 class _Shown:
-    """What a call wants to see of clusters: the matches of its filter, columns, and the number of members."""
+    """Parts of clusters that a call requests: the matches of its filter, columns, and the number of members."""
 
     matches: Matches | None
     asked: RequestedColumns

@@ -13,7 +13,7 @@ from lookalike_server.services.filtering import RequestedColumns
 
 @dataclass(frozen=True)
 class NeighborColumns:
-    """What a call requests of each neighbor besides ids, distances, and texts."""
+    """Columns that a call requests of each neighbor besides ids, distances, and texts."""
 
     space: Space
     asked: RequestedColumns

@@ -1,4 +1,4 @@
-"""How a search was done, as the reply reports it."""
+"""Execution plan of a search, as the reply reports it."""
 
 from __future__ import annotations
 
