@@ -21,7 +21,7 @@ _RETRY_S = 10.0
 
 
 class Progress(NamedTuple):
-    """How many files of a generation are to be verified, and how many are. `damage` describes the first damaged one.
+    """Number of files to verify in a generation, and of verified ones. `damage` describes the first damaged one.
 
     Files that are read for few calls, such as vectors of other shards, do not count.
     """

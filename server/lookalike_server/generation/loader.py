@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Loader:
-    """How generations of a collection are loaded. `indexes` names those to search; see index_choice.py.
+    """Loader of the generations of a collection. `indexes` names those to search; see index_choice.py.
 
     Callers know the collection as `name`; an empty name means its folder's name. With `share`, only
     that share of each index is kept. With `shards`, no index is loaded, and those servers search

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Search:
-    """What a space with an index is searched with. `notes` are added to each reply.
+    """Search engine and planner of a space with an index. `notes` are added to each reply.
 
     `rows` is None if another process has the index.
     """
