@@ -15,7 +15,7 @@ from lookalike_server.columns.row_mask import Remaining, RowMask
 
 
 class Texts(NamedTuple):
-    """Which texts of its neighbors a call wants."""
+    """Texts of its neighbors that a call wants."""
 
     keys: bool = False
     labels: bool = False
@@ -57,7 +57,7 @@ class SpaceImages:
 
     @property
     def arrays(self) -> dict[str, pa.Array]:
-        """What is known of its rows, as arrays; an empty array for None."""
+        """Data of its rows, as arrays; an empty array for None."""
         none = np.empty(0, np.int64)
         return {
             "ids": numbers(self.ids),
