@@ -82,7 +82,7 @@ def _merge_costs(groups: Exchange) -> Float64:
 
 
 def _divided(groups: Exchange, group: int, work: Work) -> _Split:
-    """Two means of a group, from the sides of its first principal direction (Boley: PDDP, 1998)."""
+    """Split a group by its first principal direction (Boley: PDDP, 1998); return the rows of one half, and the gain."""
     rows = np.flatnonzero(groups.clusters == group)
     if len(rows) < 2:
         return rows[:0], 0.0

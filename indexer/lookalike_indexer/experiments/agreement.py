@@ -1,4 +1,4 @@
-"""How far clusterings of the same images agree with each other."""
+"""Agreement between clusterings of the same images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lookalike_indexer.experiments.view import View
 
 
 def pairwise_agreement(view: View, clusterings: Sequence[str]) -> pa.Table:
-    """ARI and NMI of each pair of clusterings: first, second, ari, nmi, images (those that both have assigned)."""
+    """Return ARI and NMI of each pair of clusterings: first, second, ari, nmi, images (those assigned in both)."""
     lines = []
     for first, second in combinations(clusterings, 2):
         one, other = view.assigned(first), view.assigned(second)

@@ -1,4 +1,4 @@
-"""Spaces in which all images are the same, such as copies of one picture: nothing can be told apart there."""
+"""Check for spaces in which all images are equal, such as copies of one image: nothing can be distinguished there."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from lookalike_indexer.numerics.variation import all_alike
 
 
 def require_varied(drawn: Sampled, purpose: str) -> None:
-    """NotBuiltError when the embeddings differ by rounding alone; `purpose` says what needs different ones: "a map"."""
+    """Raise NotBuiltError if all embeddings are equal up to rounding; `purpose` names what needs distinct ones."""
     if all_alike(drawn.vectors):
         raise NotBuiltError(f"{alike(drawn)}; {purpose} needs different ones.")
 
 
 def alike(drawn: Sampled) -> str:
-    """The beginning of a sentence about such a space."""
+    """Return the beginning of a sentence about such a space."""
     return f"All {len(drawn.rows)} images of {drawn.space} have the same embedding"

@@ -1,7 +1,7 @@
-"""Near-duplicates by perceptual hash: neighbors in the graph whose hashes are alike, and tell more than their kind.
+"""Near-duplicates by perceptual hash: graph neighbors whose hashes are similar and informative.
 
-Pictures of one kind on a plain background have alike hashes, though they differ. Two things give them away: their
-hashes are like those of all their neighbors, and they are no nearer to each other than to the rest of their lists.
+Images of one kind on a plain background have similar hashes although they differ. Two signs identify them: their hashes
+are similar to those of all their neighbors, and they are no nearer to each other than to the rest of their lists.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.quality.flags import HASH, TABLE
 
-# Of 64: hashes of near-duplicates differ by at most so many bits, and unrelated ones by 32 +- 4.
+# Of 64 bits: hashes of near-duplicates differ by at most the first number, unrelated ones by 32 +- 4.
 _ALIKE, _UNRELATED = 8, 24
-# One neighbor of so many is to have an unrelated hash.
+# At least one of this many neighbors must have an unrelated hash.
 _OF_NEIGHBORS = 4
-# The distance of near-duplicates is at most this part of the longest one in the lists of both.
+# The distance of near-duplicates is at most this share of the longest one in the lists of both.
 _REACH = 2 / 3
-# The bits that are 1 in each byte.
+# The number of set bits of each byte.
 _ONES = np.array([number.bit_count() for number in range(256)], np.uint8)
 RULE = (
     f"neighbors whose perceptual hashes differ by at most {_ALIKE} of 64 bits, if both hashes differ by at least "
@@ -34,7 +34,7 @@ RULE = (
 
 @dataclass(frozen=True)
 class AlikeHashes:
-    """Decides by hash, for a graph: `hashes` (images,) uint64; `telling` (images,), those that are to be trusted.
+    """Hash rule for a graph: `hashes` (images,) uint64; `telling` (images,), whether each hash is informative.
 
     `reach` (images,) is the longest distance in the list of each image, 0 without a list.
     """
@@ -46,13 +46,13 @@ class AlikeHashes:
 
     @staticmethod
     def known(view: View) -> bool:
-        """Whether `lookalike quality` stored hashes."""
+        """Return whether `lookalike quality` stored hashes."""
         entry = view.reader.manifest.attributes.get(TABLE)
         return entry is not None and HASH in {column.name for column in entry.columns}
 
     @classmethod
     def of(cls, view: View, space: str) -> AlikeHashes:
-        """Read the hashes, and stream the graph to see which of them are telling."""
+        """Read the hashes, and stream the graph to determine which of them are informative."""
         hashes, known = _stored(view)
         telling, reach = np.zeros(len(view), np.bool_), np.zeros(len(view), np.float32)
         for ids, neighbors, distances in view.reader.stream_graph(space):
@@ -64,7 +64,7 @@ class AlikeHashes:
         return cls(view, hashes, telling, reach)
 
     def alike(self, ids: Int64, neighbors: Int64, distances: Float32) -> Bools:
-        """Which neighbors (n, k) of some images (n,) are near-duplicates by `RULE`."""
+        """Return which neighbors (n, k) of some images (n,) are near-duplicates by `RULE`."""
         rows, others, there = _rows(self.view, ids, neighbors)
         near = distances <= np.float32(_REACH) * np.maximum(self.reach[rows][:, None], self.reach[others])
         telling = self.telling[rows][:, None] & self.telling[others]
@@ -73,20 +73,22 @@ class AlikeHashes:
 
 
 def _rows(view: View, ids: Int64, neighbors: Int64) -> tuple[Int64, Int64, Bools]:
-    """The rows of images and of their neighbors, and which neighbors there are; the others have the image's own row."""
+    """Return the rows of images and of their neighbors, and which neighbors exist; missing ones get the image's own
+    row.
+    """
     there = neighbors >= 0
     return view.rows_of_ids(ids), view.rows_of_ids(np.where(there, neighbors, ids[:, None])), there
 
 
 def _differ(hashes: npt.NDArray[np.uint64], rows: Int64, others: Int64) -> npt.NDArray[np.uint64]:
-    """By how many bits the hashes of images (n,) differ from those of others (n, k)."""
+    """Return the number of bits by which the hashes of images (n,) differ from those of others (n, k)."""
     apart = np.ascontiguousarray(hashes[rows][:, None] ^ hashes[others])
     differ: npt.NDArray[np.uint64] = _ONES[apart.view(np.uint8).reshape(*apart.shape, 8)].sum(axis=-1)
     return differ
 
 
 def _stored(view: View) -> tuple[npt.NDArray[np.uint64], Bools]:
-    """The perceptual hash of each image, and whether it has one: a uniform picture has none that tells anything."""
+    """Return the perceptual hash of each image, and whether it is valid: that of a uniform image is not informative."""
     hashes, known = np.zeros(len(view), np.uint64), np.zeros(len(view), np.bool_)
     for path in view.reader.manifest.attributes[TABLE].parts:
         table = read_part(view.reader.storage, path, ["id", HASH, "uniform"])

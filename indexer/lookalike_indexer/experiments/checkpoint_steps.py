@@ -1,4 +1,4 @@
-"""The checkpoints of one model in a collection: models of one name, each with "@" and its step behind it."""
+"""Checkpoints of one model in a collection: models with the same name, followed by "@" and the step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lookalike_indexer.experiments.view import View
 
 @dataclass(frozen=True)
 class Step:
-    """A checkpoint: its name, and the model, space and clustering ("space/name") that it became."""
+    """A checkpoint: its step, and its model, space and clustering ("space/name") in the collection."""
 
     name: str
     model: str
@@ -20,7 +20,7 @@ class Step:
 
 
 def steps_of(view: View, model: str = "") -> list[Step]:
-    """The steps of a model in their order, "" for the first model that has any.
+    """Return the steps of a model in order; "" means the first model that has any.
 
     NotBuiltError: there are fewer than two, or one has no clustering.
     """

@@ -1,4 +1,4 @@
-"""How many clusters: what each number of them costs and gains, and a recommendation."""
+"""Choice of the number of clusters: measures of each number, and a recommendation."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from lookalike_indexer.experiments.suggestions import Suggestion, label_routes, 
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.progress import Progress, Silent
 
-# More numbers than this are tried at equal ratios instead of one by one.
+# If there are more numbers than this, they are tried at equal ratios instead of one by one.
 _MOST_TRIED = 64
 # The silhouette compares all pairs: exact up to here, with 4 bytes for each pair.
 _MOST_PAIRED = 5000
-# Below this mean adjusted Rand index another seed gives clusters that a person would call other ones.
+# Below this mean adjusted Rand index, another seed gives clusters that differ noticeably.
 _STEADY = 0.75
 _WHY = {"silhouette": "peak of the silhouette", "classes": "classes that the model sees", "meanings": "their meanings"}
 
@@ -63,31 +63,26 @@ def choose_k(
 ) -> Result:
     """Cluster a sample of a space into `first` to `last` clusters and measure each number.
 
-    Each number is clustered `seeds` times; the run with the least inertia is
-    measured, and stability is the mean adjusted Rand index of all pairs of
-    runs. The silhouette is measured by the metric of the space, see
-    `collection.metrics`; inertia, Davies-Bouldin and Calinski-Harabasz by
-    Euclidean distances, of L2-normalised embeddings where that is cosine. The rules:
+    Each number is clustered `seeds` times; the run with the least inertia is measured, and stability is the mean
+    adjusted Rand index of all pairs of runs. The silhouette uses the metric of the space, see `collection.metrics`;
+    inertia, Davies-Bouldin and Calinski-Harabasz use Euclidean distances, of L2-normalized embeddings if that metric is
+    cosine. The rules:
 
-    - elbow: the point of the inertia curve farthest below its chord (Satopää,
-      Albrecht, Irwin, Raghavan: Finding a "kneedle" in a haystack, 2011). The
-      chord runs from one cluster to one for each image, over the logarithm of
-      the number, so that `last` does not move the elbow
-    - silhouette (Rousseeuw, 1987), highest; exact up to 5,000 images, else on
-      the first 5,000 of the sample
+    - elbow: the point of the inertia curve farthest below its chord (Satopää, Albrecht, Irwin, Raghavan: Finding a
+      "kneedle" in a haystack, 2011). The chord runs from one cluster to one for each image, over the logarithm of the
+      number, so that `last` does not move the elbow
+    - silhouette (Rousseeuw, 1987), highest; exact up to 5,000 images, else on the first 5,000 of the sample
     - davies_bouldin (1979), lowest; calinski_harabasz (1974), highest
 
-    Recommended is the highest silhouette, the smaller number among equals: of
-    these measures it alone compares what each image is near to, and has no
-    trend by which few or many clusters always win.
+    The recommendation is the highest silhouette, and the smaller number among equals. Of these measures only the
+    silhouette compares the neighborhood of each image, and has no trend that always favors few or many clusters.
 
-    Up to three numbers are suggested, see `suggestions`: peaks of the
-    silhouette, and how many classes and meanings the space's model sees.
+    Up to three numbers are suggested, see `suggestions`: peaks of the silhouette, and the numbers of classes and
+    meanings that the space's model sees.
 
-    Tables: k (one row for each number tried), rules (rule, k, value), routes
-    (route, k), suggestions (rank, k, route). `last`
-    is lowered to one less than the images. UsageError: numbers out of range.
-    NotBuiltError: fewer than two images, or the same embedding for all.
+    Tables: k (one row for each tried number), rules (rule, k, value), routes (route, k), suggestions (rank, k, route).
+    `last` is limited to one less than the number of images. UsageError: numbers out of range. NotBuiltError: fewer than
+    two images, or all embeddings are equal.
     """
     if not 2 <= first <= last:
         raise UsageError(f"--from {first} --to {last}: give two numbers from 2 up, the smaller one first.")
@@ -115,7 +110,7 @@ def choose_k(
 
 
 def silhouettes_of(vectors: Float32, numbers: list[int], *, seeds: int, seed: int) -> list[float]:
-    """The silhouette by cosine, of the run with the least inertia of unit vectors (n, dim), for each number."""
+    """Return the silhouette by cosine for each number, of the run with the least inertia on unit vectors (n, dim)."""
     distances = distances_between(vectors, "cosine")
     best = [
         min((kmeans_once(vectors, k, seed + run)[1] for run in range(seeds)), key=inertia).clusters for k in numbers
@@ -124,17 +119,16 @@ def silhouettes_of(vectors: Float32, numbers: list[int], *, seeds: int, seed: in
 
 
 def tried_numbers(first: int, last: int) -> list[int]:
-    """All numbers from first to last, or 64 of them at equal ratios when there are more."""
+    """Return all numbers from first to last, or 64 of them at equal ratios if there are more."""
     if last - first < _MOST_TRIED:
         return list(range(first, last + 1))
     return sorted({round(k) for k in np.geomspace(first, last, _MOST_TRIED).tolist()})
 
 
 def elbow(numbers: npt.ArrayLike, inertias: npt.ArrayLike, whole: float, images: int) -> int:
-    """The position of the point farthest below the chord from (1, `whole`) to (`images`, 0).
+    """Return the position of the point farthest below the chord from (1, `whole`) to (`images`, 0).
 
-    `whole` is the inertia of one cluster. Numbers are scaled by their
-    logarithms, both axes to 0..1.
+    `whole` is the inertia of one cluster. Numbers are scaled by their logarithms, both axes to 0..1.
     """
     x, y = np.asarray(numbers, np.float64), np.asarray(inertias, np.float64)
     return int(np.argmax(1 - np.log(x) / np.log(max(images, 2)) - y / whole))
@@ -214,7 +208,7 @@ def _result(view: View, drawn: Sampled, lines: list[_Tried], asked: dict[str, in
 
 
 def _routes(view: View, drawn: Sampled) -> dict[str, int]:
-    """What the labels that the space's model gives say; nothing where there are none, or where it is untrained."""
+    """Return the numbers from the labels that the space's model predicts; empty without labels or training."""
     model = view.reader.manifest.spaces[drawn.space].model
     if not view.reader.model(model).spec.weights.pretrained:
         return {}
@@ -226,7 +220,7 @@ def _routes(view: View, drawn: Sampled) -> dict[str, int]:
 
 
 def _told(suggested: list[Suggestion], routes: dict[str, int], columns: dict[str, Float64], name: str) -> list[str]:
-    """The suggestions in words, and how far the routes agree."""
+    """Return the suggestions as sentences, and how far the routes agree."""
     numbers = columns["k"].astype(int).tolist()
     told = []
     for each in suggested:

@@ -1,4 +1,4 @@
-"""Which of a model's classes a label of the collection stands for."""
+"""Mapping of a collection's labels to a model's classes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,11 @@ from lookalike_indexer.text import loose_name, plain_names
 
 @dataclass(frozen=True)
 class ClassMap:
-    """A label may stand for several classes, and for none.
+    """A mapping of labels to classes; a label may stand for several classes, or for none.
 
-    `accepts` is bool, of shape (labels, classes), by the view's label codes;
-    `names` are the model's classes; `unmapped` the labels that stand for none;
-    `rules` say how each label's classes were found, "" where there are none;
-    `remedy` is the end of a sentence about labels that stand for no class: what
-    a user can do.
+    `accepts` is bool, of shape (labels, classes), by the view's label codes; `names` are the model's classes;
+    `unmapped` are the labels without a class; `rules` describe how each label's classes were found, "" if there are
+    none; `remedy` is the end of a sentence about unmapped labels: what a user can do.
     """
 
     accepts: Bools
@@ -36,15 +34,15 @@ class ClassMap:
     remedy: str
 
     def classes_of(self, label_code: int) -> list[int]:
-        """The classes that a label stands for; none for an image without one."""
+        """Return the classes that a label stands for; none for an image without a label."""
         return np.flatnonzero(self.accepts[label_code]).tolist() if label_code >= 0 else []
 
     def labels_of(self, class_index: int) -> list[int]:
-        """The codes of the labels that stand for a class."""
+        """Return the codes of the labels that stand for a class."""
         return np.flatnonzero(self.accepts[:, class_index]).tolist()
 
     def hits(self, labels: Int32, classes: Int32) -> Bools:
-        """Whether each of some classes (n, top) is one that the image's label (n,) stands for; -1 never is."""
+        """Return whether each class (n, top) is one of those of the image's label (n,); False for -1."""
         known = (labels[:, None] >= 0) & (classes >= 0)
         hits = np.zeros(classes.shape, bool)
         rows, places = np.nonzero(known)
@@ -55,12 +53,10 @@ class ClassMap:
 def class_map(view: View, model: str, written: Mapping[str, Sequence[str]] | None = None) -> ClassMap:
     """Map the labels of a view to the classes of a model.
 
-    By name: the same one, or else the same but for case, spaces, hyphens and
-    underscores and a leading WordNet number ("n02979186_cassette_player" is
-    "cassette player"). `written` names the classes of some labels, by name or
-    index, and goes before that; where it names classes of ImageNet, a head of
-    1,000 classes without names has ImageNet's. NotFoundError: no such model, or `written`
-    names a class that the model does not have.
+    Labels match by the same name, or else ignoring case, spaces, hyphens, underscores and a leading WordNet number
+    ("n02979186_cassette_player" is "cassette player"). `written` gives the classes of some labels, by name or index,
+    and takes precedence. If it names classes of ImageNet, a head of 1,000 classes without names has ImageNet's.
+    NotFoundError: no such model, or `written` names a class that the model does not have.
     """
     names = _names(view, model, written)
     exact: dict[str, list[int]] = {}
@@ -108,14 +104,14 @@ def _names(view: View, model: str, written: Mapping[str, Sequence[str]] | None) 
 
 
 def digest_of_map(written: Mapping[str, Sequence[str]] | None) -> str:
-    """The digest by which results name the map that they were made with; "" for none."""
+    """Return the digest that identifies a class map in results; "" for none."""
     return digest_of({label: list(names) for label, names in written.items()}) if written else ""
 
 
 def read_class_map(path: Path) -> dict[str, list[str]]:
-    """A CSV file with the columns label and class; a label with several classes has several rows.
+    """Read a CSV file with the columns label and class; a label with several classes has several rows.
 
-    UsageError: it cannot be read as that.
+    UsageError: the file has another form.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

@@ -1,4 +1,4 @@
-"""How often models are right about each class, and the classes that all of them know well."""
+"""Accuracy of models for each class, and the classes that all of them know well."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import View, some
 
 AccuracyMetric = Literal["top1", "top5"]
-# Images that are counted at a time: what is needed for each is several times what is held.
+# Images that are counted at a time: the temporary data of each are several times larger than the stored data.
 _BLOCK = 1 << 16
 
 
@@ -35,7 +35,7 @@ class _Counted:
     top5: Int64
 
     def accuracy(self, metric: AccuracyMetric) -> Float64:
-        """By label, NaN where the model has no image of it, or the label no class."""
+        """Return the accuracy by label, NaN if the model has no image of it, or the label no class."""
         hits = self.top1 if metric == "top1" else self.top5
         shares: Float64 = np.divide(hits, self.images, out=np.full(len(hits), np.nan), where=self.images > 0)
         return shares
@@ -49,18 +49,15 @@ def class_accuracies(
     best: int = 20,
     class_map: Mapping[str, Sequence[str]] | None = None,
 ) -> Result:
-    """The accuracy of each model for each label, and the labels among the best `best` of every model.
+    """Return the accuracy of each model for each label, and the labels among the best `best` of every model.
 
-    `models` are all that keep predictions when empty. An image counts as right
-    when its label stands for the model's first class (top1) or one of its
-    first five (top5); which classes a label stands for is said by `class_map`,
-    or by their names, see the module of that name. Labels that tie with the
-    last of the best are among them too.
+    An empty `models` means all that keep predictions. An image counts as correct if its label stands for the model's
+    first class (top1) or one of its first five (top5). `class_map`, or the names, determine the classes of a label, see
+    the module of that name. Labels that tie with the last of the best are included.
 
-    Tables: accuracies (label, model, class, rule, images, top1, top5), best
-    (label, images, lowest, mean; by the lowest accuracy of any model) and
-    unmapped (model, label, images). NotBuiltError: no labels, no predictions,
-    or no label that stands for a class. NotFoundError: no such model.
+    Tables: accuracies (label, model, class, rule, images, top1, top5), best (label, images, lowest, mean; by the lowest
+    accuracy of any model) and unmapped (model, label, images). NotBuiltError: no labels, no predictions, or no label
+    that stands for a class. NotFoundError: no such model.
     """
     view.require_labels()
     if best < 1:
@@ -106,9 +103,10 @@ def class_accuracies(
 def _all_counted(
     view: View, models: Sequence[str], class_map: Mapping[str, Sequence[str]] | None
 ) -> tuple[list[_Counted], list[str]]:
-    """What is counted of each model; of those that nobody named, some may be left out, and a sentence says why.
+    """Return the counts of each model; models that were not requested may be left out, with a sentence that explains
+    it.
 
-    NotBuiltError: a model that is named, or every one, has no class that a label stands for.
+    NotBuiltError: no label stands for a class of a requested model, or of any model.
     """
     counted: list[_Counted] = []
     failed: list[NotBuiltError] = []
@@ -161,7 +159,7 @@ def _counted(view: View, model: str, written: Mapping[str, Sequence[str]] | None
 
 
 def _among_best(accuracies: Float64, best: int) -> npt.NDArray[np.bool_]:
-    """Whether fewer than `best` labels are better, for each model and label; bool (models, labels)."""
+    """Return whether fewer than `best` labels are better, for each model and label; bool (models, labels)."""
     known = np.isfinite(accuracies)
     comparable = np.where(known, accuracies, -1)
     last = np.sort(comparable, axis=1)[:, ::-1][:, min(best, accuracies.shape[1]) - 1]

@@ -1,4 +1,4 @@
-"""The checkpoints of a model one after another: tracks of clusters, neighbors and aligned positions."""
+"""Sequence of a model's checkpoints: tracks of clusters, neighbors and aligned positions."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ from lookalike_indexer.vectors.metric import prepare
 
 @dataclass(frozen=True)
 class Followed:
-    """A step over the images that all steps have.
+    """A step, restricted to the images that all steps have.
 
-    `clusters`, `tracks` and `predictions` (-1: none) are of shape (images,),
-    `track_of` of shape (clusters,). `neighbours` (sample, k) are positions in
-    the sample, by the `metric` of the space; `positions` (sample, 2) are the
-    map. `disparity` is what Procrustes analysis left, NaN at the first step.
+    `clusters`, `tracks` and `predictions` (-1: none) are of shape (images,), `track_of` of shape (clusters,).
+    `neighbours` (sample, k) are positions in the sample, by the `metric` of the space; `positions` (sample, 2) are the
+    map. `disparity` is the residual of the Procrustes analysis, NaN at the first step.
     """
 
     step: Step
@@ -45,7 +44,7 @@ class Followed:
 
 
 def common_rows(view: View, steps: Sequence[Step]) -> Int64:
-    """The images that every step has embedded and clustered."""
+    """Return the images that every step has embedded and clustered."""
     there = np.ones(len(view), bool)
     for step in steps:
         there &= view.assigned(step.clustering).clusters >= 0
@@ -53,7 +52,7 @@ def common_rows(view: View, steps: Sequence[Step]) -> Int64:
 
 
 def follow(view: View, steps: Sequence[Step], rows: Int64, sampled: Int64, k: int) -> list[Followed]:
-    """Each step over some images; `sampled` are the positions among them that are compared by neighbors and maps."""
+    """Return each step over some images; `sampled` are positions among them, compared by neighbors and maps."""
     followed: list[Followed] = []
     for step in steps:
         followed.append(_followed(view, step, rows, sampled, k, followed[-1] if followed else None))
@@ -81,9 +80,10 @@ def _followed(view: View, step: Step, rows: Int64, sampled: Int64, k: int, befor
 
 
 def matched(before: Int32, clusters: Int32, count: int) -> Int32:
-    """The track of each of `count` clusters, given the images' tracks before and their clusters now, both (images,).
+    """Return the track of each of `count` clusters, given the images' previous tracks and present clusters, both
+    (images,).
 
-    A cluster without a partner begins a track of its own.
+    A cluster without a match begins a new track.
     """
     tracks = int(before.max()) + 1
     together = np.bincount(clusters.astype(np.int64) * tracks + before, minlength=count * tracks)
@@ -96,17 +96,17 @@ def matched(before: Int32, clusters: Int32, count: int) -> Int32:
 
 
 def churn(before: Int64, now: Int64) -> float:
-    """The share of neighbors (images, k), distinct in each row, that were not there before."""
+    """Return the share of neighbors (images, k), distinct in each row, that were not neighbors before."""
     kept = (now[:, :, None] == before[:, None, :]).any(2)
     return float(1 - kept.mean())
 
 
 def nearest_others(vectors: Float32, k: int, metric: Metric) -> Int64:
-    """The k < n nearest other rows of each vector (n, dim), prepared for the metric, ties by row: (n, k)."""
+    """Return the k < n nearest other rows of each vector (n, dim), prepared for the metric, ties by row: (n, k)."""
     rows = np.arange(len(vectors))
     found, _ = exact_search([(rows, vectors)], vectors, k + 1, metric)
     own = found == rows[:, None]
-    # Where more than k copies come before it, a row does not find itself: then its last neighbor is one too many.
+    # If more than k copies precede it, a row does not find itself; then drop its last neighbor.
     own[~own.any(axis=1), -1] = True
     others: Int64 = found[~own].reshape(len(vectors), k)
     return others
@@ -127,20 +127,20 @@ def _predictions(view: View, model: str, rows: Int64) -> Int32:
 
 
 def _plane(vectors: Float32) -> Float64:
-    """The first two principal components of vectors (n, dim): (n, 2); zeros where all are alike."""
+    """Return the first two principal components of vectors (n, dim): (n, 2); zeros if all are equal."""
     if all_alike(vectors):
         return np.zeros((len(vectors), 2))
     with one_thread():
         places = PCA(min(2, *vectors.shape), svd_solver="full").fit_transform(vectors.astype(np.float64))
-    # A space of one dimension has one axis.
+    # A one-dimensional space has one axis.
     padded: Float64 = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
     return padded
 
 
 def _aligned(positions: Float64, before: Followed | None) -> tuple[Float64, float]:
-    """Positions turned, mirrored and scaled onto those before, and what distance is left.
+    """Return positions rotated, mirrored and scaled onto the previous ones, and the residual distance.
 
-    NaN, where there is nothing before, or all images are in one place before or now.
+    The distance is NaN if there are no previous positions, or if all images coincide in either.
     """
     if not positions.any():
         return positions, float("nan")

@@ -1,4 +1,4 @@
-"""Spaces and ways to cluster them, in one table."""
+"""Comparison of spaces and clustering strategies in one table."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from lookalike_indexer.experiments.view import View
 from lookalike_indexer.numerics.variation import all_alike
 from lookalike_indexer.progress import Progress, Silent
 
-# The table of a comparison that is not the same at every run, and so is never stored.
+# The table that differs between runs, and so is never stored.
 COSTS = "costs"
-# More clusters of a sample than this take long, and have too few images to say much: so many for each are wanted.
+# Larger numbers of clusters of a sample take long, and leave too few images for each: this many are required.
 _MANY = 100
 _FEWEST = 20
 # The silhouette compares all pairs.
@@ -55,24 +55,20 @@ def compare(
 ) -> Result:
     """Cluster the same images in several spaces by several strategies, and measure each.
 
-    Stored clusterings of these spaces are measured beside them on the same
-    images: the current one of each space, and those of the same number of
-    clusters. `spaces` and `strategies` are all there are when empty; see `partitions` for
-    what each strategy does. `clusters` is the number of clusters, by default
-    that of `lookalike cluster`, but for a sample no more than 100 or a 20th of
-    its images. Purity, NMI, ARI and V-measure are against the
-    labels, NaN where there are none; silhouette, Davies-Bouldin and
-    Calinski-Harabasz are measured on the embeddings of the space, whatever the
-    strategy worked on, and so compare strategies, not spaces. The silhouette is
-    measured by the metric of each space, the others by Euclidean distances.
-    Whitening is left out where that metric is Euclidean.
+    Stored clusterings of these spaces are measured on the same images as well: the current one of each space, and those
+    with the same number of clusters. Empty `spaces` and `strategies` mean all; `partitions` describes the strategies.
+    `clusters` is the number of clusters, by default that of `lookalike cluster`, but for a sample at most 100 or a 20th
+    of its images.
 
-    Tables: scores, one row for each space and strategy (`stored` is "" there), and one for each stored clustering,
-    `stored` as "space/name"; and COSTS with the
-    seconds and the bytes of memory that each needed beyond the embeddings,
-    which differ from run to run and machine to machine: leave it out of what
-    is stored. NotFoundError: no such space. UsageError: no such strategy,
-    fewer than three images, or not fewer clusters than images.
+    Purity, NMI, ARI and V-measure are relative to the labels, NaN without labels. Silhouette, Davies-Bouldin and
+    Calinski-Harabasz are measured on the embeddings of the space for every strategy, and so compare strategies, not
+    spaces. The silhouette uses the metric of each space, the others use Euclidean distances. Whitening is left out if
+    that metric is Euclidean.
+
+    Tables: scores, one row for each space and strategy (`stored` is "" there), and one for each stored clustering, with
+    `stored` as "space/name"; and COSTS with the seconds and the bytes of memory that each needed beyond the embeddings.
+    COSTS differs between runs and machines: do not store it. NotFoundError: no such space. UsageError: no such
+    strategy, fewer than three images, or not fewer clusters than images.
     """
     spaces = _checked_spaces(view, spaces)
     strategies = _checked_strategies(strategies)
@@ -80,7 +76,7 @@ def compare(
     images = len(drawn[0].rows)
     if images < 3:
         raise UsageError(f"Only {images} images can be compared, and a comparison needs at least 3.")
-    # What is asked for is measured against the images compared, which may be fewer than those of a space.
+    # The number is checked against the compared images, which may be fewer than those of a space.
     k, reason = (clusters, "as asked for") if clusters is not None else choose_clusters(view.reader, spaces[0], None)
     most = max(_MANY, images // _FEWEST)
     if clusters is None and images < len(view) and k > most:
@@ -96,7 +92,7 @@ def compare(
             same, pairs = all_alike(one.vectors), _Pairs(one)
             for strategy in each[one.space]:
                 with measured() as cost:
-                    # Rounding must not divide copies of a picture.
+                    # Rounding must not separate copies of an image.
                     groups = np.zeros(images, np.int32) if same else STRATEGIES[strategy](one.vectors, k, seed)
                 scores.append(_scores(view, pairs, strategy, k, groups))
                 costs.append(_cost(one.space, strategy, cost))
@@ -132,7 +128,7 @@ def _checked_strategies(strategies: Sequence[str]) -> list[str]:
 
 
 def _fitting(one: Sampled, strategies: Sequence[str]) -> list[str]:
-    """The strategies that were asked for, or all that suit the space; UsageError: one that does not."""
+    """Return the requested strategies, or all that suit the space; UsageError: one that does not."""
     if one.metric == "l2" and "whitened" in strategies:
         raise UsageError(
             f"--strategies whitened: the space {one.space} is measured by Euclidean distances; leave whitened out."
@@ -141,26 +137,26 @@ def _fitting(one: Sampled, strategies: Sequence[str]) -> list[str]:
 
 
 def _stored(view: View, space: str, k: int) -> list[str]:
-    """The stored clusterings of a space that are measured, too: the current one, and those of k clusters."""
+    """Return the stored clusterings of a space to measure: the current one, and those of k clusters."""
     current = default_clustering(view.reader.manifest, space)
     entries = sorted(view.reader.manifest.clusterings.items(), key=lambda each: natural(each[0]))
     return [name for name, entry in entries if entry.space == space and (name == current or entry.k == k)]
 
 
 class _Pairs:
-    """The sampled images of a space, and the distances between them that silhouettes need."""
+    """The sampled images of a space, and the distances between them for silhouettes."""
 
     def __init__(self, of: Sampled) -> None:
         self.of = of
         self._between: Float32 | None = None
 
     def silhouette(self, groups: Int32) -> float:
-        """Of groups of the images, -1 for none; that of some of the images where there are many."""
+        """Return the silhouette of groups of the images, -1 for none; of a subset if there are many images."""
         there = np.flatnonzero(groups >= 0)
         paired = there[np.sort(np.random.default_rng(0).permutation(len(there))[:_MOST_PAIRED])]
         if len(there) < len(groups):
             return silhouette(self._distances(paired), groups[paired])
-        # The same images each time: their distances serve each way to cluster them.
+        # The same images each time: their distances are shared by all clusterings.
         if self._between is None:
             self._between = self._distances(paired)
         return silhouette(self._between, groups[paired])
@@ -205,12 +201,12 @@ def _cost(space: str, strategy: str, cost: Cost) -> dict[str, str | float | int]
 
 
 def _best(scores: list[Scores]) -> Scores:
-    """The best of what was clustered here; what is stored may have other numbers of clusters."""
+    """Return the best new clustering; stored ones may have other numbers of clusters."""
     return max((line for line in scores if not line["stored"]), key=_merit)
 
 
 def _merit(line: Scores) -> float:
-    """What the best is best at: agreement with the labels, or the silhouette where there are none."""
+    """Return the score of a row: agreement with the labels, or the silhouette without labels."""
     ari = float(line["ari"])
     return ari if np.isfinite(ari) else float(np.nan_to_num(float(line["silhouette"]), nan=-1.0))
 
@@ -240,7 +236,7 @@ def _findings(view: View, one: Sampled, scores: list[Scores], k: int, reason: st
 
 
 def _next(view: View, best: Scores, k: int, scores: list[Scores]) -> str:
-    """The command that stores the best, or the clustering that is that already."""
+    """Return the command that stores the best clustering, or a sentence if it is stored already."""
     manifest = view.reader.manifest
     for name, entry in manifest.clusterings.items():
         same = (entry.space, entry.strategy, entry.k) == (best["space"], best["strategy"], k)

@@ -1,4 +1,4 @@
-"""What a piece of work costs: seconds, and memory beyond what was there before."""
+"""Cost of an operation: seconds, and additional memory."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 @dataclass
 class Cost:
-    """Filled when the work is done.
+    """The cost, filled in when the operation ends.
 
-    `peak_bytes` is the most that Python and numpy held at a time beyond what
-    there was at the start; what libraries allocate by themselves is not seen.
+    `peak_bytes` is the maximum that Python and numpy allocated in addition to the memory at the start; allocations of
+    other libraries are not included.
     """
 
     seconds: float = math.nan
@@ -24,7 +24,7 @@ class Cost:
 
 @contextmanager
 def measured() -> Iterator[Cost]:
-    """Measure what is done inside; not for several threads, and not one inside another."""
+    """Measure the block; not thread-safe, and not nestable."""
     cost = Cost()
     already = tracemalloc.is_tracing()
     if not already:

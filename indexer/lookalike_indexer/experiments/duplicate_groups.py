@@ -1,4 +1,4 @@
-"""Groups of near-duplicates out of their pairs, and the image of each group to keep."""
+"""Groups of near-duplicates from their pairs, and the image of each group to keep."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from lookalike_indexer.experiments.near_duplicates import Pairs
 
 @dataclass(frozen=True)
 class Groups:
-    """The images of groups of at least two: `rows` (n,), the one to keep first in each, and the largest group first.
+    """The images of groups of at least two: `rows` (n,), with the image to keep first in each, largest group first.
 
-    `group` (n,) counts from 0, `sizes` has the images of each group. `keep` (n,) marks those to keep, and `by_hash`
-    (n,) those that only a perceptual hash joins to their group. `pairs` are those within a group.
+    `group` (n,) counts from 0, `sizes` has the number of images of each group. `keep` (n,) marks the images to keep,
+    and `by_hash` (n,) those that only a perceptual hash joins to their group. `pairs` are those within a group.
     """
 
     rows: Int64
@@ -30,8 +30,8 @@ class Groups:
 def grouped(pairs: Pairs, areas: Int64) -> Groups:
     """Group images by pairs; `areas` (images,) are the pixels of each image.
 
-    Distances and bytes make connected components. The one to keep of each is the largest picture, and the first among
-    equals. A pair by hash joins two components only if it has the image that is kept: there are no chains of hashes.
+    Pairs by distance or equal bytes form connected components. The image to keep of each is the largest one, and the
+    first among equals. A pair by hash joins two components only if it contains a kept image: hashes do not form chains.
     """
     rows = np.unique(np.concatenate([pairs.left, pairs.right]))
     left, right = np.searchsorted(rows, pairs.left), np.searchsorted(rows, pairs.right)
@@ -69,14 +69,14 @@ def _components(left: Int64, right: Int64, count: int) -> Int64:
 
 
 def _first_of_each(component: Int64, order: Int64) -> Int64:
-    """The first member of each component in an order of all members."""
+    """Return the first member of each component in an order of all members."""
     keepers = np.empty(component.max(initial=-1) + 1, np.int64)
     keepers[component[order[::-1]]] = order[::-1]
     return keepers
 
 
 def _joined(component: Int64, keepers: Int64, left: Int64, right: Int64, best: Int64) -> Int64:
-    """The component that each one is joined to by hash, or itself: the best image to keep takes what is near it."""
+    """Return the component that each one is joined to by hash, or itself; the best images to keep join first."""
     near: dict[int, set[int]] = defaultdict(set)
     for one, other in ((left, right), (right, left)):
         at_keeper = (keepers[component[one]] == one) & (component[one] != component[other])

@@ -35,15 +35,14 @@ def duplicates(
 ) -> Result:
     """Group near-duplicates: connected components of the pairs up to `max_distance`, None for the valley.
 
-    With None and hashes of `lookalike quality`, alike hashes join images to the one to keep (`alike_hashes`). That is
-    the largest picture of a group, and the one of the lowest id among equals. Copies by digest are in one group at any
-    distance; with `exact_bytes` only they are, and no graph is needed.
+    With None and hashes of `lookalike quality`, similar hashes join images to the one to keep (`alike_hashes`). The
+    image to keep is the largest of a group, and the one with the lowest id among equals. Copies by digest are in one
+    group at any distance; `exact_bytes` groups only them, without a graph.
 
-    Tables: "groups", the `limit` largest, largest first, and "images", those of these groups, the one to keep first in
-    each. `distance` is the smallest to another image of the group. `exact` says that a file has the bytes of the one to
-    keep, `by_hash` that only a hash joins an image to its group. Figures are of all groups.
-
-    NotFoundError: no such space. NotBuiltError: no graph. UsageError: a negative distance, or a limit below 1.
+    Tables: "groups", the `limit` largest, largest first, and "images", those of these groups, with the one to keep
+    first in each. `distance` is the smallest to another image of the group. `exact` means that a file has the bytes of
+    the one to keep, `by_hash` that only a hash joins an image to its group. Figures cover all groups. NotFoundError: no
+    such space. NotBuiltError: no graph. UsageError: a negative distance, or a limit below 1.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: list at least one group.")
@@ -88,9 +87,9 @@ def duplicates(
 
 
 def check_sure(result: Result) -> None:
-    """UsageError: the distance is that of a valley that is not deep enough to delete images by, or hashes join images.
+    """Raise UsageError if the valley is too shallow to delete images by its distance, or if hashes join images.
 
-    Hashes are weak evidence: they are alike where a picture was turned a little, or one thing in it moved.
+    Hashes are weak evidence: they are also similar if an image is slightly rotated, or one object in it moved.
     """
     named = "look at them with --out DIR and name the distance with --max-distance D, or take copies alone with "
     if not result.figures["depth"] >= FAIRLY_SURE:
@@ -161,7 +160,7 @@ def _groups(images: pa.Table, keepers: Int64, sizes: Int64) -> pa.Table:
 
 
 def _smallest(rows: Int64, pairs: Pairs) -> np.ndarray:
-    """The smallest distance of each image to another one of its group."""
+    """Return the smallest distance of each image to another one of its group."""
     order = np.argsort(rows)
     out = np.full(len(rows), np.inf, np.float32)
     for side in (pairs.left, pairs.right):

@@ -1,4 +1,4 @@
-"""How spaces change over the checkpoints of one model: clusters, neighbors, classes, single images."""
+"""Changes of a model's spaces over its checkpoints: clusters, neighbors, classes, single images."""
 
 from __future__ import annotations
 
@@ -37,21 +37,17 @@ def evolution(
 ) -> Result:
     """Follow the clusterings of a model's checkpoints from step to step.
 
-    Clusters of successive steps are matched so that as many images as can be
-    stay together (Kuhn 1955, the Hungarian method); matched clusters are one
-    track, and an image whose track changes has moved. Churn@k is the share of
-    an image's k nearest neighbors (among the sample, by the metric of each
-    step's space, see `collection.metrics`) that it did not have at the step
-    before. Maps are two principal components, aligned to the
-    step before by Procrustes analysis. A label's purity is the share of its
-    images that lie in a cluster whose most frequent label it is.
+    Clusters of successive steps are matched to keep as many images together as possible (Kuhn 1955, the Hungarian
+    method). Matched clusters are one track, and an image whose track changes has moved. Churn@k is the share of an
+    image's k nearest neighbors that it did not have at the previous step. Neighbors are from the sample, by the metric
+    of each step's space, see `collection.metrics`. Maps are two principal components, aligned to the previous step by
+    Procrustes analysis. A label's purity is the share of its images in clusters whose most frequent label it is.
+    `accuracy` covers the images of labels that stand for classes (see `class_map`): the share whose most probable class
+    is one of these; NaN without such labels.
 
-    `accuracy` is the share of the images of labels that stand for classes (see
-    `class_map`) whose most probable class is one of these; NaN where no label
-    does. Tables: steps, clusters, labels (when there are any), images, map (of
-    at most `sample` images, drawn by `seed`; with each image's label and
-    prediction). NotBuiltError: fewer than two
-    checkpoints, or one without clustering. UsageError: k or sample out of range.
+    Tables: steps, clusters, labels (if there are any), images, map (of at most `sample` images, drawn by `seed`, with
+    each image's label and prediction). NotBuiltError: fewer than two checkpoints, or one without clustering.
+    UsageError: k or sample out of range.
     """
     steps = steps_of(view, model)
     rows = common_rows(view, steps)
@@ -86,7 +82,7 @@ def evolution(
 
 
 def trace(view: View, result: Result, row: int) -> pa.Table:
-    """One image through the steps of a result: step, cluster, track, the cluster's main label, class, probability."""
+    """Return one image's steps of a result: step, cluster, track, the cluster's main label, class, probability."""
     clusters = result.tables["clusters"].to_pylist()
     by_place = {(line["step"], line["cluster"]): line for line in clusters}
     lines = []
@@ -110,7 +106,7 @@ def _prediction(view: View, step: Step, row: int) -> dict[str, object]:
 
 
 def _accuracy(view: View, rows: Int64, now: Followed, written: Mapping[str, Sequence[str]] | None) -> float:
-    """The share of images that a step takes for a class of their label; NaN where no label stands for a class."""
+    """Return the share of images that a step assigns to a class of their label; NaN if no label stands for a class."""
     mapping = map_classes(view, now.step.model, written)
     labels = view.labels[rows]
     judged: npt.NDArray[np.bool_] = np.asarray((labels >= 0) & (now.predictions >= 0))
@@ -154,7 +150,7 @@ def _steps_table(
 
 
 def _main_labels(clusters: Int32, labels: Int32, count: int) -> Int32:
-    """The most frequent label of each cluster, the first by code among equals; -1 for those without labels."""
+    """Return the most frequent label of each cluster, the first by code among equals; -1 without labels."""
     known = labels >= 0
     codes = int(labels.max(initial=0)) + 1
     counts = np.bincount(clusters[known].astype(np.int64) * codes + labels[known], minlength=count * codes)
@@ -163,7 +159,7 @@ def _main_labels(clusters: Int32, labels: Int32, count: int) -> Int32:
 
 
 def _pure(now: Followed, labels: Int32) -> npt.NDArray[np.bool_]:
-    """Whether each image's label is the most frequent one of its cluster."""
+    """Return whether each image's label is the most frequent one of its cluster."""
     main = _main_labels(now.clusters, labels, len(now.track_of))
     pure: npt.NDArray[np.bool_] = (labels >= 0) & (main[now.clusters] == labels)
     return pure
@@ -211,7 +207,7 @@ def _images_table(view: View, rows: Int64, followed: list[Followed]) -> pa.Table
         ("prediction", [now.predictions for now in followed]),
     ):
         flipped = np.stack([before != now for before, now in itertools.pairwise(values)])
-        # The last step that changed it; the first one for what never changed.
+        # The last step that changed it; the first step for values that never changed.
         last = np.where(flipped.any(0), len(flipped) - flipped[::-1].argmax(0), 0)
         columns |= {f"{what}_flips": flipped.sum(0), f"{what}_settled": names[last].tolist()}
     return pa.table(columns)
@@ -249,7 +245,7 @@ def _figures(tables: dict[str, pa.Table], images: int) -> dict[str, float]:
         figures |= {f"{name}_first": steps[0][name], f"{name}_last": steps[-1][name]}
     for name in ("moved", "churn", "predictions_changed"):
         figures[f"{name}_last"] = steps[-1][name]
-    # What could not be measured, without labels or predictions, is no figure: neither here nor where it is stored.
+    # Values that could not be measured, without labels or predictions, are left out here and in stored results.
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 

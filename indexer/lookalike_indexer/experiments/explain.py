@@ -1,4 +1,4 @@
-"""Why an image was classified as it was: what each model says, and what lies around it in a space."""
+"""Explanation of an image's classification: the predictions of each model, and the image's surroundings in a space."""
 
 from __future__ import annotations
 
@@ -30,20 +30,16 @@ Written = Mapping[str, Sequence[str]]
 def explain(view: View, row: int, space: str = "", *, neighbours: int = 5, class_map: Written | None = None) -> Result:
     """Compare an image with those of its own label and with those of the class that it is taken for.
 
-    The rival class is the most probable one, by the space's model, that the
-    image's label does not stand for (`class_map`: see there); its images
-    are those whose label stands for it, or else those that the model takes for
-    it too, or else those of all other labels. No image is in both groups: one of
-    the own label that the model takes for the rival class, too, is with the
-    rivals, unless all of that label are.
-    Distances are measured by the metric of the space, see `collection.metrics`.
+    The rival class is the most probable one, by the space's model, that the image's label does not stand for (see
+    `class_map`). Its images are those whose label stands for it, or else those that the model also takes for it, or
+    else those of all other labels. No image is in both groups: an image of the own label that the model also takes for
+    the rival class is with the rivals, unless all images of that label are. Distances use the metric of the space, see
+    `collection.metrics`.
 
-    Tables: predictions (of each model that keeps any), nearest (groups "own"
-    and "rival", at most `neighbours` each), clusters (of each clustering of the
-    space: the image's cluster and the labels in it), odd (how it is odd for its
-    label, see oddballs; empty when it is not). Figures: own_distance and
-    rival_distance, those of the nearest of each group. NotBuiltError: the model
-    keeps no predictions, or the image is not in the space.
+    Tables: predictions (of each model that keeps any), nearest (groups "own" and "rival", at most `neighbours` each),
+    clusters (of each clustering of the space: the image's cluster and the labels in it), odd (why it is odd for its
+    label, see oddballs; empty if it is not). Figures: own_distance and rival_distance, those of the nearest of each
+    group. NotBuiltError: the model keeps no predictions, or the image is not in the space.
     """
     space, _ = view.reader.space(space)
     return _explained(view, stored_subject(view, row, space), space, neighbours, class_map)
@@ -52,11 +48,10 @@ def explain(view: View, row: int, space: str = "", *, neighbours: int = 5, class
 def explain_picture(
     view: View, picture: Picture, space: str = "", *, neighbours: int = 5, class_map: Written | None = None
 ) -> Result:
-    """The same of a picture that is not in the collection, as the space's model sees it.
+    """Explain an image that is not in the collection, by the space's model.
 
-    It has no label, so that the rival class is the most probable one, and the
-    group "own" is empty. The table predictions has that model alone; a cluster
-    is that of the nearest centroid.
+    It has no label, so that the rival class is the most probable one, and the group "own" is empty. The table
+    predictions contains only that model; a cluster is that of the nearest centroid.
     """
     space, _ = view.reader.space(space)
     return _explained(view, picture_subject(view, picture), space, neighbours, class_map)
@@ -101,7 +96,7 @@ def _explained(view: View, subject: Subject, space: str, neighbours: int, writte
 
 
 def _groups(view: View, subject: Subject, rival: Rival) -> dict[str, Bools]:
-    """The images of the own label and those of the rival class, none of which is in both."""
+    """Return the images of the own label and those of the rival class, which are disjoint."""
     others = np.ones(len(view), bool)
     if subject.row >= 0:
         others[subject.row] = False
@@ -118,7 +113,7 @@ def _figures(nearest: pa.Table) -> dict[str, float]:
 
 
 def _predictions(view: View, subject: Subject, own: str, mapping: ClassMap, written: Written | None) -> pa.Table:
-    """The most probable classes of each model that saw the image, of the space's `own` first; most probable first."""
+    """Return the most probable classes of each model that saw the image, the space's `own` model first."""
     lines = _lines(view, own, subject, subject.classes, subject.probabilities, mapping)
     others = [name for name in view.reader.manifest.models if name != own and subject.row >= 0]
     for model in sorted(others, key=natural):
@@ -160,7 +155,9 @@ def _lines(
 
 
 def _odd(view: View, subject: Subject, space: str) -> pa.Table:
-    """The image's row among the oddballs of its label, by the space's current clustering; empty when it is not odd."""
+    """Return the image's row among the oddballs of its label, by the space's current clustering; empty if it is not
+    odd.
+    """
     try:
         clustering = view.clustering_name(space=space) if subject.label else ""
     except NotBuiltError:

@@ -1,4 +1,4 @@
-"""An explanation in sentences."""
+"""Explanation of a classification as sentences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lookalike_indexer.experiments.rival import Rival
 def findings(
     tables: Mapping[str, pa.Table], label: str, rival: Rival, model: str, mapping: ClassMap, metric: Metric
 ) -> tuple[str, ...]:
-    """What the tables of `explain` say, with distances by `metric`; no image is named twice."""
+    """Return the tables of `explain` as sentences, with distances by `metric`; no image is named twice."""
     found = [_taken_for(tables["predictions"], label, rival, model, mapping)]
     if rival.by != "label":
         beside = "images of other labels" if label else "all images"

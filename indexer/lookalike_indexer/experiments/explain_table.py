@@ -1,4 +1,4 @@
-"""The classes of several explained images, as one table."""
+"""Classes of several explained images as one table."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ _COLUMNS = pa.schema(
 
 
 def explain_table(results: Sequence[Result]) -> pa.Table:
-    """A row for the most probable class of each explained image, and one for its label's class where that is another.
+    """Return a row for the most probable class of each explained image, and one for its label's class if that differs.
 
-    Columns: key, label, class_index, probability (null where it was not
-    kept, because the class is not among the most probable ones), at_most (the
-    probability of the last of those, which that one does not exceed; null where
-    the probability is known), class, of_label (whether the label stands for the class; null where it stands for
-    none), is_first (whether it is the most probable class).
+    Columns: key, label, class_index, probability (null if it was not kept, because the class is not among the most
+    probable ones), at_most (the probability of the last of those, an upper bound; null if the probability is known),
+    class, of_label (whether the label stands for the class; null if it stands for none), is_first (whether it is the
+    most probable class).
     """
     return pa.Table.from_pylist([line for result in results for line in _lines(result)], schema=_COLUMNS)
 

@@ -1,7 +1,7 @@
-"""A collection in the format that FiftyOne imports: paths, labels and what is known of each image, without copies.
+"""Export of a collection for FiftyOne: paths, labels and attributes of each image, without copies.
 
-The format is FiftyOne's FiftyOneImageClassificationDataset: labels.json names each file with its label, and the label
-has attributes. Embeddings lie beside it as an array.
+The format is FiftyOne's FiftyOneImageClassificationDataset: labels.json maps each file to its label, and the label has
+attributes. Embeddings are a separate array.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from lookalike_indexer.progress import Progress
 LABELS: Final = "labels.json"
 EMBEDDINGS: Final = "embeddings.npy"
 _UNLABELED: Final = "unlabeled"
-# FiftyOne's importer looks for media here, although the paths in labels.json are absolute.
+# FiftyOne's importer requires this media folder, although the paths in labels.json are absolute.
 _MEDIA: Final = "data"
-# The fields of FiftyOne's classification, and those written beside the attributes of users.
+# The fields of FiftyOne's classification, and those written in addition to the attributes of users.
 _TAKEN: Final = frozenset(
     ["id", "label", "confidence", "logits", "attributes", "key", "image_id", "cluster", "prediction", "probability"]
 )
@@ -35,7 +35,7 @@ _TAKEN: Final = frozenset(
 
 @dataclass(frozen=True)
 class FiftyOneExport:
-    """What was written: the images, the space of the embeddings, and the files."""
+    """The result of an export: the images, the space of the embeddings, and the files."""
 
     images: int
     space: str
@@ -44,15 +44,15 @@ class FiftyOneExport:
 
 
 def export_fiftyone(view: View, space: str, into: Path, progress: Progress) -> FiftyOneExport:
-    """Write the images of a space as a dataset of FiftyOne into a new or empty folder.
+    """Write the images of a space as a FiftyOne dataset into a new or empty folder.
 
     The images are in the order of their absolute paths, as FiftyOne imports them, and row i of embeddings.npy (float32,
     images x dim) is image i. The attributes of a label are key, image_id, cluster (in the current clustering of the
-    space), prediction and probability (of the space's model), and those of users: "attribute_NAME" where NAME is one of
+    space), prediction and probability (of the space's model), and those of users: "attribute_NAME" if NAME is one of
     these or one of FiftyOne's. An image without a label is "unlabeled".
 
-    UsageError: images lie within archives or elsewhere than in files, or the folder has files. NotFoundError: it cannot
-    be written, or there is no such space.
+    UsageError: images are in archives or not in files, or the folder has files. NotFoundError: it cannot be written, or
+    there is no such space.
     """
     space, entry = view.reader.space(space)
     rows = view.space_rows(space)
@@ -81,10 +81,10 @@ def export_fiftyone(view: View, space: str, into: Path, progress: Progress) -> F
 
 
 def _paths(view: View, rows: Int64) -> list[str]:
-    """The absolute path of the file of each image; FiftyOne opens files."""
+    """Return the absolute path of each image's file; FiftyOne opens files."""
     paths = []
     for uri in view.uris(rows):
-        path = os.path.abspath(uri)  # noqa: PTH100 - no link is followed
+        path = os.path.abspath(uri)  # noqa: PTH100 - do not resolve links
         if "://" in uri or not Path(path).is_file():
             raise UsageError(
                 f"FiftyOne opens files, and {uri} is none. Write the images into a folder, such as by "
@@ -95,7 +95,7 @@ def _paths(view: View, rows: Int64) -> list[str]:
 
 
 def _told(view: View, space: str, rows: Int64) -> list[dict[str, Any]]:
-    """The label of each image with its attributes, as labels.json has them."""
+    """Return the label of each image with its attributes, in the form of labels.json."""
     columns: dict[str, list[Any]] = {"key": view.keys(rows), "image_id": view.ids[rows].tolist()}
     attributes = FilterColumns(view.reader, view.ids)
     for name in attributes.attributes:

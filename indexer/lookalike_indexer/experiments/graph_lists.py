@@ -1,4 +1,4 @@
-"""The nearest others of some images, as the stored graph has them."""
+"""Nearest neighbors of some images in the stored graph."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lookalike_indexer.experiments.view import View
 
 
 def graph_lists(view: View, keys: Sequence[str], space: str = "", k: int | None = None) -> Result:
-    """The lists of the images with these keys, each as long as the graph's or the `k` first.
+    """Return the lists of the images with these keys, all of the graph's neighbors or the first `k`.
 
     The table `neighbors` has a row for each neighbor: image (its key), rank, id, key, label and distance.
     NotBuiltError: the space has no graph. NotFoundError: no such image, or one that the graph lacks. UsageError: a k

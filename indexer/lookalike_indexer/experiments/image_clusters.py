@@ -1,4 +1,4 @@
-"""The clusters that an image is in, in every space, with its nearest fellow members and what the models say."""
+"""Clusters of an image in every space, with its nearest fellow members and the predictions of the models."""
 
 from __future__ import annotations
 
@@ -26,18 +26,20 @@ _NAN = float("nan")
 
 
 def image_clusters(view: View, row: int, members: int = 12) -> Result:
-    """Find the cluster of an image in every clustering, and the `members` of it that are nearest to the image.
+    """Find the cluster of an image in every clustering, and its `members` nearest to the image.
 
     Tables:
+
     - clusters: clustering, space, cluster (-1: in none), size, metric (of the clustering), distance (to the centroid),
-      margin, label (the most frequent one in the cluster), purity (its share of those labelled), own_share (that of
+      margin, label (the most frequent one in the cluster), purity (its share of the labeled images), own_share (that of
       the image's own label)
     - members: clustering, rank, id, key, label, metric (of the space, see `collection.metrics`), distance (to the
       image)
     - predictions: model, rank, class_index, class, probability
     - agreement: of each pair of clusterings: first, second, ari, nmi, images
 
-    The image itself is no member. UsageError: members below 0. NotBuiltError: the collection has no clustering.
+    The image itself is not listed as a member. UsageError: members below 0. NotBuiltError: the collection has no
+    clustering.
     """
     if members < 0:
         raise UsageError(f"members is {members}; it must be at least 0.")
@@ -71,7 +73,7 @@ def image_clusters(view: View, row: int, members: int = 12) -> Result:
 
 
 def _unclustered(view: View) -> tuple[str, ...]:
-    """A sentence for the spaces that have no clustering, none where all have one."""
+    """Return a sentence about the spaces without a clustering, none if all have one."""
     clustered = {entry.space for entry in view.reader.manifest.clusterings.values()}
     without = sorted(view.reader.manifest.spaces.keys() - clustered, key=natural)
     if not without:
@@ -83,7 +85,7 @@ def _unclustered(view: View) -> tuple[str, ...]:
 
 
 def predictions_of(view: View, row: int) -> pa.Table:
-    """What each model of the collection takes an image for: model, rank, class_index, class, probability."""
+    """Return the predictions of each model for an image: model, rank, class_index, class, probability."""
     lines = []
     for model in sorted(view.reader.manifest.models, key=natural):
         try:
@@ -155,7 +157,7 @@ def _members(view: View, row: int, name: str, members: int) -> list[dict[str, An
 
 
 def _blocks(view: View, assigned: Assigned, space_rows: Int64, row: int) -> Iterator[tuple[Int64, Float32]]:
-    """The embeddings of the other images in the image's cluster, a block at a time."""
+    """Yield the embeddings of the other images in the image's cluster, in blocks."""
     same = assigned.clusters[space_rows] == assigned.clusters[row]
     same &= space_rows != row
     places = np.flatnonzero(same)

@@ -1,4 +1,4 @@
-"""Quality flags of pictures: how many are dark, bright, blurry, uniform, tiny or of an odd aspect, and which."""
+"""Quality flags of images: counts and lists of dark, bright, blurry, uniform, tiny or oddly shaped ones."""
 
 from __future__ import annotations
 
@@ -21,14 +21,12 @@ from lookalike_indexer.quality.flags import FLAGS, TABLE, Flag, check_flag
 def image_quality(view: View, flag: str = "", limit: int = 40, where: str = "") -> Result:
     """List the images with quality flags, the most extreme of each flag first: `limit` of one flag, or of each.
 
-    The flags are those that `lookalike quality` measured; see `quality.flags`. With a filter, `where`, only images that
-    match are counted and listed.
+    The flags are those that `lookalike quality` measured; see `quality.flags`. With a filter, `where`, only matching
+    images are counted and listed.
 
     Tables: "flags", for each flag its rule, images and share of the measured images; and "images", with the `value`
-    that decides the flag.
-
-    NotBuiltError: nothing was measured. NotFoundError: no such flag. UsageError: a limit below 1. FilterError: `where`
-    is no filter.
+    that decides the flag. NotBuiltError: nothing was measured. NotFoundError: no such flag. UsageError: a limit below
+    1. FilterError: `where` is not a valid filter.
     """
     check_flag(flag)
     if limit < 1:
@@ -68,7 +66,7 @@ def _wanted(view: View, where: str) -> Bools:
 
 
 def _stored(view: View, parts: list[str]) -> dict[str, npt.NDArray[Any]]:
-    """The measures (NaN where there are none) and flags by name, aligned to the images, and which are measured."""
+    """Return the measures (NaN if missing) and flags by name, aligned to the images, and which images are measured."""
     sizes = view.reader.images(["width", "height"])
     width, height = (sizes.column(name).to_numpy().astype(np.int64) for name in ("width", "height"))
     short = np.minimum(width, height)
@@ -83,7 +81,7 @@ def _stored(view: View, parts: list[str]) -> dict[str, npt.NDArray[Any]]:
     for path in parts:
         table = read_part(view.reader.storage, path, ["id", *names])
         ids = table.column("id").to_numpy()
-        # A removed image may still be in the table.
+        # A deleted image may still be in the table.
         there = np.flatnonzero(np.isin(ids, view.ids))
         rows = view.rows_of_ids(ids[there])
         for name in names:

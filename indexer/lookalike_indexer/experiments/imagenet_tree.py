@@ -1,8 +1,7 @@
 """ImageNet's classes in WordNet's tree of hypernyms: the meanings above a class, and the classes below a meaning.
 
-The table `imagenet_tree.txt` beside this module is made from WordNet 3.0 by
-`scripts/imagenet_tree.py` (Miller: WordNet, a lexical database for English,
-1995). Each node has one parent, the first hypernym that WordNet gives.
+The table `imagenet_tree.txt` beside this module is made from WordNet 3.0 by `scripts/imagenet_tree.py` (Miller:
+WordNet, a lexical database for English, 1995). Each node has one parent, the first hypernym that WordNet gives.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from importlib import resources
 from lookalike_indexer.experiments.word_vectors import plain
 
 _WNID = re.compile(r"^n(\d{8})(?=$|[_ -])")
-# Meanings that WordNet needs for its order, and that tell a person nothing of a photograph.
+# Meanings that structure WordNet, but do not describe the content of an image.
 _EMPTY = frozenset(
     {
         "abstraction",
@@ -79,10 +78,9 @@ _EMPTY = frozenset(
 
 @dataclass(frozen=True)
 class Meaning:
-    """A node of the tree: its number, that of its parent (-1 for the root), its word, and whether that says something.
+    """A node of the tree: its number, its parent's (-1 for the root), its word, and whether the word is descriptive.
 
-    `leaves` is how many of the 1,000 classes lie at or below it, `depth` how
-    many nodes lie above it.
+    `leaves` is the number of the 1,000 classes at or below it, `depth` the number of nodes above it.
     """
 
     node: int
@@ -101,10 +99,10 @@ class ImageNetTree:
         self._of_wnid, self._of_word = of_wnid, of_word
 
     def find(self, name: str) -> int:
-        """The node of a class or label, -1 without one.
+        """Return the node of a class or label, -1 without one.
 
-        A WordNet number decides where the name begins with one. Else the name
-        is a class's or a synonym of one meaning alone, in the singular or with s.
+        A WordNet number at the beginning of the name decides. Else the name must be that of a class or a synonym of a
+        single meaning, in the singular or with s.
         """
         wnid = _WNID.match(name)
         if wnid is not None:
@@ -116,7 +114,7 @@ class ImageNetTree:
         return self._of_word.get(word, singular)
 
     def upwards(self, node: int) -> list[int]:
-        """A node and all above it, the root last."""
+        """Return a node and all nodes above it, the root last."""
         path = []
         while node >= 0:
             path.append(node)
@@ -126,7 +124,7 @@ class ImageNetTree:
 
 @functools.cache
 def imagenet_tree() -> ImageNetTree:
-    """The tree, read from the table once."""
+    """Return the tree, read from the table once."""
     from lookalike_indexer.embedding.classes import imagenet_names
 
     text = (resources.files("lookalike_indexer.experiments") / "imagenet_tree.txt").read_text("utf-8")
@@ -149,7 +147,7 @@ def imagenet_tree() -> ImageNetTree:
 
 
 def _words(synonyms: list[list[str]], classes: Mapping[int, int], names: tuple[str, ...]) -> dict[str, int]:
-    """The node of each word: exact names of classes, then plain ones, then first synonyms, then all of one meaning."""
+    """Return the node of each word; exact class names win over plain ones, first synonyms and unambiguous ones."""
     found = _unique([(plain(word), node) for node, words in enumerate(synonyms) for word in words])
     found |= _unique([(plain(words[0]), node) for node, words in enumerate(synonyms)])
     for name in (plain, str):
@@ -159,7 +157,7 @@ def _words(synonyms: list[list[str]], classes: Mapping[int, int], names: tuple[s
 
 
 def _unique(pairs: list[tuple[str, int]]) -> dict[str, int]:
-    """The node of each word that stands for one node alone."""
+    """Return the node of each word that belongs to a single node."""
     nodes: dict[str, set[int]] = {}
     for word, node in pairs:
         nodes.setdefault(word, set()).add(node)

@@ -1,4 +1,4 @@
-"""What each cluster is about: central, borderline and random samples, and a suggested name."""
+"""Interpretation of clusters: central, borderline and random samples, and a suggested name of each."""
 
 from __future__ import annotations
 
@@ -21,20 +21,19 @@ _NAMED = 6
 
 
 def interpret_clusters(view: View, clustering: str = "", samples: int = 5, seed: int = SEED) -> Result:
-    """Draw samples from each cluster, and name it after what is frequent in it and rarer elsewhere.
+    """Draw samples from each cluster, and name it after terms that are frequent in it and rarer elsewhere.
 
-    Central samples are the nearest to the centroid, borderline ones those with
-    the least margin to the next centroid, random ones drawn by the seed; a
-    small cluster has an image in several of them. A name is made of labels
-    where there are any, else of the top-1 classes of the space's model, else of
-    another model's. It is the meaning above them in ImageNet's tree where that
-    says more, and equal names are told apart by the five most probable
-    classes; see `naming`.
+    Central samples are the nearest to the centroid, borderline ones those with the least margin to the next centroid,
+    random ones drawn by the seed; an image of a small cluster may be in several of them. Names are made from labels if
+    there are any, else from the top-1 classes of the space's model, else from another model's. If it is more
+    descriptive, a name is the meaning above them in ImageNet's tree. Equal names are distinguished by the five most
+    probable classes; see `naming`.
 
     Tables:
+
     - clusters: cluster, size, name, names_from ("labels", "predictions of MODEL" or ""), share and lift (of the first
-      part of the name), terms, shares and lifts (of all of them), is_mixed, meaning (that is the name in place of the
-      terms, else ""), apart (which tells the cluster from others of the same name, else ""); no empty clusters
+      part of the name), terms, shares and lifts (of all of them), is_mixed, meaning (used as the name in place of the
+      terms, else ""), apart (the class that distinguishes clusters of the same name, else ""); no empty clusters
     - samples: cluster, kind ("central", "borderline", "random"), rank, id, key, label, prediction, distance, margin
       (in the clustering's metric)
 
@@ -71,13 +70,13 @@ def interpret_clusters(view: View, clustering: str = "", samples: int = 5, seed:
 
 
 def cluster_names(view: View, clustering: str) -> list[str]:
-    """The name of each cluster of a clustering, as `interpret_clusters` gives it; "" for a cluster without one."""
+    """Return the name of each cluster of a clustering, as in `interpret_clusters`; "" for a cluster without one."""
     assigned = view.assigned(clustering)
     return [named.text for named in _names(view, assigned, *_predictions(view, assigned))[1]]
 
 
 def _names(view: View, assigned: Assigned, model: str, top: Int32, classes: list[str]) -> tuple[str, list[Named]]:
-    """What names are made of, and the name of each cluster."""
+    """Return the source of the names, and the name of each cluster."""
     if view.label_names:
         source, codes, texts = "labels", view.labels, view.label_names
     else:
@@ -87,7 +86,7 @@ def _names(view: View, assigned: Assigned, model: str, top: Int32, classes: list
 
 
 def _predictions(view: View, assigned: Assigned) -> tuple[str, Int32, list[str]]:
-    """The most probable classes (images, top) by the space's own model, or the first other one that kept any."""
+    """Return the most probable classes (images, top) of the space's own model, or the first other one that kept any."""
     own = view.reader.manifest.spaces[assigned.entry.space].model
     for model in [own, *sorted(view.reader.manifest.models)]:
         try:
@@ -152,7 +151,7 @@ def _samples(
 
 
 def _first(clusters: Int32, values: npt.NDArray[np.floating], count: int) -> tuple[Int64, Int64]:
-    """The `count` places with the lowest values in each cluster, and their ranks from 0."""
+    """Return the `count` places with the lowest values in each cluster, and their ranks from 0."""
     order = np.lexsort((values, clusters))
     ordered = clusters[order]
     place = np.arange(len(order)) - np.searchsorted(ordered, ordered)

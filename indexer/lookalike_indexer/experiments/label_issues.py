@@ -23,17 +23,16 @@ from lookalike_indexer.experiments.view import View
 def label_issues(
     view: View, space: str = "", limit: int = 60, *, predictions: bool = True, scores: bool = False
 ) -> Result:
-    """List the images whose label is likely wrong, the likeliest first, with the label that is suggested instead.
+    """List the images whose label is likely wrong, the likeliest first, with the suggested label.
 
-    The probability of each label of an image comes from its neighbors in the graph, and, where the model of the space
-    has predictions, as much from other images with the same predicted classes. The image itself has no vote. A label
-    is an issue when another one is more probable, and at least as probable as it is on average for the images that
-    have it. The score is the probability of the given label less that of the suggested one, from -1 to 1.
+    The probability of each label of an image comes from its neighbors in the graph. If the model of the space has
+    predictions, other images with the same predicted classes count as much. The image itself has no vote. A label is an
+    issue if another one is more probable, and at least as probable as it is on average for the images that have it. The
+    score is the probability of the given label minus that of the suggested one, from -1 to 1.
 
-    Tables: "issues", the `limit` likeliest; "labels", for each label its images and issues; "pairs", how often which
-    label is suggested for which; with `scores` also "scores", of all labeled images, by ascending id.
-
-    NotFoundError: no such space. NotBuiltError: no graph, or fewer than two labels.
+    Tables: "issues", the `limit` likeliest; "labels", for each label its images and issues; "pairs", the count of each
+    label and suggestion; with `scores` also "scores", of all labeled images, by ascending id. NotFoundError: no such
+    space. NotBuiltError: no graph, or fewer than two labels.
     """
     space, entry = view.reader.space(space)
     view.reader.graph(space)

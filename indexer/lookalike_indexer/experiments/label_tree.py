@@ -1,4 +1,4 @@
-"""The classes that a model sees in the images as a tree, by what the classes mean."""
+"""Tree of the classes that a model sees in the images, by the classes' meanings."""
 
 from __future__ import annotations
 
@@ -44,22 +44,16 @@ def label_tree(
 ) -> Result:
     """Build a tree of the top-1 classes of all images, and cut it.
 
-    The `most` most frequent classes that `model` (by default that of the
-    default space) puts first are its leaves. A class's vector comes from the
-    file `word_vectors`, see the module of that name, or without one is the
-    row of weights with which the model's classifier tells the class;
-    `weights_file` says where those weights lie now. Agglomerative clustering
-    with average linkage of cosine distances (Sokal, Michener, 1958) makes the
-    tree; it is cut into `clusters` groups, or when that is 0 into as many as
-    have the highest silhouette, of those cuts that leave no more than half of
-    the classes together.
+    The leaves are the `most` most frequent top-1 classes of `model` (by default that of the default space). A class's
+    vector comes from the file `word_vectors`, see the module of that name. Without a file it is the class's row of the
+    classifier's weights; `weights_file` is their present location. Agglomerative clustering with average linkage of
+    cosine distances (Sokal, Michener, 1958) builds the tree. It is cut into `clusters` groups. If that is 0, the cut
+    has the highest silhouette among those that leave no more than half of the classes together.
 
-    Tables: classes (in the order of the tree's leaves; with the group of each
-    and the words that stand for it), merges (left, right, height, classes: as
-    SciPy's linkage, in the numbers of `leaf`), misses (classes without any
-    word in the file). Figures compare the groups of the images, by their
-    top-1 class, with the labels. UsageError: a number out of range.
-    NotBuiltError: fewer than three classes, or than three with a vector.
+    Tables: classes (in the order of the tree's leaves; with the group of each and the words used for it), merges (left,
+    right, height, classes: as SciPy's linkage, in the numbers of `leaf`), misses (classes without any word in the
+    file). Figures compare the groups of the images, by their top-1 class, with the labels. UsageError: a number out of
+    range. NotBuiltError: fewer than three classes, or fewer than three with a vector.
     """
     model = model or view.reader.space()[1].model
     if most < 3:
@@ -76,7 +70,7 @@ def label_tree(
         raise UsageError(f"--clusters {clusters}: give a number from 2 to {count - 1}, for {count} classes.")
     if all_alike(leaves.vectors):
         raise NotBuiltError("The vectors of all classes are the same; there is nothing to group.")
-    # A vector of zeros has no direction: it is as far from each other one as one that has nothing in common with it.
+    # A zero vector has no direction: its distance to every other one is that of orthogonal vectors.
     distances = np.clip(np.nan_to_num(pdist(leaves.vectors.astype(np.float64), "cosine"), nan=1.0), 0, None)
     tree = linkage(distances, "average", optimal_ordering=True)
     groups = _cut(tree, distances, clusters)
@@ -105,13 +99,13 @@ def label_tree(
 def _leaves(
     view: View, model: str, classes: Int64, images: Int64, word_vectors: str, weights_file: str | None
 ) -> tuple[_Leaves, list[str]]:
-    """The classes that have a vector, and the names of those that have none."""
+    """Return the classes that have a vector, and the names of those that have none."""
     names = [view.predicted(model).names[index] for index in classes.tolist()]
     if not word_vectors:
         rows = _classifier_rows(view, model, weights_file)[classes]
         return _Leaves(classes, images, names, rows, ["its row of weights"] * len(names)), []
     vectors = name_vectors(Path(word_vectors), names)
-    # A direction is needed: a vector of zeros has none.
+    # A zero vector has no direction, so it cannot be used.
     there = [place for place, vector in zip(vectors.found, vectors.vectors, strict=True) if vector.any()]
     missed = [name for position, name in enumerate(names) if position not in set(there)]
     if len(there) < 3:
@@ -128,7 +122,7 @@ def _leaves(
 
 
 def _classifier_rows(view: View, model: str, weights_file: str | None) -> Float32:
-    """The weights of a model's last layer, one row for each class; errors as `stored_module`."""
+    """Return the weights of a model's last layer, one row for each class; errors as in `stored_module`."""
     from lookalike_indexer.embedding.stored_network import stored_module
     from lookalike_indexer.models.architecture import head_weight
 
@@ -139,13 +133,13 @@ def _classifier_rows(view: View, model: str, weights_file: str | None) -> Float3
 
 
 def _cut(tree: Float64, distances: Float64, clusters: int) -> Int32:
-    """The group of each leaf, numbered from 0 in the order of the tree."""
+    """Return the group of each leaf, numbered from 0 in the order of the tree."""
     if clusters:
         groups = fcluster(tree, clusters, "maxclust")
     else:
         square = squareform(distances)
         cuts = [fcluster(tree, k, "maxclust") for k in range(2, len(square))]
-        # Equal heights leave some numbers of groups out.
+        # With equal heights, some numbers of groups are not possible.
         cuts = [cut for cut in cuts if 1 < cut.max() < len(square)]
         if not cuts:
             raise NotBuiltError("The vectors of all classes are the same; there is nothing to group.")
@@ -157,14 +151,14 @@ def _cut(tree: Float64, distances: Float64, clusters: int) -> Int32:
 
 
 def _height(tree: Float64, groups: int) -> float:
-    """The middle of the heights that a cut into so many groups may have."""
+    """Return the midpoint of the heights that give this number of groups."""
     merges = len(tree) + 1 - groups
     below = tree[merges - 1, 2] if merges else 0.0
     return float((below + tree[merges, 2]) / 2)
 
 
 def _agreement(view: View, first: Int32, classes: Int64, groups: Int32) -> Agreement:
-    """The groups of the images, by their top-1 class, against their labels."""
+    """Return the agreement of the images' groups, by their top-1 class, with their labels."""
     group_of = np.full(int(first.max()) + 1, -1, np.int32)
     group_of[classes] = groups
     of_images = np.where(first >= 0, group_of[np.maximum(first, 0)], -1).astype(np.int32)
@@ -190,7 +184,7 @@ def _merges_table(tree: Float64) -> pa.Table:
 
 
 def _digest(path: str) -> str:
-    """What identifies a word vectors file wherever it lies; NotFoundError when it is not there."""
+    """Return the identity of a word vectors file, independent of its location; NotFoundError: it does not exist."""
     with Path(path).open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 

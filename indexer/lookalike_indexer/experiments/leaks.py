@@ -20,16 +20,15 @@ from lookalike_indexer.text import did_you_mean
 def leaks(
     view: View, split: str, space: str = "", max_distance: float | None = None, limit: int | None = None
 ) -> Result:
-    """List the pairs of near-duplicates whose images are in different splits, the nearest first; None lists all.
+    """List the pairs of near-duplicates in different splits, the nearest first; a `limit` of None lists all.
 
-    `split` is a column: an attribute, "label", or another one that filters know. Images without a value are in no
-    split. Near-duplicates are pairs of the graph up to `max_distance` (None: the valley, and alike hashes), and copies
-    by digest.
+    `split` is a column: an attribute, "label", or another one that filters support. Images without a value are in no
+    split. Near-duplicates are pairs of the graph up to `max_distance` (None: the valley, and similar hashes), and
+    copies by digest.
 
     Tables: "splits", the images and the leaked images of each; "pairs_of_splits"; and "leaks", the pairs.
-
-    NotFoundError: no such space or column. NotBuiltError: no graph, or no two splits. UsageError: a negative distance,
-    or a limit below 1.
+    NotFoundError: no such space or column. NotBuiltError: no graph, or fewer than two splits. UsageError: a negative
+    distance, or a limit below 1.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: list at least one pair.")
@@ -130,7 +129,7 @@ def _side(view: View, prefix: str, rows: np.ndarray, codes: np.ndarray, names: l
 
 
 def _between(table: pa.Table) -> pa.Table:
-    """How many pairs each two splits share, the most first."""
+    """Return how many pairs each two splits share, the most first."""
     sides = zip(table.column("split").to_pylist(), table.column("other_split").to_pylist(), strict=True)
     counts = Counter(tuple(sorted(pair)) for pair in sides)
     ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))

@@ -1,4 +1,4 @@
-"""Where the images of each label are: its main clusters, the labels of a cluster, an order that shows both."""
+"""Distribution of labels over clusters: main clusters of a label, labels of a cluster, and a display order."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import numpy.typing as npt
 from lookalike_indexer.arrays import Bools, Int64
 from lookalike_indexer.experiments.metrics import Contingency
 
-# The main clusters of a label hold at least this share of its images together.
+# The main clusters of a label together hold at least this share of its images.
 MAIN_SHARE = 0.5
-# Any other cluster with at least this share of a label's images, and two of them, is a secondary cluster of the label.
+# Any other cluster with at least this share of a label's images, and at least two of them, is a secondary cluster of
+# the label.
 HOME_SHARE = 0.1
 _HOME_IMAGES = 2
-# Ordering by similarity looks at all pairs of labels; beyond this they stay in the order of their names.
+# Ordering by similarity compares all pairs of labels; above this number they stay in the order of their names.
 _ORDERED = 1000
-# Turning the branches of that order takes the cube of the rows: 2.5 s for 1,000.
+# Optimal leaf ordering takes cubic time in the rows: 2.5 s for 1,000.
 _TURNED = 300
 
 
@@ -25,8 +26,8 @@ _TURNED = 300
 class Cells:
     """The cells of a table by row, the highest count first, equal ones by column.
 
-    All of shape (cells,): `place` counts from 0 within the row, `before` is the
-    share of the row's images in the cells before this one, `share` in this one.
+    All of shape (cells,): `place` counts from 0 within the row, `before` is the share of the row's images in the cells
+    before this one, `share` in this one.
     """
 
     rows: Int64
@@ -39,17 +40,17 @@ class Cells:
     @property
     def is_main(self) -> Bools:
         """Cells of the smallest set of columns that holds at least half of the row, the largest first."""
-        # Shares are sums of fractions: half of the images must be half, whatever their last digit.
+        # The tolerance absorbs rounding: shares are sums of fractions, and half of the images must count as half.
         return self.before < MAIN_SHARE - 1e-9
 
     @property
     def is_secondary(self) -> Bools:
-        """Cells that are not main and hold a tenth of the row, two images at least."""
+        """Cells that are not main and hold at least a tenth of the row, and at least two images."""
         return ~self.is_main & (self.share >= HOME_SHARE) & (self.counts >= _HOME_IMAGES)
 
 
 def ranked(table: Contingency) -> Cells:
-    """The cells of a table in this order; its rows are labels, its columns clusters, or the other way round."""
+    """Return the cells of a table in this order; its rows are labels and its columns clusters, or vice versa."""
     order = np.lexsort((table.columns, -table.counts, table.rows))
     rows, columns, counts = table.rows[order], table.columns[order], table.counts[order]
     starts = np.searchsorted(rows, rows)
@@ -61,7 +62,7 @@ def ranked(table: Contingency) -> Cells:
 
 
 def turned(table: Contingency) -> Contingency:
-    """The table with rows and columns exchanged."""
+    """Return the table with rows and columns exchanged."""
     order = np.lexsort((table.rows, table.columns))
     return Contingency(
         table.columns[order], table.rows[order], table.counts[order], (table.shape[1], table.shape[0]), table.left_out
@@ -69,11 +70,11 @@ def turned(table: Contingency) -> Contingency:
 
 
 def order_rows(table: Contingency) -> Int64:
-    """Rows so that those with similar shares of the columns stand together; empty ones last. int64 (rows,).
+    """Return an order of the rows that places similar distributions together; empty ones last. int64 (rows,).
 
-    Average linkage over the cosine distances of the rows' shares, up to 300 rows
-    with its leaves in the order in which neighbors are most alike (Bar-Joseph,
-    Gifford, Jaakkola, 2001), by SciPy; beyond 1,000 rows in their own order.
+    It is SciPy's average linkage over the cosine distances of the rows' shares. Up to 300 rows the leaves are in the
+    order in which neighbors are most similar (Bar-Joseph, Gifford, Jaakkola, 2001). Above 1,000 rows the original order
+    stays.
     """
     full = np.flatnonzero(table.row_sums)
     empty = np.flatnonzero(table.row_sums == 0)
@@ -92,7 +93,7 @@ def order_rows(table: Contingency) -> Int64:
 
 
 def order_columns(table: Contingency, row_order: Int64) -> Int64:
-    """Columns so that each stands where the row of its highest count does; empty ones last. int64 (columns,)."""
+    """Return an order of the columns by the row of their highest count; empty ones last. int64 (columns,)."""
     places = np.empty(table.shape[0], np.int64)
     places[row_order] = np.arange(len(row_order))
     cells = ranked(turned(table))

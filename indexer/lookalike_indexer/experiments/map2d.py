@@ -1,4 +1,4 @@
-"""Images on a plane: those that lie together there lie together in the space."""
+"""Two-dimensional map of images: neighbors in the space are neighbors on the map."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from lookalike_indexer.progress import Progress, Silent
 
 Method = Literal["pca", "tsne", "umap"]
 METHODS: tuple[Method, ...] = get_args(Method)
-# Below these the methods have nothing to work with.
+# The methods need at least these numbers of images.
 _FEWEST = 4
 _PERPLEXITY = 30
 _NEIGHBOURS = 15
-# t-SNE and UMAP begin with the distances in this many principal components, as is usual: the rest is mostly noise.
+# t-SNE and UMAP use the distances in this many principal components, as is usual: the rest is mostly noise.
 _REDUCED = 50
 
 
@@ -40,23 +40,19 @@ def map2d(
     where: str = "",
     progress: Progress | None = None,
 ) -> Result:
-    """Place images on a plane, by their L2-normalised embeddings.
+    """Place images on a plane, by their L2-normalized embeddings.
 
-    - pca: the first two principal components. Those of a random sample of
-      `sample` images are the axes; every image of the space is placed, in one
-      further pass.
-    - tsne: t-SNE (van der Maaten, Hinton, 2008; Barnes-Hut, 2014) by
-      scikit-learn, begun from the principal components.
+    - pca: the first two principal components. Those of a random sample of `sample` images are the axes; every image
+      of the space is placed, in one further pass.
+    - tsne: t-SNE (van der Maaten, Hinton, 2008; Barnes-Hut, 2014) by scikit-learn, initialized by the principal
+      components.
     - umap: UMAP (McInnes, Healy, Melville, 2018) by umap-learn.
 
-    t-SNE and UMAP place the images of the sample and leave out the others.
-    The same seed gives the same map on the same machine. Table: map (id int64,
-    x and y float32), by id; and prediction, the name of the most probable
-    class, where the model of the space keeps predictions. `where` is a filter:
-    only images that match are in the table, at the places that they have among
-    all. UsageError: no such
-    method, a sample that is too small. NotBuiltError: fewer than four images,
-    or the same embedding for all.
+    t-SNE and UMAP place only the images of the sample. The same seed gives the same map on the same machine. Table: map
+    (id int64, x and y float32), by id; and prediction, the name of the most probable class, if the model of the space
+    keeps predictions. `where` is a filter: only matching images are in the table, at their positions among all images.
+    UsageError: no such method, a sample that is too small. NotBuiltError: fewer than four images, or all embeddings are
+    equal.
     """
     if method not in METHODS:
         raise UsageError(f"There is no method {method!r} for maps; there are {', '.join(METHODS)}.")
@@ -94,12 +90,12 @@ def map2d(
 
 
 def default_name(result: Result) -> str:
-    """What a map is called when it is kept: its space and method."""
+    """Return a map's default name for storage: its space and method."""
     return f"{result.settings['space']}-{result.settings['method']}"
 
 
 def _predictions(view: View, model: str, rows: Int64) -> dict[str, pa.Array]:
-    """What the model takes each image for; null where it did not see one."""
+    """Return the model's prediction for each image; null if it did not see the image."""
     if not view.reader.manifest.models[model].predictions:
         return {}
     predicted = view.predicted(model)
@@ -108,13 +104,13 @@ def _predictions(view: View, model: str, rows: Int64) -> dict[str, pa.Array]:
 
 
 def _placed(view: View, drawn: Sampled, axes: PCA, progress: Progress) -> tuple[Int64, Float32]:
-    """Every image of the space on the axes."""
+    """Return every image of the space on the axes."""
     found, places = [], []
     with progress.stage(f"map {drawn.space}", drawn.of, "image") as bar:
         for rows, vectors in view.stream(drawn.space):
             found.append(rows)
             placed = axes.transform(drawn.like(vectors))
-            # A space of one dimension has one axis.
+            # A one-dimensional space has one axis.
             places.append(np.pad(placed, ((0, 0), (0, 2 - placed.shape[1]))).astype(np.float32))
             bar.advance(len(rows))
     return np.concatenate(found), np.concatenate(places)
@@ -137,8 +133,8 @@ def _tsne(vectors: Float32, seed: int) -> Float32:
 
 def _umap(vectors: Float32, seed: int) -> Float32:
     with warnings.catch_warnings():
-        # umap-learn and numba warn of what is of no concern to users: optional parts that are not installed, graphs
-        # of few images that fall apart, and that a seed means one thread.
+        # umap-learn and numba warn of things that do not concern users: missing optional parts, disconnected graphs of
+        # few images, and that a seed implies one thread.
         warnings.simplefilter("ignore")
         from umap import UMAP
 

@@ -1,4 +1,4 @@
-"""The class x cluster matrix: which labels are in which clusters, and how far both agree."""
+"""Class x cluster matrix: the clusters of each label, and the agreement of labels and clusters."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _RULE = "the main clusters of a class are the fewest that hold at least half of 
 def class_matrix(view: View, clustering: str = "", where: str = "") -> Result:
     """Count the images of each label in each cluster of a clustering, "" for the default space's current one.
 
-    `where` is a filter: only images that match count, all for "".
+    `where` is a filter: only matching images count, all for "".
 
     Tables:
+
     - counts: label, cluster, count, is_main; cells that are not 0, by label, the highest count first
     - labels: label, images, main_clusters, main_cluster, share (of its images in main_cluster), spread (clusters
       that it is in), straddles (it has several main clusters), shares_with (labels with a main cluster in common),
       position
     - secondary: label, cluster, count, share, shares_with; the other clusters that hold a tenth of a label's images,
-      two at least, and the labels that they are a main cluster of; the highest share first
-    - clusters: cluster, size, `labelled`, label (the most frequent one), purity (its share of those labeled), labels
-      (those that it is a main cluster of), position
+      at least two, and the labels that they are a main cluster of; the highest share first
+    - clusters: cluster, size, `labelled`, label (the most frequent one), purity (its share of the labeled images),
+      labels (those that it is a main cluster of), position
 
-    `position` is the place in an order in which what is alike stands together.
-    Images without a label or cluster are left out of all but `size`.
-    NotBuiltError: no labels, or no clustering. NotFoundError: no such clustering.
+    `position` is the place in an order that keeps similar rows together. Images without a label or cluster are left out
+    of all but `size`. NotBuiltError: no labels, or no clustering. NotFoundError: no such clustering.
     """
     view.require_labels()
     name = view.clustering_name(clustering)

@@ -1,18 +1,15 @@
-"""How far two partitions of the same images agree: labels and clusters, or two clusterings.
+"""Agreement of two partitions of the same images: labels and clusters, or two clusterings.
 
-All figures are computed from the contingency table, so that a million images
-cost one pass:
+All figures are computed from the contingency table, so that a million images cost one pass:
 
-- purity: the share of images whose label is the most frequent one of their
-  cluster (Manning, Raghavan, Schuetze: Introduction to Information Retrieval,
-  2008, 16.3). It grows with the number of clusters.
-- NMI: mutual information over the arithmetic mean of both entropies (Strehl,
-  Ghosh, 2002; Vinh, Epps, Bailey, 2010); with that mean it equals V-measure.
+- purity: the share of images whose label is the most frequent one of their cluster (Manning, Raghavan, Schuetze:
+  Introduction to Information Retrieval, 2008, 16.3). It grows with the number of clusters.
+- NMI: mutual information over the arithmetic mean of both entropies (Strehl, Ghosh, 2002; Vinh, Epps, Bailey, 2010);
+  with that mean it equals V-measure.
 - homogeneity, completeness, V-measure: Rosenberg, Hirschberg, 2007.
-- ARI: the Rand index adjusted for chance (Hubert, Arabie, 1985); 0 on average
-  for random partitions, 1 for equal ones.
+- ARI: the Rand index adjusted for chance (Hubert, Arabie, 1985); 0 on average for random partitions, 1 for equal ones.
 
-tests compare them with scikit-learn's functions for label arrays.
+Tests compare them with scikit-learn's functions for label arrays.
 """
 
 from __future__ import annotations
@@ -25,16 +22,16 @@ import numpy as np
 import numpy.typing as npt
 
 Codes = npt.NDArray[np.int32]
-# Cells of a dense table that are counted at once; 8 bytes each.
+# The largest number of cells of a dense table; 8 bytes each.
 _DENSE = 1 << 24
 
 
 @dataclass(frozen=True)
 class Contingency:
-    """The cells of a table that are not empty, by row and then column; `shape` is (rows, columns).
+    """The nonempty cells of a table, by row and then column; `shape` is (rows, columns).
 
-    `rows`, `columns` and `counts` are int64 of shape (cells,). `left_out`
-    counts the images without a code in either partition.
+    `rows`, `columns` and `counts` are int64 of shape (cells,). `left_out` counts the images without a code in either
+    partition.
     """
 
     rows: npt.NDArray[np.int64]
@@ -45,21 +42,21 @@ class Contingency:
 
     @property
     def total(self) -> int:
-        """The images that were counted."""
+        """The number of images that were counted."""
         return int(self.counts.sum())
 
     @property
     def row_sums(self) -> npt.NDArray[np.int64]:
-        """int64 (rows,)."""
+        """The sum of each row, int64 (rows,)."""
         return _summed(self.rows, self.counts, self.shape[0])
 
     @property
     def column_sums(self) -> npt.NDArray[np.int64]:
-        """int64 (columns,)."""
+        """The sum of each column, int64 (columns,)."""
         return _summed(self.columns, self.counts, self.shape[1])
 
     def sparse(self) -> Any:
-        """The table as scipy.sparse.csr_array."""
+        """Return the table as scipy.sparse.csr_array."""
         from scipy.sparse import csr_array
 
         return csr_array((self.counts, (self.rows, self.columns)), shape=self.shape)
@@ -67,7 +64,7 @@ class Contingency:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The figures above, each in [0, 1] but for ARI, which can be negative; all NaN when no image is in both."""
+    """The measures of the module, each in [0, 1] except ARI, which can be negative; all NaN if no image is in both."""
 
     purity: float
     nmi: float
@@ -77,15 +74,14 @@ class Agreement:
     completeness: float
 
     def figures(self) -> dict[str, float]:
-        """By name."""
+        """Return the measures by name."""
         return dataclasses.asdict(self)
 
 
 def contingency(first: Codes, second: Codes, rows: int = 0, columns: int = 0) -> Contingency:
-    """Count pairs of codes, both of shape (images,); a code below 0 stands for none and leaves the image out.
+    """Count pairs of codes, both of shape (images,); images with a negative code are left out.
 
-    `rows` and `columns` are the numbers of codes; when 0, one more than the
-    highest code.
+    `rows` and `columns` are the numbers of codes; 0 means one more than the highest code.
     """
     known = (first >= 0) & (second >= 0)
     left_out = len(first) - int(np.count_nonzero(known))
@@ -104,7 +100,7 @@ def contingency(first: Codes, second: Codes, rows: int = 0, columns: int = 0) ->
 
 
 def agreement(table: Contingency) -> Agreement:
-    """The figures of a table whose rows are labels and whose columns are clusters."""
+    """Return the measures of a table whose rows are labels and whose columns are clusters."""
     if not table.total:
         return Agreement(*[float("nan")] * 6)
     row_entropy, column_entropy = _entropy(table.row_sums), _entropy(table.column_sums)
@@ -125,12 +121,12 @@ def agreement(table: Contingency) -> Agreement:
 
 
 def purity(table: Contingency) -> float:
-    """The share of images whose row is the most frequent one of their column; NaN without images."""
+    """Return the share of images whose row is the most frequent one of their column; NaN without images."""
     return float(most_of(table.columns, table.counts, table.shape[1]).sum() / table.total) if table.total else np.nan
 
 
 def most_of(groups: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
-    """The highest count of each group, 0 for a group without any: int64 (size,)."""
+    """Return the highest count of each group, 0 for an empty group: int64 (size,)."""
     highest = np.zeros(size, np.int64)
     np.maximum.at(highest, groups, counts)
     return highest
@@ -155,12 +151,12 @@ def _mutual_information(table: Contingency) -> float:
 
 
 def _adjusted_rand(table: Contingency) -> float:
-    """Over pairs of images: together in both partitions, in the one, in the other, against what chance gives."""
+    """Return the ARI: pairs of images that are together in both partitions, or in either, adjusted for chance."""
     together = _pairs(table.counts)
     in_rows, in_columns, all_pairs = _pairs(table.row_sums), _pairs(table.column_sums), _pairs(np.array([table.total]))
     expected = in_rows * in_columns / all_pairs if all_pairs else 0.0
     highest = (in_rows + in_columns) / 2
-    # Equal, trivial partitions: everything in one, or each on its own.
+    # Equal, trivial partitions: all images in one group, or each in its own.
     return 1.0 if highest == expected else float((together - expected) / (highest - expected))
 
 

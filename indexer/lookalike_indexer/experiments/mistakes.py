@@ -1,4 +1,4 @@
-"""Which classes a model confuses, and the misclassified images, most confident first."""
+"""Classes that a model confuses, and the misclassified images, most confident first."""
 
 from __future__ import annotations
 
@@ -30,24 +30,23 @@ def mistakes(
 ) -> Result:
     """Count the predicted classes of each label, and list the misclassified images, most confident first.
 
-    `model` is that of the default space for "". An image is misclassified when
-    the model's most probable class is none that its label stands for; see
-    `class_map` for which those are. Images without a label, images of labels
-    that stand for no class, and images that the model did not see are counted,
-    and judged neither right nor wrong. `label` restricts the result to the
-    images of one label; `limit` bounds the list, not the counts.
+    `model` "" means that of the default space. An image is misclassified if its label does not stand for the model's
+    most probable class; see `class_map`. Images without a label, images of labels that stand for no class, and images
+    that the model did not see are counted, but not judged. `label` restricts the result to the images of one label;
+    `limit` bounds the list, not the counts.
 
     Tables:
+
     - confusion: label, class_index, class, count, share (of the label's images), right; by label, the highest count
       first
-    - labels: label, images, wrong, accuracy, most_wrong (the class that it is wrongly taken for most often, "" for
-      none), most_wrong_count; the lowest accuracy first
+    - labels: label, images, wrong, accuracy, most_wrong (the most frequent wrong class, "" for none), most_wrong_count;
+      the lowest accuracy first
     - mistakes: rank, id, key, label, class_index, class, probability, label_rank and label_probability (of the most
-      probable class that the label stands for; 0 and NaN where none was kept)
+      probable class that the label stands for; 0 and NaN if none was kept)
     - unmapped: label, images
 
-    NotBuiltError: no labels, no predictions, or no label that stands for a
-    class. NotFoundError: no such model or label. UsageError: limit below 1.
+    NotBuiltError: no labels, no predictions, or no label that stands for a class. NotFoundError: no such model or
+    label. UsageError: limit below 1.
     """
     view.require_labels()
     if limit < 1:
@@ -92,7 +91,7 @@ def mistakes(
 
 
 def _right(view: View, predicted: Predicted, classes: ClassMap) -> Bools:
-    """Whether each image's most probable class is one that its label stands for."""
+    """Return whether each image's most probable class is one that its label stands for."""
     found = np.zeros(len(view), bool)
     for start in range(0, len(view), _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -124,7 +123,7 @@ def _labels(confusion: pa.Table) -> pa.Table:
     lines: dict[str, dict[str, object]] = {}
     images: dict[str, int] = {}
     wrong: dict[str, int] = {}
-    # Cells of a label come by descending count, so that the first wrong one is the most frequent.
+    # Cells of a label are sorted by descending count, so the first wrong one is the most frequent.
     for cell in confusion.to_pylist():
         label = cell["label"]
         images[label] = images.get(label, 0) + cell["count"]
@@ -171,7 +170,7 @@ def _listed(view: View, predicted: Predicted, classes: ClassMap, rows: Int64) ->
 
 
 def with_unknown_ranks(listed: pa.Table) -> pa.Table:
-    """The table of mistakes for people: a label_rank of 0, which stands for no place, is null."""
+    """Return the table of mistakes for display: a label_rank of 0, which means unknown, becomes null."""
     place = listed.column_names.index("label_rank")
     ranks = listed.column(place)
     return listed.set_column(place, "label_rank", pc.if_else(pc.equal(ranks, 0), pa.scalar(None, pa.int64()), ranks))

@@ -1,16 +1,13 @@
-"""Names for clusters: what is frequent in a cluster and rarer elsewhere.
+"""Names of clusters: terms that are frequent in a cluster and rarer elsewhere.
 
-Each term t (a label, or a class that a model predicts) has a share p in the
-cluster and q among all images; p / q is its lift. Terms are ranked by
-p log(p / q), their part in the Kullback-Leibler divergence of the cluster from
-the whole: a share alone would name every cluster after the most frequent
-term, a lift alone after the rarest one. Terms with a lift of 1 or less name
-nothing.
+Each term t (a label, or a class that a model predicts) has a share p in the cluster and q among all images; p / q is
+its lift. Terms are ranked by p log(p / q), their part in the Kullback-Leibler divergence of the cluster from the whole.
+The share alone would name every cluster after the most frequent term, the lift alone after the rarest one. Terms with a
+lift of at most 1 are not used.
 
-The meanings above the terms in ImageNet's tree (`imagenet_tree`) are ranked by
-the same measure. A meaning that covers half of the cluster is its name where
-the terms do not, or where it tells more than all of them: apron, kimono and
-wool are clothing.
+The meanings above the terms in ImageNet's tree (`imagenet_tree`) are ranked by the same measure. A meaning that covers
+half of the cluster is its name if the terms do not cover half, or if it ranks above all of them together: apron, kimono
+and wool are clothing.
 """
 
 from __future__ import annotations
@@ -23,20 +20,19 @@ from lookalike_indexer.arrays import Int32, Int64
 from lookalike_indexer.experiments.imagenet_tree import imagenet_tree
 from lookalike_indexer.experiments.metrics import Contingency, contingency
 
-# At most so many terms, and no more once they cover this share of the cluster.
+# The maximum number of terms, and the share of the cluster at which no more are added.
 _TERMS, _COVERED = 3, 0.5
-# Rounding must not decide what covers half.
+# Tolerance, because rounding must not decide what covers half.
 _SLACK = 1e-9
-# A class tells twins apart only where at least this share of one of them has it.
+# A class distinguishes clusters of the same name only if at least this share of one of them has it.
 _TELLING = 0.1
 
 
 @dataclass(frozen=True)
 class Named:
-    """A name: its terms with the share and lift of each. It is mixed when neither they nor a meaning cover half.
+    """A name: its terms with the share and lift of each. It is mixed if neither they nor a meaning cover half.
 
-    `meaning`, with its own share and lift, is the name in place of the terms;
-    `apart` tells a cluster from others of the same name.
+    `meaning`, with its own share and lift, replaces the terms; `apart` distinguishes clusters of the same name.
     """
 
     terms: list[str]
@@ -63,24 +59,24 @@ class Named:
 
     @property
     def text(self) -> str:
-        """The name as one text; "" without any."""
+        """The name as one string; "" without a name."""
         joined = self.meaning or " / ".join(self.terms)
         plain = f"mixed: {joined}" if joined and self.is_mixed else joined
         return f"{plain}, {self.apart}" if self.apart else plain
 
 
 def names_of_clusters(codes: Int32, clusters: Int32, texts: list[str], k: int) -> list[Named]:
-    """The name of each of k clusters, from the codes of the images' terms; a code or cluster below 0 stands for none.
+    """Return the name of each of k clusters, from the codes of the images' terms; negative codes and clusters mean
+    none.
 
-    `codes` and `clusters` have shape (images,); shares are among the images
-    of a cluster that have a term.
+    `codes` and `clusters` have shape (images,); shares are among the images of a cluster that have a term.
     """
     names = [Named([], [], []) for _ in range(k)]
     table = contingency(codes, clusters, len(texts), k)
     if not table.total:
         return names
     share, lift, weight = _measured(table)
-    # Where every image has the same term, it is what there is to say.
+    # If all images have the same term, use it despite its lift of 1.
     kept = (lift > 1) | (table.row_sums[table.rows] == table.total)
     told = np.zeros(k)
     order = np.lexsort((table.rows, -weight, table.columns))
@@ -96,13 +92,12 @@ def names_of_clusters(codes: Int32, clusters: Int32, texts: list[str], k: int) -
 
 
 def told_apart(names: list[Named], clusters: Int32, classes: Int32, texts: list[str]) -> list[Named]:
-    """The names, with what tells each from others of the same text.
+    """Return the names, with an addition that distinguishes each from others of the same text.
 
-    `classes` int32 (images, top) are the most probable classes of each image,
-    -1 for none, and `texts` their names. A class has a share p of a cluster's
-    images and q of all images of the clusters of this name. The class with the
-    most p log(p / q) is added, the largest cluster first, and no class twice.
-    A number is added where no class tells anything.
+    `classes` int32 (images, top) are the most probable classes of each image, -1 for none, and `texts` their names. A
+    class has a share p of a cluster's images and q of all images of the clusters of this name. The class with the
+    highest p log(p / q) is added, the largest cluster first, and no class twice. If no class distinguishes a cluster, a
+    number is added.
     """
     twins: dict[str, list[int]] = {}
     for cluster, name in enumerate(names):
@@ -119,14 +114,14 @@ def told_apart(names: list[Named], clusters: Int32, classes: Int32, texts: list[
 
 
 def _measured(table: Contingency) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The share, the lift and the rank of each cell."""
+    """Return the share, the lift and the rank of each cell."""
     share = table.counts / table.column_sums[table.columns]
     lift = share / (table.row_sums[table.rows] / table.total)
     return share, lift, share * np.log(np.maximum(lift, 1))
 
 
 def _with_meanings(names: list[Named], table: Contingency, texts: list[str], told: np.ndarray) -> list[Named]:
-    """The names, with a meaning in place of terms where it says more."""
+    """Return the names, with a meaning in place of the terms if it is more descriptive."""
     several = [cluster for cluster, name in enumerate(names) if not name.shares or name.shares[0] < _COVERED - _SLACK]
     if not several:
         return names
@@ -144,7 +139,7 @@ def _with_meanings(names: list[Named], table: Contingency, texts: list[str], tol
         share = _above(paths, table.rows[cells], table.counts[cells], len(tells)) / table.column_sums[cluster]
         fit = tells & (share >= _COVERED - _SLACK) & (share > overall)
         weight = np.where(fit, share * np.log(np.where(fit, share, 1) / np.where(fit, overall, 1)), -1)
-        # The lower of two that cover the same: the more exact word.
+        # Of two meanings that cover the same, take the lower one: the more exact word.
         best = len(weight) - 1 - int(weight[::-1].argmax())
         if fit.any() and (names[cluster].is_mixed or weight[best] > told[cluster] + _SLACK):
             result[cluster] = replace(
@@ -157,7 +152,7 @@ def _with_meanings(names: list[Named], table: Contingency, texts: list[str], tol
 
 
 def _above(paths: list[list[int]], rows: Int64, counts: Int64, meanings: int) -> Int64:
-    """How many images lie at or below each meaning, from how many there are of some terms."""
+    """Return the number of images at or below each meaning, from the counts of some terms."""
     total = np.zeros(meanings, np.int64)
     for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
         total[paths[row]] += count
@@ -165,7 +160,7 @@ def _above(paths: list[list[int]], rows: Int64, counts: Int64, meanings: int) ->
 
 
 def _apart(same: list[int], names: list[Named], clusters: Int32, classes: Int32, texts: list[str]) -> dict[int, str]:
-    """What tells each of some clusters of one name from the others."""
+    """Return the addition that distinguishes each of some clusters of one name from the others."""
     counts = np.array([_seen(classes[clusters == cluster], len(texts)) for cluster in same])
     sizes = np.array([int((clusters == cluster).sum()) for cluster in same])
     overall = counts.sum(axis=0) / sizes.sum()
@@ -190,6 +185,6 @@ def _only_term(name: Named) -> list[str]:
 
 
 def _seen(classes: Int32, count: int) -> Int64:
-    """How many images have each class among their most probable ones; no image has a class twice."""
+    """Return how many images have each class among their most probable ones; no image has a class twice."""
     seen: Int64 = np.bincount(classes[classes >= 0], minlength=count).astype(np.int64)
     return seen

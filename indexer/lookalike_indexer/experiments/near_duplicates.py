@@ -1,4 +1,4 @@
-"""Pairs of images that are near-duplicates: by the graph of nearest neighbors, or by the bytes of their files."""
+"""Pairs of near-duplicates: by the graph of nearest neighbors, or by the bytes of their files."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from lookalike_indexer.experiments.view import View
 
 @dataclass(frozen=True)
 class Cut:
-    """The distance up to which images are near-duplicates; `depth` is that of the valley, NaN where a user gave it.
+    """The distance up to which images are near-duplicates; `depth` is the valley's, NaN if a user gave the distance.
 
-    With `by_hash` neighbors beyond it are near-duplicates, too, where their perceptual hashes say so.
+    With `by_hash`, farther neighbors are near-duplicates too if their perceptual hashes are similar.
     """
 
     distance: float
@@ -35,7 +35,7 @@ class Cut:
 class Pairs:
     """Pairs of images by row, all of shape (n,): `left` < `right`, each pair once, by ascending left, then right.
 
-    `by_hash` marks pairs that only their perceptual hashes make near-duplicates.
+    `by_hash` marks pairs that are near-duplicates only by their perceptual hashes.
     """
 
     left: Int64
@@ -48,7 +48,7 @@ class Pairs:
         return len(self.left)
 
     def take(self, wanted: Bools) -> Pairs:
-        """The pairs that a mask (n,) marks."""
+        """Return the pairs selected by a mask (n,)."""
         return Pairs(
             self.left[wanted],
             self.right[wanted],
@@ -59,7 +59,7 @@ class Pairs:
 
 
 def chosen_cut(view: View, space: str, max_distance: float | None) -> Cut:
-    """The cut that a user gave, or for None the valley of the distances to the nearest image, by the graph's metric."""
+    """Return the user's cut, or for None the valley of the distances to the nearest image, by the graph's metric."""
     by = NAMES[view.reader.graph(space).metric]
     if max_distance is not None:
         if not max_distance >= 0:
@@ -86,7 +86,7 @@ def chosen_cut(view: View, space: str, max_distance: float | None) -> Cut:
 
 
 def near_pairs(view: View, space: str, cut: Cut) -> Pairs:
-    """The pairs of the graph within a cut, and all neighboring copies by digest; streams the graph."""
+    """Return the pairs of the graph within a cut, and all copies by digest; stream the graph."""
     left, right, apart = [], [], []
     limit = np.float32(cut.distance)
     hashes = AlikeHashes.of(view, space) if cut.by_hash else None
@@ -109,7 +109,7 @@ def near_pairs(view: View, space: str, cut: Cut) -> Pairs:
 
 
 def copied_pairs(view: View) -> Pairs:
-    """Each image with the first one of the same bytes, at distance 0; images without a digest are in none."""
+    """Return each image with the first one of the same bytes, at distance 0; images without a digest are left out."""
     codes = digest_codes(view)
     order = np.argsort(codes, kind="stable")
     order = order[codes[order] >= 0]
@@ -122,7 +122,7 @@ def copied_pairs(view: View) -> Pairs:
 
 
 def digest_codes(view: View) -> Int64:
-    """int64 (images,): equal where the bytes of two images are equal; -1 where no digest is known."""
+    """Return codes, int64 (images,), that are equal if the bytes of two images are; -1 without a digest."""
     column = view.reader.images(["sha256"]).column("sha256").combine_chunks()
     encoded = pc.dictionary_encode(column)
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
@@ -131,7 +131,7 @@ def digest_codes(view: View) -> Int64:
 
 
 def graph_notes(view: View, space: str) -> tuple[str, ...]:
-    """What is to be said of the graph: that it lacks images, or that an index made it."""
+    """Return sentences about the graph's limitations: missing images, or that it is approximate."""
     entry = view.reader.graph(space)
     notes = []
     if not covers(view.reader.manifest, entry):
@@ -153,7 +153,7 @@ def graph_notes(view: View, space: str) -> tuple[str, ...]:
 
 
 def _once(one: Int64, other: Int64, distances: Float32, limit: np.float32, view: View) -> Pairs:
-    """Each pair once, at its smallest distance; those beyond the limit are by hash."""
+    """Return each pair once, at its smallest distance; those beyond the limit are by hash."""
     left, right = np.minimum(one, other), np.maximum(one, other)
     order = np.lexsort((distances, right, left))
     left, right, distances = left[order], right[order], distances[order]

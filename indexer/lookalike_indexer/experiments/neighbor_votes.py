@@ -1,4 +1,4 @@
-"""The probability of each label for each image, by images that are not itself: its neighbors, and its predictions."""
+"""Out-of-sample probability of each label for each image, from its neighbors and from its predictions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy.typing as npt
 from lookalike_indexer.arrays import Float64, Int32, Int64
 from lookalike_indexer.experiments.view import Predicted, View
 
-# Images at a time.
+# Images that are processed at a time.
 _BLOCK = 4096
-# What each label has of a vote before any neighbor voted, together.
+# The total prior weight of all labels before any neighbor votes.
 _PRIOR = 1.0
 
 
@@ -29,7 +29,7 @@ def votes(view: View, space: str, predicted: Predicted | None) -> Iterator[Votes
     """Yield the labeled images of a graph in blocks, with out-of-sample probabilities.
 
     Each neighbor votes for its label, the nearest with weight 1, the others by the ratio of the distances. With
-    predictions, what the labels of the other images with the same predicted classes say counts as much.
+    predictions, the labels of other images with the same predicted classes count as much.
     """
     priors = np.bincount(view.labels[view.labels >= 0], minlength=len(view.label_names)).astype(np.float64)
     priors /= priors.sum()
@@ -62,7 +62,7 @@ def _by_neighbors(view: View, neighbors: Int64, distances: npt.NDArray[np.float3
 
 
 class _ByClass:
-    """The labels of the images by predicted class: how often they go together, each image counted without itself."""
+    """Counts of labels by predicted class; each image is counted without itself."""
 
     def __init__(self, view: View, predicted: Predicted) -> None:
         self._labels, self._predicted = view.labels, predicted
@@ -91,7 +91,7 @@ class _ByClass:
 
 
 def given(labels: Int32, found: Votes) -> tuple[Float64, Int64, Float64]:
-    """The probability of the given label, the most probable other label and its probability, all (n,)."""
+    """Return the probability of the given label, the most probable other label and its probability, all (n,)."""
     places = np.arange(len(found.rows))
     own = found.probabilities[places, labels[found.rows]]
     others = found.probabilities.copy()

@@ -1,4 +1,4 @@
-"""Images that are odd for their class: outside its clusters, far from its middle, or nearer to another class's."""
+"""Images that are odd for their class: outside its clusters, far from its center, or nearer to another class's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lookalike_indexer.experiments.view import Assigned, View, some
 from lookalike_indexer.progress import Progress, Silent
 
 Method = Literal["auto", "embeddings", "clusters"]
-# Values that are read without being asked to: 1 GiB of float32 in each of two passes.
+# The number of values up to which embeddings are read by default: 1 GiB of float32 in each of two passes.
 _READ = 1 << 28
 _TYPICAL = 6
 _NAMED = 6
@@ -37,31 +37,33 @@ def oddballs(
 ) -> Result:
     """List the images that are odd for their label: of one label, or of all for "", and of those that match `where`.
 
-    Images that are odd in more ways come first, then those of the lowest score.
+    Images that are odd in more ways come first, then those with the lowest score.
 
-    By "embeddings", an image is odd when at least one of these is so:
+    By "embeddings", an image is odd if at least one of these holds:
+
     - outside: its cluster is neither a main one of its label (see class_matrix) nor holds a tenth of the label's
-      images, two at least;
-    - secondary: its cluster holds such a tenth, is no main one of its label, and is a main one of another label;
+      images, and at least two;
+    - secondary: its cluster holds such a tenth, is not a main one of its label, and is a main one of another label;
     - far: its distance to the centroid of its label's other images has a modified z-score above 3.5 among its
       label's images (Iglewicz, Hoaglin, 1993: 0.6745 (x - median) / MAD);
     - nearer: the centroid of another label is nearer than that of its own.
-    Its score is the simplified silhouette (Hruschka, Campello, de Castro, 2006), (b - a) / max(a, b) with a the
-    distance to its own and b to the nearest other label's centroid; -1 to 1, the lowest is the oddest. Where only one
+
+    Its score is the simplified silhouette (Hruschka, Campello, de Castro, 2006), (b - a) / max(a, b), where a is the
+    distance to its own and b to the nearest other label's centroid; from -1 to 1, the lowest is the oddest. If only one
     label has images it is -z / (1 + |z|).
 
-    By "clusters", which reads no embeddings, distances are those to the centroid of the image's cluster, "far" is
-    among the images of its label in that cluster, "nearer" is left out, the score is the share of its label that is in
-    its cluster less the share of the label that has most of its images there (0 when that is its own), and it looks
-    like that label. "auto" takes embeddings up to 2^28 values of the space.
-
-    All distances are measured by the metric of the space, those by "clusters" by that of the clustering.
+    By "clusters", which reads no embeddings, distances are those to the centroid of the image's cluster, and "far" is
+    among the images of its label in that cluster. "nearer" is left out. The score is the share of its label that is in
+    its cluster, minus that of the label with the largest such share (0 if that is its own); the image looks like that
+    label. "auto" uses embeddings up to 2^28 values of the space. All distances use the metric of the space, those by
+    "clusters" that of the clustering.
 
     Tables:
+
     - oddballs: rank, id, key, label, looks_like, why (the ways in which it is odd, such as "outside, far"), score,
       distance, other_distance, z, outside, secondary, far, nearer, cluster
-    - typical: label, rank, id, key, distance; the images nearest to the middle of each label that is listed
-    - labels: label, images, odd, outside, secondary, far, nearer; all labels, or the one that is asked for
+    - typical: label, rank, id, key, distance; the images nearest to the center of each listed label
+    - labels: label, images, odd, outside, secondary, far, nearer; all labels, or the requested one
 
     NotBuiltError: no labels, or no clustering. NotFoundError: no such label or clustering. UsageError: limit below 1.
     """
@@ -120,7 +122,7 @@ def oddballs(
 
 
 def _ranked(measured: Measured, listable: Bools, limit: int) -> Int64:
-    """The rows of the oddest images: in most ways, then by the lowest score, then the farthest, then by row."""
+    """Return the rows of the oddest images: in most ways, then by the lowest score, then the farthest, then by row."""
     rows = np.flatnonzero(measured.odd & listable)
     order = np.lexsort((rows, -measured.z[rows], measured.score[rows], -measured.reasons[rows]))
     return rows[order[:limit]]
@@ -150,7 +152,7 @@ def _oddballs(view: View, assigned: Assigned, measured: Measured, rows: Int64) -
 
 
 def _typical(view: View, measured: Measured, home: Bools, wanted: int, listed: Int64) -> pa.Table:
-    """The images at home in their label that are nearest to its middle."""
+    """Return the images in clusters of their label that are nearest to its center."""
     codes = [wanted] if wanted >= 0 else list(dict.fromkeys(view.labels[listed].tolist()))
     rows = np.flatnonzero(np.isin(view.labels, codes) & home & measured.judged & ~measured.odd)
     order = np.lexsort((rows, measured.distance[rows], view.labels[rows]))
@@ -169,7 +171,7 @@ def _typical(view: View, measured: Measured, home: Bools, wanted: int, listed: I
 
 
 def _labels(view: View, measured: Measured, wanted: int) -> pa.Table:
-    """How many images of each label are odd; of the label `wanted` alone where it is not -1."""
+    """Return the number of odd images of each label; only of the label `wanted` unless it is -1."""
 
     def counted(flags: Bools) -> Int64:
         codes = view.labels[flags & (view.labels >= 0)]

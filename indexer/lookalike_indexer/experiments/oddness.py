@@ -1,4 +1,4 @@
-"""How odd each image is for its label: by its embedding, or by its cluster alone."""
+"""Oddness of each image for its label: by its embedding, or only by its cluster."""
 
 from __future__ import annotations
 
@@ -25,13 +25,11 @@ _TO_DEVIATIONS = 0.6745
 
 @dataclass(frozen=True)
 class Measured:
-    """All of shape (images,), by the rows of the view.
+    """The oddness of images; all of shape (images,), by the rows of the view.
 
-    `judged` are the images that could be; `distance` is that to the middle of
-    the own label and `other_distance` to that of the label it `looks_like`
-    (-1: none), `z` the modified z-score of `distance`. `score` is low for odd
-    images. The ways of being odd are those of `oddballs`. `single` are labels
-    of one image.
+    `judged` are the images that could be judged. `distance` is that to the center of the own label, `other_distance`
+    that to the center of the label it `looks_like` (-1: none), `z` the modified z-score of `distance`. `score` is low
+    for odd images. The ways of being odd are those of `oddballs`. `single` are labels of one image.
     """
 
     judged: Bools
@@ -47,24 +45,24 @@ class Measured:
 
     @property
     def far(self) -> Bools:
-        """Outliers by distance."""
+        """Return whether each image is an outlier by distance."""
         with np.errstate(invalid="ignore"):
             return (self.z > FAR) & self.judged
 
     @property
     def odd(self) -> Bools:
-        """Odd in at least one way."""
+        """Return whether each image is odd in at least one way."""
         return self.outside | self.secondary | self.far | self.nearer
 
     @property
     def reasons(self) -> npt.NDArray[np.int64]:
-        """In how many ways each image is odd."""
+        """The number of ways in which each image is odd."""
         flags = [self.outside, self.secondary, self.far, self.nearer]
         counts: npt.NDArray[np.int64] = np.sum(flags, axis=0, dtype=np.int64)
         return counts
 
     def kinds(self) -> dict[str, Bools]:
-        """The ways of being odd, by name."""
+        """Return the ways of being odd, by name."""
         return {
             "odd": self.odd,
             "outside": self.outside,
@@ -74,22 +72,22 @@ class Measured:
         }
 
     def why(self, rows: npt.NDArray[np.int64]) -> list[str]:
-        """The ways in which some images are odd, such as "outside, nearer"."""
+        """Return the ways in which some images are odd, such as "outside, nearer"."""
         kinds = {name: flags[rows].tolist() for name, flags in self.kinds().items() if name != "odd"}
         return [", ".join(name for name, flags in kinds.items() if flags[place]) for place in range(len(rows))]
 
     def placed(self, home: Bools, secondary: Bools) -> Measured:
-        """With the images outside, which are not at home, and those in the secondary clusters of their labels."""
+        """Return a copy with the images outside of their labels' clusters, and those in secondary clusters."""
         return dataclasses.replace(self, outside=self.judged & ~home, secondary=self.judged & secondary)
 
 
 def at_home(labels: Int32, clusters: Int32, cells: Cells) -> Bools:
-    """Whether each image is in a main cluster of its label, or in one with a tenth of the label's images."""
+    """Return whether each image is in a main cluster of its label, or in one with a tenth of the label's images."""
     return _in_cells(labels, clusters, cells, cells.is_main | cells.is_secondary)
 
 
 def with_others(labels: Int32, clusters: Int32, cells: Cells) -> Bools:
-    """Whether each image is in a secondary cluster of its label that is a main one of another label."""
+    """Return whether each image is in a secondary cluster of its label that is a main one of another label."""
     theirs = np.isin(cells.columns, cells.columns[cells.is_main])
     return _in_cells(labels, clusters, cells, cells.is_secondary & theirs)
 
@@ -106,8 +104,8 @@ def _in_cells(labels: Int32, clusters: Int32, cells: Cells, some: Bools) -> Bool
 def by_embeddings(view: View, assigned: Assigned, progress: Progress) -> Measured:
     """Compare each embedding with the mean of its label's other images and of each other label.
 
-    Two passes over the space; memory: one block, and one float64 vector for
-    each label. Distances are measured by the metric of the space.
+    Reads the space twice. Memory: one block, and one float64 vector for each label. Distances use the metric of the
+    space.
     """
     space = assigned.entry.space
     metric = metric_of(view.reader.manifest, space)
@@ -151,16 +149,16 @@ def by_embeddings(view: View, assigned: Assigned, progress: Progress) -> Measure
 
 
 def by_clusters(labels: Int32, assigned: Assigned, cells: Cells, centroids: Float32) -> Measured:
-    """Judge by the clustering alone: see `oddballs`. `centroids` (k, dim) are those of the clustering."""
+    """Measure oddness by the clustering only, see `oddballs`. `centroids` (k, dim) are those of the clustering."""
     clusters = assigned.clusters
     judged = (labels >= 0) & (clusters >= 0)
     k = assigned.entry.k
-    # For each cluster the label with the highest share of itself there: an image looks like that one.
+    # For each cluster the label with the highest share of its images there: its images look like that label.
     strongest = np.zeros(k)
     np.maximum.at(strongest, cells.columns, cells.share)
     leader = np.full(k, -1, np.int32)
     leads = cells.share >= strongest[cells.columns]
-    # Backwards, so that the first label wins where several have the same share.
+    # Backwards, so that the first label wins among equal shares.
     leader[cells.columns[leads][::-1]] = cells.rows[leads][::-1]
     flat = np.sort(cells.rows * k + cells.columns)
     order = np.argsort(cells.rows * k + cells.columns)
@@ -184,10 +182,9 @@ def by_clusters(labels: Int32, assigned: Assigned, cells: Cells, centroids: Floa
 
 
 def robust_z(values: Float64, groups: npt.NDArray[np.integer], judged: Bools) -> Float64:
-    """The modified z-score of each value within its group: 0.6745 (x - median) / MAD.
+    """Return the modified z-score of each value within its group: 0.6745 (x - median) / MAD.
 
-    Where the MAD is 0 but for rounding, because most values are equal, it is 0;
-    NaN for values that are not judged.
+    It is 0 if the MAD is 0 up to rounding, because most values are equal; NaN for values that are not judged.
     """
     z = np.full(len(values), np.nan)
     rows = np.flatnonzero(judged)
@@ -200,7 +197,9 @@ def robust_z(values: Float64, groups: npt.NDArray[np.integer], judged: Bools) ->
 
 
 def _medians(values: Float64, codes: npt.NDArray[np.int64]) -> Float64:
-    """The median of the values of each code, all of which occur; at once, for there may be many small groups."""
+    """Return the median of the values of each code, all of which occur; vectorized, because there may be many small
+    groups.
+    """
     ordered = values[np.lexsort((values, codes))]
     sizes = np.bincount(codes)
     starts = np.cumsum(sizes) - sizes
@@ -209,7 +208,7 @@ def _medians(values: Float64, codes: npt.NDArray[np.int64]) -> Float64:
 
 
 def _add_rows(sums: Float64, codes: Int32, vectors: npt.NDArray[np.float32]) -> None:
-    """Add each vector to the sum of its code, in float64; one matrix product instead of scattered additions."""
+    """Add each vector to the sum of its code, in float64, by one matrix product instead of scattered additions."""
     from scipy.sparse import csr_array
 
     here = np.unique(codes)
@@ -226,10 +225,11 @@ def _distances(
     middles: tuple[npt.NDArray[np.int64], Float32],
     metric: Metric,
 ) -> tuple[Float64, Float64, Int32]:
-    """The distance to the centroid of the own label's other images, to the nearest other label's, and that label.
+    """Return the distance to the centroid of the own label's other images, to the nearest other label's, and that
+    label.
 
-    `sums` (labels, dim) and `counts` (labels,) are those of each label's
-    images; `middles` are the labels that have images, with their centroids.
+    `sums` (labels, dim) and `counts` (labels,) are those of each label's images; `middles` are the labels that have
+    images, with their centroids.
     """
     exact = vectors.astype(np.float64)
     size = counts[codes]
@@ -243,7 +243,7 @@ def _distances(
 
 
 def _apart(vectors: Float64, others: Float64, metric: Metric) -> Float64:
-    """The distance of each row to that of the other array; the cosine distance of a row of zeros is 1."""
+    """Return the distance of each row to that of the other array; the cosine distance of a zero row is 1."""
     apart: Float64
     if metric == "l2":
         apart = np.linalg.norm(vectors - others, axis=1)
@@ -255,7 +255,7 @@ def _apart(vectors: Float64, others: Float64, metric: Metric) -> Float64:
 
 
 def negligible(centroids: Float64, metric: Metric) -> float:
-    """The distance to some centroids (k, dim) that copies of an image may have by rounding."""
+    """Return the distance to some centroids (k, dim) that rounding can give to copies of an image."""
     if metric == "cosine":
         # The cosine distance of unit vectors is half the square of the Euclidean one.
         return NEGLIGIBLE**2 / 2

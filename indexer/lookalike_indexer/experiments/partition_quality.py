@@ -1,12 +1,10 @@
-"""How well a partition divides vectors, by scikit-learn; NaN where a measure is not defined.
+"""Quality of a partition of vectors, by scikit-learn; NaN if a measure is not defined.
 
-The silhouette is measured by the metric of the space, see
-`collection.metrics`. Those of Davies and Bouldin, and of Calinski and
-Harabasz, are defined by Euclidean distances to centroids, as k-means is.
+The silhouette uses the metric of the space, see `collection.metrics`. The measures of Davies and Bouldin, and of
+Calinski and Harabasz, are defined by Euclidean distances to centroids, as k-means is.
 
-`silhouette` is the same on every processor. `davies_bouldin` and
-`calinski_harabasz` do not depend on the number of threads. Between processors
-they agree to a relative 1e-6.
+`silhouette` is the same on every CPU. `davies_bouldin` and `calinski_harabasz` do not depend on the number of threads.
+Between CPUs they agree to a relative 1e-6.
 """
 
 from __future__ import annotations
@@ -25,21 +23,21 @@ _NAN = float("nan")
 
 
 def distances_between(vectors: Float32, metric: Metric) -> Float32:
-    """The distances between all pairs of vectors (n, dim) of `Sampled`: (n, n); Euclidean ones in its unit.
+    """Return the distances between all pairs of vectors (n, dim) of `Sampled`: (n, n); Euclidean ones in its unit.
 
-    Of unit vectors, half the squared Euclidean distance is the cosine distance.
+    For unit vectors, half the squared Euclidean distance is the cosine distance.
     """
     apart = squared_distances(on_grid(vectors))
     return (np.sqrt(apart, out=apart) if metric == "l2" else apart / 2).astype(np.float32)
 
 
 def silhouette(distances: Float32, groups: Groups) -> float:
-    """The mean silhouette (Rousseeuw, 1987), from the distances of all pairs (n, n)."""
+    """Return the mean silhouette (Rousseeuw, 1987), from the distances of all pairs (n, n)."""
     return float(silhouette_score(distances, groups, metric="precomputed")) if _defined(groups) else _NAN
 
 
 def davies_bouldin(vectors: Float32, groups: Groups) -> float:
-    """The index of Davies and Bouldin (1979): the lower, the better."""
+    """Return the index of Davies and Bouldin (1979): lower is better."""
     if not _defined(groups):
         return _NAN
     with one_thread():
@@ -47,7 +45,7 @@ def davies_bouldin(vectors: Float32, groups: Groups) -> float:
 
 
 def calinski_harabasz(vectors: Float32, groups: Groups) -> float:
-    """The index of Calinski and Harabasz (1974): the higher, the better."""
+    """Return the index of Calinski and Harabasz (1974): higher is better."""
     if not _defined(groups):
         return _NAN
     with one_thread():
@@ -55,5 +53,5 @@ def calinski_harabasz(vectors: Float32, groups: Groups) -> float:
 
 
 def _defined(groups: Groups) -> bool:
-    """Neither all in one group, nor each on its own."""
+    """Return False if all are in one group, or each is in its own."""
     return 1 < len(np.unique(groups)) < len(groups)

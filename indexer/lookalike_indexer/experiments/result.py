@@ -1,4 +1,4 @@
-"""What every experiment returns, so that the command line, the wire and the stored tables show the same numbers."""
+"""Result of every experiment, so that the command line, the protocol and stored tables show the same numbers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from lookalike_indexer.collection.metrics import NAMES
 
 @dataclass(frozen=True)
 class Result:
-    """An experiment's outcome as plain data.
+    """The result of an experiment as plain data.
 
-    `settings` are those it ran with, defaults filled in; `tables` its rows, by
-    a short name; `figures` single numbers such as "purity"; `findings` what
-    they mean, a sentence each, for people.
+    `settings` are those of the run, including defaults; `tables` its rows, by a short name; `figures` single numbers
+    such as "purity"; `findings` their meaning as sentences for users.
     """
 
     kind: str
@@ -28,6 +27,6 @@ class Result:
 
     @property
     def measured_by(self) -> str:
-        """What follows a title above distances, such as " (cosine distances)"; "" where the settings name no metric."""
+        """The addition to a title above distances, such as " (cosine distances)"; "" if the settings name no metric."""
         name = NAMES.get(str(self.settings.get("metric")))
         return f" ({name} distances)" if name else ""

@@ -1,4 +1,4 @@
-"""The class that an image is taken for, and the images that stand for it."""
+"""Rival class of an image, for which a model takes it, and the images that represent that class."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lookalike_indexer.experiments.view import View
 
 @dataclass(frozen=True)
 class Rival:
-    """The class that the image is taken for, or might most likely be, and the images that stand for it.
+    """The class that the image is taken for, or most likely confused with, and the images that represent it.
 
-    `by` says which those are: of that label, taken for it by the model too, or all of other labels.
+    `by` is their source: images of that label, images that the model also takes for it, or all images of other labels.
     """
 
     index: int
@@ -27,7 +27,9 @@ class Rival:
 
 
 def rival_of(view: View, subject: Subject, model: str, mapping: ClassMap) -> Rival:
-    """The most probable class that the image's label does not stand for; the most probable one where all are its."""
+    """Return the most probable class that the image's label does not stand for; the most probable one if it stands for
+    all.
+    """
     accepted = mapping.classes_of(subject.label_code)
     classes = subject.classes
     index = int(next((found for found in classes.tolist() if found >= 0 and found not in accepted), classes[0]))

@@ -1,7 +1,7 @@
-"""A subset that is spread out over a space: k-center greedy.
+"""Spread-out subset of a space: k-center greedy.
 
 T. Gonzalez: Clustering to minimize the maximum intercluster distance, Theoretical Computer Science 38, 1985. The
-largest distance of an image to its nearest chosen one is at most twice the least that any n images can reach.
+largest distance of an image to its nearest chosen one is at most twice the minimum that any n images can reach.
 """
 
 from __future__ import annotations
@@ -31,13 +31,12 @@ def spread_sample(
 ) -> Result:
     """Choose `count` images that are far from each other by the metric of the space, the most typical first.
 
-    The first is the image nearest to the mean, each further one is farthest from all before; ties go by id. At most
-    `among` images are looked at, drawn by chance where there are more; their embeddings are held.
+    The first is the image nearest to the mean; each further one is the farthest from all chosen before; ties go by id.
+    At most `among` images are considered, chosen randomly if there are more; their embeddings are in memory.
 
-    Table "images": rank, id, key, label, and `distance` to the nearest one chosen before (that of the first is
-    NaN). Figure "radius": the largest distance of an image to its nearest chosen one.
-
-    NotFoundError: no such space. NotBuiltError: it is empty. UsageError: more images than are looked at.
+    Table "images": rank, id, key, label, and `distance` to the nearest one chosen before (NaN for the first). Figure
+    "radius": the largest distance of an image to its nearest chosen one. NotFoundError: no such space. NotBuiltError:
+    it is empty. UsageError: more images than are considered.
     """
     space, entry = view.reader.space(space)
     if not entry.rows:
@@ -76,7 +75,7 @@ def spread_sample(
 
 
 def _greedy(vectors: Float32, metric: Metric, count: int, advance: Callable[[], None]) -> tuple[Int64, Float64, float]:
-    """The chosen rows in order, their distances to those before, and the largest distance that is left."""
+    """Return the chosen rows in order, their distances to earlier ones, and the largest remaining distance."""
     nearest = np.full(len(vectors), np.inf)
     chosen = np.empty(count, np.int64)
     apart = np.full(count, np.nan)
@@ -86,7 +85,7 @@ def _greedy(vectors: Float32, metric: Metric, count: int, advance: Callable[[], 
         if place:
             apart[place] = nearest[row]
         nearest = np.minimum(nearest, _distances(vectors, vectors[row].astype(np.float64), metric))
-        # What is chosen is not chosen again, though all others be its copies.
+        # A chosen image is not chosen again, even if all others are copies of it.
         nearest[row] = -1
         row = int(nearest.argmax())
         advance()
@@ -94,7 +93,7 @@ def _greedy(vectors: Float32, metric: Metric, count: int, advance: Callable[[], 
 
 
 def _distances(vectors: Float32, centre: Float64, metric: Metric) -> Float64:
-    """The distance of each row to a point; of vectors of length 1, half the squared one is the cosine distance."""
+    """Return the distance of each row to a point; for unit vectors, half the squared one is the cosine distance."""
     out = np.empty(len(vectors))
     step = max(1, _BLOCK // vectors.shape[1])
     for start in range(0, len(vectors), step):

@@ -1,4 +1,4 @@
-"""The files of the images in a folder for each cluster or label."""
+"""Files of the images, sorted into a folder for each cluster or label."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONGEST = 100
 
 @dataclass(frozen=True)
 class Placed:
-    """An image's file, and the folder and the name that it goes to."""
+    """The file of an image, and its target folder and name."""
 
     uri: str
     folder: str
@@ -30,7 +30,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Sorted:
-    """What was written; `missing` are the files that cannot be read."""
+    """The counts of written folders and files; `missing` are the files that cannot be read."""
 
     folders: int
     files: int
@@ -38,9 +38,9 @@ class Sorted:
 
 
 def planned(view: View, by: str, clustering: str = "") -> list[Placed]:
-    """Where each image goes, by folder, then by id; `by` is "cluster" or "label".
+    """Return the target of each image, by folder, then by id; `by` is "cluster" or "label".
 
-    A name is that of the image's file, with the id where two of a folder are called alike. NotFoundError: no such
+    The name is that of the image's file, with the id if two in a folder have the same name. NotFoundError: no such
     clustering. NotBuiltError: there is none, or no image has a label.
     """
     if by == "label":
@@ -69,7 +69,7 @@ def planned(view: View, by: str, clustering: str = "") -> list[Placed]:
 def write_sorted(view: View, plan: Sequence[Placed], into: Path, copy: bool, progress: Progress) -> Sorted:
     """Write links, or copies, into a new or empty folder.
 
-    UsageError: the folder has files, or links are asked for and images lie within archives. NotFoundError: it cannot be
+    UsageError: the folder has files, or links are requested and images are in archives. NotFoundError: it cannot be
     written.
     """
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
@@ -100,7 +100,7 @@ def write_sorted(view: View, plan: Sequence[Placed], into: Path, copy: bool, pro
 
 
 def _safe(text: str) -> str:
-    """A name that any file system takes, never empty and never hidden; its suffix stays."""
+    """Return a name that is valid on any file system, never empty or hidden; its suffix stays."""
     plain = unicodedata.normalize("NFC", text)
     plain = re.sub(r"[^\w.@+ -]+", "-", plain).strip(". ")
     if len(plain) > _LONGEST:
@@ -110,7 +110,7 @@ def _safe(text: str) -> str:
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """The names, numbered where two are equal whatever their case, or would be that of no label."""
+    """Return the names, numbered if two are equal in any case, or equal the name for missing labels."""
     seen = {_NONE}
     found = []
     for name in names:

@@ -1,4 +1,4 @@
-"""What has to be said of whatever is found in a space."""
+"""Sentences that qualify any result in a space."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lookalike_indexer.experiments.view import View
 
 
 def untrained_notes(view: View, spaces: Iterable[str]) -> tuple[str, ...]:
-    """A sentence for the models of some spaces whose weights are random; none where all are trained."""
+    """Return a sentence about the models of some spaces with random weights; none if all are trained."""
     manifest = view.reader.manifest
     models = sorted({manifest.spaces[space].model for space in spaces})
     random = [model for model in models if not manifest.models[model].spec.weights.pretrained]
@@ -21,6 +21,6 @@ def untrained_notes(view: View, spaces: Iterable[str]) -> tuple[str, ...]:
 
 
 def partial_notes(view: View, clusterings: Iterable[str]) -> tuple[str, ...]:
-    """A sentence for each of some clusterings that lacks images of its space; none where all are whole."""
+    """Return a sentence for each of some clusterings that lacks images of its space; none if all are complete."""
     entries = [view.reader.clustering(name) for name in dict.fromkeys(clusterings)]
     return coverage_notes(view.reader.manifest, entries, view.reader.storage.location)

@@ -1,4 +1,4 @@
-"""A reproducible sample of a space, for what cannot look at every image."""
+"""Reproducible sample of a space, for experiments that cannot process every image."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ from lookalike_indexer.vectors.sample import choose_rows, read_rows
 class Sampled:
     """Some images of a space, by ascending id.
 
-    `rows` are their image rows, int64 (n,). `vectors` are their embeddings,
-    float32 (n, dim), by the `metric` of the space: L2-normalised for cosine, else
-    divided by `unit`, a power of two, so that none is longer than 1. `of` is
-    how many images the space has.
+    `rows` are their image rows, int64 (n,). `vectors` are their embeddings, float32 (n, dim), by the `metric` of the
+    space: L2-normalized for cosine, else divided by `unit`, a power of two, so that none is longer than 1. `of` is the
+    number of images in the space.
     """
 
     space: str
@@ -36,22 +35,22 @@ class Sampled:
     unit: float
 
     def like(self, vectors: Float32) -> Float32:
-        """Further embeddings of the space, as stored, prepared as `vectors` are."""
+        """Return further stored embeddings of the space, prepared as `vectors` are."""
         return prepare(vectors, self.metric) / np.float32(self.unit)
 
     @property
     def told(self) -> str:
-        """A sentence for the findings when not all images are in it, else ""."""
+        """A sentence for the findings if it does not contain all images, else ""."""
         if len(self.rows) == self.of:
             return ""
         return f"Measured on a random sample of {len(self.rows):,} of the {self.of:,} images of {self.space}."
 
 
 def sampled(view: View, space: str, size: int, seed: int, progress: Progress | None = None) -> Sampled:
-    """At most `size` images of a space, "" for the default one.
+    """Return at most `size` images of a space, "" for the default one.
 
-    UsageError: a size below 2. NotBuiltError: the space has fewer than two
-    images. IndexerError: an embedding that is not finite.
+    UsageError: a size below 2. NotBuiltError: the space has fewer than two images. IndexerError: an embedding is not
+    finite.
     """
     name, _ = view.reader.space(space)
     return _read(view, name, _choose(view, [name], size, seed), progress)
@@ -60,7 +59,7 @@ def sampled(view: View, space: str, size: int, seed: int, progress: Progress | N
 def sampled_alike(
     view: View, spaces: Sequence[str], size: int, seed: int, progress: Progress | None = None
 ) -> list[Sampled]:
-    """The same images, which all of the spaces have, in each of the spaces; errors as `sampled`."""
+    """Return the same images, which all of the spaces have, in each of the spaces; errors as in `sampled`."""
     rows = _choose(view, spaces, size, seed)
     return [_read(view, name, rows, progress) for name in spaces]
 
@@ -88,7 +87,7 @@ def _read(view: View, name: str, rows: Int64, progress: Progress | None) -> Samp
 
 
 def fitted(vectors: Float32, metric: Metric) -> tuple[Float32, float]:
-    """Vectors (n, dim), prepared for the metric, no longer than 1, and the power of two that they were divided by."""
+    """Return prepared vectors (n, dim) with length of at most 1, and the power of two that they were divided by."""
     if metric == "cosine":
         return vectors, 1.0
     scale = unit_scale(float(np.linalg.norm(vectors, axis=1).max(initial=0)))

@@ -1,4 +1,4 @@
-"""The clusters within one class, and what lies around each."""
+"""Clusters within one class, and the surroundings of each."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from lookalike_indexer.vectors.metric import prepare
 from lookalike_indexer.vectors.sample import choose_rows
 
 SEED = 1234
-# Images of the class that are held.
+# The maximum number of images of the class in memory.
 _HELD = 20_000
-# The most clusters that "auto" tries, and below what a silhouette is no structure.
+# The maximum number of clusters that "auto" tries, and the silhouette below which there is no structure.
 _MOST, _STRUCTURE = 8, 0.25
-# The nearest images of other labels whose labels are counted around each sub-cluster.
+# The number of nearest images of other labels whose labels are counted around each sub-cluster.
 _AROUND = 50
 _NAMED = 4
 
@@ -33,25 +33,24 @@ _NAMED = 4
 def split_label(
     view: View, label: str, space: str = "", k: int = 0, seed: int = SEED, *, progress: Progress | None = None
 ) -> Result:
-    """Cluster the images of one label by k-means; k 0: chosen by silhouette.
+    """Cluster the images of one label by k-means; k 0 means a choice by silhouette.
 
-    All distances and silhouettes are measured by the metric of the space, see
-    `collection.metrics`; where that is cosine, embeddings are L2-normalised.
-    The silhouette is Rousseeuw's (1987), on all images up
-    to 2,000 and on a sample of those beyond. The k that is chosen has the highest
-    mean, from 2 to 8, of those that give two groups of more than one image. Of
-    labels with more than 20,000 images a sample is split.
+    All distances and silhouettes use the metric of the space, see `collection.metrics`; for cosine, embeddings are
+    L2-normalized. The silhouette is Rousseeuw's (1987), on all images up to 2,000 and on a sample of larger sets. The
+    chosen k, from 2 to 8, has the highest mean silhouette of those that give at least two groups of more than one
+    image. If a label has more than 20,000 images, a sample is split.
 
     Tables:
+
     - subclusters: subcluster (the largest is 0), size, silhouette, distance (mean, to the centroid), around
       (the labels around it, the most frequent first)
     - members: subcluster, rank, id, key, distance, silhouette (NaN: not measured); the nearest to the centroid first
     - around: subcluster, label, count (among the 50 nearest images of other labels), distance (of the nearest one)
     - `neighbours`: subcluster, rank, id, key, label, distance (to the centroid); those 50
-    - ks: k, silhouette, inertia (squared Euclidean distances); of each k that was tried
+    - ks: k, silhouette, inertia (squared Euclidean distances); of each tried k
 
-    NotFoundError: no such label or space. UsageError: k above the number of images, or too few images.
-    IndexerError: an embedding that is not finite.
+    NotFoundError: no such label or space. UsageError: k above the number of images, or too few images. IndexerError: an
+    embedding is not finite.
     """
     code = view.label_code(label)
     label = view.label_names[code]
@@ -112,7 +111,7 @@ def _check(view: View, label: str, space: str, images: int, k: int) -> None:
 
 
 def _neighbours(view: View, space: str, metric: Metric, code: int, made: Split, progress: Progress) -> pa.Table:
-    """The nearest images of other labels, or of none, to each sub-cluster's centroid."""
+    """Return the nearest images of other labels, or of none, to each sub-cluster's centroid."""
 
     def others() -> Iterator[tuple[Int64, Float32]]:
         with progress.stage("look around", view.reader.space(space)[1].rows, "image") as bar:
@@ -138,7 +137,7 @@ def _neighbours(view: View, space: str, metric: Metric, code: int, made: Split, 
 
 
 def _around(neighbours: pa.Table) -> pa.Table:
-    """The labels of the neighbors of each sub-cluster, the most frequent first."""
+    """Return the labels of the neighbors of each sub-cluster, the most frequent first."""
     counted = neighbours.group_by(["subcluster", "label"]).aggregate([("rank", "count"), ("distance", "min")])
     counted = counted.rename_columns(["subcluster", "label", "count", "distance"])
     return counted.sort_by([("subcluster", "ascending"), ("count", "descending"), ("label", "ascending")])

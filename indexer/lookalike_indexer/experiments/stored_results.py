@@ -1,4 +1,4 @@
-"""Results kept in the collection: tables as Parquet, figures and findings in the manifest."""
+"""Results stored in the collection: tables as Parquet, figures and findings in the manifest."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from lookalike_indexer.errors import MismatchError, NotFoundError
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.quality.flags import TABLE
 
-# Kinds of results that were read from the graph of a space.
+# Kinds of results that are computed from the graph of a space.
 OF_GRAPHS = ("duplicates", "leaks", "label_issues")
 
 
 def inputs(manifest: Manifest) -> str:
-    """The digest of everything that experiments read: all files but the results, and graphs, made of embeddings."""
+    """Return the digest of all files that experiments read: all but results and graphs, which are derived."""
     tables = {path for result in manifest.results.values() for path in result.tables.values()}
     tables.update(path for graph in manifest.graphs.values() for path in graph.neighbors)
     return digest_of({path: entry.sha256 for path, entry in manifest.files.items() if path not in tables})
 
 
 def read_by(manifest: Manifest, kind: str, settings: Mapping[str, Setting]) -> str:
-    """The digest of what a result of some settings was read from.
+    """Return the digest of the files that a result with these settings depends on.
 
-    A map or another result of one space, of some models or of one clustering
-    reads the images and these; all other kinds are taken to read everything.
+    A map or another result of one space, of some models or of one clustering depends on the images and these. All other
+    kinds are assumed to depend on everything.
     """
     models, spaces, clusterings = _named(manifest, kind, settings)
     if not (models or spaces or clusterings):
@@ -50,7 +50,7 @@ def read_by(manifest: Manifest, kind: str, settings: Mapping[str, Setting]) -> s
         models = [*models, manifest.spaces[space].model]
     if kind in OF_GRAPHS:
         paths += [path for space in spaces if space in manifest.graphs for path in manifest.graphs[space].neighbors]
-        # Leaks are of a column, and hashes are among the measures of quality.
+        # Leaks depend on a column, and hashes are among the quality measures.
         read = [name for name in manifest.attributes if kind == "leaks" or (kind == "duplicates" and name == TABLE)]
         paths += [path for name in read for path in manifest.attributes[name].parts]
     for model in models:
@@ -59,15 +59,15 @@ def read_by(manifest: Manifest, kind: str, settings: Mapping[str, Setting]) -> s
 
 
 def _named(manifest: Manifest, kind: str, settings: Mapping[str, Setting]) -> tuple[list[str], list[str], list[str]]:
-    """The models, spaces and clusterings that a result was read from; none of all three where that is not known.
+    """Return the models, spaces and clusterings that a result depends on; none of all three if unknown.
 
-    Also none where one of them is there no more.
+    Also none if one of them does not exist anymore.
     """
     models: list[str] = []
     spaces: list[str] = []
     clusterings: list[str] = []
     if settings.get("where"):
-        # A filter may read anything.
+        # A filter may read any column.
         return models, spaces, clusterings
     if kind in ("map", "choose_k", "sample", *OF_GRAPHS):
         spaces = [str(settings.get("space"))]
@@ -87,10 +87,10 @@ def _named(manifest: Manifest, kind: str, settings: Mapping[str, Setting]) -> tu
 
 
 def keep(reader: CollectionReader, name: str, result: Result) -> Manifest:
-    """Store a result made from this generation as "kind/name", and publish the generation that has it.
+    """Store a result computed from this generation as "kind/name", and publish the generation that includes it.
 
-    A result of the same settings and inputs that is there already is used as
-    it is. MismatchError: the collection was changed since the result was made.
+    An existing result of the same settings and inputs is reused. MismatchError: the collection has changed since the
+    result was computed.
     """
     layout.checked_name(name, "result")
     with writing(reader.storage):
@@ -114,7 +114,7 @@ def keep(reader: CollectionReader, name: str, result: Result) -> Manifest:
 
 
 def entry(reader: CollectionReader, name: str) -> ResultEntry:
-    """What the manifest says of a stored result, by "kind/name"; NotFoundError names those that there are."""
+    """Return the manifest entry of a stored result, by "kind/name"; NotFoundError lists the existing ones."""
     results = reader.manifest.results
     if name not in results:
         there = ", ".join(sorted(results)) or "none"
@@ -123,16 +123,16 @@ def entry(reader: CollectionReader, name: str) -> ResultEntry:
 
 
 def load(reader: CollectionReader, name: str) -> Result:
-    """A stored result by "kind/name", without rows and findings that name a deleted image; errors as `entry`."""
+    """Return a stored result by "kind/name", without references to deleted images; errors as in `entry`."""
     found = entry(reader, name)
     tables = {table: read_part(reader.storage, path) for table, path in found.tables.items()}
     return _without_deleted(reader, Result(found.kind, found.settings, tables, found.figures, tuple(found.findings)))
 
 
 def load_rows(reader: CollectionReader, name: str, tables: Collection[str], start: int, stop: int) -> Result:
-    """A stored result with rows `start` to before `stop` of some of its tables; no more is read than holds them.
+    """Return a stored result with rows `start` to before `stop` of some of its tables; read only the needed row groups.
 
-    Those that name a deleted image are left out. Errors as `entry`.
+    Rows that name a deleted image are left out. Errors as in `entry`.
     """
     found = entry(reader, name)
     rows = {table: read_rows(reader.storage, found.tables[table], start, stop) for table in tables}
@@ -140,7 +140,7 @@ def load_rows(reader: CollectionReader, name: str, tables: Collection[str], star
 
 
 def names_deleted(reader: CollectionReader, name: str) -> bool:
-    """Whether a stored result names a deleted image: in a row, a finding or a setting."""
+    """Return whether a stored result names a deleted image: in a row, a finding or a setting."""
     if not len(reader.deleted):
         return False
     found = entry(reader, name)
@@ -153,7 +153,7 @@ def names_deleted(reader: CollectionReader, name: str) -> bool:
 
 
 def _without_deleted(reader: CollectionReader, result: Result) -> Result:
-    """What remains of a result that was made before images were deleted; it is out of date then."""
+    """Return a result without its references to deleted images; it is outdated."""
     if not len(reader.deleted):
         return result
     keys = reader.deleted_keys
@@ -165,7 +165,7 @@ def _without_deleted(reader: CollectionReader, result: Result) -> Result:
 
 
 def _named_live(reader: CollectionReader, table: pa.Table, keys: pa.Array) -> pa.Table:
-    """The rows that name no deleted image, by id or by key."""
+    """Return the rows that name no deleted image, by id or by key."""
     live = np.ones(len(table), np.bool_)
     for field in table.schema:
         column = table.column(field.name)
@@ -177,7 +177,7 @@ def _named_live(reader: CollectionReader, table: pa.Table, keys: pa.Array) -> pa
 
 
 def out_of_date(manifest: Manifest, name: str) -> bool:
-    """Whether what the result was read from has changed: images, embeddings, predictions or clusterings."""
+    """Return whether the inputs of a result have changed: images, embeddings, predictions or clusterings."""
     entry = manifest.results[name]
-    # Results were kept with the digest of all files before.
+    # Earlier releases stored results with the digest of all files.
     return entry.inputs not in (read_by(manifest, entry.kind, entry.settings), inputs(manifest))

@@ -1,4 +1,4 @@
-"""k-means of the images of one class, and how well it divides them."""
+"""k-means of the images of one class, and the quality of the split."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lookalike_indexer.numerics.grid import on_grid
 from lookalike_indexer.numerics.variation import all_alike
 from lookalike_indexer.vectors.sample import choose_rows
 
-# Images between which silhouettes are measured: all pairs of them.
+# The number of images whose silhouettes are measured: all pairs of them.
 MEASURED = 2_000
 _RESTARTS = 10
 
@@ -27,8 +27,8 @@ _RESTARTS = 10
 class Split:
     """k sub-clusters, the largest first: of n images their sub-cluster, distance, silhouette (NaN: not measured).
 
-    Distances are in the metric of the space; `centroids` (k, dim) are prepared for it. `inertia` is the sum of
-    squared Euclidean distances.
+    Distances use the metric of the space; `centroids` (k, dim) are prepared for it. `inertia` is the sum of squared
+    Euclidean distances.
     """
 
     centroids: Float32
@@ -43,17 +43,17 @@ class Split:
 
     @property
     def silhouette(self) -> float:
-        """The mean, NaN when it is not defined."""
+        """The mean silhouette, NaN if it is not defined."""
         known = self.silhouettes[np.isfinite(self.silhouettes)]
         return float(known.mean()) if len(known) else float("nan")
 
 
 class Splitter:
-    """Divides n finite vectors (n, dim), prepared for the metric, into any number of groups, by one seed."""
+    """Splits n finite vectors (n, dim), prepared for the metric, into any number of groups, by one seed."""
 
     def __init__(self, vectors: Float32, metric: Metric, seed: int) -> None:
         if all_alike(vectors):
-            # Copies of a picture differ by rounding, which must not divide them.
+            # Copies of an image differ by rounding, which must not separate them.
             vectors = np.repeat(vectors[:1], len(vectors), axis=0)
         vectors, self._unit = fitted(vectors, metric)
         self._vectors, self._metric, self._seed = vectors, metric, seed
@@ -66,7 +66,7 @@ class Splitter:
         return distances_between(self._vectors[self._sample], self._metric)
 
     def split(self, k: int) -> Split:
-        """Divide into k groups, or fewer where there are fewer different vectors."""
+        """Split into k groups, or fewer if there are fewer distinct vectors."""
         found = best_lloyd(self._points, k, self._seed, _RESTARTS)
         centroids = found.centroids.astype(np.float32)
         assigned = assign(self._vectors, centroids)
@@ -82,7 +82,7 @@ class Splitter:
         return Split(centroids[order] * unit, clusters, distances * unit, self._silhouettes(clusters), inertia)
 
     def _silhouettes(self, clusters: Int32) -> Float32:
-        """The silhouette of each image, NaN outside the sample and where there is one cluster, or one each."""
+        """Return the silhouette of each image, NaN outside the sample, and if it is not defined."""
         from sklearn.metrics import silhouette_samples
 
         found = np.full(len(self._vectors), np.nan, np.float32)
@@ -93,6 +93,6 @@ class Splitter:
 
 
 def goodness(split: Split) -> tuple[bool, float]:
-    """Two groups before one and single images, which are oddballs; then the silhouette, if it is defined."""
+    """Return a sort key that prefers at least two groups to one group with single images, then the silhouette."""
     groups = int(np.count_nonzero(np.bincount(split.clusters) > 1))
     return groups > 1, -2.0 if np.isnan(split.silhouette) else split.silhouette

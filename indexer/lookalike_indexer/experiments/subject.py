@@ -1,4 +1,4 @@
-"""The image that is explained: a stored one, or a picture that the collection does not have."""
+"""Subject of an explanation: a stored image, or one that is not in the collection."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from lookalike_indexer.experiments.view import View
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that is not in the collection, as a model of the collection sees it.
+    """An image that is not in the collection, as a model of the collection sees it.
 
-    `vector` is its embedding in a space of the model, float32 of shape (1, dim);
-    `classes` int32 and `probabilities` float32, both of shape (top,), the most
-    probable class first.
+    `vector` is its embedding in a space of the model, float32 of shape (1, dim); `classes` int32 and `probabilities`
+    float32, both of shape (top,), are sorted with the most probable class first.
     """
 
     name: str
@@ -29,7 +28,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is known of the image: `row` is -1 for a picture, `label` "" and `label_code` -1 without a label."""
+    """The explained image: `row` is -1 if it is not stored, `label` "" and `label_code` -1 without a label."""
 
     row: int
     name: str
@@ -42,7 +41,7 @@ class Subject:
 
 
 def stored_subject(view: View, row: int, space: str) -> Subject:
-    """A stored image; NotBuiltError: it is not in the space, or the space's model did not see it."""
+    """Return a stored image; NotBuiltError: it is not in the space, or the space's model did not see it."""
     model = view.reader.space(space)[1].model
     (name,), (label,) = view.keys(np.array([row])), view.label_texts(np.array([row]))
     predicted = view.predicted(model)
@@ -55,6 +54,6 @@ def stored_subject(view: View, row: int, space: str) -> Subject:
 
 
 def picture_subject(view: View, picture: Picture) -> Subject:
-    """A picture that is not in the collection; it has no label."""
+    """Return an image that is not in the collection; it has no label."""
     place_in = nearest_place(view, picture.vector)
     return Subject(-1, picture.name, "", -1, picture.vector, picture.classes, picture.probabilities, place_in)

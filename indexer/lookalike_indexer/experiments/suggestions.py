@@ -1,12 +1,10 @@
-"""Numbers of clusters worth trying: ranked peaks of the silhouette, and how many classes a model sees.
+"""Suggested numbers of clusters: ranked peaks of the silhouette, and the number of classes that a model sees.
 
-None of these looks at labels. The classes are counted among the images of
-which a model finds one class more probable than all others together. Their
-effective number is the inverse of Simpson's index, 1 / sum(p^2) (Hill number
-of order 2: Hill, Diversity and evenness, 1973): rare classes hardly count. A
-second count takes meanings in place of classes: the cut of ImageNet's tree with
-the least description length (Li, Abe: Generalizing case frames using a
-thesaurus and the MDL principle, 1998).
+Labels are not used. Classes are counted among the images for which a model finds one class more probable than all
+others together. Their effective number is the inverse of Simpson's index, 1 / sum(p^2) (Hill number of order 2: Hill,
+Diversity and evenness, 1973): rare classes hardly count. A second count uses meanings instead of classes: the cut of
+ImageNet's tree with the minimum description length (Li, Abe: Generalizing case frames using a thesaurus and the MDL
+principle, 1998).
 """
 
 from __future__ import annotations
@@ -23,26 +21,25 @@ from lookalike_indexer.experiments.imagenet_tree import imagenet_tree
 # The numbers of two suggestions differ by more than 30%.
 _APART = 1.3
 _MOST = 3
-# From here a class is more probable than all others together.
+# From this probability a class is more probable than all others together.
 _SURE = 0.5
-# Fewer images that show a class for sure say nothing.
+# With fewer images of a clear class, the count is not meaningful.
 _FEWEST_SURE = 20
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A number of clusters, and the route that leads to it: "silhouette", "classes" or "meanings"."""
+    """A number of clusters, and its source: "silhouette", "classes" or "meanings"."""
 
     k: int
     route: str
 
 
 def suggestions(numbers: Sequence[int], silhouettes: Sequence[float], routes: dict[str, int]) -> list[Suggestion]:
-    """At most three numbers, the first to try first.
+    """Return at most three numbers, in the order to try them.
 
-    The highest silhouette, then the `classes` route, then the further local
-    peaks of the silhouette, the highest first, then the `meanings` route. A
-    number within 30% of one before it is left out.
+    The order is the highest silhouette, the `classes` route, the further local peaks of the silhouette, the highest
+    first, and the `meanings` route. A number within 30% of an earlier one is left out.
     """
     ranked = [Suggestion(k, "silhouette") for k in peaks(numbers, silhouettes)]
     labels = [Suggestion(routes[route], route) for route in ("classes", "meanings") if route in routes]
@@ -54,15 +51,16 @@ def suggestions(numbers: Sequence[int], silhouettes: Sequence[float], routes: di
 
 
 def within(one: int, other: int) -> bool:
-    """Whether two numbers of clusters differ by at most 30% of the smaller one."""
-    # In whole numbers, so that 13 and 10 are within 30% whatever 1.3 is rounded to.
+    """Return whether two numbers of clusters differ by at most 30% of the smaller one."""
+    # In integers, so that 13 and 10 are within 30% regardless of the rounding of 1.3.
     return 10 * max(one, other) <= 13 * min(one, other)
 
 
 def peaks(numbers: Sequence[int], values: Sequence[float]) -> list[int]:
-    """The numbers whose value is the highest of all numbers within 30%, by falling value; ends count, NaN does not.
+    """Return the numbers with the highest value of all numbers within 30%, by descending value; ends count, NaN does
+    not.
 
-    Where all values are equal, the first number is the only peak.
+    If all values are equal, the first number is the only peak.
     """
     count, value = np.asarray(numbers, np.float64), np.nan_to_num(np.asarray(values, np.float64), nan=-np.inf)
     found = []
@@ -77,10 +75,10 @@ def peaks(numbers: Sequence[int], values: Sequence[float]) -> list[int]:
 
 
 def label_routes(classes: Int32, probabilities: Float32, names: dict[int, str]) -> dict[str, int]:
-    """Effective numbers of classes and of meanings, by route; those that say nothing are left out.
+    """Return effective numbers of classes and of meanings, by route; meaningless ones are left out.
 
-    `classes` int32 and `probabilities` float32, both (images,), are the first
-    class of each image, -1 for none; `names` gives the name of each class.
+    `classes` int32 and `probabilities` float32, both (images,), are the first class of each image, -1 for none; `names`
+    maps each class to its name.
     """
     sure = (classes >= 0) & (np.nan_to_num(probabilities) >= _SURE)
     if sure.sum() < _FEWEST_SURE:
@@ -94,11 +92,10 @@ def label_routes(classes: Int32, probabilities: Float32, names: dict[int, str]) 
 
 
 def tree_cut(images: dict[int, int]) -> list[int]:
-    """How many images each group of the tree's cut with the least description length has, from those of its leaves.
+    """Return the number of images in each group of the tree's cut with the minimum description length.
 
-    Within a group all classes count as equally probable; each group costs
-    half the binary logarithm of the number of images. Groups without images
-    are left out.
+    `images` are the counts of the leaves. Within a group all classes count as equally probable; each group costs half
+    the binary logarithm of the number of images. Groups without images are left out.
     """
     meanings = imagenet_tree().meanings
     below = [images.get(meaning.node, 0) for meaning in meanings]

@@ -1,4 +1,4 @@
-"""What lies around an image in a space: the nearest of some groups of images, and the clusters that it is in."""
+"""Surroundings of an image in a space: its nearest images of some groups, and its clusters."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Placed(NamedTuple):
     margin: float
 
 
-# Gives an image's place in a clustering, by "space/name".
+# Returns an image's place in a clustering, by "space/name".
 PlaceIn: TypeAlias = Callable[[str], Placed]
 
 
 def stored_vector(view: View, row: int, space: str) -> Float32:
-    """The embedding of a stored image, float32 of shape (1, dim); NotBuiltError when it is not in the space."""
+    """Return the embedding of a stored image, float32 of shape (1, dim); NotBuiltError: it is not in the space."""
     rows = view.space_rows(space)
     place = int(np.searchsorted(rows, row))
     if place == len(rows) or rows[place] != row:
@@ -42,7 +42,7 @@ def stored_vector(view: View, row: int, space: str) -> Float32:
 
 
 def stored_place(view: View, row: int) -> PlaceIn:
-    """The places of a stored image, as they were made."""
+    """Return a function that gives the stored places of an image."""
 
     def place(clustering: str) -> Placed:
         assigned = view.assigned(clustering)
@@ -52,7 +52,7 @@ def stored_place(view: View, row: int) -> PlaceIn:
 
 
 def nearest_place(view: View, vector: Float32) -> PlaceIn:
-    """The places of a picture that is not stored: with the nearest centroid. `vector` is float32 of shape (1, dim)."""
+    """Return a function that gives the nearest centroid of an unstored image; `vector` is float32 (1, dim)."""
 
     def place(clustering: str) -> Placed:
         found = Rule.of(view.reader, clustering).measure(vector)
@@ -64,10 +64,10 @@ def nearest_place(view: View, vector: Float32) -> PlaceIn:
 def nearest_of(
     view: View, query: Float32, space: str, metric: Metric, groups: Mapping[str, Bools], neighbours: int
 ) -> pa.Table:
-    """The images of each group that are nearest to `query`, float32 of shape (1, dim).
+    """Return the images of each group that are nearest to `query`, float32 of shape (1, dim).
 
-    A group is bool of shape (images,). Columns: group, rank, id, key, label,
-    distance, and cluster, that in the space's current clustering.
+    A group is bool of shape (images,). Columns: group, rank, id, key, label, distance, and cluster, that in the space's
+    current clustering.
     """
     tables = []
     for group, among in groups.items():
@@ -93,7 +93,7 @@ def nearest_of(
 
 
 def _clusters_of(view: View, space: str, rows: Int64) -> npt.NDArray[np.int32]:
-    """The clusters of some images in the space's current clustering; -1 where it has none."""
+    """Return the clusters of some images in the space's current clustering; -1 without one."""
     try:
         clusters: npt.NDArray[np.int32] = view.assigned(view.clustering_name(space=space)).clusters[rows]
     except NotBuiltError:
@@ -102,11 +102,10 @@ def _clusters_of(view: View, space: str, rows: Int64) -> npt.NDArray[np.int32]:
 
 
 def clusters_around(view: View, space: str, label_code: int, place_in: PlaceIn) -> pa.Table:
-    """The image's cluster in each clustering of a space; `label_code` is that of its label, -1 for none.
+    """Return the image's cluster in each clustering of a space; `label_code` is that of its label, -1 for none.
 
-    clustering, cluster, size, main_label (the most frequent one), main_share
-    and own_share (of that label and of the image's own among the members),
-    metric, distance, margin. Cluster -1 and size 0: the image is in no cluster.
+    Columns: clustering, cluster, size, main_label (the most frequent one), main_share and own_share (of that label and
+    of the image's own among the members), metric, distance, margin. Cluster -1 and size 0: the image is in no cluster.
     """
     lines = []
     for name, entry in sorted(view.reader.manifest.clusterings.items(), key=lambda each: natural(each[0])):

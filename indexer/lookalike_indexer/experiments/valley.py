@@ -1,7 +1,7 @@
-"""The valley between near-duplicates and all other images, in the distances of each image to its nearest other.
+"""Valley between near-duplicates and all other images, in the distances of images to their nearest neighbors.
 
-Near-duplicates are a hill of small distances beside the hill of all others. A kernel density of the logarithms
-shows both; the valley between them is where to cut, and how deep it is says how sure the cut is.
+Near-duplicates form a peak of small distances beside the peak of all others. A kernel density of the logarithms shows
+both. The valley between them is the cut; its depth is the confidence of the cut.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import numpy.typing as npt
 
 from lookalike_indexer.arrays import Float64
 
-# Distances up to this are those of copies: rounding alone.
+# Up to this distance images are copies: the distance is only rounding.
 ROUNDING = 1e-5
-# A valley that is less deep than this is none.
+# Shallower valleys are ignored.
 _SHALLOW = 0.3
 # From this depth on, images may be deleted by the cut.
 FAIRLY_SURE = 0.6
 _STEPS = 512
-# Logarithms that lie closer together than this are one value.
+# Logarithms with a smaller spread count as one value.
 _LEAST_SPREAD = 1e-6
-# The hills are of at least so many images, and the right one of this share of all.
+# The minimum number of images of each peak, and the minimum share of all images of the right one.
 _FEWEST, _SHARE = 3, 0.1
-# The left hill lies at most at this part of the distance of the right one.
+# The distance of the left peak is at most this share of that of the right one.
 _APART = 0.6
 
 
@@ -32,8 +32,8 @@ _APART = 0.6
 class Valley:
     """A cut: the `distance`, and the `depth` of the valley in [0, 1]; depth 0 means that there is none.
 
-    The depth is 1 less the density in the valley by that of the lower of the two hills. Without a valley the
-    distance is `ROUNDING`, which takes copies alone.
+    The depth is 1 minus the ratio of the density in the valley to that of the lower peak. Without a valley the distance
+    is `ROUNDING`, which includes only copies.
     """
 
     distance: float
@@ -41,14 +41,14 @@ class Valley:
 
     @property
     def sureness(self) -> str:
-        """The depth in a word."""
+        """The depth as a word."""
         if not self.depth:
             return "no valley"
         return "sure" if self.depth >= 0.9 else "fairly sure" if self.depth >= FAIRLY_SURE else "unsure"
 
 
 def valley(nearest: npt.NDArray[np.float32]) -> Valley:
-    """The valley in the distances (n,) of each image to its nearest other; infinite ones are left out."""
+    """Return the valley in the distances (n,) of each image to its nearest neighbor; infinite ones are left out."""
     there = nearest[np.isfinite(nearest) & (nearest > ROUNDING)].astype(np.float64)
     if len(there) < 2 * _FEWEST:
         return Valley(ROUNDING, 0.0)
@@ -70,7 +70,7 @@ def valley(nearest: npt.NDArray[np.float32]) -> Valley:
 
 
 def _density(logs: Float64, grid: Float64, width: float) -> Float64:
-    """A Gaussian kernel density on a grid; the values are counted in the cells of the grid first."""
+    """Return a Gaussian kernel density on a grid; values are first counted in the cells of the grid."""
     step = grid[1] - grid[0]
     cells = np.rint((logs - grid[0]) / step).astype(np.int64)
     counts = np.bincount(cells, minlength=len(grid))
@@ -80,8 +80,8 @@ def _density(logs: Float64, grid: Float64, width: float) -> Float64:
 
 
 def _minima(density: Float64) -> list[int]:
-    """The middle of each stretch of the density that is lower than what lies on both of its sides."""
-    # Below a millionth of the highest hill there is nothing.
+    """Return the middle of each stretch of the density that is lower than its surroundings on both sides."""
+    # A density below a millionth of the highest peak counts as zero.
     floor = np.maximum(density, 1e-6 * density.max())
     steps = np.sign(np.diff(floor)).astype(int)
     found, fell_at = [], -1

@@ -1,8 +1,7 @@
-"""The columns that experiments work on, aligned by image: read once, then held.
+"""Columns of a collection for experiments, aligned by image: read once, then cached.
 
-One row for each image of the collection, by ascending id; 24 bytes an image
-and some more for each clustering and model that is asked for. Embeddings are
-never held: they are streamed, or read by row.
+There is one row for each image of the collection, by ascending id; it takes 24 bytes and some more for each clustering
+and model that is used. Embeddings are never cached: they are streamed, or read by row.
 """
 
 from __future__ import annotations
@@ -30,9 +29,10 @@ from lookalike_indexer.text import loose_name
 
 @dataclass(frozen=True)
 class Assigned:
-    """A clustering over the images of a view; all of shape (images,). Cluster -1, distance and margin NaN: in none.
+    """A clustering over the images of a view; all of shape (images,). Cluster -1, distance and margin NaN: in no
+    cluster.
 
-    Distances to centroids and margins are in the clustering's metric, see `clustering.measured`.
+    Distances to centroids and margins are in the clustering's metric, see `clustering.metric_distances`.
     """
 
     entry: ClusteringEntry
@@ -45,9 +45,8 @@ class Assigned:
 class Predicted:
     """A model's most probable classes, most probable first.
 
-    `classes` int32 and `probabilities` float32, both of shape (images, top);
-    class -1 and NaN where the model did not see the image. `names` gives the
-    name of each class that occurs, by its index; see `View.class_names`.
+    `classes` int32 and `probabilities` float32, both of shape (images, top); class -1 and NaN if the model did not see
+    the image. `names` maps each occurring class to its name; see `View.class_names`.
     """
 
     classes: Int32
@@ -56,7 +55,7 @@ class Predicted:
 
 
 class View:
-    """One generation's images with what is known of each."""
+    """The images of one generation, with their labels, clusters and predictions."""
 
     def __init__(self, reader: CollectionReader) -> None:
         self.reader = reader
@@ -74,7 +73,7 @@ class View:
 
     @functools.cached_property
     def ids(self) -> Int64:
-        """int64 (images,), ascending."""
+        """The ids, int64 (images,), ascending."""
         ids: Int64 = self._images.column("id").to_numpy()
         return ids
 
@@ -86,7 +85,7 @@ class View:
 
     @property
     def labels(self) -> Int32:
-        """int32 (images,): the label of each image as a position in `label_names`; -1 where it has none."""
+        """The label of each image as a position in `label_names`, int32 (images,); -1 without a label."""
         return self._encoded[0]
 
     @property
@@ -95,7 +94,7 @@ class View:
         return self._encoded[1]
 
     def require_labels(self) -> None:
-        """NotBuiltError when no image has a label."""
+        """Raise NotBuiltError if no image has a label."""
         if not self.label_names:
             raise NotBuiltError(
                 f"No image of the collection {self.reader.name} has a label; index a folder with one subfolder for "
@@ -103,11 +102,11 @@ class View:
             )
 
     def label_code(self, label: str) -> int:
-        """The position of a label in `label_names`.
+        """Return the position of a label in `label_names`.
 
-        Where no image has it as it is, it is the one label that differs in case,
-        spaces, hyphens, underscores or a leading WordNet number alone: "church"
-        is "n03028079_church". NotFoundError: no such label, or several.
+        If no image has this exact label, it matches the only label that differs just in case, spaces, hyphens,
+        underscores or a leading WordNet number: "church" matches "n03028079_church". NotFoundError: no such label, or
+        several.
         """
         self.require_labels()
         if label in self.label_names:
@@ -119,15 +118,15 @@ class View:
         raise NotFoundError(f"No image of the collection {self.reader.name} has the label {label!r}; {there}.")
 
     def keys(self, rows: Int64) -> list[str]:
-        """The keys of some rows."""
+        """Return the keys of some rows."""
         return self._taken("key", rows)
 
     def uris(self, rows: Int64) -> list[str]:
-        """Where the files of some rows lie."""
+        """Return the URIs of some rows."""
         return self._taken("uri", rows)
 
     def label_texts(self, rows: Int64) -> list[str]:
-        """The labels of some rows; "" where an image has none."""
+        """Return the labels of some rows; "" for images without one."""
         names = [*self.label_names, ""]
         return [names[code] for code in self.labels[rows].tolist()]
 
@@ -136,7 +135,7 @@ class View:
         return taken
 
     def row_of_key(self, key: str) -> int:
-        """The row of an image by key; NotFoundError when there is none."""
+        """Return the row of an image by key; NotFoundError: there is none."""
         row: int = pc.index(self._images.column("key"), key).as_py()
         if row < 0:
             raise NotFoundError(
@@ -146,23 +145,23 @@ class View:
         return row
 
     def row_of_uri(self, uri: str) -> int | None:
-        """The row of the image that lies in a file, by its absolute path; None when none does."""
+        """Return the row of the image in a file, by its absolute path; None if there is none."""
         row: int = pc.index(self._images.column("uri"), uri).as_py()
         return row if row >= 0 else None
 
     def row_of_id(self, image_id: int) -> int:
-        """The row of an image by id; NotFoundError when there is none."""
+        """Return the row of an image by id; NotFoundError: there is none."""
         row = int(np.searchsorted(self.ids, image_id))
         if row == len(self.ids) or self.ids[row] != image_id:
             raise NotFoundError(f"The collection {self.reader.name} has no image with id {image_id}.")
         return row
 
     def clustering_name(self, name: str = "", space: str = "") -> str:
-        """The clustering meant: by "space/name", or for "" the current one of a space; see the reader."""
+        """Return the name of a clustering: by "space/name", or for "" the current one of a space; see the reader."""
         return self.reader.clustering_name(name, space)
 
     def assigned(self, clustering: str) -> Assigned:
-        """A clustering by "space/name", aligned to the images."""
+        """Return a clustering by "space/name", aligned to the images."""
         if clustering not in self._assigned:
             entry = self.reader.clustering(clustering)
             stored = measured_assignments(self.reader, clustering)
@@ -175,16 +174,18 @@ class View:
         return self._assigned[clustering]
 
     def predicted(self, model: str) -> Predicted:
-        """A model's predictions, aligned to the images; NotFoundError, NotBuiltError when there are none."""
+        """Return a model's predictions, aligned to the images; NotFoundError: no such model; NotBuiltError: no
+        predictions.
+        """
         if model not in self._predicted:
             self._predicted[model] = self._read_predictions(model)
         return self._predicted[model]
 
     def call_classes(self, names: list[str]) -> None:
-        """Call the classes of each model by these names that has as many classes and no names of its own.
+        """Use these class names for each model with as many classes and no names of its own.
 
-        Where all models of so many classes have names, it is these models.
-        UsageError: no model has so many classes.
+        If all models with that many classes have names, the names replace theirs. UsageError: no model has that many
+        classes.
         """
         models = self.reader.manifest.models
         fitting = [name for name, entry in models.items() if entry.spec.classes == len(names)]
@@ -200,10 +201,10 @@ class View:
         self.given_class_names = names
 
     def class_names(self, model: str) -> list[str]:
-        """A name for each class of a model, by index; NotFoundError: no such model.
+        """Return a name for each class of a model, by index; NotFoundError: no such model.
 
-        Those of `call_classes`, of the collection, of published weights, or else
-        as its predictions call them; "class N" where nothing tells.
+        They are those of `call_classes`, of the collection, of published weights, or else those in its predictions;
+        "class N" if unknown.
         """
         if model not in self._class_names:
             names = known_class_names(self.reader, model)
@@ -216,7 +217,7 @@ class View:
         return self._class_names[model]
 
     def _read_predictions(self, model: str) -> Predicted:
-        # Part by part: the names of the classes of a million images take far more memory than what is kept.
+        # Part by part: the class names of a million images take far more memory than the cached data.
         classes, probabilities = np.empty((0, 0), np.int32), np.empty((0, 0), np.float32)
         names: dict[int, str] = {}
         for table in self.reader.stream_predictions(model):
@@ -237,18 +238,18 @@ class View:
         return Predicted(classes, probabilities, names)
 
     def matching(self, where: str) -> Bools | None:
-        """Which images a filter is true of, bool (images,); None for "". FilterError: it is no filter of these."""
+        """Return which images match a filter, bool (images,); None for "". FilterError: it is not valid here."""
         if not where:
             return None
         columns = FilterColumns(self.reader, self.ids)
         return matching(meant(parse(where), columns), columns)
 
     def rows_of_ids(self, ids: Int64) -> Int64:
-        """The rows of ids that are all there."""
+        """Return the rows of ids that all exist."""
         return np.searchsorted(self.ids, ids).astype(np.int64, copy=False)
 
     def space_rows(self, space: str) -> Int64:
-        """int64 (rows of the space,): the image row of each row of a space."""
+        """Return the image row of each row of a space, int64 (rows of the space,)."""
         return self.rows_of_ids(self.reader.ids(space))
 
     def stream(self, space: str, rows: int = 4096) -> Iterator[tuple[Int64, Float32]]:
@@ -258,6 +259,6 @@ class View:
 
 
 def some(names: list[str], most: int = 12) -> str:
-    """A list of names for a sentence, shortened."""
+    """Return a shortened list of names for a sentence."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,9 +1,8 @@
-"""Vectors of words from a text file, for the names of classes.
+"""Word vectors from a text file, for class names.
 
-The format is that of word2vec and GloVe: a word and its numbers on each line,
-divided by spaces; word2vec's first line has the number of words and of
-dimensions, GloVe's has not. A word may be a phrase joined by underscores, with
-a WordNet number before it ("n02979186_cassette_player").
+The format is that of word2vec and GloVe: a word and its numbers on each line, separated by spaces. The first line of
+word2vec has the number of words and of dimensions; GloVe has no such line. A word may be a phrase joined by
+underscores, preceded by a WordNet number ("n02979186_cassette_player").
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from lookalike_indexer.arrays import Float32
 from lookalike_indexer.errors import NotFoundError, UsageError
 
 _WNID = re.compile(r"^n\d{8}[_ -]+")
-# A longer line is no line of such a file; it would be read into memory whole.
+# A longer line is not valid, and would be read into memory as a whole.
 _LONGEST_LINE = 1 << 20
 _MOST_DIMS = 1 << 14
-# Words that say nothing of what a name means.
+# Words that do not contribute to the meaning of a name.
 _STOP = frozenset(["a", "an", "and", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"])
-# The head noun counts as much as so many further words together: a barn spider is a spider.
+# The weight of the head noun relative to all further words: a barn spider is a spider.
 _HEAD = 2.0
 
 
@@ -33,9 +32,8 @@ _HEAD = 2.0
 class NameVectors:
     """The vectors of some names.
 
-    `found` are the positions of the names that have one, `vectors` theirs,
-    float32 (found, dim); `used` says for each name which words of the file
-    stand for it, "" for a name without any.
+    `found` are the positions of the names that have one, `vectors` theirs, float32 (found, dim); `used` has for each
+    name the words of the file that represent it, "" for a name without any.
     """
 
     found: list[int]
@@ -44,13 +42,11 @@ class NameVectors:
 
 
 def name_vectors(path: Path, names: Sequence[str]) -> NameVectors:
-    """The vectors of some names: the phrase's own, or else the mean of those of its words that the file has.
+    """Return the vectors of some names: the phrase's own, or else the mean of those of its words in the file.
 
-    Stop words do not count. The head noun, the last word before the first
-    stop word, weighs twice as much as all the others together.
-    Words are compared without regard to case; the first of several spellings
-    counts. Reads the file once and holds only what is asked for. NotFoundError:
-    no such file. UsageError: it is not such a file.
+    Stop words do not count. The head noun, the last word before the first stop word, weighs twice as much as all the
+    others together. Case is ignored; the first of several spellings counts. Reads the file once and stores only what is
+    needed. NotFoundError: no such file. UsageError: it has another format.
     """
     phrases = [plain(name) for name in names]
     wanted = {word for phrase in phrases for word in (phrase, *phrase.split(" "))}
@@ -70,7 +66,7 @@ def name_vectors(path: Path, names: Sequence[str]) -> NameVectors:
 
 
 def _words(phrase: str) -> tuple[str, list[str]]:
-    """The head noun of a phrase, and its words without stop words; a phrase of these alone keeps them."""
+    """Return the head noun of a phrase, and its words without stop words; if all are stop words, they are kept."""
     words = phrase.split(" ")
     kept = [word for word in words if word not in _STOP] or words
     before: list[str] = []
@@ -82,7 +78,7 @@ def _words(phrase: str) -> tuple[str, list[str]]:
 
 
 def plain(name: str) -> str:
-    """A name as words of letters and digits, in lower case, divided by single spaces, without WordNet number."""
+    """Return a name as lower-case words of letters and digits, separated by single spaces, without WordNet number."""
     return " ".join(re.findall(r"\w+", _WNID.sub("", name).casefold().replace("_", " ")))
 
 
@@ -102,7 +98,7 @@ def _read(path: Path, wanted: set[str]) -> dict[str, Float32]:
 
 
 def _lines(path: Path, file: TextIO) -> Iterator[tuple[int, str, list[str]]]:
-    """Number, word and values of each line; the values are as many on each."""
+    """Yield number, word and values of each line; all lines have the same number of values."""
     dim = 0
     for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), ""), 1):
         if len(line) == _LONGEST_LINE:
