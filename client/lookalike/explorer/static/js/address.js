@@ -1,16 +1,16 @@
-// The address bar holds what is shown, so that a link shows the same. Addresses are relative, because a proxy may put
-// a prefix before them; all views lie in one folder, so that an address means the same in each of them.
+// The URL holds the state of the page, so that a link shows the same. URLs are relative, because a proxy may add a path
+// prefix; all views lie in one folder, so that a relative URL means the same in each of them.
 
-// Views of the images that a filter means. The last filter goes along to them from other views, too.
+// Views that show only the images that match a filter. The last filter stays in links to them from other views.
 const FILTERED = new Set(["search", "clusters", "map"]);
 let kept = "";
 
-/** Whether a view shows only the images that the filter of the address means. */
+/** Whether a view shows only the images that match the filter of the URL. */
 export function isFiltered(view) {
   return FILTERED.has(view);
 }
 
-/** The view and the parameters of the address. */
+/** Return the view and the parameters of the URL. */
 export function read() {
   const view = location.pathname.split("/").at(-1) || "search";
   const asked = Object.fromEntries(new URLSearchParams(location.search));
@@ -18,43 +18,43 @@ export function read() {
   return { view, asked };
 }
 
-/** The collection that the address names; "" for the server's first. */
+/** Return the collection that the URL names; "" for the server's first one. */
 export function chosen() {
   return read().asked.collection ?? "";
 }
 
-/** The address of what is shown, as `link` gives it. */
+/** Return the relative URL of the current view, in the form of `link`. */
 export function here() {
   return read().view + location.search;
 }
 
-/** Whether an absolute address is one of the page's own. */
+/** Whether an absolute URL belongs to this page. */
 export function isOwn(address) {
   return address.startsWith(new URL(".", location).href);
 }
 
 /**
- * The address of a view, relative, of the collection that is shown and with its filter, unless `asked` has others;
- * parameters that are empty are left out.
+ * Return the relative URL of a view. It keeps the current collection and filter unless `asked` has others, and leaves
+ * empty parameters out.
  */
 export function link(view, asked = {}) {
   const all = { collection: chosen(), where: "", ...asked };
   if (!isFiltered(view)) all.where = "";
-  // The columns of another collection are others.
+  // Another collection has other columns, so it does not keep the filter.
   else if (!("where" in asked) && all.collection === chosen()) all.where = kept;
   const given = Object.entries(all).filter(([, value]) => value !== undefined && value !== null && value !== "" && value !== false);
   const text = new URLSearchParams(given.map(([key, value]) => [key, value === true ? "1" : String(value)])).toString();
   return `${view}${text ? `?${text}` : ""}`;
 }
 
-/** Go to an address, as following a link does. */
+/** Navigate to a URL, as following a link does. */
 export function go(address, { replace = false } = {}) {
   history.replaceState({ ...history.state, scroll: scrollY }, "");
   history[replace ? "replaceState" : "pushState"]({}, "", address);
   dispatchEvent(new CustomEvent("address"));
 }
 
-/** Put an address in the bar without showing anything anew, such as where a map was moved to. */
+/** Change the URL without showing the view again, for example when a map has moved. */
 export function note(address) {
   history.replaceState(history.state, "", address);
 }

@@ -1,7 +1,7 @@
-// Questions to the page's own server, about the collection that the address names.
+// Requests to the page's own server, about the collection that the URL names.
 import { chosen } from "./address.js";
 
-/** What went wrong, in a sentence. `kind`: wrong, missing, not-built, not-loaded, changed, busy, login, gone, slow, failed, offline. */
+/** A failed request with a sentence. `kind`: wrong, missing, not-built, not-loaded, changed, busy, login, gone, slow, failed, offline. */
 export class Failure extends Error {
   constructor(sentence, kind, retryAfter = 0) {
     super(sentence);
@@ -12,26 +12,26 @@ export class Failure extends Error {
 
 const lost = new EventTarget();
 
-/** Call `listener` whenever a question found no server. */
+/** Call `listener` whenever a request finds no server. */
 export function onLost(listener) {
   lost.addEventListener("lost", listener);
 }
 
-/** The answer as JSON; a Failure otherwise. `asked` become parameters of the address. */
+/** Return the reply as JSON, or throw a Failure. `asked` become parameters of the URL. */
 export async function ask(path, asked = {}, options = {}) {
   const reply = await fetchReply(`api/${path}`, asked, options);
   return reply.json();
 }
 
-/** The answer as bytes; a Failure otherwise. */
+/** Return the reply as bytes, or throw a Failure. */
 export async function askBytes(path, asked = {}, options = {}) {
   const reply = await fetchReply(`api/${path}`, asked, options);
   return reply.arrayBuffer();
 }
 
-/** Log in with a token; a Failure where the server refuses it. */
+/** Log in with a token; throw a Failure if the server rejects it. */
 export async function logIn(token) {
-  // Beside the views: the browser sends the cookie to the folder of the address that set it.
+  // Next to the views: the browser limits the cookie to the folder of the URL that set it.
   await fetchReply("login", {}, { method: "POST", body: token });
 }
 
@@ -53,14 +53,14 @@ async function fetchReply(path, asked, options) {
   throw new Failure(said.error ?? `The page's server answered ${reply.status}.`, kind, Number(reply.headers.get("Retry-After") ?? 0));
 }
 
-/** The address of a file that the page's server answers with, such as a picture. */
+/** Return the URL of a file from the page's server, such as an image. */
 export function file(path) {
   return chosen() ? `${path}?${new URLSearchParams({ collection: chosen() })}` : path;
 }
 
 const dropped = new Map();
 
-/** Hand a picture to the server; its name in addresses. The page keeps it, in case the server forgets it. */
+/** Upload an image and return its name for URLs. The page keeps a copy, in case the server evicts it. */
 export async function sendPicture(file) {
   const { picture } = await ask("pictures", {}, { method: "POST", body: file, headers: { "Content-Type": file.type || "application/octet-stream" } });
   dropped.set(picture, file);
@@ -68,7 +68,7 @@ export async function sendPicture(file) {
   return picture;
 }
 
-/** Hand over again a picture that the server no longer has; whether the page still had it. */
+/** Upload an image again that the server has evicted; return whether the page still had a copy. */
 export async function sendAgain(name) {
   if (!dropped.has(name)) return false;
   await sendPicture(dropped.get(name));

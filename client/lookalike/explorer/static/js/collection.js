@@ -1,4 +1,4 @@
-// The collection behind the page, and its server: asked for once, and again when the generation changes.
+// Cached data about the collection and its server, fetched again when the generation changes.
 import { ask, file } from "./api.js";
 import { count, h } from "./dom.js";
 
@@ -9,7 +9,7 @@ let named = null;
 let listed = null;
 let filterable = null;
 
-/** The collection: {collection, tag, sizes}. */
+/** Return the collection: {collection, tag, sizes}. */
 export async function collection() {
   pending ??= ask("collection").then(
     (found) => {
@@ -25,7 +25,7 @@ export async function collection() {
   return pending;
 }
 
-/** The collections that the caller may look at, as [{name, images, problem}]; `problem` says why one is not loaded. */
+/** Return the collections that the caller may use, as [{name, images, problem}]; `problem` is why one is not loaded. */
 export async function collections() {
   listed ??= ask("collections").then(
     (found) => found.collections,
@@ -38,8 +38,8 @@ export async function collections() {
 }
 
 /**
- * The server: {server, address}. Its first answer may take it seconds, as it starts its network to tell whether it can
- * embed pictures: no view may wait for it.
+ * Return the server: {server, address}. The first reply may take seconds, since the server starts its network to tell
+ * whether it can embed images: no view may wait for it.
  */
 export async function server() {
   about ??= ask("server").catch((error) => {
@@ -49,7 +49,7 @@ export async function server() {
   return about;
 }
 
-/** The labels by name, as [{label, note}], the first thousand of more; `note` tells how many images have it. */
+/** Return the first thousand labels by name, as [{label, note}]; `note` is the number of images with the label. */
 export async function labels() {
   named ??= ask("labels").then(
     (found) => found.labels.map(({ label, images }) => ({ label, note: count(images, "image") })),
@@ -61,7 +61,7 @@ export async function labels() {
   return named;
 }
 
-/** What a filter may name: {columns: [{name, type, values}], clusterings, models}. */
+/** Return the columns that a filter can name: {columns: [{name, type, values}], clusterings, models}. */
 export async function columns() {
   filterable ??= Promise.all([ask("columns"), labels().catch(() => [])]).then(
     ([found, there]) => ({
@@ -76,12 +76,12 @@ export async function columns() {
   return filterable;
 }
 
-/** Ask anew when they are next needed. */
+/** Fetch everything again on next use. */
 export function forget() {
   pending = about = named = listed = filterable = null;
 }
 
-/** Take notice of what served a reply: a newer generation is asked about anew. */
+/** Check which generation served a reply; fetch a newer one. */
 export function noticed(served) {
   if (known && served && served.generation !== known.collection.generation) {
     forget();
@@ -89,17 +89,17 @@ export function noticed(served) {
   }
 }
 
-/** What the reader of a reply should know, such as that it lacks the latest changes; null where there is nothing. */
+/** Format the notes of a reply, such as that it lacks the latest changes; null without notes. */
 export function remarks(served) {
   return served?.notes?.length ? h("p", { class: "remark" }, served.notes.join(" ")) : null;
 }
 
-/** The address of an image's thumbnail, relative. */
+/** Return the relative URL of an image's thumbnail. */
 export function thumbnail(id, size = 160) {
   return file(`thumbnails/${known.tag}/${id}/${size}.jpg`);
 }
 
-/** The names of the clusterings, those of the default space first, and of each space the current one first. */
+/** Return the names of the clusterings: those of the default space first, and each space's default first. */
 export function clusterings(found) {
   const { clusterings: all, default_space: first, spaces } = found.collection;
   const current = new Set(spaces.map((each) => each.default_clustering));

@@ -1,4 +1,4 @@
-// Whether the servers are there: a line at the top while they are not, and the view anew when they are back.
+// Connection state: a banner while a server is unavailable; the view is shown again when it is back.
 import { ask, onLost } from "./api.js";
 import { forget } from "./collection.js";
 
@@ -6,7 +6,7 @@ const FIRST_S = 0.5;
 const LONGEST_S = 5;
 let waiting = false;
 
-/** Watch; `back` is called when the server is there again. */
+/** Watch the connection; call `back` when the server is available again. */
 export function watch(back) {
   const banner = document.getElementById("banner");
   onLost(async () => {

@@ -1,6 +1,6 @@
-// Elements, made by code: the page has no markup of others, so nothing that a collection holds can become one.
+// Elements are made by code, never from markup, so that no text of a collection can become an element.
 
-/** An element; `on*` properties are listeners, `data`, `aria` and `style` are objects, null children are left out. */
+/** Create an element; `on*` properties are listeners, `data`, `aria` and `style` are objects; null children are skipped. */
 export function h(name, properties = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
@@ -16,51 +16,51 @@ export function h(name, properties = {}, ...children) {
   return element;
 }
 
-/** Tell people who hear the page instead of seeing it. */
+/** Announce a sentence to screen readers. */
 export function say(sentence) {
   document.getElementById("said").textContent = sentence;
 }
 
-/** "1,234 images", "1 image". */
+/** Format a count: "1,234 images", "1 image". */
 export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
-/** A distance or share with so many digits; a dash for none. */
+/** Format a distance or share with `places` decimals; a dash for none. */
 export function digits(value, places = 3) {
   return value === null || value === undefined ? "–" : value.toFixed(places);
 }
 
-/** A share as "96.3%"; a dash for none. */
+/** Format a share as "96.3%"; a dash for none. */
 export function percent(share) {
   return share === null || share === undefined ? "–" : `${(100 * share).toFixed(1)}%`;
 }
 
 const METRICS = { cosine: "cosine", l2: "Euclidean" };
 
-/** What a distance is called beside its number: "cosine distance"; "distance" where the server does not say. */
+/** Name a distance: "cosine distance"; "distance" if the server does not report the metric. */
 export function measured(metric, what = "distance") {
   return METRICS[metric] ? `${METRICS[metric]} ${what}` : what;
 }
 
-// As captions of pictures leave them out: "n03445777_golf_ball" is a golf ball.
+// Captions leave WordNet numbers out: "n03445777_golf_ball" becomes "golf ball".
 const WORDNET_NUMBER = /\bn\d{8}[_ -](?=\p{L})/gu;
 
-/** A label as people read it, or the name of its absence. */
+/** Format a label for people; "no label" for none. */
 export function labelled(label) {
   return label ? label.replaceAll(WORDNET_NUMBER, "").replaceAll("_", " ") : "no label";
 }
 
-// A label within a sentence; not the folder of a file, by which a command names one.
+// Matches a label within a sentence, but not in a path of a command.
 const WORDNET_LABEL = /\bn\d{8}[_ -](\p{L}[\p{L}\p{N}_-]*)(?![\p{L}\p{N}_\/-])/gu;
 
-/** The sentences of an experiment as a list, with the labels in them as captions have them. */
+/** Format the findings of an experiment as a list, with labels as in captions. */
 export function findings(sentences) {
   const words = (sentence) => sentence.replaceAll(WORDNET_LABEL, (_, label) => label.replaceAll("_", " "));
   return h("ul", { class: "findings small" }, sentences.map((each) => h("li", {}, words(each))));
 }
 
-/** Call `then` once when an element comes near the window. Returns what stops watching. */
+/** Call `then` once when an element comes near the window. Return a function that stops watching. */
 export function whenNear(element, then, margin = "600px") {
   const watcher = new IntersectionObserver(
     (entries) => {

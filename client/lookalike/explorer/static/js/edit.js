@@ -1,11 +1,11 @@
-// Changes to the collection, where the server takes them from this caller: selecting, deleting, labelling, adding, undoing.
+// Changes of the collection, if the caller may make them: select, delete, label, add, undo.
 import { ask } from "./api.js";
 import { chosen } from "./address.js";
 import { forget } from "./collection.js";
 import { count, h, labelled, say } from "./dom.js";
 import { labelBox } from "./labels.js";
 
-// So many images go with one request.
+// Number of images in one request.
 const TOGETHER = 1000;
 const UNDOS = 50;
 
@@ -15,7 +15,7 @@ const selected = new Map();
 let rights = null;
 let about = "";
 
-/** What the caller may do: {may, why, generation}. */
+/** Return the caller's permission: {may, why, generation}. */
 export function mayChange() {
   if (about !== chosen()) {
     about = chosen();
@@ -25,14 +25,14 @@ export function mayChange() {
   return rights;
 }
 
-/** Ask again what the caller may do, and let go of what is selected; after a login, and with another collection. */
+/** Fetch the permission again and clear the selection, after a login or with another collection. */
 export function begin() {
   rights = null;
   selected.clear();
   refresh();
 }
 
-/** Offer the tiles of the page for selection, those to come as well, where the caller may change the collection. */
+/** Add checkboxes to the tiles of the page, including later ones, if the caller may change the collection. */
 export async function offer() {
   const { may } = await mayChange();
   document.body.classList.toggle("writes", may);
@@ -55,11 +55,11 @@ function decorate(tile) {
   const box = h("input", { type: "checkbox", class: "select", aria: { label: `Select ${name}` }, onchange: () => select([id], box.checked) });
   box.checked = selected.has(id);
   tile.prepend(box);
-  // What an experiment is about may be deleted since.
+  // An image of an experiment may have been deleted since.
   tile.classList.toggle("gone", kept().some(({ undo }) => (undo.restore ?? []).includes(id)));
 }
 
-/** Select images, or let go of them. */
+/** Select images, or deselect them. */
 export function select(ids, on = true) {
   for (const id of ids) {
     if (on) selected.set(id, true);
@@ -68,7 +68,7 @@ export function select(ids, on = true) {
   refresh();
 }
 
-/** A button that selects images, which are asked for when it is pressed; null where nothing may be changed. */
+/** Return a button that selects the images of `ids()`; null if the caller may not change anything. */
 export async function selectAll(ids) {
   const { may } = await mayChange();
   return may ? h("button", { type: "button", onclick: () => select(ids()) }, "Select all") : null;
@@ -96,7 +96,7 @@ function refresh() {
   bar.replaceChildren(...some, ...(undo ? [undo] : []));
 }
 
-/** Make a change, then show the view anew; what fails is told above the view. */
+/** Make a change and show the view again; errors appear above the view. */
 async function change(make) {
   for (const control of bar.querySelectorAll("button, input")) control.disabled = true;
   let problem = "";
@@ -149,7 +149,7 @@ async function takeBack() {
   try {
     await post("undo", last.undo);
   } catch (error) {
-    // A generation that has the change has all before it as well.
+    // A generation that contains this change contains all earlier ones, too.
     if (error.kind === "changed") store([]);
     throw error;
   }
@@ -157,7 +157,7 @@ async function takeBack() {
   return `Undone: ${last.words}`;
 }
 
-/** Add a file, or the dropped picture of that name, to the collection; its id. A `fresh` one takes no image's place. */
+/** Add a file, or the uploaded picture of that name, and return its id. With `fresh`, it must not replace an image. */
 export async function add({ file, picture, key, label, fresh }) {
   const reply = await ask("changes/add", { key, label, picture, new: fresh ? "1" : undefined }, { method: "POST", body: file ?? "", headers: { "Content-Type": "application/octet-stream" } });
   keep(reply.undo, `${reply.replaced ? "replace" : "add"} ${key}`);
@@ -165,7 +165,7 @@ export async function add({ file, picture, key, label, fresh }) {
   return reply.id;
 }
 
-/** A form that adds a dropped picture; null where nothing may be changed. `suggested` is a label. */
+/** Return a form that adds an uploaded picture; null if the caller may not change anything. `suggested` is a label. */
 export async function adder(picture, suggested) {
   const { may } = await mayChange();
   if (!may) return null;
@@ -199,7 +199,7 @@ export async function adder(picture, suggested) {
   return form;
 }
 
-/** A button that adds files, each under its name; null where nothing may be changed. */
+/** Return a button that adds files under their names; null if the caller may not change anything. */
 export async function chooser() {
   const { may } = await mayChange();
   if (!may) return null;
@@ -219,7 +219,7 @@ export async function chooser() {
   return h("div", { class: "row tight" }, h("label", { class: "button" }, input, h("span", {}, "Add pictures")), told);
 }
 
-// What can be taken back is kept for the tab, apart for each collection.
+// Undo steps are kept in the tab, separately for each collection.
 const place = () => `undo/${chosen()}`;
 
 function kept() {
@@ -234,7 +234,7 @@ function store(undos) {
   try {
     sessionStorage.setItem(place(), JSON.stringify(undos.slice(-UNDOS)));
   } catch {
-    // A browser that keeps nothing offers no undo.
+    // Without session storage there is no undo.
   }
 }
 

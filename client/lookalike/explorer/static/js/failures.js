@@ -1,4 +1,4 @@
-// What the page shows in the place of what could not be had: what happened, and what to do.
+// Panels for failed requests: what happened, and what to do.
 import { h } from "./dom.js";
 import { go, link } from "./address.js";
 
@@ -24,7 +24,7 @@ const HINTS = {
 };
 const RETRIED = new Set(["busy", "not-loaded", "slow", "failed", "changed"]);
 
-/** A panel about a Failure; `again` is offered where that may help. */
+/** Return a panel about a Failure, with a button that calls `again` if a retry may help. */
 export function failure(error, again, { inline = false } = {}) {
   const kind = error.kind ?? "failed";
   return h(
@@ -42,7 +42,7 @@ export function failure(error, again, { inline = false } = {}) {
   );
 }
 
-/** A sentence whose command is set as one. */
+/** Format a sentence, with commands as code. */
 export function sentence(text) {
   const parts = text.split(/`([^`]+)`|((?:^|(?<=: ))lookalike [^.;]*(?:\.\w[^.;]*)*)/);
   return h("span", {}, parts.map((part, at) => (part === undefined ? null : at % 3 ? h("code", {}, part) : part)));

@@ -1,10 +1,10 @@
-// A box to name a label in, with a list of those that there are.
+// Input for a label, with a list of the existing labels.
 import { labels } from "./collection.js";
 import { h, labelled } from "./dom.js";
 
 /**
- * A field for a label: {element, value()}. `chosen` is the label that is in it, `known` those to choose from, as
- * [{label, note}], or a promise of them; without it, all of the collection. `changed()` is called when one was chosen.
+ * Return a field for a label: {element, value()}. `chosen` is the initial label; `known` are the labels to choose from,
+ * as [{label, note}] or a promise of them, by default all of the collection. `changed()` is called after a choice.
  */
 export function labelBox({ id, text, chosen = "", placeholder = "any label", name = null, known = labels(), changed = null }) {
   const list = h("datalist", { id: `${id}-list` });
@@ -15,9 +15,9 @@ export function labelBox({ id, text, chosen = "", placeholder = "any label", nam
       there = found;
       list.append(...found.map(({ label, note }) => h("option", { value: label }, note)));
     },
-    () => {}, // an older server has no list: the box takes what is typed
+    () => {}, // an older server has no list: the input accepts any text
   );
-  /** The label that is meant, however it is written. */
+  /** Return the label that the text means, in any spelling. */
   function value() {
     const typed = input.value.trim();
     const alike = (label) => labelled(label).toLowerCase() === labelled(typed).toLowerCase();

@@ -1,4 +1,4 @@
-// The page: which view the address asks for, and what all views share.
+// The page: chooses the view by the URL, and holds everything that views share.
 import { Failure, sendPicture } from "./api.js";
 import { chosen, go, here, isFiltered, isOwn, link, read } from "./address.js";
 import { forget } from "./collection.js";
@@ -28,7 +28,7 @@ let shown = new AbortController();
 let showing = "";
 let about = chosen();
 
-/** Show what the address asks for. What is there stays until the new view has its answer. */
+/** Show the view of the URL. The old view stays until the new one has its data. */
 async function show() {
   const { view, asked } = read();
   shown.abort();
@@ -80,7 +80,7 @@ function again() {
   show();
 }
 
-/** What is shown while the bar tells what is wrong with the filter. */
+/** Return the view that is shown while the filter bar reports an error. */
 function unfiltered() {
   const words = "No images are shown, because the filter above cannot be applied.";
   return { element: h("div", { class: "notice" }, h("h1", { tabindex: "-1" }, "Filter"), h("p", {}, words)), title: "Filter" };
@@ -143,7 +143,7 @@ addEventListener("drop", (event) => {
   take(handed(event.dataTransfer));
 });
 addEventListener("paste", (event) => {
-  // Words are pasted into boxes.
+  // Pasted text goes to the inputs.
   if (event.clipboardData?.files.length) take(handed(event.clipboardData));
 });
 addEventListener("change", (event) => {
@@ -157,7 +157,7 @@ function take({ picture, problem }) {
   else if (picture) searchWith(picture);
 }
 
-/** Say in a line above the view what was not taken; "" takes that away. */
+/** Show an error above the view; "" hides it. */
 function refuse(sentence) {
   const line = document.getElementById("refusal");
   line.hidden = !sentence;

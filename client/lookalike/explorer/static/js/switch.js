@@ -1,4 +1,4 @@
-// The header's line about the collection: its numbers and, where a server has several, a switch between them.
+// Header line about the collection: its numbers and, if the server has several, a switch between collections.
 import { chosen, go, link, read } from "./address.js";
 import { collections } from "./collection.js";
 import { count, h } from "./dom.js";
@@ -6,7 +6,7 @@ import { count, h } from "./dom.js";
 const place = document.getElementById("switch");
 const line = document.getElementById("collection");
 
-/** Fill the switch with what the server lists now. There is none where it lists one, or is too old to list any. */
+/** Fill the switch with the server's current collections. It is hidden for one collection, and for older servers. */
 export async function fillSwitch() {
   const name = chosen();
   const found = await collections().catch(() => []);
@@ -17,14 +17,14 @@ export async function fillSwitch() {
   const select = h(
     "select",
     { id: "collection-choice", onchange: () => change(select.value) },
-    // A link may name one that is not there, which its view says.
+    // A link may name a collection that does not exist; its view reports that.
     found.some((each) => each.name === shown) ? null : h("option", { value: shown, selected: true }, shown),
     found.map((each) => h("option", { value: each.name, selected: each.name === shown }, each.problem ? `${each.name}: not loaded. ${each.problem}` : each.name)),
   );
   place.replaceChildren(h("label", { for: select.id, class: "unseen" }, "Collection"), select);
 }
 
-/** Say what is shown. */
+/** Describe the collection that is shown. */
 export async function describe(collection) {
   const name = chosen();
   await fillSwitch();
@@ -33,15 +33,15 @@ export async function describe(collection) {
   line.textContent = place.hidden ? `${collection.name} · ${numbers}` : numbers;
 }
 
-/** Say nothing of a collection that is no longer shown. */
+/** Clear the description of a collection that is no longer shown. */
 export function undescribe() {
   line.textContent = "";
 }
 
 function change(collection) {
   const { view, asked } = read();
-  // A view of the navigation means the same in every collection; an image is in one alone. A dropped picture can be looked for
-  // in any of them.
+  // A view of the navigation exists in every collection, an image in one only. An uploaded picture can be searched for in
+  // all of them.
   const isShared = Boolean(document.querySelector(`.top nav a[data-view="${CSS.escape(view)}"]`));
   go(link(isShared ? view : "search", { collection, picture: view === "search" ? asked.picture : "" }));
 }

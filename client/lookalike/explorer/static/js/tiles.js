@@ -1,12 +1,12 @@
-// Pictures in a grid, that can be walked by the arrow keys.
+// Grids of images with arrow-key navigation.
 import { count, h, labelled, whenNear } from "./dom.js";
 import { thumbnail } from "./collection.js";
 
-// A busy server may refuse a picture; it is asked once more.
+// A busy server may reject a thumbnail; it is requested once more.
 const AGAIN_MS = 1500;
 const PATIENCE_MS = 3000;
 
-/** A picture that loads when it comes near the window; a gap with a word where its file is lost. */
+/** Return an image that loads when it comes near the window; a placeholder with a note if its file is lost. */
 export function frame(id, { alt = "", size = 160, eager = false, source = null } = {}) {
   let again = true;
   const image = h("img", {
@@ -30,8 +30,8 @@ export function frame(id, { alt = "", size = 160, eager = false, source = null }
 }
 
 /**
- * A tile: {id, key, label}, where it leads, and what stands under it: a `value` beside the label, and below `more` in one
- * line, `lines` of words, and `numbers` as [[what, value]].
+ * Return a tile of {id, key, label} with its link and caption: a `value` beside the label, then `more` on one line,
+ * `lines` of words, and `numbers` as [[what, value]].
  */
 export function tile(image, { href, value = "", more = null, lines = [], numbers = [], title = null, other = false, size = 320, eager = false, valueTitle = null }) {
   const name = labelled(image.label);
@@ -51,20 +51,20 @@ export function tile(image, { href, value = "", more = null, lines = [], numbers
   );
 }
 
-/** A list of tiles. Arrow keys walk it, i opens the page of the picture in focus. */
+/** Return a list of tiles. Arrow keys move the focus; i opens the page of the focused image. */
 export function grid(tiles, { strip = false, label = "Pictures" } = {}) {
   return h("ul", { class: strip ? "tiles strip" : "tiles", aria: { label }, onkeydown: walk }, tiles);
 }
 
-/** As many empty frames, for the time of waiting. */
+/** Return empty frames to show while waiting. */
 export function waiting(number, strip = false) {
   const empty = Array.from({ length: number }, () => h("li", { class: "tile waiting" }, h("span", { class: "frame" })));
   return h("ul", { class: strip ? "tiles strip" : "tiles", aria: { hidden: "true" } }, empty);
 }
 
-/** When the pictures of an element that are in the window are there or lost, or are not worth waiting for any longer. */
+/** Resolve when the images in the window have loaded or failed, or after a timeout. */
 export function whenPainted(element) {
-  // Not by `complete`, which is also true of a picture that waits until it is near the window.
+  // Not by `complete`, which is also true for a lazy image that is not near the window yet.
   const near = [...element.querySelectorAll("img")].filter((image) => !image.naturalWidth && image.getBoundingClientRect().top < innerHeight);
   const there = (image) => new Promise((resolve) => ["load", "error"].forEach((name) => image.addEventListener(name, resolve, { once: true })));
   return Promise.race([Promise.all(near.map(there)), new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
@@ -88,8 +88,8 @@ function walk(event) {
 }
 
 /**
- * A grid that loads on as one scrolls. `next(token)` resolves to {tiles, next, total}; the first page must be given.
- * `signal` ends it.
+ * Return a grid that loads more tiles on scroll. `next(token)` resolves to {tiles, next, total}; `first` is the first
+ * page. `signal` stops it.
  */
 export function endless(first, next, { label, signal, noun = "picture" }) {
   const list = grid(first.tiles, { label });

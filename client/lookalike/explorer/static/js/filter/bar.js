@@ -1,11 +1,11 @@
-// The bar above the views: which images are meant. It is in the address, as `where`.
+// Filter bar above the views. The URL holds the filter as `where`.
 import { ask } from "../api.js";
 import { go, link, read } from "../address.js";
 import { columns } from "../collection.js";
 import { h, say } from "../dom.js";
 import { suggest } from "./suggest.js";
 
-// What the server says of a filter that it does not take.
+// Kinds of failures for a filter that the server rejects.
 const REFUSED = new Set(["wrong", "missing", "not-built"]);
 const PLACE = / \(at character (\d+) of the filter\)/;
 
@@ -49,7 +49,7 @@ export class FilterBar {
     return Promise.resolve(true);
   }
 
-  /** Show the filter of the address, and how many images match; resolves to whether the server takes it. */
+  /** Show the filter of the URL and the number of matches; resolve to whether the server accepts the filter. */
   async show(where, signal) {
     this.box.hidden = false;
     this.close();
@@ -70,18 +70,18 @@ export class FilterBar {
       say(text);
       return true;
     } catch (error) {
-      if (error.name === "AbortError" || !REFUSED.has(error.kind)) return true; // that is for the view to tell
+      if (error.name === "AbortError" || !REFUSED.has(error.kind)) return true; // the view reports other errors
       this.refuse(where, error.message);
       return false;
     }
   }
 
-  /** Filter by what is written, if the server takes it. */
+  /** Apply the filter in the input if the server accepts it. */
   async apply(where) {
     this.close();
     if (where && !(await this.count(where))) return;
     const { view, asked } = read();
-    // The pages of one cluster or cell stay; what was chosen by hand stays, too.
+    // The view keeps its cluster or cell, and its settings.
     go(link(view, { ...asked, where }));
   }
 
@@ -92,7 +92,7 @@ export class FilterBar {
     this.told.hidden = !text;
   }
 
-  /** Say what is wrong with a filter, and where. */
+  /** Show the error of a filter, and its place. */
   refuse(where, sentence) {
     this.tell(sentence.replace(PLACE, ""));
     this.told.classList.add("refused");
@@ -100,7 +100,7 @@ export class FilterBar {
     say(sentence);
     const place = PLACE.exec(sentence);
     if (!place) return;
-    // The server counts characters, a browser halves of them.
+    // The server counts code points, JavaScript UTF-16 units.
     const characters = [...where];
     const start = Number(place[1]) - 1;
     const word = /^\S*/.exec(characters.slice(start).join(""))[0] || " ";
@@ -115,7 +115,7 @@ export class FilterBar {
     this.known ??= await columns().catch(() => null);
   }
 
-  /** Ask for the columns anew when they are next needed. */
+  /** Fetch the columns again on next use. */
   forget() {
     this.known = null;
   }
@@ -159,7 +159,7 @@ export class FilterBar {
     }
   }
 
-  /** Write a suggestion in the place of what it goes on with. */
+  /** Insert a suggestion in place of the text that it completes. */
   take(at) {
     const { text } = this.options[at];
     const after = this.input.value.slice(this.input.selectionStart);

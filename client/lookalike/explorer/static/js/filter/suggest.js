@@ -1,5 +1,5 @@
-// What may come next in a filter: columns, operators, values, or words that join expressions. The server reads filters;
-// this only helps to write them.
+// Suggestions for the next part of a filter: columns, operators, values, and words that join expressions. The server
+// parses filters; this module only helps to write them.
 
 const TOKEN = /\s*(?:(?<number>-?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))|(?<text>'(?:[^']|'')*')|(?<quoted>"(?:[^"]|"")*")|(?<word>[\p{L}_][\p{L}\p{N}_]*(?:\.[\p{L}\p{N}_]+)*)|(?<sign><=|>=|<>|!=|==|[=<>(),]))/uy;
 const PLAIN = /^[\p{L}_][\p{L}\p{N}_]*(?:\.[\p{L}\p{N}_]+)*$/u;
@@ -17,8 +17,8 @@ const OPERATORS = {
 const MOST = 40;
 
 /**
- * Suggestions at the end of `text`: {from, options: [{text, note}]}, of which one is to replace what stands from `from`
- * on. `known` is {columns: [{name, type, values}], clusterings, models}.
+ * Return suggestions at the end of `text`: {from, options: [{text, note}]}; an option replaces the text after `from`.
+ * `known` is {columns: [{name, type, values}], clusterings, models}.
  */
 export function suggest(text, known) {
   const { tokens, rest, from } = cut(text);
@@ -30,12 +30,12 @@ export function suggest(text, known) {
   return { from, options: [...starts, ...holds].slice(0, MOST) };
 }
 
-/** A value as it stands in a filter. */
+/** Format a value for a filter. */
 export function literal(value) {
   return typeof value === "string" ? `'${value.replaceAll("'", "''")}'` : String(value);
 }
 
-/** The name of a column as it stands in a filter. */
+/** Format the name of a column for a filter. */
 export function named(name) {
   const plain = PLAIN.test(name) && !WORDS.has(name.toLowerCase()) && !(name in FUNCTIONS);
   return plain ? name : `"${name.replaceAll('"', '""')}"`;
@@ -45,7 +45,7 @@ function bare(text) {
   return text.replace(/^['"]/, "").toLowerCase();
 }
 
-/** The whole tokens of a text, and the `rest`, begun at `from`, that is still being written. */
+/** Split a text into complete tokens and the incomplete `rest` that begins at `from`. */
 function cut(text) {
   const tokens = [];
   let at = 0;
@@ -54,7 +54,7 @@ function cut(text) {
     const found = TOKEN.exec(text);
     if (!found) break;
     const [kind, said] = Object.entries(found.groups).find(([, each]) => each !== undefined);
-    // A word at the end may go on.
+    // A word at the end may be incomplete.
     if ((kind === "word" || kind === "number") && TOKEN.lastIndex === text.length) break;
     tokens.push({ kind: kind === "word" && WORDS.has(said.toLowerCase()) ? said.toLowerCase() : kind, said });
     at = TOKEN.lastIndex;
@@ -63,7 +63,7 @@ function cut(text) {
   return { tokens, rest: text.slice(from), from };
 }
 
-/** What is expected after some tokens, of which column, and the list that is open. */
+/** Return what is expected after the tokens, the column in question, and the open list. */
 function follow(tokens) {
   let state = "subject";
   let subject = null;

@@ -1,8 +1,8 @@
-// Where one stands over the map: its middle in map units, and the pixels that a unit has. The middle stays within the
-// map, and the zoom within bounds that go by the number of points, so that there is always something to see.
+// Camera of the map: its center in map units, and its scale in pixels per unit. The center stays within the map, and the
+// zoom within limits that depend on the number of points, so that there is always something to see.
 
 const FARTHEST = 0.8;
-// How near one may come: to this many times the zoom at which one point in the window would be usual.
+// Upper limit of the zoom, as a multiple of the zoom with one point per window on average.
 const NEARER = 4;
 const LEAST_NEAREST = 16;
 
@@ -17,7 +17,7 @@ export class Camera {
     this.width = this.height = 1;
   }
 
-  /** Take the size of the window in pixels; the first time, and by `fit`, all of the map is shown. */
+  /** Set the size of the window in pixels; the first time, and with `fit`, show the whole map. */
   resize(width, height, fit = false) {
     const zoom = this.scale / this.fitted;
     this.width = width;
@@ -28,7 +28,7 @@ export class Camera {
     this.scale = fit ? this.fitted : zoom * this.fitted;
   }
 
-  /** How near one is: 1 when all of the map is shown. */
+  /** The zoom: 1 shows the whole map. */
   get zoom() {
     return this.scale / this.fitted;
   }
@@ -46,25 +46,25 @@ export class Camera {
     this.goTo(this.x - right / this.scale, this.y + down / this.scale);
   }
 
-  /** Stand over a place, or over the nearest to it within the map. */
+  /** Center a place, or the nearest place within the map. */
   goTo(x, y) {
     this.x = Math.min(Math.max(x, this.box.left), this.box.right);
     this.y = Math.min(Math.max(y, this.box.bottom), this.box.top);
   }
 
-  /** Take a zoom, or the nearest to it that is allowed. */
+  /** Set the zoom within its limits. */
   zoomTo(zoom) {
     this.scale = this.fitted * Math.min(Math.max(zoom, FARTHEST), this.nearest);
   }
 
-  /** Come nearer by a factor, so that the point under (left, top) stays there. */
+  /** Zoom by a factor, keeping the place under (left, top). */
   zoomAt(factor, left, top) {
     const [x, y] = this.toMap(left, top);
     this.zoomTo(this.zoom * factor);
     this.goTo(x - (left - this.width / 2) / this.scale, y + (top - this.height / 2) / this.scale);
   }
 
-  /** Move as little as brings a point into the window, `margin` pixels from its edge. */
+  /** Move by the smallest distance that brings a point into the window, `margin` pixels from its edge. */
   include(x, y, margin) {
     const aside = Math.max(0, this.width / 2 - margin) / this.scale;
     const above = Math.max(0, this.height / 2 - margin) / this.scale;

@@ -1,8 +1,8 @@
-// The map's columns out of the bytes that api/map answers with.
+// Parser of the binary columns of api/map.
 
 const KINDS = { float32: Float32Array, float64: Float64Array, int32: Int32Array };
 
-/** The header, with `columns` as typed arrays by name. */
+/** Return the header, with `columns` as typed arrays by name. */
 export function read(buffer) {
   const length = new DataView(buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
@@ -14,9 +14,9 @@ export function read(buffer) {
 }
 
 /**
- * Bring each of `steps` equal runs of points to one middle and one spread, in place. The steps of an evolution are
- * aligned by Procrustes analysis, which shrinks a step the more, the less it agrees with the one before: their sizes
- * mean nothing, and the small ones could not be read.
+ * Give each of `steps` equal runs of points the same center and spread, in place. The steps of an evolution are aligned
+ * by Procrustes analysis, which shrinks a step that agrees less with the one before. Their sizes therefore mean nothing,
+ * and small ones would be unreadable.
  */
 export function levelled({ x, y }, steps) {
   const rows = x.length / steps;
@@ -33,7 +33,7 @@ export function levelled({ x, y }, steps) {
   }
 }
 
-/** Which points lie within a polygon of [x, y] corners; `index` is a KDBush of them. */
+/** Return the points within a polygon of [x, y] corners; `index` is their KDBush. */
 export function within(polygon, { x, y }, index) {
   const xs = polygon.map(([left]) => left);
   const ys = polygon.map(([, top]) => top);

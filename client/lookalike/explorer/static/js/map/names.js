@@ -1,9 +1,9 @@
-// The names of the groups on the map, each above the middle of its points.
+// Names of the groups on the map, each above the middle of its points.
 import { h } from "../dom.js";
 
-// Beyond so many, groups have no color of their own.
+// Groups beyond this number have no color of their own.
 const MOST = 120;
-// How far above its point a name stands, in pixels.
+// Distance of a name above its point, in pixels.
 const APART = 5;
 
 export class Names {
@@ -12,7 +12,7 @@ export class Names {
     this.all = [];
   }
 
-  /** Take groups, the largest first: [{text, x, y}] in units of the map. */
+  /** Set the groups, largest first: [{text, x, y}] in map units. */
   take(groups) {
     this.all = groups.slice(0, MOST).map(({ text, x, y }) => ({ x, y, element: h("span", {}, text) }));
     this.box.replaceChildren(...this.all.map(({ element }) => element));
@@ -22,9 +22,9 @@ export class Names {
     }
   }
 
-  /** Move them with the camera. One that would lie over a name before it is left out, and all beside pictures. */
+  /** Move the names with the camera. A name that would overlap an earlier one is hidden, and all are while images show. */
   follow(camera, pictures) {
-    // Not by `hidden`: names that come meanwhile have to be measured.
+    // A class instead of `hidden`: names that are added meanwhile must be measured.
     this.box.classList.toggle("away", pictures);
     const taken = [];
     for (const { x, y, width, height, element } of this.all) {
@@ -39,7 +39,7 @@ export class Names {
   }
 }
 
-/** The point of each group that is nearest to the median of its points: [{code, x, y}], the groups as `codes` name them. */
+/** Return the point of each group nearest to the median of its points: [{code, x, y}], with the groups of `codes`. */
 export function middles(codes, { x, y }) {
   const rows = Map.groupBy(codes.keys(), (at) => codes[at]);
   return [...rows].map(([code, own]) => {

@@ -1,10 +1,10 @@
-// Thumbnails of the points that one is near to, without overlap.
+// Thumbnails of points on a zoomed map, without overlap.
 import { h } from "../dom.js";
 import { link } from "../address.js";
 import { thumbnail } from "../collection.js";
 
 const MOST = 90;
-// Pictures cover points, so they come only when one is near, or there are few points in all.
+// Thumbnails cover points, so they show only on a zoomed map, or with few points.
 const FEW = 700;
 const NEAR_ZOOM = 1.8;
 const FEW_IN_ALL = 60;
@@ -16,7 +16,7 @@ export class Near {
     this.at = null;
   }
 
-  /** Move what is shown with the camera, until `settle` chooses anew. */
+  /** Move the thumbnails with the camera until the next `settle`. */
   follow(camera) {
     if (!this.at) return;
     const ratio = camera.scale / this.at.scale;
@@ -24,13 +24,13 @@ export class Near {
     this.box.style.transform = `translate(${left - (camera.width / 2) * ratio}px, ${top - (camera.height / 2) * ratio}px) scale(${ratio})`;
   }
 
-  /** Show none, until `settle` chooses anew. */
+  /** Remove all thumbnails until the next `settle`. */
   clear() {
     this.box.replaceChildren();
     this.shown.clear();
   }
 
-  /** Choose which points have room for a picture: `candidates` within the window, `place(at)` tells where and what each is. */
+  /** Choose the points with room for a thumbnail among `candidates` in the window; `place(at)` describes each. */
   settle(camera, candidates, place) {
     const side = camera.width < 600 ? 56 : 76;
     const taken = new Set();

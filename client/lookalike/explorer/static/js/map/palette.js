@@ -1,18 +1,18 @@
-// Colours for what the points are: one for each of the most frequent, grey for the rest.
+// Colors of categories: one for each of the most frequent, gray for the rest.
 
-// Those of the charts, pictures/palette.py, in the same order; told apart by the words beside them, too.
+// The colors of the charts, pictures/palette.py, in the same order; text beside them tells them apart, too.
 const COLOURS = [
   "#1f77b4", "#d20000", "#007800", "#c300c3", "#a57800", "#78d200", "#00a596", "#ff6987",
   "#b496ff", "#ff874b", "#00c3ff", "#c31e5a", "#87965a", "#f0b400", "#7869a5", "#ff69e1",
   "#a5694b", "#3c4bff", "#5ad296", "#69691e", "#b46996", "#007869", "#00a53c", "#78a5f0",
 ];
-// So often each is given out: charts have as many markers, and leave all other categories grey.
+// Number of times that each color is used: charts have as many markers, and leave all other categories gray.
 const ROUNDS = 5;
 const REST = rgb("#c7c7c7");
 
 /**
- * Bytes for each point, and what each colour stands for: [{code, colour, count}], the most frequent of `all` codes
- * first. Where `codes` are those of one step, a category has the colour that it has in all steps.
+ * Return color bytes for each point, and the legend: [{code, colour, count}], the most frequent of `all` codes first. If
+ * `codes` are those of one step, a category has the same color in all steps.
  */
 export function paint(codes, hidden = new Set(), all = codes) {
   const counts = counted(codes);
@@ -37,7 +37,7 @@ function counted(codes) {
   return counts;
 }
 
-/** The colour of the category that is the `at`-th most frequent. */
+/** Return the color of the category that is the `at`-th most frequent. */
 function hue(at) {
   if (at >= ROUNDS * COLOURS.length) return REST;
   return rgb(COLOURS[at % COLOURS.length]);

@@ -1,13 +1,11 @@
-// The points of a map, drawn by WebGL, one vertex each.
+// Points of a map, drawn by WebGL with one vertex each.
 //
-// A machine with a graphics card draws 100,000 points anew for every frame. One
-// without needs a tenth of a second for them. So the picture is drawn larger
-// than the window, and moving it shows what is drawn already, which costs the
-// same however many points there are; it is drawn anew when one stands still,
-// comes to its edge, or when drawing turned out to be quick.
+// With a graphics card, 100,000 points are redrawn for every frame. Without one, this takes a tenth of a second. So the
+// canvas is larger than the window, and moving shows the existing drawing, which costs the same for any number of
+// points. The points are redrawn when the camera rests, reaches the edge of the drawing, or if drawing is fast.
 import * as twgl from "../../vendor/twgl.js";
 
-// On each side, as a share of the window.
+// Extra width on each side, as a share of the window.
 const MARGIN = 0.25;
 const QUICK_MS = 6;
 const STILL_MS = 140;
@@ -38,7 +36,7 @@ void main() {
 }`;
 
 export class Points {
-  /** `canvas` must lie in a box that clips it. Throws where the browser has no WebGL 2. */
+  /** `canvas` must lie in a box that clips it. Throws an Error if the browser has no WebGL 2. */
   constructor(canvas, { x, y }) {
     this.canvas = canvas;
     const gl = (this.gl = canvas.getContext("webgl2", { antialias: false, alpha: true, premultipliedAlpha: true, preserveDrawingBuffer: false }));
@@ -46,7 +44,7 @@ export class Points {
     this.program = twgl.createProgramInfo(gl, [VERTEX, FRAGMENT]);
     if (!this.program) throw new Error("The browser could not prepare drawing the map.");
     this.count = x.length;
-    // Near the middle of the map, so that 32 bits are enough when one is near.
+    // Relative to the middle of the map, so that 32-bit floats are precise enough when zoomed.
     this.origin = [mean(x), mean(y)];
     this.buffers = twgl.createBufferInfoFromArrays(gl, {
       position: { numComponents: 2, data: this.around({ x, y }) },
@@ -57,7 +55,7 @@ export class Points {
     this.still = 0;
   }
 
-  /** Put the points, as many as before, elsewhere. */
+  /** Move the points, whose number stays the same. */
   move(points) {
     twgl.setAttribInfoBufferFromArray(this.gl, this.buffers.attribs.position, this.around(points));
     this.drawn = null;
@@ -72,13 +70,13 @@ export class Points {
     return position;
   }
 
-  /** The colours as 4 bytes a point; alpha 0 hides one. */
+  /** Set the colors, 4 bytes for each point; alpha 0 hides a point. */
   colour(bytes) {
     twgl.setAttribInfoBufferFromArray(this.gl, this.buffers.attribs.color, bytes);
     this.drawn = null;
   }
 
-  /** Show the map from where `camera` stands. */
+  /** Show the map from the camera's position. */
   show(camera) {
     clearTimeout(this.still);
     if (!this.drawn || this.cost < QUICK_MS || !this.covers(camera)) {
@@ -89,13 +87,13 @@ export class Points {
     this.still = setTimeout(() => this.draw(camera.copy()), STILL_MS);
   }
 
-  /** End, and let go of the graphics memory. */
+  /** Stop, and free the graphics memory. */
   close() {
     clearTimeout(this.still);
     this.gl.getExtension("WEBGL_lose_context")?.loseContext();
   }
 
-  /** Whether what is drawn fills the window, and is neither too coarse nor too fine. */
+  /** Whether the drawing fills the window, at a suitable resolution. */
   covers(camera) {
     const { drawn } = this;
     const ratio = camera.scale / drawn.scale;
@@ -141,7 +139,7 @@ export class Points {
       alpha: 0.85,
     });
     twgl.drawBufferInfo(gl, this.buffers, gl.POINTS);
-    // Reading one pixel waits until all is drawn, so that the cost is the true one.
+    // Reading a pixel waits for the end of drawing, so that the measured time is correct.
     if (!this.measured) {
       gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
       this.cost = performance.now() - began;
@@ -155,7 +153,7 @@ export class Points {
   measured = false;
 }
 
-/** The diameter of a point in pixels: smaller where there are many, larger where one is near. */
+/** Return the diameter of a point in pixels: smaller with many points, larger when zoomed. */
 export function pointSize(count, zoom) {
   const far = Math.min(9, Math.max(2.5, 260 / Math.sqrt(count)));
   return Math.min(14, far * Math.min(3, Math.sqrt(Math.max(1, zoom))));

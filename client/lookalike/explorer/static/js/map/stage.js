@@ -1,12 +1,12 @@
-// The map as one moves over it: pointer, wheel, touch and keys become where the camera stands.
+// Input on the map: pointer, wheel, touch and keys move the camera.
 
 const STEP = 60;
 const CLICK = 5;
 
 /**
- * Listen on `box`. `lasso()` tells whether drawing is on; `moved()` is called when the camera has moved, `clicked(left,
- * top)` on a point, `doubled()` by a double click, `hovered(left, top)` or `hovered(null)` on the way, `drew(corners)` with the corners of a lasso in
- * pixels, and `drawing(corners)` while it grows.
+ * Listen on `box`. `lasso()` returns whether the lasso is on. Callbacks: `moved()` after the camera moved; `clicked(left,
+ * top)`; `doubled()` for a double click; `hovered(left, top)` or `hovered(null)`; `drawing(corners)` while a lasso grows,
+ * and `drew(corners)` at its end, with corners in pixels.
  */
 export function listen(box, camera, { lasso, moved, clicked, doubled, hovered, drew, drawing, signal }) {
   const pointers = new Map();

@@ -1,4 +1,4 @@
-// The state of the set: near-duplicates, leaks between splits, labels that are likely wrong, poor pictures.
+// Checks of the image set: near-duplicates, leaks between splits, wrong labels, poor quality.
 import { ask, Failure } from "../api.js";
 import { go, link } from "../address.js";
 import { collection, noticed, remarks } from "../collection.js";
@@ -10,7 +10,7 @@ const PARTS = { duplicates: "Duplicates", leaks: "Leaks", labels: "Labels", qual
 const GROUPS = 60;
 const LISTED = 120;
 const OF_FLAG = 24;
-// Columns that say a split by their name.
+// Names of columns that usually hold a split.
 const SPLITS = ["split", "fold", "subset", "partition"];
 
 export async function view(asked, signal) {
@@ -21,7 +21,7 @@ export async function view(asked, signal) {
   try {
     element = await make(asked, signal, found.collection);
   } catch (error) {
-    // What one check needs may be missing; the others stay within reach.
+    // One check may lack its data; the others must stay reachable.
     if (!(error instanceof Failure) || error.kind === "login") throw error;
     element = failure(error, null, { inline: true });
   }
@@ -39,7 +39,7 @@ export async function view(asked, signal) {
   return { element: whole, title: PARTS[part] };
 }
 
-/** Of leaks, the column that says the split. */
+/** Return the choice of the column that holds the split, for leaks. */
 function choice(asked, part, { attributes }) {
   if (part !== "leaks") return null;
   const names = ["label", ...attributes.map((each) => each.name)];

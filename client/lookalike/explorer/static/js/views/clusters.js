@@ -1,4 +1,4 @@
-// The clusters of a clustering: all of them, one, against the classes, and what is odd.
+// Clusters of a clustering: all of them, one of them, the matrix of classes and clusters, and oddballs.
 import { ask } from "../api.js";
 import { go, link } from "../address.js";
 import { clusterings, collection, noticed } from "../collection.js";
@@ -15,7 +15,7 @@ export async function view(asked, signal) {
   const clustering = asked.clustering || clusterings(found)[0] || "";
   const part = PARTS[asked.show] ? asked.show : "sheet";
   const own = { ...asked, clustering };
-  if (!clustering) await ask("clusters", {}, { signal }); // says with which command to make one
+  if (!clustering) await ask("clusters", {}, { signal }); // fails with the command that makes one
   if (asked.cluster !== undefined) return one(own, signal);
   const make = { sheet, matrix, oddballs }[part];
   const { element, title } = await make(own, signal);
@@ -63,9 +63,9 @@ async function sheet(asked, signal) {
   return { element, title: asked.where ? `${count(ordered.length, "cluster")} with matches` : count(clusters.length, "cluster") };
 }
 
-/** The suggested name and the purity of each cluster by number; none where the server cannot tell. */
+/** Return the suggested name and the purity of each cluster by number; empty if the server cannot compute them. */
 async function interpreted({ clustering, where }, signal) {
-  // Without labels or predictions there is no purity or no name, and the clusters are shown by their numbers.
+  // Purity needs labels, and names need labels or predictions; without them clusters show their numbers.
   const told = (name, settings) =>
     ask(`experiments/${name}`, { clustering, ...settings }, { signal }).then(
       ({ tables }) => tables.clusters,

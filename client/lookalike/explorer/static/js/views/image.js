@@ -1,4 +1,4 @@
-// One picture: what it looks like, where it is at home, what the networks take it for, and why.
+// One image: similar images, its clusters, the models' predictions, and their attributions.
 import { ask } from "../api.js";
 import { link } from "../address.js";
 import { collection, noticed } from "../collection.js";
@@ -17,7 +17,7 @@ export async function view(asked, signal) {
   const about = ask("image", { id: asked.id, key: asked.key, members: 9 }, { signal });
   const search = (id, more) => ask("search", { id, space: asked.space, ...more }, { signal });
   const neighbours = asked.id === undefined ? about.then(({ image }) => search(image.id, { k: NEAR })) : search(asked.id, { k: NEAR });
-  neighbours.catch(() => {}); // that there is no such image is for the first question to say
+  neighbours.catch(() => {}); // the first request reports an unknown image
   const [found, { image, memberships }] = await Promise.all([collection(), about]);
   const others = image.label ? search(image.id, { k: OTHERS, other: image.label }) : null;
   others?.catch(() => {});
@@ -42,11 +42,11 @@ export async function view(asked, signal) {
       homes(image, memberships),
     ),
   );
-  // Who asks why a network sees something wants to see what it looked at.
+  // A link from a mistake shows the attribution at once.
   return { element, title: name, ready: () => asked.why && show.draw("cam") };
 }
 
-/** The nearest images of other classes, or why there are none. */
+/** Return the nearest images of other classes, or a note that there are none. */
 async function otherwise(found, image, distance) {
   const { neighbors } = await found;
   return neighbors.length ? strip(neighbors, image, distance) : h("p", { class: "muted small" }, "No image has another label.");
@@ -71,7 +71,7 @@ function strip(images, subject, distance) {
   return grid(tiles, { strip: true });
 }
 
-/** The picture, what it is, and what the networks look at: {parts, draw(method)}. */
+/** Return the image, its facts and the attributions: {parts, draw(method)}. */
 function portrait(image, found, asked, signal) {
   const picture = frame(image.id, { alt: `${labelled(image.label)}: ${image.key}`, size: 512, eager: true });
   const note = h("div", {});

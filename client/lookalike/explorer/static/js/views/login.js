@@ -1,4 +1,4 @@
-// The server asks for a token.
+// Login with a token.
 import { logIn } from "../api.js";
 import { go, link } from "../address.js";
 import { h } from "../dom.js";
@@ -31,7 +31,7 @@ export async function view(asked) {
     }
     forget();
     begin();
-    // Only an address of this page, whatever the link said.
+    // Only follow URLs of this page, whatever the link contains.
     const next = asked.next ?? "";
     go(/^[a-z]+(\?|$)/.test(next) ? next : link("search"), { replace: true });
   }

@@ -1,4 +1,4 @@
-// The collection as a map: what is alike lies together.
+// Map of the collection: similar images lie together.
 import { askBytes } from "../api.js";
 import { go, link, note } from "../address.js";
 import { clusterings, collection } from "../collection.js";
@@ -17,12 +17,12 @@ import KDBush from "../../vendor/kdbush.js";
 
 const LEGEND = 14;
 const LISTED = 60;
-// How far from a point, in pixels, still counts as on it.
+// Distance from a point in pixels that still counts as on it.
 const REACH = 9;
 const SETTLE_MS = 130;
-// How far from the window's edge, in pixels, the last point that is seen stays.
+// Distance from the window's edge in pixels at which the last visible point is kept.
 const EDGE = 60;
-// How long the points take from one checkpoint to the next, where there are few enough to be drawn for every frame.
+// Duration of the animation between checkpoints in ms, for up to GLIDING points.
 const GLIDE_MS = 450;
 const GLIDING = 20000;
 const METHODS = { pca: "PCA", tsne: "t-SNE", umap: "UMAP" };
@@ -39,7 +39,7 @@ export async function view(asked, signal) {
   return { element: map.element, title: "Map", whole: true, ready: () => map.start() };
 }
 
-/** The points of the images that match a filter, in their places; `extent` are those of all. */
+/** Return the points of the images that match a filter, at their places; `extent` has all points. */
 async function matching(found, where, signal) {
   const ids = new Set(read(await askBytes("matching", { where }, { signal })).columns.id);
   const { columns } = found;
@@ -54,7 +54,7 @@ class MapView {
     this.asked = asked;
     this.signal = signal;
     this.steps = found.categories.step ?? [];
-    // Columns of the map itself, such as predictions; labels; and the clusters of each clustering.
+    // Categories: columns of the map itself, such as predictions; labels; and the clusters of each clustering.
     const own = Object.keys(found.columns).filter((name) => !PLACES.has(name) && found.columns[name] instanceof Int32Array);
     const labelled = known.collection.labels ? ["label"] : [];
     this.colours = [...new Set([...labelled, ...own, ...clusterings(known)])];
@@ -65,7 +65,7 @@ class MapView {
     this.build();
   }
 
-  /** The points of a step, or all where there are no steps. */
+  /** Select the points of a step, or all points without steps. */
   take(step) {
     const { columns } = this.found;
     this.step = step;
@@ -77,7 +77,7 @@ class MapView {
     this.index.finish();
   }
 
-  /** Ask what each image is by a colouring that the map itself does not have. */
+  /** Fetch the categories of a coloring that the map itself does not have. */
   async learn(colour) {
     const { columns, categories } = this.found;
     if (!colour || columns[colour]) return;
@@ -152,7 +152,7 @@ class MapView {
     return h("div", { class: "field" }, h("label", { for: "step" }, "Checkpoint"), input, output);
   }
 
-  /** Show another step; each image goes from where it was to where it is. */
+  /** Show another step; the points move from their old to their new places. */
   goTo(step) {
     const from = this.between ?? this.points;
     this.take(step);
@@ -229,14 +229,14 @@ class MapView {
     this.settling = setTimeout(() => this.settle(), SETTLE_MS);
   }
 
-  /** Keep a point in the window: where there is none, go back to the nearest one. */
+  /** Keep a point in the window: if there is none, move to the nearest one. */
   stay() {
     const { camera, index } = this;
     if (camera.zoom <= 1) return;
     const { x, y } = this.points;
     const [left, bottom] = camera.toMap(0, camera.height);
     const [right, top] = camera.toMap(camera.width, 0);
-    // Mostly the point that was seen last is seen still, and no other has to be looked for.
+    // The point that was visible last is usually still visible, so no other has to be searched.
     const seen = this.seen;
     if (x[seen] >= left && x[seen] <= right && y[seen] >= bottom && y[seen] <= top) return;
     [this.seen] = index.range(left, bottom, right, top);
@@ -249,7 +249,7 @@ class MapView {
     camera.include(x[nearest], y[nearest], EDGE);
   }
 
-  /** What only changes when one stands still: the pictures of what is near, and the address. */
+  /** Update what changes only when the camera rests: the thumbnails, and the URL. */
   settle() {
     const { camera } = this;
     const [left, bottom] = camera.toMap(0, camera.height);
@@ -297,7 +297,7 @@ class MapView {
     this.moved();
   }
 
-  /** The names of what the legend lists and shows, and where they belong. */
+  /** Return the names of the groups in the legend that are not hidden, with their places. */
   groups(codes, legend) {
     const places = new Map(middles(codes, this.points).map((each) => [each.code, each]));
     return legend.filter(({ code }) => !this.hidden.has(code)).map(({ code }) => ({ ...places.get(code), text: this.name(this.colour, code) }));

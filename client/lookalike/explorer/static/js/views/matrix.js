@@ -1,4 +1,4 @@
-// How many images of each class are in each cluster; a cell opens them.
+// Matrix of the number of images of each class in each cluster; a cell links to its images.
 import { ask } from "../api.js";
 import { link } from "../address.js";
 import { remarks } from "../collection.js";
@@ -56,7 +56,7 @@ function table(asked, { counts, labels, clusters }) {
   return h("div", {}, drawn, note);
 }
 
-/** The images of a class in a cluster, nearest to its centroid first. */
+/** Return the images of a class in a cluster, nearest to its centroid first. */
 async function cell(asked, signal) {
   const { clustering, label, where } = asked;
   const cluster = asked.in;

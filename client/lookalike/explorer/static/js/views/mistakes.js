@@ -1,4 +1,4 @@
-// What a model takes images for that are something else: by class, and image by image.
+// Misclassified images of a model: by class, and image by image.
 import { ask } from "../api.js";
 import { go, link } from "../address.js";
 import { collection, noticed, remarks } from "../collection.js";
@@ -6,10 +6,10 @@ import { count, findings, h, labelled, percent } from "../dom.js";
 import { labelBox } from "../labels.js";
 import { endless, tile } from "../tiles.js";
 
-// As many as the page's server lists; the counts are of all.
+// The largest number that the page's server lists; the counts include all images.
 const LISTED = 500;
 const PAGE = 60;
-// Wrong classes of a label that are named beside it.
+// Number of wrong classes to show for each label.
 const NAMED = 5;
 
 export async function view(asked, signal) {
@@ -47,7 +47,7 @@ function title(listed, wrong, one) {
   return `${listed.toLocaleString("en")}${all} misclassified ${listed === 1 ? "image" : "images"}, the most confident first`;
 }
 
-/** The boxes for a label and, where there are several, for a model. */
+/** Return the choices of a label and, if there are several, of a model. */
 function choice(asked, found, model, { labels }) {
   const models = [...new Set(found.collection.spaces.map((space) => space.model))];
   const only = labelBox({
@@ -68,7 +68,7 @@ function choice(asked, found, model, { labels }) {
   );
 }
 
-/** The confusion table: for each label how many images are right, and what the others are taken for. */
+/** Return the confusion table: for each label the number of correct images, and the wrong classes. */
 function confusions(asked, { labels, confusion }) {
   const wrong = Map.groupBy(confusion.filter((cell) => !cell.right), (cell) => cell.label);
   const lines = labels.map((row) =>
@@ -96,7 +96,7 @@ function chip(asked, cell, chosen) {
   return h("a", { class: "chip", href: to, title: text, aria: { label: text, ...(chosen ? { current: "true" } : {}) } }, labelled(cell.class), h("span", { class: "print" }, cell.count.toLocaleString("en")));
 }
 
-/** The wrong classes of one label, of which one may be chosen. */
+/** Return the wrong classes of one label as links; one of them may be selected. */
 function narrowed(asked, { confusion }, one) {
   const cells = confusion.filter((cell) => !cell.right);
   return h(

@@ -1,4 +1,4 @@
-// Images that are odd for their class, the oddest first: why, and by how much.
+// Images that are unusual for their class, most unusual first, with reasons and scores.
 import { ask } from "../api.js";
 import { go, link } from "../address.js";
 import { remarks } from "../collection.js";
@@ -6,7 +6,7 @@ import { count, digits, findings, h, labelled, measured } from "../dom.js";
 import { labelBox } from "../labels.js";
 import { grid, tile } from "../tiles.js";
 
-// The ways of being odd, in words.
+// Reasons in words.
 const REASONS = {
   outside: () => "not in a cluster of its class",
   secondary: () => "in another class's cluster",
@@ -53,7 +53,7 @@ function odd(row, method) {
   });
 }
 
-/** What the numbers under the pictures are. */
+/** Explain the numbers under the images. */
 function legend({ method, metric }) {
   const [score, distances] =
     method === "clusters"

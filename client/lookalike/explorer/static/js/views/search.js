@@ -1,4 +1,4 @@
-// Which stored images look like this one?
+// Search for stored images that look like one.
 import { ask, file, sendAgain } from "../api.js";
 import { go, link } from "../address.js";
 import { clusterings, collection, noticed, server } from "../collection.js";
@@ -39,7 +39,7 @@ async function start(asked, signal) {
   const { collection: all } = found;
   const refused = h("p", { class: "remark", hidden: true });
   const adding = await chooser();
-  // When the pictures are there: the server may start its network to answer this, and has two hands like everybody.
+  // After the images have loaded, because this request may start the server's network, which takes processor time.
   const ready = () =>
     whenPainted(element)
       .then(() => (signal.aborted ? null : server()))
@@ -128,7 +128,7 @@ async function results(asked, signal) {
   return { element, title: `Like ${name}`, ready };
 }
 
-/** The box for a description, where a space can be searched by one; `then` are the settings that stay. */
+/** Return the input for a description if a space takes text queries; `then` are the settings to keep. */
 function textBox(all, then) {
   const space = textSpace(all, then.space);
   if (space === null) return null;
@@ -140,13 +140,13 @@ function textBox(all, then) {
   return h("form", { class: "pick", role: "search", onsubmit: submit }, h("label", { for: "text" }, "Describe a picture"), box, h("button", { type: "submit" }, "Search"));
 }
 
-/** The space to search by text: the one that is chosen, else the default one, else the first that takes texts. */
+/** Return the space for text queries: the chosen one, else the default one, else the first that takes texts. */
 function textSpace(all, chosen) {
   const able = all.spaces.filter((each) => each.takes_text && each.index).map((each) => each.name);
   return [chosen, all.default_space, able[0]].find((name) => able.includes(name)) ?? null;
 }
 
-/** The label of most of some images; "" where they have none. */
+/** Return the most frequent label of the images; "" without labels. */
 function common(images) {
   const counts = new Map();
   for (const { label } of images) if (label) counts.set(label, (counts.get(label) ?? 0) + 1);
@@ -180,7 +180,7 @@ function untrained(all) {
   return h("p", { class: "remark" }, "A network here is untrained: its neighbors follow color and texture, not meaning.");
 }
 
-/** What a search does that no accuracy is set for. */
+/** Describe the accuracy of a search by default. */
 function usual(found, name) {
   const { spaces, default_space: first } = found.collection;
   const index = spaces.find((each) => each.name === (name || first))?.index;
