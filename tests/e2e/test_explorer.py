@@ -299,7 +299,7 @@ def test_a_dropped_file_that_is_no_picture_is_said_to_be_none(open_page, tmp_pat
     notes.write_text("no picture")
     refusal = page.locator("#refusal")
     # By its type, by what the server finds in it, and by what a broken picture begins like.
-    for kind, words in (("text/plain", "notes.txt is no picture: drop a JPEG"), ("", "no picture that can be looked")):
+    for kind, words in (("text/plain", "notes.txt is not a picture: drop a JPEG"), ("", "no picture that can be looked")):
         drop(page, notes, kind)
         expect(refusal).to_contain_text(words)
         expect(page.locator(".card")).to_have_count(CLUSTERS)
@@ -355,7 +355,7 @@ def test_sentences_have_labels_without_wordnet_numbers_and_commands_keep_them(op
 
 def test_labels_are_shown_without_wordnet_numbers(open_page):
     page = open_page(f"search?label={NUMBERED}")
-    expect(page.locator("h2").first).to_contain_text("labelled cassette player")
+    expect(page.locator("h2").first).to_contain_text("labeled cassette player")
     expect(page.locator(".tile .label")).to_have_count(EACH)
     assert set(page.locator(".tile .label").all_inner_texts()) == {"cassette player"}
 
@@ -667,7 +667,7 @@ def test_the_page_waits_for_a_server_that_is_gone_and_goes_on_when_it_is_back(op
     server.stop(signal.SIGKILL)
     try:
         page.locator("nav").get_by_role("link", name="Clusters").click()
-        expect(page.locator("#banner")).to_contain_text("The server is away")
+        expect(page.locator("#banner")).to_contain_text("The server is unavailable")
     finally:
         server.start()
     expect(page.locator(".card")).to_have_count(CLUSTERS)
@@ -699,7 +699,7 @@ def test_the_page_works_below_the_prefix_of_a_proxy(open_page, address, pictures
         expect(tiles(page).first).to_have_attribute("title", f"{label}/03.jpg")
         seen(page.locator(".asked img"))
         tiles(page).nth(1).click()
-        page.get_by_role("link", name="All about this picture").click()
+        page.get_by_role("link", name="About this image").click()
         page.get_by_role("button", name="Class activation (CAM)").click()
         seen(page.get_by_alt_text(re.compile("Class activation")))
         page.reload()
@@ -733,7 +733,7 @@ def test_mistakes_are_counted_by_class_and_each_leads_to_why(open_page):
     )
     tiles(page).first.click()
     # The first that is told of the image is what the network takes it for, and what it looks at is drawn.
-    expect(page.locator(".section h2").first).to_have_text("What the networks take it for")
+    expect(page.locator(".section h2").first).to_have_text("Predictions")
     seen(page.get_by_alt_text(re.compile("Class activation")))
 
 
@@ -750,7 +750,7 @@ def test_checks_show_duplicates_leaks_wrong_labels_and_poor_pictures(open_page):
     expect(page.locator("h2")).to_have_text(["1: train and test"])
     expect(page.locator(".tile .value").first).to_have_text("0.012")
     page.get_by_role("link", name="Labels").click()
-    expect(page.locator(".tile .line")).to_have_text(["rather bus"])
+    expect(page.locator(".tile .line")).to_have_text(["suggested: bus"])
     page.get_by_role("link", name="Quality").click()
     expect(page.locator("h2")).to_have_text(["odd aspect: 1 image"])
     expect(page.get_by_text("longer side more than 3 times the shorter one")).to_be_visible()

@@ -44,13 +44,13 @@ async function fetchReply(path, asked, options) {
   } catch (error) {
     if (error.name === "AbortError") throw error;
     lost.dispatchEvent(new Event("lost"));
-    throw new Failure("The page's own server does not answer.", "offline");
+    throw new Failure("The page's server does not respond.", "offline");
   }
   if (reply.ok) return reply;
   const said = await reply.json().catch(() => ({}));
   const kind = said.kind ?? "failed";
   if (kind === "gone") lost.dispatchEvent(new Event("lost"));
-  throw new Failure(said.error ?? `The page's server answered ${reply.status}.`, kind, Number(reply.headers.get("Retry-After") ?? 0));
+  throw new Failure(said.error ?? `The page's server replied with status ${reply.status}.`, kind, Number(reply.headers.get("Retry-After") ?? 0));
 }
 
 /** Return the URL of a file from the page's server, such as an image. */

@@ -14,7 +14,7 @@ export function watch(back) {
     waiting = true;
     banner.className = "banner";
     banner.hidden = false;
-    banner.textContent = "The server is away. Waiting for it to come back …";
+    banner.textContent = "The server is unavailable. Reconnecting …";
     let seconds = FIRST_S;
     while (!(await isServing())) {
       await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
@@ -22,7 +22,7 @@ export function watch(back) {
     }
     waiting = false;
     banner.classList.add("good");
-    banner.textContent = "The server is back.";
+    banner.textContent = "The server is available again.";
     setTimeout(() => {
       if (!waiting) banner.hidden = true;
     }, 2500);

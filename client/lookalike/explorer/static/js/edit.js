@@ -88,7 +88,7 @@ function refresh() {
         h("strong", {}, `${count(selected.size, "image")} selected`),
         h("button", { type: "button", class: "danger", onclick: () => change(remove) }, "Delete"),
         h("form", { class: "row tight", onsubmit: (event) => (event.preventDefault(), change(() => relabel(label.value()))) }, label.element, h("button", { type: "submit" }, "Set label")),
-        h("button", { type: "button", onclick: () => (selected.clear(), refresh()) }, "Select none"),
+        h("button", { type: "button", onclick: () => (selected.clear(), refresh()) }, "Clear selection"),
       ]
     : [];
   const last = undos.at(-1);

@@ -3,24 +3,24 @@ import { h } from "./dom.js";
 import { go, link } from "./address.js";
 
 const TITLES = {
-  wrong: "That cannot be asked",
-  missing: "Not here",
-  "not-built": "Not made yet",
+  wrong: "Invalid request",
+  missing: "Not found",
+  "not-built": "Not built yet",
   "not-loaded": "This collection is not loaded",
   changed: "The collection has changed",
   busy: "The server is busy",
-  gone: "The server is away",
-  offline: "The server is away",
-  slow: "No answer in time",
-  failed: "Something went wrong",
+  gone: "The server is unavailable",
+  offline: "The server is unavailable",
+  slow: "Timeout",
+  failed: "Unexpected error",
 };
 const HINTS = {
-  gone: "This page tries again by itself, and goes on where it was.",
-  offline: "This page tries again by itself, and goes on where it was. Is `lookalike explore` still running?",
-  "not-loaded": "Choose another one above, or try again when it is mended.",
+  gone: "This page reconnects automatically.",
+  offline: "This page reconnects automatically. Is `lookalike explore` still running?",
+  "not-loaded": "Choose another collection above, or try again when the problem is fixed.",
   busy: "Try again in a moment.",
-  slow: "The server may be reading a large space. Try again, or ask for less.",
-  changed: "Load it again to see the new generation.",
+  slow: "The server may be reading a large space. Try again, or request less.",
+  changed: "Try again to see the new generation.",
 };
 const RETRIED = new Set(["busy", "not-loaded", "slow", "failed", "changed"]);
 
@@ -37,7 +37,7 @@ export function failure(error, again, { inline = false } = {}) {
       "div",
       { class: "row" },
       RETRIED.has(kind) && again ? h("button", { type: "button", onclick: again }, "Try again") : null,
-      !inline && (kind === "missing" || kind === "wrong") ? h("button", { type: "button", onclick: () => go(link("search")) }, "Start anew") : null,
+      !inline && (kind === "missing" || kind === "wrong") ? h("button", { type: "button", onclick: () => go(link("search")) }, "Start over") : null,
     ),
   );
 }

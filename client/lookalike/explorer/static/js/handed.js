@@ -9,8 +9,8 @@ export function handed(transfer) {
   if (picture && picture.type) return { picture };
   // Folders can be told from files only during the drop event.
   const folder = [...transfer.items].some((item) => item.webkitGetAsEntry?.()?.isDirectory);
-  if (folder) return { problem: `A folder cannot be searched with: ${TAKEN}.` };
+  if (folder) return { problem: `A folder is not a picture: ${TAKEN}.` };
   if (picture) return { picture };
-  if (!files.length) return { problem: `That was no file: ${TAKEN}.` };
-  return { problem: `${files[0].name} is no picture: ${TAKEN}.` };
+  if (!files.length) return { problem: `No file was dropped: ${TAKEN}.` };
+  return { problem: `${files[0].name} is not a picture: ${TAKEN}.` };
 }

@@ -22,7 +22,7 @@ export function frame(id, { alt = "", size = 160, eager = false, source = null }
         return;
       }
       box.classList.add("lost");
-      box.replaceChildren("picture not available");
+      box.replaceChildren("image not available");
     },
   });
   const box = h("span", { class: "frame" }, image);
@@ -42,7 +42,7 @@ export function tile(image, { href, value = "", more = null, lines = [], numbers
     h(
       "div",
       { class: "caption" },
-      h("a", { class: other ? "label other" : "label", href: `image?id=${image.id}`, title: `${name} (${image.key}): all about this picture`, tabindex: "-1" }, name),
+      h("a", { class: other ? "label other" : "label", href: `image?id=${image.id}`, title: `${name} (${image.key}): about this image`, tabindex: "-1" }, name),
       value ? h("span", { class: "value", title: valueTitle }, value) : null,
       more ? h("span", { class: "more", title: more }, more) : null,
       lines.map((line) => h("span", { class: "line" }, line)),

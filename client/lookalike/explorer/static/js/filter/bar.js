@@ -18,7 +18,7 @@ export class FilterBar {
     this.list = h("ul", { id: "filter-list", class: "suggestions", role: "listbox", aria: { label: "Suggestions" }, hidden: true });
     this.input = h("input", {
       id: "filter-text",
-      placeholder: "all images; or such as: label = 'cat' and width > 300",
+      placeholder: "all images, or a filter: label = 'cat' and width > 300",
       spellcheck: "false",
       autocomplete: "off",
       autocapitalize: "off",

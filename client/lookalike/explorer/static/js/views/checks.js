@@ -77,7 +77,7 @@ async function duplicates(asked, signal) {
 }
 
 function duplicate(row, metric) {
-  const state = row.keep ? "keep" : row.exact ? "exact copy" : row.by_hash ? "by hash, not sure" : "can go";
+  const state = row.keep ? "keep" : row.exact ? "exact copy" : row.by_hash ? "by hash, uncertain" : "can go";
   const numbers = [["pixels", `${row.width} × ${row.height}`], ["nearest", digits(row.distance)]];
   return tile(row, {
     href: link("image", { id: row.id }),
@@ -114,9 +114,9 @@ async function labels(asked, signal) {
 function issue(row) {
   return tile(row, {
     href: link("image", { id: row.id }),
-    title: `${row.rank}: labeled ${labelled(row.label)}, rather ${labelled(row.suggested)}; ${row.key}`,
+    title: `${row.rank}: labeled ${labelled(row.label)}, suggested ${labelled(row.suggested)}; ${row.key}`,
     other: true,
-    lines: [`rather ${labelled(row.suggested)}`],
+    lines: [`suggested: ${labelled(row.suggested)}`],
     numbers: [["this label", percent(row.label_probability)], ["suggested", percent(row.suggested_probability)]],
   });
 }
@@ -131,5 +131,5 @@ async function quality(asked, signal) {
       h("p", { class: "print" }, flag.rule),
       grid(images.get(flag.flag).map((row) => tile(row, { href: link("image", { id: row.id }), value: digits(row.value, 2), title: `${labelled(flag.flag)}, ${digits(row.value)}: ${row.key}` })), { label: labelled(flag.flag) }),
     ]);
-  return h("div", {}, told(reply), flags.length ? flags : nothing("No picture is poor."));
+  return h("div", {}, told(reply), flags.length ? flags : nothing("No image has a quality flag."));
 }

@@ -90,7 +90,7 @@ function portrait(image, found, asked, signal) {
     note.replaceChildren();
     if (was) return;
     button.setAttribute("aria-pressed", "true");
-    note.replaceChildren(h("p", { class: "print" }, "Asking the network …"));
+    note.replaceChildren(h("p", { class: "print" }, "Computing …"));
     try {
       const query = new URLSearchParams({ id: image.id, method, ...(model ? { model: model.value } : {}) });
       const reply = await fetch(`api/attribution?${query}`, { signal });
@@ -99,7 +99,7 @@ function portrait(image, found, asked, signal) {
       drawn = frame(image.id, { alt: `${button.textContent} of ${image.key}`, source, eager: true });
       drawn.querySelector("img").addEventListener("load", () => URL.revokeObjectURL(source), { once: true });
       picture.after(drawn);
-      note.replaceChildren(h("p", { class: "print" }, "What the network saw, and what of it speaks for its first guess."));
+      note.replaceChildren(h("p", { class: "print" }, "The model's input, and the parts that support its most probable class."));
     } catch (error) {
       if (error.name === "AbortError") return;
       button.setAttribute("aria-pressed", "false");
@@ -129,7 +129,7 @@ function portrait(image, found, asked, signal) {
 
 function predictions(image, asked, signal) {
   const body = h("div", {}, h("p", { class: "print" }, "…"));
-  const part = section("What the networks take it for", body);
+  const part = section("Predictions", body);
   const load = async () => {
     try {
       const { tables, findings: sentences } = await ask("experiments/explain", { id: image.id, space: asked.space }, { signal });
@@ -160,7 +160,7 @@ function homes(image, memberships) {
   if (!memberships.length) return section("Its cluster", h("p", { class: "muted small" }, "This collection has no clustering yet; make one with: ", h("code", {}, "lookalike cluster DIR")));
   const rows = memberships.map((each) => {
     const toCentroid = `${measured(each.metric)} to the centroid`;
-    const about = each.cluster < 0 ? h("p", { class: "muted small" }, "In none of its clusters.") : null;
+    const about = each.cluster < 0 ? h("p", { class: "muted small" }, "Not in any cluster.") : null;
     return h(
       "div",
       { class: "home" },

@@ -12,7 +12,7 @@ export async function view(asked) {
     "form",
     { class: "login", onsubmit: submit },
     h("h1", { tabindex: "-1" }, "Log in"),
-    h("p", { class: "muted" }, "This server shows its pictures to those who have one of its tokens."),
+    h("p", { class: "muted" }, "This server requires a token."),
     h("div", { class: "field" }, h("label", { for: "token" }, "Token"), token),
     problem,
     h("button", { type: "submit", class: "button strong" }, "Log in"),

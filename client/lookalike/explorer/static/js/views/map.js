@@ -105,7 +105,7 @@ class MapView {
     this.tip = h("div", { class: "tip", hidden: true });
     this.box = h(
       "div",
-      { class: "stage", tabindex: "0", role: "application", aria: { label: `Map of ${count(this.points.x.length, "image")}. Arrow keys move, plus and minus come nearer and go farther, 0 or a double click shows all, Enter opens the image in the middle.` } },
+      { class: "stage", tabindex: "0", role: "application", aria: { label: `Map of ${count(this.points.x.length, "image")}. Arrow keys move, plus and minus zoom, 0 or a double click shows all, Enter opens the image in the middle.` } },
       this.canvas,
       this.words,
       this.nearby,
@@ -130,7 +130,7 @@ class MapView {
       maps.length > 1 ? select("Map", "which", maps.map((each) => [each, each]), name, (value) => go(link("map", { name: value }))) : null,
       this.colours.length ? select("Color by", "colour", this.colours.map((each) => [each, each.includes("/") ? `cluster in ${each}` : each]), this.colour, (value) => this.changeColour(value)) : null,
       this.steps.length ? this.slider() : null,
-      h("div", { class: "row tight" }, this.lassoButton, this.zoomer("+", 1.6, "Come nearer"), this.zoomer("−", 1 / 1.6, "Go farther"), h("button", { type: "button", onclick: () => this.fit() }, "All")),
+      h("div", { class: "row tight" }, this.lassoButton, this.zoomer("+", 1.6, "Zoom in"), this.zoomer("−", 1 / 1.6, "Zoom out"), h("button", { type: "button", onclick: () => this.fit() }, "All")),
       this.legend,
     ];
   }
@@ -360,7 +360,7 @@ class MapView {
     this.lasso = on;
     this.lassoButton.setAttribute("aria-pressed", String(on));
     this.box.classList.toggle("lasso", on);
-    if (on) say("Draw around the images that you want as a list.");
+    if (on) say("Draw around images to list them.");
   }
 
   showOutline(corners) {

@@ -51,7 +51,7 @@ function table(asked, { counts, labels, clusters }) {
     ),
   );
   const cut = rows.length > MOST || columns.length > MOST;
-  const note = cut ? h("p", { class: "print section" }, "Only the first ", String(MOST), " classes and clusters are drawn; all of them: ", h("code", {}, "lookalike matrix --collection DIR")) : null;
+  const note = cut ? h("p", { class: "print section" }, "Only the first ", String(MOST), " classes and clusters are shown. For all of them, run ", h("code", {}, "lookalike matrix --collection DIR")) : null;
   const drawn = h("div", { class: "heatmap", tabindex: "0", role: "region", aria: { label: "Images of each class in each cluster" } }, h("table", {}, h("thead", {}, head), h("tbody", {}, lines)));
   return h("div", {}, drawn, note);
 }

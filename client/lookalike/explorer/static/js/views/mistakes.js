@@ -119,11 +119,11 @@ function pictures(rows, model, signal) {
 }
 
 function mistake(row, model) {
-  const own = row.label_rank ? [["its label", percent(row.label_probability)]] : [["its label", "not guessed"]];
+  const own = row.label_rank ? [["its label", percent(row.label_probability)]] : [["its label", "not predicted"]];
   return tile(row, {
     href: link("image", { id: row.id, model, why: true }),
     title: `${row.rank}: ${labelled(row.label)} taken for ${labelled(row.class)}, ${percent(row.probability)}: why? ${row.key}`,
     lines: [`taken for ${labelled(row.class)}`],
-    numbers: [["this guess", percent(row.probability)], ...own],
+    numbers: [["this class", percent(row.probability)], ...own],
   });
 }

@@ -31,7 +31,7 @@ export async function oddballs(asked, signal) {
     h("div", { class: "heading" }, sentences.length ? findings(sentences.slice(0, 4)) : h("span", {}), form),
     remarks(served),
     rows.length ? legend(settings) : null,
-    rows.length ? grid(rows.map((row) => odd(row, settings.method)), { label: "Oddballs" }) : h("p", { class: "notice" }, asked.where ? "No image that matches the filter is odd." : "Nothing is odd here: every image is among its like."),
+    rows.length ? grid(rows.map((row) => odd(row, settings.method)), { label: "Oddballs" }) : h("p", { class: "notice" }, asked.where ? "No unusual image matches the filter." : "No image is unusual for its class."),
   );
   return { element, title: "Oddballs" };
 }
@@ -57,7 +57,7 @@ function odd(row, method) {
 function legend({ method, metric }) {
   const [score, distances] =
     method === "clusters"
-      ? ["the share of its class that is in its cluster, less that of the class that has most of its images there", "to the centroid of its cluster"]
+      ? ["the share of its class in its cluster, minus the share of the class that has most of its images there", "to the centroid of its cluster"]
       : ["simplified silhouette, (b − a) / max(a, b), from −1 to 1; below 0 the other class is nearer", "a to the mean of the other images of its class, b to that of the class that it looks like"];
   return h(
     "dl",

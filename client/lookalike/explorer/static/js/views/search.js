@@ -45,7 +45,7 @@ async function start(asked, signal) {
       .then(() => (signal.aborted ? null : server()))
       .then((told) => {
         if (!told || told.server.image_queries) return;
-        refused.textContent = `Pictures of your own cannot be searched with here: ${told.server.image_query_problem}`;
+        refused.textContent = `This server cannot search by your own pictures: ${told.server.image_query_problem}`;
         refused.hidden = false;
       })
       .catch(() => {});
@@ -57,15 +57,15 @@ async function start(asked, signal) {
       { class: "hero" },
       h("h1", { tabindex: "-1" }, "What does your picture look like?"),
       textBox(all, {}),
-      h("p", {}, `Drop a picture here, paste one, or choose one below. Its nearest of ${count(all.images, "image")} are a moment away.`),
+      h("p", {}, `Drop a picture here, paste one, or choose one below to find the most similar of ${count(all.images, "image")}.`),
       refused,
       adding,
       untrained(all),
     ),
-    h("div", { class: "heading" }, h("h2", {}, asked.label ? `${count(first.total, "image")} labelled ${labelled(asked.label)}` : "In this collection"), form),
+    h("div", { class: "heading" }, h("h2", {}, asked.label ? `${count(first.total, "image")} labeled ${labelled(asked.label)}` : "In this collection"), form),
     first.total ? endless(toTiles(first), async (token) => toTiles(await page(token)), { label: "Images of the collection", signal, noun: "image" }) : empty(asked, all),
   );
-  return { element, title: asked.label ? `Images labelled ${asked.label}` : all.name, ready };
+  return { element, title: asked.label ? `Images labeled ${asked.label}` : all.name, ready };
 }
 
 function empty({ label, where }, all) {
@@ -114,17 +114,17 @@ async function results(asked, signal) {
       h(
         "div",
         { class: "heading" },
-        h("h1", { tabindex: "-1" }, asked.text === undefined ? `Looks like ${name}` : `Fits ${name}`),
+        h("h1", { tabindex: "-1" }, asked.text === undefined ? `Looks like ${name}` : `Matches for ${name}`),
         h("p", { class: "muted small" }, [same === null ? "" : `${same} of ${near.neighbors.length} share its label`, `numbers: ${measured(near.metric)}`].filter(Boolean).join(" · ")),
       ),
       near.served.pretrained ? null : untrained(found.collection),
       near.matching === null ? null : h("p", { class: "muted small" }, filtered(asked, near)),
       tiles.length || !asked.where ? null : h("p", { class: "notice" }, "No other image matches the filter."),
-      grid(tiles, { label: "Neighbours, nearest first" }),
+      grid(tiles, { label: "Neighbors, nearest first" }),
       h("p", { class: "print section", id: "served" }, smallPrint(near.served, seen)),
     ),
   );
-  const ready = () => say(`${count(near.neighbors.length, "neighbour")} of ${name}`);
+  const ready = () => say(`${count(near.neighbors.length, "neighbor")} of ${name}`);
   return { element, title: `Like ${name}`, ready };
 }
 
@@ -159,13 +159,13 @@ function queried(asked, subject) {
   return h(
     "div",
     { class: "about" },
-    frame(asked.id, { alt: `What is asked about: ${subject.key}`, size: 320, eager: true, source }),
+    frame(asked.id, { alt: `Query: ${subject.key}`, size: 320, eager: true, source }),
     h(
       "div",
       {},
       h("p", { class: "name" }, subject.label ? labelled(subject.label) : subject.key),
       subject.label ? h("p", { class: "print" }, subject.key) : null,
-      asked.id === undefined ? null : h("p", { class: "small" }, h("a", { href: link("image", { id: asked.id }) }, "All about this picture")),
+      asked.id === undefined ? null : h("p", { class: "small" }, h("a", { href: link("image", { id: asked.id }) }, "About this image")),
     ),
   );
 }
@@ -185,7 +185,7 @@ function usual(found, name) {
   const { spaces, default_space: first } = found.collection;
   const index = spaces.find((each) => each.name === (name || first))?.index;
   const measured = index?.recall.find(({ nprobe, k }) => nprobe === index.default_nprobe && k === 10)?.recall;
-  return measured === undefined ? "usual" : `usual: ${+(100 * measured).toFixed(1)}% of the 10 nearest`;
+  return measured === undefined ? "default" : `default: ${+(100 * measured).toFixed(1)}% of the 10 nearest`;
 }
 
 function controls(asked, found, near) {
@@ -204,7 +204,7 @@ function controls(asked, found, near) {
     field(
       "effort",
       "Accuracy",
-      select("effort", [["", usual(found, asked.space)], ...RECALLS.map((recall) => [recall, `at least ${100 * recall}% of the nearest`]), ["exact", "exact: compare every image"]], asked.exact ? "exact" : asked.recall),
+      select("effort", [["", usual(found, asked.space)], ...RECALLS.map((recall) => [recall, `at least ${100 * recall}% of the nearest`]), ["exact", "exact: compare with every image"]], asked.exact ? "exact" : asked.recall),
     ),
     field("space", "Space", select("space", [["", `${all.default_space} (default)`], ...all.spaces.filter((each) => each.name !== all.default_space).map((each) => [each.name, each.name])], asked.space)),
     names.length > 1 ? field("clustering", "Clusters of", select("clustering", names.map((name, at) => [at ? name : "", name]), asked.clustering)) : null,
@@ -231,8 +231,8 @@ function smallPrint(served, seen) {
   const recall = served.expected_recall === null ? "" : `, recall ${served.expected_recall.toFixed(2)}`;
   return [
     `${served.space}${served.index ? `/${served.index}` : ""} on ${served.device}, ${effort}${recall}`,
-    `vector ${ms(timings.resolve_us)}, queue ${ms(timings.queue_us)}, search ${ms(timings.search_us)}, names ${ms(timings.lookup_us)}, ${ms(timings.total_us)} in all`,
-    `here after ${seen.toFixed(0)} ms`,
+    `vector ${ms(timings.resolve_us)}, queue ${ms(timings.queue_us)}, search ${ms(timings.search_us)}, lookup ${ms(timings.lookup_us)}, total ${ms(timings.total_us)}`,
+    `round trip ${seen.toFixed(0)} ms`,
     `generation ${served.generation}`,
     ...(served.plan?.lists_skipped ? [`${count(served.plan.lists_skipped, "list")} without a match skipped`] : []),
     ...served.notes,
