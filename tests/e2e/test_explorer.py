@@ -299,7 +299,10 @@ def test_a_dropped_file_that_is_no_picture_is_said_to_be_none(open_page, tmp_pat
     notes.write_text("no picture")
     refusal = page.locator("#refusal")
     # By its type, by what the server finds in it, and by what a broken picture begins like.
-    for kind, words in (("text/plain", "notes.txt is not a picture: drop a JPEG"), ("", "no picture that can be looked")):
+    for kind, words in (
+        ("text/plain", "notes.txt is not a picture: drop a JPEG"),
+        ("", "no picture that can be looked"),
+    ):
         drop(page, notes, kind)
         expect(refusal).to_contain_text(words)
         expect(page.locator(".card")).to_have_count(CLUSTERS)
