@@ -169,8 +169,7 @@ class BatchQueue(Generic[W, R]):
     def _before(self, flow: Flow[W, R], entry: Entry[W, R]) -> Load:
         """Return the load that runs before an entry.
 
-        It consists of the peer's entries of up to about twice its cost, and at most as much of each
-        other peer.
+        It consists of the peer's entries of similar or lower cost, and at most as much of each other peer.
         """
         most = self.rules.max_batch
         load = mine = flow.loads.up_to(grade(entry) + 1, most)

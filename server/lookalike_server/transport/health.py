@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Name for: images can be embedded. Searches by vector, key, or id do not need it.
+# Health name that says whether images can be embedded. Searches by vector, key, or id do not need it.
 EMBEDDING = "embedding"
-# Name for: every served file was verified and none is damaged.
+# Health name that says whether every served file was verified and is undamaged.
 VERIFIED = "verified"
 
 # A ServingStatus, which the generated stubs do not name.
