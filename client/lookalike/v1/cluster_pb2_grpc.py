@@ -37,8 +37,8 @@ class ClusterServiceServicer(object):
     """
 
     def GetMembership(self, request, context):
-        """Tells the cluster of each query in each clustering. For a stored image
-        the stored assignment is returned; a new one is assigned on the server.
+        """Returns the cluster of each query in each clustering. A stored image has
+        its stored assignment; a new image is assigned on the server.
 
         NOT_FOUND: unknown key, id or clustering; FAILED_PRECONDITION: the
         collection has no clustering.

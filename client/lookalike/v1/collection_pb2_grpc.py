@@ -59,14 +59,14 @@ class CollectionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetImages(self, request, context):
-        """Looks up stored images by key or id. NOT_FOUND: an unknown key or id.
+        """Returns stored images by key or id. NOT_FOUND: an unknown key or id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListImages(self, request, context):
-        """Lists images, all or those that match.
+        """Lists images: all, or those that match.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -80,15 +80,16 @@ class CollectionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListGraph(self, request, context):
-        """Lists the neighbors of images in the stored graph of a space, which `lookalike graph` makes. FAILED_PRECONDITION: it
-        has none. NOT_FOUND: an unknown key or id, or an image that the graph lacks.
+        """Lists the neighbors of images in the stored graph of a space, which
+        `lookalike graph` makes. FAILED_PRECONDITION: the space has no graph.
+        NOT_FOUND: an unknown key or id, or an image that the graph lacks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetThumbnails(self, request, context):
-        """Returns small upright JPEG pictures of stored images, read from the
+        """Returns upright JPEG thumbnails of stored images, read from the
         collection's source.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

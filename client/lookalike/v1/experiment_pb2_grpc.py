@@ -6,11 +6,11 @@ from lookalike.v1 import experiment_pb2 as lookalike_dot_v1_dot_experiment__pb2
 
 
 class ExperimentServiceStub(object):
-    """Experiments over the collection, and those that were stored in it.
+    """Experiments on the collection, and its stored results.
 
-    They run one after another, in a process beside the server, so that no
-    search waits for them; equal calls that wait together are answered by one
-    run. RESOURCE_EXHAUSTED: Limits.max_experiments wait already.
+    They run one after another, in a process beside the server, so that searches
+    do not wait for them. One run answers all equal calls that are queued.
+    RESOURCE_EXHAUSTED: Limits.max_experiments are queued already.
     INVALID_ARGUMENT: a setting out of range, or an answer with more rows than
     Limits.max_table_rows. FAILED_PRECONDITION: the collection lacks labels,
     predictions or clusterings that the experiment needs. NOT_FOUND: an unknown
@@ -131,11 +131,11 @@ class ExperimentServiceStub(object):
 
 
 class ExperimentServiceServicer(object):
-    """Experiments over the collection, and those that were stored in it.
+    """Experiments on the collection, and its stored results.
 
-    They run one after another, in a process beside the server, so that no
-    search waits for them; equal calls that wait together are answered by one
-    run. RESOURCE_EXHAUSTED: Limits.max_experiments wait already.
+    They run one after another, in a process beside the server, so that searches
+    do not wait for them. One run answers all equal calls that are queued.
+    RESOURCE_EXHAUSTED: Limits.max_experiments are queued already.
     INVALID_ARGUMENT: a setting out of range, or an answer with more rows than
     Limits.max_table_rows. FAILED_PRECONDITION: the collection lacks labels,
     predictions or clusterings that the experiment needs. NOT_FOUND: an unknown
@@ -143,16 +143,16 @@ class ExperimentServiceServicer(object):
     """
 
     def GetImageClusters(self, request, context):
-        """Tells the cluster of an image in every clustering, its nearest fellow
-        members, the models' predictions, and how far the spaces agree.
+        """Returns the cluster of an image in every clustering, the nearest members of
+        that cluster, the models' predictions, and how far the spaces agree.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetClassAccuracies(self, request, context):
-        """Tells how often each model is right about each class, and the classes
-        that all of them are best at.
+        """Returns the accuracy of each model for each class, and the classes that all
+        models recognize best.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,14 +167,14 @@ class ExperimentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListOddballs(self, request, context):
-        """Lists images that are odd for their class, the oddest first.
+        """Lists images that are atypical of their class, the most atypical first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListMistakes(self, request, context):
-        """Counts the classes that a model takes the images of each label for, and
+        """Counts the classes that a model predicts for the images of each label, and
         lists the misclassified images, the most confident first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -182,22 +182,22 @@ class ExperimentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SplitLabel(self, request, context):
-        """Clusters the images of one label among themselves.
+        """Clusters the images of one label.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def InterpretClusters(self, request, context):
-        """Tells what each cluster is about: samples and a suggested name.
+        """Describes each cluster by samples and a suggested name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExplainImage(self, request, context):
-        """Sets the predictions about an image against its label, with the nearest
-        images of either class.
+        """Compares the predictions for an image with its label, and returns the
+        nearest images of both classes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -212,16 +212,15 @@ class ExperimentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetDendrogram(self, request, context):
-        """Puts the classes that a model sees in the images into a tree by what they
-        mean, and cuts it. FAILED_PRECONDITION: the model's weights are not on the
-        server.
+        """Arranges the classes that a model predicts in a tree by meaning, and cuts
+        it. FAILED_PRECONDITION: the model's weights are not on the server.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetMap(self, request, context):
-        """Places the images on a plane, those that are alike near to each other.
+        """Places the images on a plane, similar ones near each other.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -236,8 +235,8 @@ class ExperimentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetEvolution(self, request, context):
-        """Follows the checkpoints of one model from step to step.
-        FAILED_PRECONDITION: fewer than two checkpoints, or one without clustering.
+        """Compares the checkpoints of one model, step by step. FAILED_PRECONDITION:
+        fewer than two checkpoints, or one without a clustering.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -253,37 +252,39 @@ class ExperimentServiceServicer(object):
 
     def FindLeaks(self, request, context):
         """Lists the pairs of near-duplicates whose images are in different splits.
-        FAILED_PRECONDITION: the space has no graph, or the column no two values.
+        FAILED_PRECONDITION: the space has no graph, or the column has fewer than
+        two values.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListLabelIssues(self, request, context):
-        """Lists the images whose label is likely wrong, with the label suggested
-        instead. FAILED_PRECONDITION: the space has no graph.
+        """Lists the images whose label is likely wrong, with a suggested label.
+        FAILED_PRECONDITION: the space has no graph.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SampleImages(self, request, context):
-        """Chooses images that are far from each other, for labelling.
+        """Chooses images that are far from each other, for labeling.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListQualityFlags(self, request, context):
-        """Lists the images that the indexer measured to be dark, bright, blurry,
-        uniform, tiny or odd in aspect. FAILED_PRECONDITION: it measured none.
+        """Lists the images that are dark, bright, blurry, uniform, tiny, or odd in
+        aspect, as measured by the indexer. FAILED_PRECONDITION: the indexer
+        measured none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetAttribution(self, request, context):
-        """Draws which part of a picture speaks for a class. FAILED_PRECONDITION: the
+        """Draws which part of an image supports a class. FAILED_PRECONDITION: the
         model's weights are not on the server.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -298,7 +299,7 @@ class ExperimentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetResult(self, request, context):
-        """Returns a stored result, the rows of its tables page by page.
+        """Returns a stored result, with the rows of its tables page by page.
         FAILED_PRECONDITION: the page token is of another generation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -421,11 +422,11 @@ def add_ExperimentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ExperimentService(object):
-    """Experiments over the collection, and those that were stored in it.
+    """Experiments on the collection, and its stored results.
 
-    They run one after another, in a process beside the server, so that no
-    search waits for them; equal calls that wait together are answered by one
-    run. RESOURCE_EXHAUSTED: Limits.max_experiments wait already.
+    They run one after another, in a process beside the server, so that searches
+    do not wait for them. One run answers all equal calls that are queued.
+    RESOURCE_EXHAUSTED: Limits.max_experiments are queued already.
     INVALID_ARGUMENT: a setting out of range, or an answer with more rows than
     Limits.max_table_rows. FAILED_PRECONDITION: the collection lacks labels,
     predictions or clusterings that the experiment needs. NOT_FOUND: an unknown

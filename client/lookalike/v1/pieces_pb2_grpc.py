@@ -6,12 +6,12 @@ from lookalike.v1 import pieces_pb2 as lookalike_dot_v1_dot_pieces__pb2
 
 
 class PieceServiceStub(object):
-    """Any call of the other services, cut into pieces.
+    """Any call of the other services, in pieces.
 
-    A server takes and sends messages of up to Limits.max_unary_bytes. A longer
-    request, such as one with a large picture, and a longer reply travel by this
-    service, up to Limits.max_message_bytes. The clients for Python do so by
-    themselves.
+    A server accepts and sends messages of up to Limits.max_unary_bytes. A longer
+    request, for example with a large image, and a longer reply travel through
+    this service, up to Limits.max_message_bytes. The Python clients do this
+    automatically.
     """
 
     def __init__(self, channel):
@@ -28,37 +28,38 @@ class PieceServiceStub(object):
 
 
 class PieceServiceServicer(object):
-    """Any call of the other services, cut into pieces.
+    """Any call of the other services, in pieces.
 
-    A server takes and sends messages of up to Limits.max_unary_bytes. A longer
-    request, such as one with a large picture, and a longer reply travel by this
-    service, up to Limits.max_message_bytes. The clients for Python do so by
-    themselves.
+    A server accepts and sends messages of up to Limits.max_unary_bytes. A longer
+    request, for example with a large image, and a longer reply travel through
+    this service, up to Limits.max_message_bytes. The Python clients do this
+    automatically.
     """
 
     def Call(self, request_iterator, context):
-        """Makes one call of a method whose request and reply are one message each.
+        """Makes one call of a method with one request message and one reply message.
 
-        Two entries of the call's metadata say what the pieces are:
+        Two entries of the call's metadata describe the pieces:
 
         lookalike-method: the method, such as lookalike.v1.SearchService/Search
-        lookalike-bytes: the length of its serialised request, a decimal number
+        lookalike-bytes: the length of its serialized request, a decimal number
 
-        The request stream is that serialised request, cut into pieces; its reply
-        comes back in the same way. Everything else is as if the method itself had
-        been called: tokens, deadlines, limits, errors, metrics and logs.
+        The request stream is that serialized request, cut into pieces. The reply
+        is returned in the same way. Everything else is as in a direct call of the
+        method: tokens, deadlines, limits, errors, metrics, and logs.
 
         INVALID_ARGUMENT: the length is missing or beyond Limits.max_message_bytes,
-        or the pieces do not have it; UNIMPLEMENTED: there is no such method;
-        RESOURCE_EXHAUSTED: there is no room for so many bytes now. All bytes are
-        reserved before the first piece is read.
+        or the pieces have another total length; UNIMPLEMENTED: there is no such
+        method; RESOURCE_EXHAUSTED: there is no room for this many bytes now. All
+        bytes are reserved before the first piece is read.
 
-        The server sends its initial metadata when it is ready for the first piece, so
-        a client that waits for them sends nothing that is refused.
+        The server sends its initial metadata when it is ready for the first piece.
+        A client that waits for the metadata does not send a request that is
+        rejected.
 
-        A method that was called without pieces and has too long a reply fails with
-        INVALID_ARGUMENT and the reason PIECES_NEEDED in google.rpc.ErrorInfo; call
-        it by this service instead.
+        If a direct call has too long a reply, it fails with INVALID_ARGUMENT and
+        the reason PIECES_NEEDED in google.rpc.ErrorInfo. Call the method through
+        this service instead.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -80,12 +81,12 @@ def add_PieceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PieceService(object):
-    """Any call of the other services, cut into pieces.
+    """Any call of the other services, in pieces.
 
-    A server takes and sends messages of up to Limits.max_unary_bytes. A longer
-    request, such as one with a large picture, and a longer reply travel by this
-    service, up to Limits.max_message_bytes. The clients for Python do so by
-    themselves.
+    A server accepts and sends messages of up to Limits.max_unary_bytes. A longer
+    request, for example with a large image, and a longer reply travel through
+    this service, up to Limits.max_message_bytes. The Python clients do this
+    automatically.
     """
 
     @staticmethod

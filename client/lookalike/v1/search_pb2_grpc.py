@@ -34,19 +34,20 @@ class SearchServiceServicer(object):
     def Search(self, request, context):
         """Finds the k nearest stored images of each query.
 
-        INVALID_ARGUMENT: wrong dimension, dtype or k, or a query without direction
-        (zero) where distances are cosine; NOT_FOUND: unknown key or
-        id; FAILED_PRECONDITION: the space has no index, or cannot reach the
-        recall that was asked for; RESOURCE_EXHAUSTED: the queue is full.
+        INVALID_ARGUMENT: wrong dimension, dtype or k, or a query without a
+        direction (zero) if distances are cosine; NOT_FOUND: unknown key or id;
+        FAILED_PRECONDITION: the space has no index, or cannot reach the requested
+        recall; RESOURCE_EXHAUSTED: the queue is full.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetVectors(self, request, context):
-        """Returns the vectors of stored images, or of pictures, which are embedded.
+        """Returns the vectors of stored images, or of image files, which are
+        embedded.
 
-        INVALID_ARGUMENT: a picture that cannot be read, or vectors as the query;
+        INVALID_ARGUMENT: an image that cannot be decoded, or vectors as the query;
         NOT_FOUND: unknown key or id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -44,9 +44,9 @@ class ServerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Reload(self, request, context):
-        """Looks for a newer generation now and serves it. Needs the role admin, which
-        a server without tokens gives to the user who runs it. Fails as loading it
-        does, and then goes on serving the old one.
+        """Checks for a newer generation now and serves it. Needs the role admin,
+        which a server without tokens gives only to the user who runs it. If
+        loading fails, the call fails and the old generation stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -54,7 +54,7 @@ class ServerServiceServicer(object):
 
     def ListCollections(self, request, context):
         """Lists the collections that the caller may ask about, in the order of the
-        server; the first answers calls that name none.
+        server. The first one answers calls that name none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -6,9 +6,9 @@ from lookalike.v1 import shard_pb2 as lookalike_dot_v1_dot_shard__pb2
 
 
 class ShardServiceStub(object):
-    """The service between a router and its shards. It is answered by servers that
-    were started with --shard; its messages may change with any release, so that
-    a router and its shards are of one release.
+    """The service between a router and its shards. Servers that were started with
+    --shard answer it. Its messages may change with any release, so a router and
+    its shards must be of the same release.
     """
 
     def __init__(self, channel):
@@ -30,14 +30,14 @@ class ShardServiceStub(object):
 
 
 class ShardServiceServicer(object):
-    """The service between a router and its shards. It is answered by servers that
-    were started with --shard; its messages may change with any release, so that
-    a router and its shards are of one release.
+    """The service between a router and its shards. Servers that were started with
+    --shard answer it. Its messages may change with any release, so a router and
+    its shards must be of the same release.
     """
 
     def GetShard(self, request, context):
-        """Tells which share of the images this server searches, and the generations
-        that it has.
+        """Returns the share of the images that this server searches, and its
+        generations.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -71,9 +71,9 @@ def add_ShardServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ShardService(object):
-    """The service between a router and its shards. It is answered by servers that
-    were started with --shard; its messages may change with any release, so that
-    a router and its shards are of one release.
+    """The service between a router and its shards. Servers that were started with
+    --shard answer it. Its messages may change with any release, so a router and
+    its shards must be of the same release.
     """
 
     @staticmethod

@@ -41,8 +41,9 @@ global___SpaceVectors = SpaceVectors
 
 @typing.final
 class UpsertRequest(google.protobuf.message.Message):
-    """Images to add or replace. Each has vectors in every space of the collection:
-    those of `vectors`, or those that the server makes of `images`.
+    """Images to add or replace. Each needs vectors in every space of the
+    collection: those of `vectors`, or those that the server computes from
+    `images`.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -54,31 +55,29 @@ class UpsertRequest(google.protobuf.message.Message):
     ATTRIBUTES_FIELD_NUMBER: builtins.int
     COLLECTION_FIELD_NUMBER: builtins.int
     collection: builtins.str
-    """The collection that is changed, one of ListCollections; the server's only
-    one, or the first, when empty.
-    """
+    """The collection, by its name in ListCollections; empty means the first one."""
     @property
     def keys(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """One for each image: its key, at most 4,096 bytes. At most Limits.max_batch."""
+        """The key of each image, of at most 4,096 bytes. At most Limits.max_batch."""
 
     @property
     def images(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
-        """Encoded picture files, one for each key; empty where vectors are given."""
+        """Encoded image files, one for each key; empty if vectors are given."""
 
     @property
     def vectors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SpaceVectors]:
-        """Vectors of the images, for each space of the collection; empty where images
-        are given.
+        """Vectors of the images, for each space of the collection; empty if image
+        files are given.
         """
 
     @property
     def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """One for each key, "" where an image has none; empty where none has."""
+        """The label of each image, "" for none; empty if no image has one."""
 
     @property
     def attributes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[lookalike.v1.filter_pb2.AttributeValues]:
-        """Values of attributes that the collection has, one for each key. An image that
-        is replaced keeps none of its former values.
+        """Values of attributes of the collection, one for each key. A replaced image
+        keeps none of its old values.
         """
 
     def __init__(
@@ -97,7 +96,7 @@ global___UpsertRequest = UpsertRequest
 
 @typing.final
 class UpsertResponse(google.protobuf.message.Message):
-    """What became of each image."""
+    """The result for each image."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -106,9 +105,9 @@ class UpsertResponse(google.protobuf.message.Message):
     SEQUENCE_FIELD_NUMBER: builtins.int
     REPLACED_FIELD_NUMBER: builtins.int
     sequence: builtins.int
-    """The number of the change; give it as SearchRequest.after_sequence."""
+    """The number of the change; pass it as SearchRequest.after_sequence."""
     replaced: builtins.int
-    """How many images were replaced."""
+    """The number of replaced images."""
     @property
     def ids(self) -> lookalike.v1.types_pb2.Tensor:
         """int64: the new id of each key; -1 for a reject."""
@@ -140,16 +139,14 @@ class DeleteRequest(google.protobuf.message.Message):
     FILTER_FIELD_NUMBER: builtins.int
     COLLECTION_FIELD_NUMBER: builtins.int
     collection: builtins.str
-    """The collection that is changed, one of ListCollections; the server's only
-    one, or the first, when empty.
-    """
+    """The collection, by its name in ListCollections; empty means the first one."""
     @property
     def keys(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Their keys; at most Limits.max_page_size."""
 
     @property
     def filter(self) -> lookalike.v1.filter_pb2.Filter:
-        """Every image that matches; instead of keys."""
+        """Delete every image that matches, instead of by keys."""
 
     def __init__(
         self,
@@ -165,7 +162,7 @@ global___DeleteRequest = DeleteRequest
 
 @typing.final
 class DeleteResponse(google.protobuf.message.Message):
-    """What was deleted."""
+    """The result of a deletion."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -173,9 +170,9 @@ class DeleteResponse(google.protobuf.message.Message):
     UNKNOWN_FIELD_NUMBER: builtins.int
     SEQUENCE_FIELD_NUMBER: builtins.int
     deleted: builtins.int
-    """How many images were deleted."""
+    """The number of deleted images."""
     unknown: builtins.int
-    """How many of the keys no image had."""
+    """The number of keys without an image."""
     sequence: builtins.int
     """The number of the change."""
     def __init__(
@@ -191,7 +188,7 @@ global___DeleteResponse = DeleteResponse
 
 @typing.final
 class SetRequest(google.protobuf.message.Message):
-    """Changes to what is known of images."""
+    """Changes to labels and attributes of images."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -200,18 +197,16 @@ class SetRequest(google.protobuf.message.Message):
     ATTRIBUTES_FIELD_NUMBER: builtins.int
     COLLECTION_FIELD_NUMBER: builtins.int
     label: builtins.str
-    """The label of all of them from now on; "" for none. Unchanged when not set."""
+    """The new label of all these images; "" for none. Unchanged if not set."""
     collection: builtins.str
-    """The collection that is changed, one of ListCollections; the server's only
-    one, or the first, when empty.
-    """
+    """The collection, by its name in ListCollections; empty means the first one."""
     @property
     def keys(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Their keys; at most Limits.max_page_size."""
 
     @property
     def attributes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[lookalike.v1.filter_pb2.AttributeValues]:
-        """Columns of one value, which all of the images have from now on."""
+        """Columns of one value, which all these images get."""
 
     def __init__(
         self,
@@ -247,16 +242,14 @@ global___SetResponse = SetResponse
 
 @typing.final
 class RestoreRequest(google.protobuf.message.Message):
-    """Images to bring back."""
+    """Images to restore."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     IDS_FIELD_NUMBER: builtins.int
     COLLECTION_FIELD_NUMBER: builtins.int
     collection: builtins.str
-    """The collection that is changed, one of ListCollections; the server's only
-    one, or the first, when empty.
-    """
+    """The collection, by its name in ListCollections; empty means the first one."""
     @property
     def ids(self) -> lookalike.v1.types_pb2.Tensor:
         """Their ids; at most Limits.max_page_size."""
@@ -274,7 +267,7 @@ global___RestoreRequest = RestoreRequest
 
 @typing.final
 class RestoreResponse(google.protobuf.message.Message):
-    """What came back."""
+    """The result of a restoration."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -282,9 +275,9 @@ class RestoreResponse(google.protobuf.message.Message):
     UNKNOWN_FIELD_NUMBER: builtins.int
     SEQUENCE_FIELD_NUMBER: builtins.int
     restored: builtins.int
-    """How many images are there again."""
+    """The number of restored images."""
     unknown: builtins.int
-    """How many of the ids are of no image that could come back."""
+    """The number of ids of which no image could be restored."""
     sequence: builtins.int
     """The number of the change."""
     def __init__(
@@ -300,15 +293,13 @@ global___RestoreResponse = RestoreResponse
 
 @typing.final
 class FoldRequest(google.protobuf.message.Message):
-    """Asks for the changes so far to become a generation."""
+    """A request to make the changes so far part of a generation."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     COLLECTION_FIELD_NUMBER: builtins.int
     collection: builtins.str
-    """The collection that is changed, one of ListCollections; the server's only
-    one, or the first, when empty.
-    """
+    """The collection, by its name in ListCollections; empty means the first one."""
     def __init__(
         self,
         *,
@@ -320,16 +311,16 @@ global___FoldRequest = FoldRequest
 
 @typing.final
 class FoldResponse(google.protobuf.message.Message):
-    """The generation that has the changes."""
+    """The generation that includes the changes."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     GENERATION_FIELD_NUMBER: builtins.int
     SEQUENCE_FIELD_NUMBER: builtins.int
     generation: builtins.int
-    """The generation that is served now; the one before when there was no change."""
+    """The generation that is served now; the previous one if there was no change."""
     sequence: builtins.int
-    """The last change that is in it."""
+    """The number of the last change in it."""
     def __init__(
         self,
         *,
@@ -342,8 +333,8 @@ global___FoldResponse = FoldResponse
 
 @typing.final
 class LoggedChange(google.protobuf.message.Message):
-    """One change in the log of a collection. Not sent: what a server writes, and
-    what it and its replicas read.
+    """One change in the log of a collection. Not sent to clients: servers write and
+    read it.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -359,7 +350,7 @@ class LoggedChange(google.protobuf.message.Message):
     PREDICTIONS_FIELD_NUMBER: builtins.int
     @property
     def upsert(self) -> global___UpsertRequest:
-        """Images that were added or replaced, with vectors and without pictures."""
+        """Images that were added or replaced, with vectors and without files."""
 
     @property
     def delete(self) -> global___DeleteRequest:
@@ -371,32 +362,32 @@ class LoggedChange(google.protobuf.message.Message):
 
     @property
     def restore(self) -> global___RestoreRequest:
-        """Images that came back, by id."""
+        """Images that were restored, by id."""
 
     @property
     def ids(self) -> lookalike.v1.types_pb2.Tensor:
-        """Of an upsert, int64: the id of each image."""
+        """For an upsert, int64: the id of each image."""
 
     @property
     def formats(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Of an upsert, one for each image: its format such as "JPEG"; "" where
-        vectors were given.
+        """For an upsert, one for each image: its format such as "JPEG"; "" if vectors
+        were given.
         """
 
     @property
     def sizes(self) -> lookalike.v1.types_pb2.Tensor:
-        """Of an upsert, int64, images x 3: bytes, width and height; 0 where not known."""
+        """For an upsert, int64, images x 3: bytes, width and height; 0 if unknown."""
 
     @property
     def uris(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Of an upsert of pictures, one for each image: where the collection keeps the
-        picture, as picture://SHA256.
+        """For an upsert of image files, one for each image: the URI of its stored
+        file, picture://SHA256.
         """
 
     @property
     def predictions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LoggedPredictions]:
-        """Of an upsert of pictures, what each model that keeps predictions takes them
-        for.
+        """For an upsert of image files, the predictions of each model that keeps
+        them.
         """
 
     def __init__(
@@ -420,7 +411,7 @@ global___LoggedChange = LoggedChange
 
 @typing.final
 class LoggedPredictions(google.protobuf.message.Message):
-    """The most probable classes of the images of a change, as one model tells them."""
+    """The most probable classes of the images of a change, by one model."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

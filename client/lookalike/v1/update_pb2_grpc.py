@@ -6,9 +6,9 @@ from lookalike.v1 import update_pb2 as lookalike_dot_v1_dot_update__pb2
 
 
 class UpdateServiceStub(object):
-    """Changes a served collection. A change is on the disk before its reply is sent,
-    and every call that arrives after the reply sees it. Every call needs the role
-    write, and a server that was started with --writable.
+    """Changes to a served collection. A change is on the disk before its reply is
+    sent, and every later call sees it. Every call needs the role write, and a
+    server that was started with --writable.
 
     FAILED_PRECONDITION: the server is read-only; RESOURCE_EXHAUSTED: too many
     changes wait to be folded, or the disk is full; UNAVAILABLE: the change could
@@ -49,9 +49,9 @@ class UpdateServiceStub(object):
 
 
 class UpdateServiceServicer(object):
-    """Changes a served collection. A change is on the disk before its reply is sent,
-    and every call that arrives after the reply sees it. Every call needs the role
-    write, and a server that was started with --writable.
+    """Changes to a served collection. A change is on the disk before its reply is
+    sent, and every later call sees it. Every call needs the role write, and a
+    server that was started with --writable.
 
     FAILED_PRECONDITION: the server is read-only; RESOURCE_EXHAUSTED: too many
     changes wait to be folded, or the disk is full; UNAVAILABLE: the change could
@@ -59,19 +59,19 @@ class UpdateServiceServicer(object):
     """
 
     def Upsert(self, request, context):
-        """Adds images, or replaces those that have the same key. A replaced image gets
-        a new id. A picture that cannot be decoded is a reject in the reply, and the
+        """Adds images, or replaces those with the same key. A replaced image gets a
+        new id. An image that cannot be decoded is a reject in the reply, and the
         others are stored.
 
-        INVALID_ARGUMENT: wrong dimension, a value that is not finite, or a key
-        twice; FAILED_PRECONDITION: vectors of another space.
+        INVALID_ARGUMENT: wrong dimension, a value that is not finite, or a
+        duplicate key; FAILED_PRECONDITION: vectors of another space.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Deletes images by key or by filter. A key that is not there is counted.
+        """Deletes images by key or by filter. Unknown keys are counted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,21 +88,21 @@ class UpdateServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Restore(self, request, context):
-        """Takes back deletions: images that were deleted or replaced come back as they
-        were, with their ids, unless their key has another image now. Possible until
-        the deletion is part of a generation. An image that cannot come back is
-        counted. Without ids nothing changes, and the reply tells that the caller may
-        change the collection.
+        """Undoes deletions: images that were deleted or replaced are restored
+        unchanged, with their ids, unless their key now has another image. Possible
+        until the deletion is part of a generation. Images that cannot be restored
+        are counted. Without ids nothing changes, and success means that the caller
+        may change the collection.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Fold(self, request, context):
-        """Makes the next generation of the changes so far, and replies when it is
-        served. The server also does so by itself, now and then.
+        """Makes the next generation from the changes so far, and replies when it is
+        served. The server also does this by itself from time to time.
 
-        UNAVAILABLE: another process is writing to the collection; ask later.
+        UNAVAILABLE: another process is writing to the collection; retry later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,9 +144,9 @@ def add_UpdateServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UpdateService(object):
-    """Changes a served collection. A change is on the disk before its reply is sent,
-    and every call that arrives after the reply sees it. Every call needs the role
-    write, and a server that was started with --writable.
+    """Changes to a served collection. A change is on the disk before its reply is
+    sent, and every later call sees it. Every call needs the role write, and a
+    server that was started with --writable.
 
     FAILED_PRECONDITION: the server is read-only; RESOURCE_EXHAUSTED: too many
     changes wait to be folded, or the disk is full; UNAVAILABLE: the change could

@@ -18,9 +18,9 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext[typing.Any
     ...
 
 class UpdateServiceStub:
-    """Changes a served collection. A change is on the disk before its reply is sent,
-    and every call that arrives after the reply sees it. Every call needs the role
-    write, and a server that was started with --writable.
+    """Changes to a served collection. A change is on the disk before its reply is
+    sent, and every later call sees it. Every call needs the role write, and a
+    server that was started with --writable.
 
     FAILED_PRECONDITION: the server is read-only; RESOURCE_EXHAUSTED: too many
     changes wait to be folded, or the disk is full; UNAVAILABLE: the change could
@@ -32,19 +32,19 @@ class UpdateServiceStub:
         lookalike.v1.update_pb2.UpsertRequest,
         lookalike.v1.update_pb2.UpsertResponse,
     ]
-    """Adds images, or replaces those that have the same key. A replaced image gets
-    a new id. A picture that cannot be decoded is a reject in the reply, and the
+    """Adds images, or replaces those with the same key. A replaced image gets a
+    new id. An image that cannot be decoded is a reject in the reply, and the
     others are stored.
 
-    INVALID_ARGUMENT: wrong dimension, a value that is not finite, or a key
-    twice; FAILED_PRECONDITION: vectors of another space.
+    INVALID_ARGUMENT: wrong dimension, a value that is not finite, or a
+    duplicate key; FAILED_PRECONDITION: vectors of another space.
     """
 
     Delete: grpc.UnaryUnaryMultiCallable[
         lookalike.v1.update_pb2.DeleteRequest,
         lookalike.v1.update_pb2.DeleteResponse,
     ]
-    """Deletes images by key or by filter. A key that is not there is counted."""
+    """Deletes images by key or by filter. Unknown keys are counted."""
 
     Set: grpc.UnaryUnaryMultiCallable[
         lookalike.v1.update_pb2.SetRequest,
@@ -60,27 +60,27 @@ class UpdateServiceStub:
         lookalike.v1.update_pb2.RestoreRequest,
         lookalike.v1.update_pb2.RestoreResponse,
     ]
-    """Takes back deletions: images that were deleted or replaced come back as they
-    were, with their ids, unless their key has another image now. Possible until
-    the deletion is part of a generation. An image that cannot come back is
-    counted. Without ids nothing changes, and the reply tells that the caller may
-    change the collection.
+    """Undoes deletions: images that were deleted or replaced are restored
+    unchanged, with their ids, unless their key now has another image. Possible
+    until the deletion is part of a generation. Images that cannot be restored
+    are counted. Without ids nothing changes, and success means that the caller
+    may change the collection.
     """
 
     Fold: grpc.UnaryUnaryMultiCallable[
         lookalike.v1.update_pb2.FoldRequest,
         lookalike.v1.update_pb2.FoldResponse,
     ]
-    """Makes the next generation of the changes so far, and replies when it is
-    served. The server also does so by itself, now and then.
+    """Makes the next generation from the changes so far, and replies when it is
+    served. The server also does this by itself from time to time.
 
-    UNAVAILABLE: another process is writing to the collection; ask later.
+    UNAVAILABLE: another process is writing to the collection; retry later.
     """
 
 class UpdateServiceAsyncStub:
-    """Changes a served collection. A change is on the disk before its reply is sent,
-    and every call that arrives after the reply sees it. Every call needs the role
-    write, and a server that was started with --writable.
+    """Changes to a served collection. A change is on the disk before its reply is
+    sent, and every later call sees it. Every call needs the role write, and a
+    server that was started with --writable.
 
     FAILED_PRECONDITION: the server is read-only; RESOURCE_EXHAUSTED: too many
     changes wait to be folded, or the disk is full; UNAVAILABLE: the change could
@@ -91,19 +91,19 @@ class UpdateServiceAsyncStub:
         lookalike.v1.update_pb2.UpsertRequest,
         lookalike.v1.update_pb2.UpsertResponse,
     ]
-    """Adds images, or replaces those that have the same key. A replaced image gets
-    a new id. A picture that cannot be decoded is a reject in the reply, and the
+    """Adds images, or replaces those with the same key. A replaced image gets a
+    new id. An image that cannot be decoded is a reject in the reply, and the
     others are stored.
 
-    INVALID_ARGUMENT: wrong dimension, a value that is not finite, or a key
-    twice; FAILED_PRECONDITION: vectors of another space.
+    INVALID_ARGUMENT: wrong dimension, a value that is not finite, or a
+    duplicate key; FAILED_PRECONDITION: vectors of another space.
     """
 
     Delete: grpc.aio.UnaryUnaryMultiCallable[
         lookalike.v1.update_pb2.DeleteRequest,
         lookalike.v1.update_pb2.DeleteResponse,
     ]
-    """Deletes images by key or by filter. A key that is not there is counted."""
+    """Deletes images by key or by filter. Unknown keys are counted."""
 
     Set: grpc.aio.UnaryUnaryMultiCallable[
         lookalike.v1.update_pb2.SetRequest,
@@ -119,27 +119,27 @@ class UpdateServiceAsyncStub:
         lookalike.v1.update_pb2.RestoreRequest,
         lookalike.v1.update_pb2.RestoreResponse,
     ]
-    """Takes back deletions: images that were deleted or replaced come back as they
-    were, with their ids, unless their key has another image now. Possible until
-    the deletion is part of a generation. An image that cannot come back is
-    counted. Without ids nothing changes, and the reply tells that the caller may
-    change the collection.
+    """Undoes deletions: images that were deleted or replaced are restored
+    unchanged, with their ids, unless their key now has another image. Possible
+    until the deletion is part of a generation. Images that cannot be restored
+    are counted. Without ids nothing changes, and success means that the caller
+    may change the collection.
     """
 
     Fold: grpc.aio.UnaryUnaryMultiCallable[
         lookalike.v1.update_pb2.FoldRequest,
         lookalike.v1.update_pb2.FoldResponse,
     ]
-    """Makes the next generation of the changes so far, and replies when it is
-    served. The server also does so by itself, now and then.
+    """Makes the next generation from the changes so far, and replies when it is
+    served. The server also does this by itself from time to time.
 
-    UNAVAILABLE: another process is writing to the collection; ask later.
+    UNAVAILABLE: another process is writing to the collection; retry later.
     """
 
 class UpdateServiceServicer(metaclass=abc.ABCMeta):
-    """Changes a served collection. A change is on the disk before its reply is sent,
-    and every call that arrives after the reply sees it. Every call needs the role
-    write, and a server that was started with --writable.
+    """Changes to a served collection. A change is on the disk before its reply is
+    sent, and every later call sees it. Every call needs the role write, and a
+    server that was started with --writable.
 
     FAILED_PRECONDITION: the server is read-only; RESOURCE_EXHAUSTED: too many
     changes wait to be folded, or the disk is full; UNAVAILABLE: the change could
@@ -152,12 +152,12 @@ class UpdateServiceServicer(metaclass=abc.ABCMeta):
         request: lookalike.v1.update_pb2.UpsertRequest,
         context: _ServicerContext,
     ) -> typing.Union[lookalike.v1.update_pb2.UpsertResponse, collections.abc.Awaitable[lookalike.v1.update_pb2.UpsertResponse]]:
-        """Adds images, or replaces those that have the same key. A replaced image gets
-        a new id. A picture that cannot be decoded is a reject in the reply, and the
+        """Adds images, or replaces those with the same key. A replaced image gets a
+        new id. An image that cannot be decoded is a reject in the reply, and the
         others are stored.
 
-        INVALID_ARGUMENT: wrong dimension, a value that is not finite, or a key
-        twice; FAILED_PRECONDITION: vectors of another space.
+        INVALID_ARGUMENT: wrong dimension, a value that is not finite, or a
+        duplicate key; FAILED_PRECONDITION: vectors of another space.
         """
 
     @abc.abstractmethod
@@ -166,7 +166,7 @@ class UpdateServiceServicer(metaclass=abc.ABCMeta):
         request: lookalike.v1.update_pb2.DeleteRequest,
         context: _ServicerContext,
     ) -> typing.Union[lookalike.v1.update_pb2.DeleteResponse, collections.abc.Awaitable[lookalike.v1.update_pb2.DeleteResponse]]:
-        """Deletes images by key or by filter. A key that is not there is counted."""
+        """Deletes images by key or by filter. Unknown keys are counted."""
 
     @abc.abstractmethod
     def Set(
@@ -186,11 +186,11 @@ class UpdateServiceServicer(metaclass=abc.ABCMeta):
         request: lookalike.v1.update_pb2.RestoreRequest,
         context: _ServicerContext,
     ) -> typing.Union[lookalike.v1.update_pb2.RestoreResponse, collections.abc.Awaitable[lookalike.v1.update_pb2.RestoreResponse]]:
-        """Takes back deletions: images that were deleted or replaced come back as they
-        were, with their ids, unless their key has another image now. Possible until
-        the deletion is part of a generation. An image that cannot come back is
-        counted. Without ids nothing changes, and the reply tells that the caller may
-        change the collection.
+        """Undoes deletions: images that were deleted or replaced are restored
+        unchanged, with their ids, unless their key now has another image. Possible
+        until the deletion is part of a generation. Images that cannot be restored
+        are counted. Without ids nothing changes, and success means that the caller
+        may change the collection.
         """
 
     @abc.abstractmethod
@@ -199,10 +199,10 @@ class UpdateServiceServicer(metaclass=abc.ABCMeta):
         request: lookalike.v1.update_pb2.FoldRequest,
         context: _ServicerContext,
     ) -> typing.Union[lookalike.v1.update_pb2.FoldResponse, collections.abc.Awaitable[lookalike.v1.update_pb2.FoldResponse]]:
-        """Makes the next generation of the changes so far, and replies when it is
-        served. The server also does so by itself, now and then.
+        """Makes the next generation from the changes so far, and replies when it is
+        served. The server also does this by itself from time to time.
 
-        UNAVAILABLE: another process is writing to the collection; ask later.
+        UNAVAILABLE: another process is writing to the collection; retry later.
         """
 
 def add_UpdateServiceServicer_to_server(servicer: UpdateServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
