@@ -223,8 +223,8 @@ class TestFacts:
         assert set(self.told("hnsw", "random", 0.01)[0].strategy) == {"matches"}
         assert set(self.told("hnsw", "far", 0.9)[0].strategy) == {"matches"}
         assert set(self.told("hnsw", "random", 0.9)[0].strategy) == {"graph"}
-        # 80 rows do not match, which the graph is followed past.
-        assert set(self.told("hnsw", "far", 0.99)[0].strategy) == {"graph"}
+        # 8 rows do not match, which the graph is followed past.
+        assert set(self.told("hnsw", "far", 0.999)[0].strategy) == {"graph"}
         index, _ = placed("flat")
         facts = index.search(data().queries[:2], K, 0, masks=masks_for(2, np.zeros(ROWS, bool))).facts
         assert facts is not None

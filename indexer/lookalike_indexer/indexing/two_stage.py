@@ -84,8 +84,20 @@ def add(index: faiss.IndexRefine, vectors: Float32) -> None:
 
 def project(index: faiss.IndexRefine, vectors: Float32) -> Float32:
     """Return prepared vectors (n, dim) projected for the first stage, (n, components)."""
-    projected: Float32 = _linear(index).apply(projectable(vectors))
-    return projected
+    return Projection(index)(vectors)
+
+
+class Projection:
+    """Projects prepared vectors (n, dim) for the first stage of an index, (n, components)."""
+
+    def __init__(self, index: faiss.IndexRefine) -> None:
+        # The owner of the transform. Finding the transform takes as long as projecting a vector.
+        self._owner = index
+        self._linear = _linear(index)
+
+    def __call__(self, vectors: Float32) -> Float32:
+        projected: Float32 = self._linear.apply(projectable(vectors))
+        return projected
 
 
 def emptied(index: faiss.IndexRefine) -> faiss.IndexRefine:

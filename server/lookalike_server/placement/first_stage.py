@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from lookalike_indexer.arrays import Float32, Int64
+from lookalike_indexer.indexing import two_stage
 from lookalike_server.placement.graph_source import GraphSource
 from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks
-from lookalike_server.placement.projected_source import TwoStageSource
+from lookalike_server.placement.projected_source import TwoStageSource, kept_of
 from lookalike_server.placement.sources import MARGIN, Source
 
 # Largest number of rows to examine if they tie at the last place.
@@ -27,8 +28,10 @@ def first_stage(
     If there are fewer, rows end with -1 at infinity.
     """
     total = source.ntotal
+    if isinstance(source, TwoStageSource) and masks is not None:
+        return first_stage(source.first, queries, size, nprobe, probes, masks)
     # A graph finds other rows if more are requested, and faiss's own second stage has already ordered its rows.
-    given = isinstance(source, GraphSource) or (isinstance(source, TwoStageSource) and masks is None)
+    given = isinstance(source, (GraphSource, TwoStageSource))
     if given or size >= total:
         return source.near(queries, min(size, total), nprobe, probes, masks)
     asked = min(size + MARGIN, total)
@@ -46,6 +49,28 @@ def first_stage(
     return found, away
 
 
+def best_candidates(
+    source: TwoStageSource, queries: Float32, size: int, nprobe: int, probes: Probes | None, masks: QueryMasks
+) -> Int64:
+    """Return the rows (n, kept) that the second stage finds best among the `size` candidates of each query.
+
+    It keeps as many as for a query without a mask. If matches are few, all of them are candidates.
+    """
+    kept = kept_of(size)
+    candidates: list[Int64] = [mask.rows for mask in masks.each()]
+    lines = np.flatnonzero(~source.compares(masks, -(-size // two_stage.FACTOR)))
+    if len(lines):
+        all_lines = len(lines) == len(queries)
+        some = queries if all_lines else np.ascontiguousarray(queries[lines])
+        theirs = probes if probes is None or all_lines else probes.of(lines)
+        rows, _ = first_stage(source, some, size, nprobe, theirs, masks if all_lines else masks.at(lines))
+        # Ascending, because the lower of two equal rows counts.
+        rows = np.sort(rows, axis=1)
+        for line, found in zip(lines.tolist(), rows, strict=True):
+            candidates[line] = found[np.searchsorted(found, 0) :]
+    return source.best(queries, candidates, kept)
+
+
 def least(rows: Int64, costs: Float32, size: int) -> Int64:
     """Return the places (n, min(size, m)) of the rows (n, m) of least cost, equal ones by row; row -1 comes last."""
     order: Int64 = np.lexsort((rows, np.where(rows < 0, np.float32(np.inf), costs), rows < 0), axis=1)
@@ -54,7 +79,8 @@ def least(rows: Int64, costs: Float32, size: int) -> Int64:
 
 def _in_order(rows: Int64, costs: Float32) -> tuple[Int64, Float32]:
     order = least(rows, costs, rows.shape[1])
-    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(costs, order, axis=1)
+    lines = np.arange(len(rows))[:, None]
+    return rows[lines, order], costs[lines, order]
 
 
 def _cut_through_a_tie(costs: Float32, size: int) -> Int64:

@@ -13,6 +13,7 @@ from lookalike_indexer.collection.spec import Metric
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks, bitmap, listed
+from lookalike_server.placement.some_codes import SomeCodes
 from lookalike_server.placement.sources import by_mask, by_radius, costs_of, radii_of
 
 # Up to this share of matches, a flat index visits only the listed matches. Above it, every row is looked up.
@@ -34,6 +35,7 @@ class FlatSource:
         self.filters = True
         # Only an IndexFlat visits just the listed rows; other indexes look up each row.
         self._follows = isinstance(index, faiss.IndexFlat)
+        self._some = SomeCodes(index) if isinstance(index, faiss.IndexScalarQuantizer) else None
 
     def probes(
         self, queries: Float32, nprobe: int, wanted: Int64, precise: bool, masks: QueryMasks | None = None
@@ -46,6 +48,8 @@ class FlatSource:
         if masks is None:
             scores, rows = self._index.search(queries, k)
             return rows, costs_of(scores, rows, self._metric)
+        if not self._follows:
+            return self._by_mask(queries, k, masks)
         found, costs, done = self._by_product(queries, k, masks)
         rest = np.flatnonzero(~done)
         if len(rest):
@@ -63,7 +67,7 @@ class FlatSource:
         lines = np.flatnonzero(masks.shares >= _PRODUCT_SHARE + _READ_SHARE / len(queries))
         # faiss counts the values of all queries, and uses no matrix product below this threshold.
         few = len(lines) * queries.shape[1] < faiss.cvar.distance_compute_blas_threshold
-        if few or not len(lines) or not isinstance(self._index, faiss.IndexFlat):
+        if few or not len(lines):
             return rows, costs, done
         kept = min(self.ntotal, math.ceil(_SPARE * k / float(masks.shares[lines].min())))
         if kept > _MOST_KEPT:
@@ -86,6 +90,9 @@ class FlatSource:
         def search(mask: RowMask, lines: Int64) -> tuple[Int64, Float32]:
             if isinstance(self._index, faiss.IndexPQ):
                 return self._ranged(queries[lines], k, mask)
+            if self._some is not None and self._some.quicker(mask.count):
+                scores, rows = self._some.search(np.ascontiguousarray(queries[lines]), mask.rows, k)
+                return rows, costs_of(scores, rows, self._metric)
             few = self._follows and mask.share < _LISTED_SHARE
             parameters = faiss.SearchParameters(sel=listed(mask) if few else bitmap(mask))
             scores, rows = self._index.search(np.ascontiguousarray(queries[lines]), k, params=parameters)

@@ -48,6 +48,10 @@ class QueryMasks:
             if len(lines):
                 yield mask, lines
 
+    def each(self) -> list[RowMask]:
+        """Return the mask of each query."""
+        return [self.masks[number] for number in self.numbers.tolist()]
+
     def at(self, lines: Int64) -> QueryMasks:
         """Return the masks of some queries."""
         return QueryMasks(self.masks, self.numbers[lines])

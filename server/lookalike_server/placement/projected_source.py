@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import faiss
 import numpy as np
 
-from lookalike_indexer.arrays import Float32, Int64
+from lookalike_indexer.arrays import Bools, Float32, Int64
 from lookalike_indexer.indexing import two_stage
+from lookalike_server.placement.facts import Facts, Strategy
 from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks
+from lookalike_server.placement.some_codes import SomeCodes
 from lookalike_server.placement.sources import HARDEST, MARGIN, Source
 
 
@@ -17,28 +22,34 @@ class TwoStageSource:
 
     May return fewer rows than requested: the others are certainly not the nearest, up to the
     rounding of the queries. `first` is the first stage alone, which searches for queries with
-    masks.
+    masks; `best` then keeps the best of its rows.
     """
 
     filters = True
 
     def __init__(self, index: faiss.IndexRefine, first: Source) -> None:
         self._search = two_stage.TwoStageSearch(index)
-        self._first = ProjectedSource(index, first)
+        self.first = ProjectedSource(index, first)
+        refine = faiss.downcast_index(index.refine_index)
+        self._codes = SomeCodes(refine) if isinstance(refine, faiss.IndexScalarQuantizer) else None
         self._graph = isinstance(two_stage.first_stage(index), faiss.IndexHNSW)
         self.ntotal = int(index.ntotal)
 
     def probes(
         self, queries: Float32, nprobe: int, wanted: Int64, precise: bool, masks: QueryMasks | None = None
     ) -> Probes | None:
-        return None if masks is None else self._first.probes(queries, nprobe, wanted, precise, masks)
+        if masks is None:
+            return None
+        if self.compares(masks, int(wanted.max(initial=1))).all():
+            return _all_compared(masks)
+        return self.first.probes(queries, nprobe, wanted, precise, masks)
 
     def near(
         self, queries: Float32, k: int, nprobe: int, probes: Probes | None, masks: QueryMasks | None = None
     ) -> tuple[Int64, Float32]:
         if masks is not None:
-            return self._first.near(queries, k, nprobe, probes, masks)
-        kept = min(-(-k // two_stage.FACTOR) + MARGIN, k)
+            return self.first.near(queries, k, nprobe, probes, masks)
+        kept = kept_of(k)
         costs, rows = self._search(queries, kept, k, nprobe)
         effort = max(nprobe, k)
         hardest = effort * HARDEST if self._graph else effort
@@ -48,6 +59,42 @@ class TwoStageSource:
             costs[short], rows[short] = self._search(again, kept, k, effort)
         return rows, np.where(rows < 0, np.float32(np.inf), costs)
 
+    def compares(self, masks: QueryMasks, k: int) -> Bools:
+        """Return for each query whether all its matches are candidates, because they are few."""
+        if self._codes is None:
+            return np.zeros(len(masks.numbers), np.bool_)
+        return masks.matches <= two_stage.FACTOR * max(two_stage.FACTOR * k, two_stage.LEAST)
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether the second stage consists of codes, which `best` compares."""
+        return self._codes is not None
+
+    def best(self, queries: Float32, candidates: Sequence[Int64], kept: int) -> Int64:
+        """Return the rows (n, kept) that the second stage finds best among each query's candidates, which ascend."""
+        if self._codes is None:
+            raise AssertionError("only codes find the best")
+        found = np.full((len(candidates), kept), -1, np.int64)
+        for line, rows in enumerate(candidates):
+            if len(rows):
+                found[line] = self._codes.search(queries[line : line + 1], rows, kept)[1][0]
+        return found
+
+
+def _all_compared(masks: QueryMasks) -> Probes:
+    """Return what describes queries whose matches are all compared."""
+    count = len(masks.numbers)
+    kinds: list[Strategy] = ["matches" if matches else "none" for matches in masks.matches.tolist()]
+    facts = replace(Facts.alike("matches", count), strategy=kinds)
+    nothing = np.empty((count, 0))
+    lists, scores = nothing.astype(np.int64), nothing.astype(np.float32)
+    return Probes(lists, scores, np.zeros(count, np.int64), facts, np.ones(count))
+
+
+def kept_of(candidates: int) -> int:
+    """Return how many of the candidates to keep: the requested rows, and some that may tie."""
+    return min(-(-candidates // two_stage.FACTOR) + MARGIN, candidates)
+
 
 class ProjectedSource:
     """An index of principal components, as the first stage alone."""
@@ -55,16 +102,25 @@ class ProjectedSource:
     filters = True
 
     def __init__(self, index: faiss.IndexRefine, first: Source) -> None:
-        self._index = index
+        self._project = two_stage.Projection(index)
         self._first = first
         self.ntotal = first.ntotal
+        # Queries and what they were projected to last: probes and the search that follows get the same array.
+        self._last: tuple[Float32 | None, Float32] = None, np.empty((0, 0), np.float32)
 
     def probes(
         self, queries: Float32, nprobe: int, wanted: Int64, precise: bool, masks: QueryMasks | None = None
     ) -> Probes | None:
-        return self._first.probes(two_stage.project(self._index, queries), nprobe, wanted, precise, masks)
+        return self._first.probes(self._projected(queries), nprobe, wanted, precise, masks)
 
     def near(
         self, queries: Float32, k: int, nprobe: int, probes: Probes | None, masks: QueryMasks | None = None
     ) -> tuple[Int64, Float32]:
-        return self._first.near(two_stage.project(self._index, queries), k, nprobe, probes, masks)
+        return self._first.near(self._projected(queries), k, nprobe, probes, masks)
+
+    def _projected(self, queries: Float32) -> Float32:
+        known, projected = self._last
+        if known is not queries:
+            projected = self._project(queries)
+            self._last = queries, projected
+        return projected

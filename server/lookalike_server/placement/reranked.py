@@ -8,9 +8,10 @@ import numpy as np
 
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_server.placement.decoded_vectors import DecodedVectors
-from lookalike_server.placement.first_stage import first_stage
+from lookalike_server.placement.first_stage import best_candidates, first_stage
 from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks
+from lookalike_server.placement.projected_source import TwoStageSource
 from lookalike_server.placement.sources import Source
 from lookalike_server.placement.strategies import RawHits, by_distance, cut_through_a_tie, facts_of, padded
 
@@ -37,9 +38,13 @@ class Reranked:
         effort = np.full(len(queries), nprobe) if probes is None else probes.counts
         if masks is None:
             return RawHits(*self._searched(queries, k, 1, nprobe, probes, None), effort)
-        rows, distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
         factors = candidates_factor(probes, len(queries))
-        for more in np.unique(factors).tolist():
+        different = np.unique(factors).tolist() if len(factors) > 1 else factors.tolist()
+        if len(different) == 1:
+            found = self._searched(queries, k, different[0], nprobe, probes, masks)
+            return RawHits(*found, effort, facts_of(probes, masks))
+        rows, distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
+        for more in different:
             lines = np.flatnonzero(factors == more)
             theirs = None if probes is None else probes.of(lines)
             some = np.ascontiguousarray(queries[lines])
@@ -76,7 +81,10 @@ class Reranked:
         masks: QueryMasks | None,
     ) -> tuple[Int64, Float32]:
         """Return the candidates of the quick codes; those certainly not among the k nearest are at infinity."""
-        rows, _ = first_stage(self._source, queries, candidates, nprobe, probes, masks)
+        if masks is not None and isinstance(self._source, TwoStageSource) and self._source.has_codes:
+            rows = best_candidates(self._source, queries, candidates, nprobe, probes, masks)
+        else:
+            rows, _ = first_stage(self._source, queries, candidates, nprobe, probes, masks)
         return by_distance(rows, self._vectors.nearest(queries, rows, k))
 
 

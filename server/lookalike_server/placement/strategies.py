@@ -154,7 +154,9 @@ def _nearest(rows: Int64, distances: Float32, k: int) -> Int64:
 def by_distance(rows: Int64, distances: Float32) -> tuple[Int64, Float32]:
     """Sort each query's rows by (distance, row). Empty places have distance infinity and stay at the end."""
     order = np.lexsort((rows, distances), axis=1)
-    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(distances, order, axis=1)
+    # As take_along_axis, which takes three times as long for few rows.
+    lines = np.arange(len(rows))[:, None]
+    return rows[lines, order], distances[lines, order]
 
 
 def cut_through_a_tie(rows: Int64, distances: Float32, k: int) -> Int64:
