@@ -164,7 +164,8 @@ class Beside:
         rows = np.concatenate([rows, *(one[0] for one in more)], axis=1)
         distances = np.concatenate([distances, *(one[1] for one in more)], axis=1)
         order = np.lexsort((rows, distances), axis=1)[:, :k]
-        return np.take_along_axis(rows, order, axis=1), np.take_along_axis(distances, order, axis=1)
+        lines = np.arange(len(rows))[:, None]
+        return rows[lines, order], distances[lines, order]
 
     def _candidates(
         self, queries: Float32, k: int, allowed: Sequence[Bools] | None
@@ -193,6 +194,9 @@ class Beside:
         if (there.sum(axis=1) < min(k, known)).any():
             # The excluded vectors are neighbors of each other, so too few candidates are left.
             return 0, None
+        if there.all():
+            exact = pairs.distances_of_each(queries, self.vectors[places], self._metric)
+            return known, (places + self.rows[0], exact)
         lines, columns = np.nonzero(there)
         exact = np.full(places.shape, np.inf, np.float32)
         exact[lines, columns] = pairs.distances(queries, lines, self.vectors, places[lines, columns], self._metric)

@@ -12,6 +12,7 @@ import pytest
 
 from lookalike import wire
 from lookalike.v1 import cluster_pb2, collection_pb2, filter_pb2, search_pb2, server_pb2, types_pb2, update_pb2
+from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.vectors.metric import prepare
 from lookalike_server.columns.rows import Beside
 from lookalike_server.common.limits import Limits
@@ -454,6 +455,38 @@ def test_a_graph_of_new_images_finds_what_comparing_finds() -> None:
             assert np.array_equal(exact[1][same], found[1][same])
             assert found[0].max() < 100 + there
     assert found[0][0].tolist() == exact[0][0].tolist()
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_new_images_of_many_dimensions_are_found_though_their_classes_come_one_after_another(metric: Metric) -> None:
+    """The first images tell nothing of the directions in which later ones differ."""
+    chance = np.random.default_rng(5)
+    dim, classes, each = 640, 8, 300
+    directions = chance.standard_normal((classes, 12, dim)).astype(np.float32)
+    centers = 3 * chance.standard_normal((classes, dim)).astype(np.float32)
+
+    def of_class(number: int, count: int) -> np.ndarray:
+        parts = chance.standard_normal((count, 12)).astype(np.float32)
+        return prepare(centers[number] + parts @ directions[number], metric)
+
+    rows = Grown.empty(np.float32, dim)
+    graph = LiveGraph(rows, metric)
+    for number in range(classes):
+        rows.append(of_class(number, each))
+        graph.follow()
+    for _ in range(6000):
+        if graph.count == len(rows):
+            break
+        time.sleep(0.01)
+    assert graph.count == len(rows)
+    queries = of_class(classes - 1, 20)
+    assert graph.candidates(queries, 10, len(rows)) is not None
+    nothing = np.full((20, 10), -1, np.int64), np.full((20, 10), np.inf, np.float32)
+    exact = Beside(rows.values, 0, metric, prepared=True).merged(queries, *nothing)
+    found = Beside(rows.values, 0, metric, prepared=True, near=graph).merged(queries, *nothing)
+    same = exact[0] == found[0]
+    assert same.mean() >= 0.97
+    assert np.array_equal(exact[1][same], found[1][same])
 
 
 def test_vectors_without_structure_are_compared_rather_than_missed() -> None:
