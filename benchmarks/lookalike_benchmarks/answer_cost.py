@@ -1,10 +1,10 @@
-"""What it costs to give the same answer whatever the batch: the placed index against faiss alone, in one process.
+"""Cost of batch-independent answers: the server's searcher against faiss alone, in one process.
 
     python -m lookalike_benchmarks.answer_cost --rows 20000 --dim 512
 
-Prints a line for each kind: milliseconds of a batch by `index.search` and by
-the server's searcher, and their ratio. It is the processor's time of one
-thread, the least of several passes that are taken turn by turn.
+Prints a line for each kind of index: milliseconds of a batch by `index.search` and by
+the server's searcher, and their ratio. Times are processor time of one thread, the
+minimum of several passes that alternate between both.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def _turns(passes: int, *calls: Callable[[], object]) -> list[float]:
-    """The least seconds of each call."""
+    """Return the minimum seconds of each call."""
     seconds: list[list[float]] = [[] for _ in calls]
     for _ in range(passes):
         for taken, call in zip(seconds, calls, strict=True):

@@ -1,4 +1,4 @@
-"""The index of a collection in this process, with nothing around it: what a service is compared with."""
+"""A collection's index searched in this process, the baseline for the service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lookalike_server.placement.devices import Device
 
 @dataclass(frozen=True)
 class Searched:
-    """What searching batches of one size took: seconds of each call, and CPU seconds of a query."""
+    """Times of searching batches of one size: seconds of each call, and CPU seconds of a query."""
 
     batch: int
     call_s: list[float]
@@ -46,7 +46,7 @@ class Bare:
     def measure(
         self, queries: Float32, k: int, batch: int, seconds: float, threads: int, pause_s: float = 0
     ) -> Searched:
-        """Search batches of the queries in turn for so long, in so many threads, with a pause after each."""
+        """Search batches of the queries in turn for `seconds`, with `threads` threads and a pause after each batch."""
         before = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(threads)
         try:

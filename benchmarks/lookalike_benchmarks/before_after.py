@@ -1,10 +1,10 @@
-"""What a call costs two versions of the server, and a bare gRPC echo, in turn: is a change worth keeping?
+"""Cost of a call for two versions of the server and a bare gRPC echo, measured in turn.
 
     python -m lookalike_benchmarks.before_after BEFORE COLLECTION
 
-BEFORE is a checkout of the version to compare this one with. Both serve COLLECTION at once and are asked in turn:
-one caller, 16 and 64 callers with one vector each, and two callers with 64 vectors each. A line for each
-load has the processor's microseconds of a call and the p50 of both, and their ratios: medians of the rounds.
+BEFORE is a checkout of the version to compare this one with. Both serve COLLECTION at the same time and are called in
+turn: by 1, 16 and 64 callers with one vector per call, and by two callers with 64 vectors per call. A line for each
+load has the processor's microseconds of a call and the p50 of both, and their ratios: medians over the rounds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 
 _PACKAGES = ("client", "indexer", "server", "benchmarks")
 _K, _QUERIES = 10, 512
-# Requests are stored vectors, moved a little.
+# Queries are stored vectors with a little noise.
 _NOISE = 0.01
 _REPLY_BYTES = 500
 
@@ -53,14 +53,14 @@ LOADS = (_Load(1, 1), _Load(16, 1), _Load(64, 1), _Load(2, 64))
 
 @dataclass
 class _Found:
-    """Of each round."""
+    """Measurements of each round."""
 
     cpu_us: list[float] = field(default_factory=list)
     p50_ms: list[float] = field(default_factory=list)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("before", type=Path)
     parser.add_argument("collection", type=Path)

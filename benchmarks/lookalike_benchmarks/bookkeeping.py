@@ -1,8 +1,8 @@
-"""What a collection costs besides computing: listing, resuming, verifying and publishing, against its size.
+"""Cost of a collection besides computing: listing, resuming, verifying and publishing, against its size.
 
-The source has empty files and the parts made-up rows of four dimensions: only
-names, ids and manifests are looked at here. `make` and `measure` are run in a
-process of their own each.
+The source has empty files and the parts have generated rows of four dimensions, since these
+tasks read only names, ids and manifests. `make` and `measure` each run in a process of
+their own.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def make(root: str, photos: str, images: int) -> Measured:
 
 
 def _make_source(photos: str, images: int) -> None:
-    """Empty files with the names of pictures."""
+    """Create empty files with the names of images."""
     for row in range(images):
         path = f"{photos}/{key(row)}"
         if row == 0 or os.path.dirname(key(row)) != os.path.dirname(key(row - 1)):  # noqa: PTH120 - a million times
@@ -88,15 +88,15 @@ def _make_source(photos: str, images: int) -> None:
 
 
 def measure(root: str, photos: str) -> dict[str, Measured]:
-    """What each task costs, by its name; the listing comes first, whose peak of memory is to be its own."""
+    """Measure each task, by name. The listing comes first, so that its peak memory does not include other tasks."""
     listed = relist(root, photos)
     costs = {"relist": listed, "resume": resume(root), "join": join(root), "publish": publish(root)}
-    # The last, since it changes the collection.
+    # Last, since it changes the collection.
     return {**costs, "sync": sync(root, photos)}
 
 
 def relist(root: str, photos: str) -> Measured:
-    """Look at a source in which nothing has changed."""
+    """List a source again in which nothing has changed."""
     _warm()
     storage, source = Storage(root), open_source(photos)
     draft = generations.require_latest(storage)
@@ -113,7 +113,7 @@ def relist(root: str, photos: str) -> Measured:
 
 
 def _warm() -> None:
-    """List a small source twice, so that nothing is loaded for the first time while the large one is measured."""
+    """List a small source twice, so that the measurement does not include first-time imports."""
     with tempfile.TemporaryDirectory() as folder:
         _make_source(f"{folder}/photos", 10)
         for _ in range(2):
@@ -121,7 +121,7 @@ def _warm() -> None:
 
 
 def resume(root: str) -> Measured:
-    """Find out that nothing is to be embedded."""
+    """Detect that there is nothing to embed."""
     storage = Storage(root)
     draft = generations.require_latest(storage)
     space = SpacePlan(_NAME, Node("flatten", "avg"), _DIM, "float32", _FINGERPRINT)
@@ -135,9 +135,9 @@ def resume(root: str) -> Measured:
 
 
 def sync(root: str, photos: str) -> Measured:
-    """Follow a source in which one file is new and another is gone; what embedding one image takes is left out.
+    """Follow a source with one new and one deleted file, without the time of embedding an image.
 
-    `share_read` is the share of what is read from files, of a collection of so many embeddings of 2,048 float16.
+    `share_read` is the bytes read divided by the size of the same number of embeddings of 2,048 float16.
     """
     storage = Storage(root)
     Path(f"{photos}/new.jpg").touch()
@@ -171,7 +171,7 @@ def sync(root: str, photos: str) -> Measured:
 
 
 def _bytes_read() -> int:
-    """What this process has read from files so far, from the disk or from memory."""
+    """Return the bytes that this process has read from files so far, from disk or page cache."""
     return int(Path("/proc/self/io").read_text().split()[1])
 
 
@@ -185,7 +185,7 @@ def join(root: str) -> Measured:
 
 
 def publish(root: str) -> Measured:
-    """Encode and decode the manifest, and one with one more part in every table."""
+    """Encode and decode the manifest, and a manifest with one more part in every table."""
     manifest = generations.require_latest(Storage(root))
     before, after = encoding.encode(manifest), encoding.encode(_with_another(manifest))
     new = [data for path, data in after.lists.items() if path not in before.lists]
@@ -201,12 +201,12 @@ def publish(root: str) -> Measured:
 
 
 def exponent(sizes: Sequence[int], costs: Sequence[float]) -> float:
-    """The exponent of growth: the slope of log cost over log size, by least squares."""
+    """Return the exponent of growth: the slope of log cost over log size, by least squares."""
     return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 
 def parts_of(images: int) -> int:
-    """How many parts so many images have."""
+    """Return the number of parts for `images` images."""
     return math.ceil(images / PART_ROWS)
 
 
@@ -229,9 +229,9 @@ def _write_tables(storage: Storage, listing: Sequence[str], images: int) -> None
 
 
 def _write_part(storage: Storage, number: int, ids: Int64, vectors: Float32) -> None:
-    """Write a part of all tables but the listing, and of assignments to one cluster; its ids are consecutive."""
+    """Write a part of all tables except the listing, and of assignments to one cluster; ids are consecutive."""
     start, rows = int(ids[0]), len(ids)
-    # As the listing has them, which is by name: these names ascend with their numbers.
+    # In the order of the listing, which is by name; these names ascend with their numbers.
     table = images_table(start, rows)
     folders = [[name.partition("/")[0] for name in map(key, ids.tolist())]]
     table = table.set_column(2, schema.IMAGES.field(2), folders)
@@ -286,12 +286,12 @@ def _draft(source: SourceEntry, listing: Sequence[str], images: int) -> Manifest
 
 
 def _with_another(manifest: Manifest) -> Manifest:
-    """The next generation's manifest, with one more part in every table."""
+    """Return the next generation's manifest, with one more part in every table."""
     number = len(manifest.listing)
     before = _draft(manifest.source, manifest.listing, 0)
     after = _draft(manifest.source, [*manifest.listing, layout.source(number)], 0)
     last = manifest.files[manifest.images[-1]]
-    # Digests do not repeat: each new file has one of its own.
+    # Each new file needs its own digest.
     new = sorted(set(_paths(after)) - set(_paths(before)))
     files = {path: dataclasses.replace(last, sha256=f"{place:064x}") for place, path in enumerate(new)}
     return dataclasses.replace(after, generation=manifest.generation + 1, files={**manifest.files, **files})

@@ -9,16 +9,16 @@ from typing import Any
 from lookalike_benchmarks.targets import LabelledRow
 
 Point = tuple[float, float]
-# The least, the median, the most.
+# Minimum, median and maximum.
 Range = tuple[float, float, float]
 Lines = Mapping[str, Sequence[Point]]
 
 
 def draw(suites: Mapping[str, Sequence[LabelledRow]], folder: Path) -> dict[str, list[str]]:
-    """Draw what the rows of each suite allow; returns the names of the files by suite."""
+    """Draw the charts that the rows of each suite allow; return the names of the files by suite."""
     import matplotlib
 
-    # No window: this runs where there is no screen.
+    # No window: this runs on machines without a display.
     matplotlib.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
     drawers: dict[str, Callable[[Sequence[LabelledRow], Path], Iterator[str]]] = {
@@ -31,7 +31,7 @@ def draw(suites: Mapping[str, Sequence[LabelledRow]], folder: Path) -> dict[str,
 
 
 def _search(rows: Sequence[LabelledRow], folder: Path) -> Iterator[str]:
-    """Recall against queries a second, a chart for each batch size and placement."""
+    """Draw recall against queries/s, a chart for each batch size and placement."""
     found = [
         row for row in rows if {"recall_at_10", "queries_per_s"} <= row["measured"].keys() and "index" in row["params"]
     ]
@@ -49,7 +49,7 @@ def _search(rows: Sequence[LabelledRow], folder: Path) -> Iterator[str]:
 
 
 def _serve(rows: Sequence[LabelledRow], folder: Path) -> Iterator[str]:
-    """Throughput and latency of closed loops by vector against the number of callers."""
+    """Draw throughput and latency of closed loops by vector against the number of callers."""
     closed = sorted(
         (row for row in rows if row["params"].get("loop") == "closed" and row["params"]["kind"] == "vector"),
         key=lambda row: int(row["params"]["callers"]),
@@ -68,7 +68,7 @@ def _serve(rows: Sequence[LabelledRow], folder: Path) -> Iterator[str]:
 
 
 def _peers(rows: Sequence[LabelledRow], folder: Path) -> Iterator[str]:
-    """Our queries a second over each peer's, a row for each peer and way to ask and a dot for each recall."""
+    """Draw our queries/s over each peer's: a line for each peer and load, a dot for each recall."""
     dots: dict[str, dict[str, Range]] = {}
     for row in rows:
         if "ratio_median" in row["measured"]:
@@ -84,7 +84,7 @@ def _peers(rows: Sequence[LabelledRow], folder: Path) -> Iterator[str]:
 
 
 def _scale(rows: Sequence[LabelledRow], folder: Path) -> Iterator[str]:
-    """Seconds and memory against the number of images, a line for each kind of work."""
+    """Draw seconds and memory against the number of images, a line for each kind of work."""
     for unit, title in (("seconds", "Time"), ("_mib", "Memory")):
         lines: dict[str, list[Point]] = {}
         for row in rows:
@@ -118,7 +118,7 @@ class _Chart:
         return self
 
     def dots(self, dots: Mapping[str, Mapping[str, Range]]) -> _Chart:
-        """Medians with their ranges, by series and row; the row with the smallest one is the lowest."""
+        """Draw medians with their ranges, by series and line; the line with the smallest median is the lowest."""
         rows = {row for series in dots.values() for row in series}
         order = sorted(rows, key=lambda row: min(series[row][1] for series in dots.values() if row in series))
         for number, (name, series) in enumerate(dots.items()):
@@ -146,6 +146,6 @@ class _Chart:
         return self
 
     def save(self, path: Path) -> str:
-        # No version of the library in the file: the same rows give the same bytes.
+        # Without the library's version, so that the same rows give the same bytes.
         self._figure.savefig(path, dpi=110, metadata={"Software": None})
         return path.name

@@ -1,10 +1,10 @@
-"""How near `choose-k` comes to the number of classes, on mixtures of labelled sets of photographs.
+"""Accuracy of `choose-k` on mixtures of labeled image sets: how close it comes to the number of classes.
 
     python -m lookalike_benchmarks.choose_k_mixtures COLLECTION... [--mixtures 8] [--seed 1]
 
-Each collection is measured whole, and in `--mixtures` mixtures of 6 to 25 of
-its classes. The number of classes is compared with the suggestions only
-afterwards: no rule sees a label.
+Measures each whole collection, and `--mixtures` mixtures of 6 to 25 of its classes.
+The number of classes is compared with the suggestions only afterwards: no rule
+sees a label.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`lookalike bench`: measure, and report what was measured."""
+"""`lookalike bench`: run a benchmark suite, or write the report."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _pairs(options: tuple[str, ...]) -> dict[str, str]:
 
 
 def _repeatable(arguments: list[str]) -> str:
-    """The command of a row; a path that others do not have is named for its option."""
+    """Return the command for a row; a path outside the checkout is replaced by the name of its option."""
     shown = ["lookalike"]
     for before, argument in zip(["", *arguments], arguments, strict=False):
         elsewhere = Path(argument).is_absolute() or argument.startswith("..")

@@ -1,4 +1,4 @@
-"""From starting `lookalike serve` to its first answer, against reading the index file in a fresh process."""
+"""Time from starting `lookalike serve` to its first answer, against reading the index file in a fresh process."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ _IMPORT = "import lookalike_server.app"
 
 
 def start_seconds(root: Path, gpus: int, rounds: int, cold: bool) -> dict[str, list[float]]:
-    """Wall-clock seconds, in turn, of the ways to start: "serve" until it says SERVING, "read", "import".
+    """Measure the wall-clock seconds of starts, in turn: "serve" until it prints SERVING, "read", "import".
 
-    `cold` means that the collection's files are dropped from the page cache
-    before each, for which those of Python should be there from a run that is
-    not; without it all of them are.
+    With `cold`, the collection's files are dropped from the page cache before each start; run once without `cold`
+    before, so that Python's own files are cached. Without `cold` all files are cached.
     """
     reader = CollectionReader.open(str(root))
     path = str(reader.storage.local(reader.index().path))
@@ -30,7 +29,7 @@ def start_seconds(root: Path, gpus: int, rounds: int, cold: bool) -> dict[str, l
         "read": lambda: _run_seconds(_READ, path),
         "import": lambda: _run_seconds(_IMPORT),
     }
-    # Uncounted, so that the files are in the page cache.
+    # An uncounted call, which loads the files into the page cache.
     for call in () if cold else calls.values():
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -57,7 +56,7 @@ def _run_seconds(code: str, *arguments: str) -> float:
 
 
 def _drop(root: Path) -> None:
-    """Ask the system to forget the files, which were synced when they were written."""
+    """Evict the files from the page cache; they were synced when they were written."""
     for path in root.rglob("*"):
         if path.is_file():
             descriptor = os.open(path, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""An engine in a process of its own, as the suite of peers drives it."""
+"""An engine in a process of its own, controlled by the suite peers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ import lookalike_server
 from lookalike_benchmarks.engines.shape import Where
 from lookalike_indexer.arrays import Float32, Int64
 
-# The folders of our packages: an engine's environment has its library and numpy only.
+# Folders of our packages: an engine's environment has only its library and numpy.
 _SOURCES = [
     str(Path(package.__path__[0]).parent)
     for package in (lookalike, lookalike_benchmarks, lookalike_indexer, lookalike_server)
@@ -31,12 +31,12 @@ _SOURCES = [
 
 
 class EngineError(Exception):
-    """An engine ended, or took too long; the message is the last line that it said."""
+    """An engine exited, or exceeded its timeout; the message is its last line of output."""
 
 
 @dataclass(frozen=True)
 class Timed:
-    """The calls of one slice of time."""
+    """Calls within one interval."""
 
     batch: int
     latencies_s: list[float]
@@ -48,9 +48,10 @@ class Timed:
 
 
 class Contestant:
-    """A process of one engine, a module of the engines' folder; it ends with the block.
+    """A process of one engine, a module of the folder engines/; it exits with the block.
 
-    Results call it `name`, by default as the module. Every task but the building has `patience` seconds.
+    Results name it `name`, by default the module's name. Each task except the build has a timeout of `patience`
+    seconds.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Contestant:
         self._patience = patience
         self._numbers = itertools.count()
         self._errors = (self._scratch / "errors").open("w+")
-        # -P: a module of the engines' folder has the name of the library that it imports.
+        # -P: a module of the folder engines/ has the name of the library that it imports.
         self._process = subprocess.Popen(
             [str(python), "-P", "-m", "lookalike_benchmarks.engines.process", module, *arguments],
             stdin=subprocess.PIPE,
@@ -79,7 +80,7 @@ class Contestant:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # What it started is its own to end, and ours only when it does not.
+        # The engine ends its own child processes; they are killed here only if it fails to.
         children = self._processes()
         if self._process.stdin:
             self._process.stdin.close()
@@ -96,9 +97,9 @@ class Contestant:
         self._errors.close()
 
     def build(self, vectors: Path, limit_s: float, columns: Path | None = None) -> dict[str, Any]:
-        """Store and index the vectors of a .npy file: seconds, efforts and what the engine says of itself.
+        """Store and index the vectors of a .npy file; return seconds, efforts and the engine's description.
 
-        `columns`, an .npz file, are what filters may name.
+        `columns` is an .npz file with the columns that filters may name.
         """
         folder = self._scratch / "stored"
         folder.mkdir()
@@ -108,7 +109,7 @@ class Contestant:
     def filtered(
         self, queries: Path, k: int, effort: int, where: Sequence[Where], passes: int
     ) -> tuple[Int64, list[float]]:
-        """The ids of the nearest, (n, k), each query by itself under its filter; the processor seconds of each pass."""
+        """Find the nearest ids, (n, k), each query with its filter, and the processor seconds of each pass."""
         out = self._scratch / "filtered.npy"
         task = {"task": "filtered", "queries": str(queries), "k": k, "effort": effort, "passes": passes}
         answer = self._asked({**task, "where": [asdict(one) for one in where], "out": str(out)})
@@ -116,24 +117,24 @@ class Contestant:
         return found, answer["cpu_s"]
 
     def find(self, queries: Float32, k: int, effort: int) -> Int64:
-        """The ids of the nearest, (n, k)."""
+        """Find the nearest ids, (n, k)."""
         out = self._scratch / "found.npy"
         self._asked({"task": "find", "queries": self._saved(queries), "k": k, "effort": effort, "out": str(out)})
         found: Int64 = np.load(out)
         return found
 
     def time(self, queries: Path, k: int, effort: int, batch: int, callers: int, seconds: float) -> Timed:
-        """Ask for so long."""
+        """Send queries for `seconds` and time them."""
         task = {"task": "time", "queries": str(queries), "k": k, "effort": effort, "batch": batch}
         answer = self._asked({**task, "callers": callers, "seconds": seconds})
         return Timed(batch, answer["latencies_s"], answer["seconds"])
 
     def rss_mib(self) -> float:
-        """Resident memory of its process and all that it started."""
+        """Return the resident memory of the process and its children in MiB."""
         return float(sum(one.memory_info().rss for one in self._processes()) / 2**20)
 
     def disk_mib(self) -> float:
-        """What it stored."""
+        """Return the size of the stored files in MiB."""
         files = (path for path in (self._scratch / "stored").rglob("*") if path.is_file())
         return sum(path.stat().st_size for path in files) / 2**20
 

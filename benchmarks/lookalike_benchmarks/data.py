@@ -1,4 +1,4 @@
-"""The vectors that a suite measures with: synthetic ones, or those of a collection of real photographs."""
+"""Vectors for a suite: synthetic ones, or those of a collection of real images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lookalike_indexer.vectors.sample import choose_rows
 
 @dataclass(frozen=True)
 class Data:
-    """Vectors (n, dim) and queries (nq, dim) that are not among them, all of unit length; `params` say which."""
+    """Vectors (n, dim) and queries (nq, dim) that are not among them, all of unit length; `params` describes them."""
 
     vectors: Float32
     queries: Float32
@@ -33,7 +33,7 @@ def synthetic(rows: int, dim: int, queries: int, seed: int) -> Data:
 
 
 def stored(folder: str, queries: int, seed: int) -> Data:
-    """The default space of a collection; some of its images, chosen by the seed, are the queries instead."""
+    """Load the default space of a collection; `queries` images, chosen by the seed, become the queries."""
     reader = CollectionReader.open(folder)
     name, entry = reader.space()
     if entry.rows <= queries:

@@ -1,10 +1,10 @@
-"""What a call costs the engine process of a server with fronts: handed over whole, and as arrays.
+"""Cost of a call for the engine process of a server with fronts: calls forwarded whole, and as arrays.
 
     python -m lookalike_benchmarks.engine_cost COLLECTION
 
-The engine process answers searches by vector that one front hands over in both
-ways, in turn. The processor time is that of all its threads, and of its event
-loop alone; other time of the process is small beside it.
+The engine process answers searches by vector that one front forwards in both
+ways, in turn. Processor time is that of all its threads, and of its event
+loop alone; the process does little else.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PEER = "ipv4:127.0.0.1:1"
 
 
 class Cost(NamedTuple):
-    """Microseconds of a processor a call: of all threads, and of the event loop."""
+    """Processor microseconds of a call: of all threads, and of the event loop."""
 
     all_us: float
     loop_us: float
@@ -46,8 +46,8 @@ class Cost(NamedTuple):
 
 
 async def measured(root: str, seconds: float, rounds: int) -> list[tuple[Way, Cost]]:
-    """The cost of each way in each round."""
-    # Here, so that the front's process does not load faiss.
+    """Measure the cost of each way in each round."""
+    # Imported here, so that the front's process does not load faiss.
     from lookalike_server.app import App
     from lookalike_server.common.settings import Listen, ServeSettings
     from lookalike_server.fronts.engine_entrance import EngineEntrance
@@ -80,7 +80,7 @@ async def _cost(root: str, path: Path, way: Way, seconds: float) -> Cost:
 
 
 class _Front:
-    """Hands the same search over again and again, 32 at a time; `answered` counts the replies."""
+    """Forwards the same search repeatedly, 32 at a time; `answered` counts the replies."""
 
     def __init__(self, way: Way, query: Float32) -> None:
         self.answered = 0
@@ -102,7 +102,7 @@ class _Front:
             number += 2
 
     def received(self, link: Frames, kind: int, number: int, body: bytes) -> None:
-        """Take the generation that is given out, and ask again after each reply."""
+        """Adopt the announced generation, and send another search after each reply."""
         if kind == Kind.SHARE:
             self._generation = number
             link.send(Kind.ADOPTED, number)
@@ -112,7 +112,7 @@ class _Front:
                 self._ask(link)
         elif kind in (Kind.FOUND, Kind.REPLY):
             self.answered += 1
-            # The number of a search is that of its call, and one.
+            # The number of a search is that of its call plus one.
             link.send(Kind.END, number - number % 2)
             self._ask(link)
         elif kind in (Kind.FAILED, Kind.ELSEWHERE):
@@ -130,7 +130,7 @@ class _Front:
 
 
 async def _ask(root: str, path: str, way: Way, seconds: float) -> int:
-    """Be a front for some seconds; returns the calls that were answered."""
+    """Act as a front for `seconds`; return the number of answered calls."""
     _, vectors = next(iter(CollectionReader.open(root).stream()))
     front = _Front(way, np.ascontiguousarray(vectors[:1]))
     loop = asyncio.get_running_loop()
@@ -142,7 +142,7 @@ async def _ask(root: str, path: str, way: Way, seconds: float) -> int:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("collection")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each way in a round")

@@ -1,4 +1,4 @@
-"""A virtual environment of its own for each peer, made when it is first asked for and kept."""
+"""A virtual environment for each peer, created on first use and kept."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _INSTALL_S = 600
 
 
 class NotInstalledError(Exception):
-    """A peer cannot be had here; the message is the reason."""
+    """A peer cannot be installed here; the message is the reason."""
 
 
 def python_of(peer: Peer, cache: Path) -> Path:
-    """The interpreter to run a peer with; NotInstalledError says why there is none."""
+    """Return the interpreter for a peer; NotInstalledError if there is none."""
     if not peer.packages:
         return Path(sys.executable)
     folder = (cache / peer.module).absolute()
@@ -37,6 +37,6 @@ def python_of(peer: Peer, cache: Path) -> Path:
 
 
 def _reason(errors: str) -> str:
-    """What pip says last of why, without its notes."""
+    """Return pip's last error line."""
     said = [line.strip().removeprefix("ERROR: ") for line in errors.splitlines() if "ERROR:" in line]
     return f"pip: {said[-1]}" if said else "pip failed without a reason"

@@ -1,4 +1,4 @@
-"""What the suite experiments measures, each in a process of its own."""
+"""Measurements of the suite experiments, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ EXPERIMENTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 
 
 def write(root: str, wanted: Labelled) -> int:
-    """Write the collection; returns its bytes."""
+    """Write the collection; return its size in bytes."""
     write_labelled(root, wanted)
     return sum(entry.bytes for entry in CollectionReader.open(root).manifest.files.values())
 
 
 def run_one(root: str, name: str) -> dict[str, Any]:
-    """Seconds of an experiment's first run, which reads the columns and imports what it needs, and of its second."""
+    """Measure the seconds of an experiment's first run, which reads columns and imports modules, and of its second."""
     # As the commands and the server do.
     sleep_while_waiting()
     experiment = _function(name)

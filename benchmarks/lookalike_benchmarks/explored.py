@@ -1,4 +1,4 @@
-"""A collection to explore: synthetic vectors with real JPEG files under their keys, and a map."""
+"""A collection for the explorer: synthetic vectors with JPEG files under their keys, and a map."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Silent
 
-# Files are links to a few pictures: what they show does not matter, that each is read and decoded does.
+# Files are hard links to a few images: each is read and decoded, but their content does not matter.
 _PICTURES = 64
 
 

@@ -1,4 +1,4 @@
-"""Files in and out, without a network: decoding pictures, and writing embeddings."""
+"""Reading and writing of files without a network: decoding images, and writing embeddings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lookalike_indexer.threads import processors
 
 
 def decode(setup: Setup, images: int, said: dict[str, Any]) -> Iterator[Row]:
-    """Read, decode, resize and crop in worker processes; nothing else runs."""
+    """Measure reading, decoding, resizing and cropping in worker processes, with nothing else running."""
     transforms = setup.resolved.plan.spec.preprocessing
     there = [uri for path in setup.parts for uri in setup.uris(path)]
     listed = list(itertools.islice(itertools.cycle(there), images))
@@ -47,7 +47,7 @@ def decode(setup: Setup, images: int, said: dict[str, Any]) -> Iterator[Row]:
 
 
 def write(setup: Setup, parts: int) -> Row:
-    """Write parts of embeddings, synced to the disk as in a run."""
+    """Measure writing parts of embeddings, synced to disk as in a real run."""
     vectors = np.random.default_rng(0).standard_normal((PART_ROWS, 2048), np.float32)
     paths = [f"written/part-{number:06d}.parquet" for number in range(parts)]
     table = embeddings_table(0, vectors)

@@ -1,4 +1,4 @@
-"""Other engines and ours under equal filters: each at the least effort that reaches the recall, in one run."""
+"""Peers and Lookalike under equal filters, each at the lowest effort that reaches the recall, in one run."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from lookalike_benchmarks.results import Row
 from lookalike_indexer.arrays import Bools, Int64
 
 K = 10
-# A number that is random for each row, and the number of its class.
+# A column of random ranks, and a column of class numbers.
 _RANK, _CLASS = "rank", "class"
-# A pass over the queries takes no longer.
+# Timeout in seconds of a pass over the queries.
 _PATIENCE_S = 600
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all engines are given; `classes` (rows,) are those of the vectors."""
+    """Input of all engines; `classes`, (rows,), has the class of each vector."""
 
     points: Filterable
     classes: Int64
@@ -52,7 +52,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class _Reached:
-    """The least effort whose recall reaches the target, or the best; processor milliseconds of a query."""
+    """The lowest effort whose recall reaches the target, or the best effort; processor milliseconds of a query."""
 
     effort: int
     recall: float
@@ -61,7 +61,7 @@ class _Reached:
 
 
 def run(setting: Setting, names: Sequence[str], index: str) -> Iterator[Row]:
-    """A row for each peer and filter: theirs over ours, by the processor time of a query."""
+    """Yield a row for each peer and filter: the peer's processor time of a query over ours."""
     there = list(cells(setting))
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -86,12 +86,12 @@ def run(setting: Setting, names: Sequence[str], index: str) -> Iterator[Row]:
 
 
 def ranks(rows: int) -> Int64:
-    """The column of random numbers, (rows,): each from 0 to before `rows` once."""
+    """Return the column of ranks, (rows,): a random permutation of 0 to rows - 1."""
     return np.random.default_rng(0).permutation(rows)
 
 
 def cells(setting: Setting) -> Iterator[Cell]:
-    """Each kind and share of filters."""
+    """Yield each kind and share of filters."""
     points, classes = setting.points, setting.classes
     rank = ranks(len(classes))
     for kind in KINDS:
@@ -101,14 +101,14 @@ def cells(setting: Setting) -> Iterator[Cell]:
                 masks = [rank < one.below] * len(points.queries)
                 yield Cell(kind, share, [one] * len(points.queries), masks)
                 continue
-            # Whole classes, so that a user could ask for the same.
+            # Whole classes, as a user's filter would be.
             chosen = [_classes(classes, order, points.matches(share), kind) for order in points.by_class]
             masks = [np.isin(classes, one) for one in chosen]
             yield Cell(kind, share, [Where(_CLASS, among=tuple(one)) for one in chosen], masks)
 
 
 def _classes(classes: Int64, order: Any, count: int, kind: Kind) -> list[int]:
-    """The classes of the `count` nearest or farthest rows in the order of a query, ascending."""
+    """Return the classes of the `count` nearest or farthest rows of a query, ascending."""
     rows = order[:count] if kind == "near" else order[-count:]
     return [int(one) for one in np.unique(classes[rows])]
 

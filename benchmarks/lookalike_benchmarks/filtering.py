@@ -1,4 +1,4 @@
-"""Filters to measure with: random ones, and those that keep what is nearest to a query or farthest from it."""
+"""Filters for measurements: random ones, and those that keep the rows nearest to a query or farthest from it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from lookalike_indexer.indexing.two_stage import searched
 Kind = Literal["random", "near", "far"]
 KINDS: tuple[Kind, ...] = ("random", "near", "far")
 
-# Stored vectors that a ladder is measured with.
+# Number of stored vectors with which a recall ladder is measured.
 _ASKED = 200
 
 
 @dataclass(frozen=True)
 class Filterable:
-    """Vectors (rows, dim), queries (n, dim), their products (n, rows), and each query's rows by how near their classes
-    are (n, rows).
+    """Vectors (rows, dim), queries (n, dim), their products (n, rows), and `by_class` (n, rows).
+
+    `by_class` has the rows sorted by the distance of their class to each query.
     """
 
     vectors: Float32
@@ -37,7 +38,7 @@ class Filterable:
 
     @classmethod
     def of(cls, made: Clustered, queries: int) -> Filterable:
-        """A mixture's rows; its clusters are the classes."""
+        """Build from a mixture, whose clusters are the classes."""
         vectors, asked, classes = made.all(), made.queries(queries), made.classes()
         sums = np.zeros((made.clusters, made.dim), np.float32)
         np.add.at(sums, classes, vectors)
@@ -46,7 +47,7 @@ class Filterable:
         return cls(vectors, asked, asked @ vectors.T, by_class)
 
     def masks(self, kind: Kind, share: float, seed: int = 0) -> list[Bools]:
-        """What each query may find: the same for all of them where it is random."""
+        """Return the rows that each query may find; a random mask is shared by all queries."""
         count = self.matches(share)
         if kind == "random":
             mask = np.zeros(len(self.vectors), np.bool_)
@@ -58,11 +59,11 @@ class Filterable:
         return list(masks)
 
     def matches(self, share: float) -> int:
-        """How many rows such a share is."""
+        """Return the number of rows of a share."""
         return max(1, round(share * len(self.vectors)))
 
     def recall(self, found: Int64, masks: list[Bools] | None = None) -> float:
-        """The mean share of the true neighbours, of those that the masks allow, that were found (n, k)."""
+        """Return the mean share of the true neighbors among the allowed rows that were found (n, k)."""
         shares = []
         for line, rows in enumerate(found):
             products = self.products[line] if masks is None else np.where(masks[line], self.products[line], -np.inf)
@@ -72,7 +73,7 @@ class Filterable:
 
 
 def ladder(index: faiss.Index, vectors: Float32, seed: int = 3) -> Iterator[RecallPoint]:
-    """The recall ladders of an index over vectors in memory, as `lookalike build` measures them."""
+    """Yield the recall ladders of an index over vectors in memory, as `lookalike build` measures them."""
     if describe(index).lossless:
         return
     asked = np.random.default_rng(seed).choice(len(vectors), _ASKED, replace=False)
@@ -84,7 +85,7 @@ def ladder(index: faiss.Index, vectors: Float32, seed: int = 3) -> Iterator[Reca
         count = min(_ASKED, max(20, 20_000 // k))
         for effort in efforts(index):
             found = searched(index, vectors[asked[:count]], k + 1, effort)
-            # Each finds itself.
+            # Each query finds itself.
             hits = [np.isin(rows[: k + 1], one).sum() - 1 for rows, one in zip(truth, found, strict=False)]
             yield RecallPoint(effort, float(np.mean(hits)) / k, k)
             if hits and np.mean(hits) >= k:

@@ -1,9 +1,9 @@
-"""Kinds of index beside each other, built and searched in one process as an indexer builds and a server searches them.
+"""Kinds of index side by side, built as an indexer builds and searched as a server searches, in one process.
 
     python -m lookalike_benchmarks.first_stage --rows 100000 hnsw pca128-hnsw
 
-Prints for each kind the seconds to build it, and for each effort the
-recall@10 and the queries a second, one at a time and in batches of 64.
+Prints for each kind the build time in seconds and, for each effort, the recall@10
+and the queries/s, one at a time and in batches of 64.
 """
 
 from __future__ import annotations

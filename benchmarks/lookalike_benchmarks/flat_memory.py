@@ -1,8 +1,8 @@
-"""Whether memory stays flat as the number of images grows.
+"""Measurement of memory as the number of images grows, which should stay flat.
 
-Embeds generated folders by the command that users type, with a small network,
-and compares the resident memory of that process, and of it with all its
-workers: the peaks of the whole run, and those of its second half.
+Embeds generated folders with the `lookalike embed` command and a small network, and
+samples the resident memory of that process, and of it with all its workers: peaks of
+the whole run, and of its second half.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Peaks:
 
 
 def peaks(images: int, part_size: int) -> Peaks:
-    """Embed that many pictures on the processor and watch."""
+    """Embed `images` images on the processor and sample the memory."""
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder) / "photos"
         pictures.small(photos, images, seed=0)

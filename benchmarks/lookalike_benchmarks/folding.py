@@ -1,4 +1,4 @@
-"""Folding new images into a generation while others search: what it costs the server, and them."""
+"""Cost of folding new images into a generation, for the server and for concurrent searches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _QUIET_S = 2.0
 
 @dataclass
 class _Searches:
-    """Lone searches by some threads, for as long as a block lasts: the milliseconds of each, and the failed ones."""
+    """Single searches by some threads while a block runs: milliseconds of each, and the number of failures."""
 
     address: str
     queries: Float32
@@ -52,14 +52,14 @@ class _Searches:
                 time.sleep(0.005)
 
     def taken(self) -> list[float]:
-        """The times since this was last asked for."""
+        """Return the times since the last call of this method."""
         self.times, taken = [], self.times
         return taken
 
 
 @dataclass(frozen=True)
 class Folded:
-    """One fold. CPU time of the server is that of the fold, less what as many seconds of searches took before."""
+    """One fold. `cpu_s` is the server's CPU time minus that of the searches, estimated from before the fold."""
 
     seconds: float
     cpu_s: float
@@ -70,7 +70,7 @@ class Folded:
 
 
 def folds(running: Running, blocks: Iterator[Float32], queries: Float32) -> Iterator[Folded]:
-    """Add each block of vectors to a writable server and fold it, with searches going on all the time."""
+    """Add each block of vectors to a writable server and fold it, while searches run continuously."""
     for number, block in enumerate(blocks):
         with lookalike.Client(running.address, timeout=600) as client:
             for start in range(0, len(block), 256):
@@ -92,8 +92,8 @@ def folds(running: Running, blocks: Iterator[Float32], queries: Float32) -> Iter
 
 
 def figures(done: list[Folded]) -> dict[str, float]:
-    """What a benchmark tells of several folds: medians, the worst of all, and how much memory grew."""
-    # The first fold brings code and memory that stay.
+    """Summarize several folds: medians, failed calls, and the growth of memory."""
+    # The first fold loads code and memory that stay.
     later = done[1:] or done
     return {
         "cpu_s": statistics.median(one.cpu_s for one in done),

@@ -1,4 +1,4 @@
-"""Networks for measuring, their speed, and what they compute."""
+"""Networks for measurements, their speed, and their number of operations."""
 
 from __future__ import annotations
 
@@ -49,26 +49,26 @@ class Setup:
         return cls(storage, settings, pool, listing.parts, resolved, source.entry)
 
     def uris(self, part: str) -> list[str]:
-        """The absolute URIs of the images of a part of the listing."""
+        """Return the absolute URIs of the images of a part of the listing."""
         found = read_part(self.storage, part, ["uri"]).column("uri").to_pylist()
         return [absolute(self.source, uri) for uri in found]
 
 
 def random_images(network: Network, batch: int, crop: int) -> torch.Tensor:
-    """A batch as the network's first layer takes it, on its device."""
+    """Return a random batch as the network's first layer takes it, on its device."""
     pixels = np.random.default_rng(0).integers(0, 256, (batch, 3, crop, crop), np.uint8)
     return network.normalised(list(pixels))
 
 
 def operations(network: Network, crop: int) -> float:
-    """The floating-point operations of one image: two for each multiplication with its addition."""
+    """Return the floating-point operations of one image; a multiplication with its addition counts as two."""
     with FlopCounterMode(display=False) as counter:
         network.forward(random_images(network, 1, crop))
     return float(counter.get_total_flops())
 
 
 def forward_call(network: Network, images: torch.Tensor, rounds: int = 1) -> Callable[[], None]:
-    """A call of the forward pass alone, finished when it returns."""
+    """Return a function that runs only the forward pass and waits for its end."""
 
     def call() -> None:
         for _ in range(rounds):
@@ -79,7 +79,7 @@ def forward_call(network: Network, images: torch.Tensor, rounds: int = 1) -> Cal
 
 
 def forward_speed(network: Network, images: torch.Tensor, at_least_s: float) -> float:
-    """Images per second of the forward pass alone: the median of three or more calls after one uncounted."""
+    """Return images/s of the forward pass alone: the median of at least three calls after an uncounted one."""
     call = forward_call(network, images)
     call()
     times: list[float] = []
@@ -92,7 +92,7 @@ def forward_speed(network: Network, images: torch.Tensor, at_least_s: float) -> 
 
 @dataclass(frozen=True)
 class Round:
-    """One round's images per second: of the pipeline, and of the bare forward pass, before and after it."""
+    """Images/s of one round: of the pipeline, and of the bare forward pass before and after it."""
 
     images: int
     pipeline: float
@@ -100,15 +100,15 @@ class Round:
 
 
 def pipeline_rounds(setup: Setup, rounds: int) -> Iterator[Round]:
-    """Files to Parquet, and the network alone at the same batch size and type, in turn in one process.
+    """Measure files to Parquet, and the network alone at the same batch size and type, in turn in one process.
 
-    Both so see the same machine. Fewer rounds when the source has fewer parts.
+    Both thus run under the same conditions. A source with few parts gives fewer rounds.
     """
     plan, network = setup.resolved.plan, setup.resolved.network
     images = random_images(network, plan.batch_size, plan.spec.preprocessing.crop)
     parts = [read_part(setup.storage, path) for path in setup.parts[:rounds]]
     with PartEmbedder(plan, setup.pool, setup.settings.devices[0], network, setup.source) as embedder:
-        embedder(parts[0].slice(0, 2 * plan.batch_size))  # warm: workers started, kernels chosen
+        embedder(parts[0].slice(0, 2 * plan.batch_size))  # warm up: start workers, select kernels
         forward_call(network, images)()
         for number, part in enumerate(parts):
             calls = max(1, part.num_rows // plan.batch_size)

@@ -1,4 +1,4 @@
-"""Servers of several fronts beside one of one process: calls a second, processor time, and the hand-over's latency."""
+"""Servers with several fronts against a server of one process: calls/s, processor time, and forwarding latency."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NETWORK_S = 60.0
 
 @dataclass(frozen=True)
 class Trial:
-    """A collection, the options of its servers, what they are asked, and for how long; `callers` ask at a time."""
+    """A collection, the options and queries of its servers, and the load: `callers` concurrent callers, `seconds`."""
 
     root: Path
     options: Sequence[str]
@@ -41,7 +41,7 @@ class Trial:
 
 @dataclass
 class Found:
-    """What was found of one count of fronts: a value for each round."""
+    """Measurements of one number of fronts: a value for each round."""
 
     calls_per_s: list[float] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Found:
 
 
 def compared(trial: Trial, counts: Sequence[int], params: dict[str, Any]) -> Iterator[Row]:
-    """A row for each count of fronts. All servers run at the same time, and are asked in turn."""
+    """Yield a row for each number of fronts. All servers run at the same time, and are called in turn."""
     found = {count: Found() for count in counts}
     with ExitStack() as stack:
         servers = {
@@ -80,12 +80,12 @@ def compared(trial: Trial, counts: Sequence[int], params: dict[str, Any]) -> Ite
 
 
 def _ratio(values: Sequence[float], others: Sequence[float]) -> float:
-    """The median of the rounds' ratios."""
+    """Return the median of the rounds' ratios."""
     return statistics.median(value / other for value, other in zip(values, others, strict=True))
 
 
 def ask_server(trial: Trial, server: Running, found: Found, port: int | None = None) -> None:
-    """Ask a server; the hand-over is measured where its measurements are read at `port`."""
+    """Measure a server; forwarding latency is measured if its metrics can be read at `port`."""
     requests = asked.by_vector(trial.queries, trial.k)
     path = write_requests(trial.scratch / "fronts", requests.messages)
     warm = min(1.0, trial.seconds)
@@ -105,7 +105,7 @@ def ask_server(trial: Trial, server: Running, found: Found, port: int | None = N
 
 
 def wait_for_network(server: Running) -> None:
-    """Wait until a new server has opened its network, which would be measured along; no longer than a minute."""
+    """Wait up to a minute until a new server has opened its network, which would distort the measurement."""
     end = time.monotonic() + _NETWORK_S
     request = health_pb2.HealthCheckRequest(service="embedding")
     with grpc.insecure_channel(server.address) as channel:
@@ -115,7 +115,7 @@ def wait_for_network(server: Running) -> None:
 
 
 def _cpu(server: Running) -> dict[int, float]:
-    """The processor's seconds of each process of a server so far."""
+    """Return the processor seconds of each process of a server so far."""
     process = psutil.Process(server.pid)
     times = {one.pid: one.cpu_times() for one in (process, *process.children(recursive=True))}
     return {pid: one.user + one.system for pid, one in times.items()}

@@ -1,11 +1,11 @@
-"""Ways to hand a search from a front process to the engine process, beside each other: latency and processor time.
+"""Ways to forward a search from a front process to the engine process: latency and processor time.
 
     python -m lookalike_benchmarks.handover
 
-A front sends a query of 2,048 float32 behind a fixed header; the engine process
-answers with the rows and distances of ten neighbors. One call at a time gives
+A front sends a query of 2,048 float32 after a fixed header; the engine process
+replies with the rows and distances of ten neighbors. One call at a time gives
 the latency, 32 at a time the processor time of both processes for each call.
-All ways run in one command, in turn, so that their figures can be compared.
+All ways run in one command, in turn, so that their figures are comparable.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _answer(number: int) -> bytes:
 
 
 class _Frames(asyncio.Protocol):
-    """Frames of a stream; `arrived` is given the number and the body of each."""
+    """Frames of a stream; `arrived` gets the number and the body of each frame."""
 
     def __init__(self, arrived: Callable[[int, memoryview], None]) -> None:
         self._arrived = arrived
@@ -65,7 +65,7 @@ class _Frames(asyncio.Protocol):
 
 
 class _Waiting:
-    """Calls by number."""
+    """Pending calls by number."""
 
     def __init__(self, send: Callable[[int, bytes], None]) -> None:
         self._send = send
@@ -153,7 +153,7 @@ def _send_packet(there: socket.socket, data: bytes) -> None:
     try:
         there.send(data)
     except BlockingIOError:
-        # The kernel takes so many packets, and a process would need a queue of its own for the others.
+        # The kernel's queue of packets is full; a real process would need its own queue.
         asyncio.get_running_loop().call_soon(_send_packet, there, data)
 
 
@@ -200,12 +200,12 @@ _SENDING: set[asyncio.Future[Any]] = set()
 
 
 class _Ring:
-    """Slots of shared memory that one process fills and another reads; an eventfd wakes the reader."""
+    """Slots of shared memory that one process writes and another reads; an eventfd wakes the reader."""
 
     def __init__(self, memory: SharedMemory, first: int, bell: int) -> None:
         if memory.buf is None:
             raise ValueError("the shared memory is closed")
-        # Kept, because the memory goes with its owner.
+        # Kept, because the memory is freed with its owner.
         self._memory = memory
         self._buffer, self._first, self._bell = memory.buf, first, bell
         self._next = 0
@@ -261,7 +261,7 @@ def _cpu(pid: int) -> float:
 
 
 async def _measured(open_call: Callable[[], Awaitable[Call]], engine: int, calls: int) -> tuple[float, float]:
-    """The median seconds of one call at a time, and the processor's seconds of both processes with 32 at a time."""
+    """Return the median seconds of one call at a time, and processor seconds of a call with 32 at a time."""
     call = await open_call()
     query = np.zeros(_DIM, np.float32).tobytes()
     seconds = []

@@ -1,6 +1,6 @@
-"""The work of the stages `cluster` and `build` over an array in memory, by the same functions.
+"""The stages `cluster` and `build` over an array in memory, with the same functions.
 
-What the stages take longer is what reading Parquet parts costs.
+The additional time of the real stages is the cost of reading Parquet parts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lookalike_indexer.vectors.sample import choose_rows, read_rows
 
 
 class ArrayReader(CollectionReader):
-    """Reads a space from an array that holds all of it; its `storage` has no parts, so that none can be read."""
+    """Reader of a space from an array; its `storage` has no parts, so that none can be read."""
 
     def __init__(self, storage: Storage, manifest: Manifest, vectors: Float32) -> None:
         super().__init__(storage, manifest)
@@ -48,7 +48,7 @@ class ArrayReader(CollectionReader):
 
 
 def cluster(reader: ArrayReader, k: int, settings: ClusterSettings) -> None:
-    """Sample, train, assign."""
+    """Sample, train and assign."""
     space, entry = reader.space()
     size = sample_size(entry.rows, k, settings)
     rows = np.sort(choose_rows(entry.rows, size, settings.seed))
@@ -59,7 +59,7 @@ def cluster(reader: ArrayReader, k: int, settings: ClusterSettings) -> None:
 
 
 def build_index(reader: ArrayReader, settings: BuildSettings) -> None:
-    """Sample, train, fill, write, measure the recall."""
+    """Sample, train, fill, write, and measure the recall."""
     space, entry = reader.space()
     recipe = choose(entry.rows, entry.dim, settings)
     index = build.empty_index(recipe.factory, entry.dim, settings.metric, settings.seed)

@@ -1,12 +1,11 @@
-"""The inertia of Lookalike's k-means over that of scikit-learn, on labelled sets of photographs and mixtures of them.
+"""Inertia of Lookalike's k-means over that of scikit-learn, on labeled image sets and mixtures of them.
 
     python -m lookalike_benchmarks.kmeans_ratios COLLECTION... [--mixtures 3] [--clusters 5,10,20,50,100] [--seed 1]
 
-Each collection is measured whole, in `--mixtures` mixtures of 6 to 25 of its
-classes, and all collections together. Lookalike's clusterings are made by the
-default settings of `lookalike cluster`. The other one is scikit-learn's KMeans
-with n_init=10: the one of least inertia of `--fits` fits, each with a seed of
-its own. Both are measured on all images, in float64.
+Measures each whole collection, `--mixtures` mixtures of 6 to 25 of its classes, and all
+collections together. Lookalike clusters with the default settings of `lookalike cluster`.
+scikit-learn's result is the KMeans with n_init=10 of least inertia among `--fits` fits,
+each with another seed. Inertia is computed on all images, in float64.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""A collection with labels, clusters and predictions that nearly agree, for experiments; streamed to the disk.
+"""A collection with labels, clusters and predictions that mostly agree, for experiments; streamed to disk.
 
-Each class is a Gaussian around a centre of its own on the unit sphere, and each
-cluster has a centre of one class as its centroid, so that classes beyond the
-number of clusters share some. Two models predict the class itself most of the
-time.
+Each class is a Gaussian around its own center on the unit sphere. Each cluster has the
+center of one class as its centroid, so that classes beyond the number of clusters share
+some. Two models predict the correct class most of the time.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from lookalike_indexer.collection.parts import write_part
 from lookalike_indexer.collection.spec import ModelSpec, PreprocessingSpec, SpaceSpec, WeightsSpec
 from lookalike_indexer.collection.storage import Storage
 
-# Of both networks, which were never run; their classes are called "class 0", "class 1" and so on, as the labels are.
+# Both networks were never run; their classes have the names of the labels: "class 0", "class 1" and so on.
 _PREPROCESSING = PreprocessingSpec(232, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear", True)
 MODELS = {"first": 0.85, "second": 0.6}
 CLUSTERING = "first/made"
@@ -40,9 +39,9 @@ _PART_ROWS = 1 << 16
 
 @dataclass(frozen=True)
 class Labelled:
-    """What to write: `rows` images of `classes` labels, embeddings of `dim`, `clusters` clusters.
+    """Size of the collection: `rows` images of `classes` labels, embeddings of `dim`, `clusters` clusters.
 
-    `spread` is the length of the noise around a class's centre.
+    `spread` is the length of the noise around a class's center.
     """
 
     rows: int
@@ -134,7 +133,7 @@ def _manifest(wanted: Labelled, numbers: Sequence[int], folder: str) -> Manifest
 
 
 def _assignments(start: int, vectors: Float32, centroids: Float32) -> pa.Table:
-    """The nearest centroid of each vector, with the distance and how much farther the next one is."""
+    """Return the nearest centroid of each vector, its distance, and the margin to the next one."""
     clusters = np.empty(len(vectors), np.int32)
     two = np.empty((len(vectors), 2), np.float32)
     for first in range(0, len(vectors), 4096):
@@ -143,14 +142,14 @@ def _assignments(start: int, vectors: Float32, centroids: Float32) -> pa.Table:
         pair = np.take_along_axis(similar, best, axis=1)
         order = np.argsort(-pair, axis=1)
         clusters[first : first + 4096] = np.take_along_axis(best, order, axis=1)[:, 0]
-        # Of unit vectors.
+        # Distances of unit vectors from their products.
         two[first : first + 4096] = np.sqrt(np.maximum(0, 2 - 2 * np.take_along_axis(pair, order, axis=1)))
     ids = np.arange(start, start + len(vectors))
     return pa.table([pa.array(ids), clusters, two[:, 0], two[:, 1] - two[:, 0]], schema.ASSIGNMENTS)
 
 
 def _predictions(start: int, labels: Int64, share: float, random: np.random.Generator) -> pa.Table:
-    """Five different classes; the label's is first in `share` of the rows and, of the rest, third in half."""
+    """Return five different classes for each row; the label is first in `share` of the rows, third in half the rest."""
     count = len(labels)
     classes = (labels[:, None] + random.integers(1, _CLASSES // 8, count)[:, None] * np.arange(1, _TOP + 1)) % _CLASSES
     drawn = random.random(count)

@@ -1,4 +1,4 @@
-"""On what a row was measured."""
+"""Description of the machine and the libraries of a row."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIBRARIES = (
 
 @functools.cache
 def machine() -> dict[str, object]:
-    """The processor, its usable cores, the memory, the GPUs; no names of hosts or people."""
+    """Return the processor, its usable cores, the memory and the GPUs, without names of hosts or people."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
@@ -37,7 +37,7 @@ def machine() -> dict[str, object]:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """The versions of the libraries that are installed."""
+    """Return the versions of the installed libraries."""
     found = {}
     for name in LIBRARIES:
         try:
@@ -48,7 +48,7 @@ def versions() -> dict[str, str]:
 
 
 def gpu_count() -> int:
-    """How many GPUs both torch and faiss can see."""
+    """Return the number of GPUs that both torch and faiss can use."""
     import faiss
     import torch
 

@@ -1,9 +1,9 @@
-"""What watching costs: processor time of a search with and without it, as a ratio from one run.
+"""Cost of metrics: processor time of a search with and without them, as a ratio from one run.
 
     python -m lookalike_benchmarks.observing COLLECTION [--calls 4000] [--rounds 5]
 
-Two servers of one collection are asked in turns, block by block, so that what
-else the machine does falls on both; the ratio is the median of the rounds'.
+Two servers of one collection are called in turn, block by block, so that other load of
+the machine affects both. The ratio is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _served(collection: str, *options: str) -> Iterator[tuple[psutil.Process, lo
 
 
 def _spent(server: psutil.Process, client: lookalike.Client, calls: int, query: Float32) -> float:
-    """Seconds of processor time for each call; the server's own process, not its network's."""
+    """Return the seconds of processor time of each call in the server's own process, without its network's process."""
     before = server.cpu_times()
     for _ in range(calls):
         client.search(vector=query, k=10)

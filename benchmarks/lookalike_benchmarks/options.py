@@ -1,4 +1,4 @@
-"""What `--set` may decide in a suite, and where a count of GPUs puts the work."""
+"""Parameters of a suite from `--set`, and the devices for a number of GPUs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lookalike_benchmarks.results import Settings
 
 
 class Options:
-    """The parameters of a suite: what `--set` says, else the quick value with `--quick`, else the usual one.
+    """Parameters of a suite: from `--set`, else the quick values with `--quick`, else the usual ones.
 
-    BadParameter: a name that the suite does not have, or a value that is no number where one is needed.
+    BadParameter: an unknown name, or a value that is no number where one is needed.
     """
 
     def __init__(self, settings: Settings, usual: Mapping[str, str], quick: Mapping[str, str]) -> None:
@@ -27,14 +27,14 @@ class Options:
         return self._values[name]
 
     def texts(self, name: str) -> list[str]:
-        """The texts between semicolons: faiss factory strings have commas."""
+        """Return texts separated by semicolons, since faiss factory strings contain commas."""
         return [text for text in self._values[name].split(";") if text]
 
     def number(self, name: str) -> int:
         return self._number(name, self._values[name])
 
     def numbers(self, name: str) -> list[int]:
-        """The numbers between commas; none for an empty text."""
+        """Return integers separated by commas; [] for an empty text."""
         return [self._number(name, text) for text in self._values[name].split(",") if text]
 
     def seconds(self, name: str) -> float:
@@ -50,15 +50,15 @@ class Options:
 
 
 def torch_devices(gpus: int) -> tuple[str, ...]:
-    """torch's names of that many GPUs; the processor for 0."""
+    """Return torch's names of `gpus` GPUs; the processor for 0."""
     return tuple(f"cuda:{number}" for number in range(gpus)) or ("cpu",)
 
 
 def threads() -> dict[str, int]:
-    """The threads of both libraries that compute, for a row's parameters."""
+    """Return the numbers of threads of torch and faiss, for a row's parameters."""
     return {"torch_threads": torch.get_num_threads(), "faiss_threads": faiss.omp_get_max_threads()}
 
 
 def left_out(what: str, why: str) -> None:
-    """Say on the terminal that something was not measured."""
+    """Print that something was not measured, and why."""
     click.echo(f"{what} is left out: {why}.", err=True)

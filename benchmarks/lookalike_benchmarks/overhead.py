@@ -1,4 +1,4 @@
-"""What the service adds to bare faiss, each thing and its counterpart measured in turn."""
+"""Overhead of the service over bare faiss; each pair is measured in turn."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Compared = tuple[str, dict[str, Any], dict[str, Any], str]
 
 CALLERS = 64
 BATCH = 64
-# With one more call on its way while one is searched, the device does not wait for the wire.
+# Two, so that the next call is already on its way while one is searched, and the device never waits.
 BATCH_CALLERS = 2
 _ALONE = 100
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A server, the same index without it, and how long to ask each; `threads` are those of bare faiss."""
+    """A server, the same index in this process, and how long to measure; `threads` are those of bare faiss."""
 
     server: Running
     bare: Bare
@@ -48,7 +48,7 @@ class Trial:
         return self.bare.measure(self.queries, self.k, batch, self.seconds / 2, threads or self.threads, pause_s)
 
     def call(self, server: Running, requests: Requests, callers: int, processes: int) -> tuple[Load, float]:
-        """The load, and the CPU microseconds of the server for each call."""
+        """Return the load, and the CPU microseconds of the server for each call."""
         path = write_requests(self.scratch / "trial", requests.messages)
         job = Job(server.address, requests.method, str(path), callers, self.seconds, self.warm_s)
         before = server.cpu_seconds()
@@ -57,7 +57,7 @@ class Trial:
 
 
 def compared(trial: Trial) -> Iterator[Compared]:
-    """Cases with their parameters, measures and notes."""
+    """Yield cases with their parameters, measurements and notes."""
     yield from _bare(trial)
     yield _cpu_of_a_call(trial)
     yield _batches(trial)
@@ -76,7 +76,7 @@ def _bare(trial: Trial) -> Iterator[Compared]:
 
 
 def _cpu_of_a_call(trial: Trial) -> Compared:
-    """The target: what a call costs beyond its search, over what any gRPC server in Python pays for a call."""
+    """Measure the target "cpu-of-a-call": CPU of a call without its search, over that of a gRPC echo in Python."""
     requests = asked.by_vector(trial.queries, trial.k)
     size = _reply_bytes(trial, requests)
     served_us, echoed_us, bare_us, batches = [], [], [], []
@@ -108,13 +108,13 @@ def _cpu_of_a_call(trial: Trial) -> Compared:
 
 
 def _batches(trial: Trial) -> Compared:
-    """The target: queries a second in requests of 64, over bare faiss in batches of 64."""
+    """Measure the target "batches": queries/s in requests of 64, over bare faiss in batches of 64."""
     requests = asked.by_vector(trial.queries, trial.k, BATCH)
     served, bare = [], []
     for _ in range(trial.rounds):
         load, _cpu = trial.call(trial.server, requests, BATCH_CALLERS, 1)
         served.append(load.calls_per_s * BATCH)
-        # In as many threads as the server has, and in all that there are: the faster, which is harder to keep up with.
+        # Both with the server's number of threads and with all: compare with the faster one.
         several = {trial.threads, processors()}
         bare.append(max(trial.search_bare(BATCH, threads).queries_per_s for threads in several))
     ratios = [s / b for s, b in zip(served, bare, strict=True)]
@@ -129,7 +129,7 @@ def _batches(trial: Trial) -> Compared:
 
 
 def _one_caller(trial: Trial) -> Compared:
-    """The target: how much later one caller, with the client that users have, is answered than by bare faiss."""
+    """Measure the target "one-caller": the additional latency of one caller with the public client over bare faiss."""
     added, served, bare, rarely = [], [], [], []
     with lookalike.Client(trial.server.address) as client:
         for _ in range(trial.rounds):
@@ -139,10 +139,10 @@ def _one_caller(trial: Trial) -> Compared:
                 client.search(vector=vector, k=trial.k)
                 times.append(time.perf_counter() - began)
             served.append(statistics.median(times) * 1e3)
-            # One query is searched by one thread; others would only wait, and that loudly.
+            # One thread: a single query is searched by one, and others would only spin.
             bare.append(trial.search_bare(1, threads=1).p50_ms)
             added.append(served[-1] - bare[-1])
-            # The same, no more often than the service was asked: by then caches have been used for other things.
+            # The same at the service's rate: between rare calls, processor caches are used for other data.
             rarely.append(trial.search_bare(1, threads=1, pause_s=max(0.0, added[-1]) / 1e3).p50_ms)
     measured = {
         "p50_ms": statistics.median(served),
@@ -156,7 +156,7 @@ def _one_caller(trial: Trial) -> Compared:
 
 
 def _reply_bytes(trial: Trial, requests: Requests) -> int:
-    """The median length of the server's replies."""
+    """Return the median length of the server's replies."""
     path = write_requests(trial.scratch / "trial", requests.messages)
     job = Job(trial.server.address, requests.method, str(path), 1, min(0.3, trial.seconds), 0)
     return int(statistics.median(len(reply) for reply in ask(job).replies))

@@ -1,4 +1,4 @@
-"""The chip's peaks, of a matrix product and of reading memory: what other work is measured against."""
+"""Measured peaks of a device: matrix products and memory bandwidth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lookalike_indexer.models.compute import Compute, torch_dtype
 
 @dataclass(frozen=True)
 class Ceiling:
-    """What a device can do at most with one type of number, as measured."""
+    """Measured upper limits of a device with one type of number."""
 
     compute: Compute
     bytes_per_s: float
@@ -24,13 +24,13 @@ class Ceiling:
         return cls(compute, memory_bandwidth(device, quick), peak)
 
     def least_seconds(self, rows: int, dim: int, batch: int) -> float:
-        """No exact search of a batch can take less: it reads each vector once, and multiplies it with all queries."""
+        """Return the minimum seconds of an exact search: read each vector once, multiply it with all queries."""
         size = torch_dtype(self.compute).itemsize
         return max(size * rows * dim / self.bytes_per_s, 2 * batch * rows * dim / self.flop_per_s)
 
 
 def matrix_peak(compute: Compute, device: str, size: int, rounds: int = 8) -> float:
-    """The best of some rounds of a product of two size x size matrices, in floating-point operations a second."""
+    """Return the best rate of several products of two size x size matrices, in floating-point operations a second."""
     kind = torch_dtype(compute)
     left = torch.randn(size, size, device=device).to(kind)
     right = torch.randn(size, size, device=device).to(kind)
@@ -46,7 +46,7 @@ def matrix_peak(compute: Compute, device: str, size: int, rounds: int = 8) -> fl
 
 
 def memory_bandwidth(device: str, quick: bool, rounds: int = 8) -> float:
-    """The best of some rounds of adding up an array far larger than the caches, in bytes read a second."""
+    """Return the best rate of several sums over an array far larger than the caches, in bytes read a second."""
     size = 2**20 if quick else 2**30 if device.startswith("cuda") else 2**27
     array = torch.ones(size, device=device)
     best = float("inf")
@@ -60,13 +60,13 @@ def memory_bandwidth(device: str, quick: bool, rounds: int = 8) -> float:
 
 
 def matrix_size(device: str, quick: bool) -> int:
-    """Large enough to reach the peak there, small enough for a second or so."""
+    """Return a size that is large enough to reach the peak and takes about a second."""
     if quick:
         return 256
     return 8192 if device.startswith("cuda") else 2048
 
 
 def synchronise(device: str) -> None:
-    """Wait for what was launched on a GPU; nothing to wait for on the processor."""
+    """Wait for launched GPU work; the processor has nothing to wait for."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""Generated pictures, for where no photographs were given."""
+"""Generated images, used if no photographs are given."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _DIFFERENT = 256
 
 
 def like_photographs(folder: Path, images: int, seed: int) -> None:
-    """JPEGs of 500 x 375 pixels: soft shapes with grain, about as many bytes as photographs of that size have.
+    """Write JPEGs of 500 x 375 pixels with soft shapes and grain, about as large as photographs of that size.
 
-    Beyond 256 they repeat: decoding a picture again takes as long.
+    After 256 images they repeat as hard links: decoding an image again takes as long.
     """
     generator = np.random.default_rng(seed)
     for number in range(images):
@@ -28,7 +28,7 @@ def like_photographs(folder: Path, images: int, seed: int) -> None:
 
 
 def small(folder: Path, images: int, seed: int) -> None:
-    """JPEGs of 64 x 48 pixels that all differ: hard links would share the page cache and their keys' lengths."""
+    """Write JPEGs of 64 x 48 pixels that all differ, since hard links would share the page cache."""
     generator = np.random.default_rng(seed)
     for number in range(images):
         shapes = Image.fromarray(generator.integers(0, 256, (4, 4, 3), np.uint8))

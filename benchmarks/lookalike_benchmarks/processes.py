@@ -1,4 +1,4 @@
-"""Work in a process of its own, so that its memory is its own, and what memory it took."""
+"""Work in fresh processes, and its memory."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Fresh(Generic[T]):
-    """What a function returned in a fresh process, and the memory resident there, mapped files included.
+    """Result of a function in a fresh process, and the memory resident there, including mapped files.
 
-    Before it was called, when what it needs had been imported, and at its peak.
+    `base_rss_mib` is the memory after the imports and before the call, `peak_rss_mib` the peak.
     """
 
     result: T
@@ -41,12 +41,12 @@ def _watched(function: Callable[..., T], arguments: Sequence[object]) -> Fresh[T
 
 
 def resident_bytes() -> int:
-    """What is resident of this process, mapped files included."""
+    """Return the resident memory of this process, including mapped files."""
     return _rss_kib("VmRSS") << 10
 
 
 def peak_bytes() -> int:
-    """The most that was ever resident of this process."""
+    """Return the peak of the resident memory of this process."""
     return _rss_kib("VmHWM") << 10
 
 
@@ -55,15 +55,15 @@ def _rss_mib(name: str) -> int:
 
 
 def _rss_kib(name: str) -> int:
-    # Of this address space alone; getrusage also counts what the process was before it became this program.
+    # For this address space only; getrusage also counts the process before exec.
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def resident(command: Sequence[str], every_s: float = 0.1) -> list[tuple[int, int]]:
-    """Run a command; the resident bytes of its process and of that one's children together, many times a second.
+    """Run a command; sample the resident bytes of its process, and of all children of that together.
 
-    CalledProcessError: it failed.
+    CalledProcessError: the command failed.
     """
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     samples = []
@@ -72,7 +72,7 @@ def resident(command: Sequence[str], every_s: float = 0.1) -> list[tuple[int, in
             run = psutil.Process(process.pid)
             samples.append((run.memory_info().rss, sum(child.memory_info().rss for child in run.children(True))))
         except psutil.Error:
-            # It, or a child, has just ended.
+            # The process, or a child, has just exited.
             continue
         time.sleep(every_s)
     if process.returncode:

@@ -1,4 +1,4 @@
-"""The questions of somebody who chooses a tool, and the table that answers each from the rows of a suite."""
+"""Questions of people who choose a tool, and the tables that answer them from the rows of a suite."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _RECALLS = (0.90, 0.95, 0.98, 0.99)
 
 @dataclass(frozen=True)
 class Question:
-    """A section of the page: `table` makes the lines of a Markdown table from the rows of one run, or none.
+    """A section of the page: `table` builds the lines of a Markdown table from the rows of one run, or none.
 
-    `charts` are the beginnings of the names of the suite's charts that belong to it.
+    `charts` are prefixes of the names of the suite's charts that belong to the section.
     """
 
     title: str
@@ -29,7 +29,7 @@ class Question:
 
 
 def _search(rows: Rows) -> list[str]:
-    """For each index the most queries a second at each recall, one at a time and in batches of 64."""
+    """Return the highest queries/s of each index at each recall, one at a time and in batches of 64."""
     names = dict.fromkeys(row["params"]["factory"] for row in rows if "factory" in row["params"])
     lines = []
     for name in names:
@@ -59,7 +59,7 @@ def _fastest(rows: Rows, recall: float) -> str:
 
 
 def _peers(rows: Rows) -> list[str]:
-    """For each peer and way to ask: our queries a second over its own, at each recall."""
+    """Return our queries/s over each peer's, for each load and recall."""
     compared = [row for row in rows if "recall_target" in row["params"]]
     recalls = sorted({row["params"]["recall_target"] for row in compared})
     ways: dict[tuple[str, str], dict[float, str]] = {}
@@ -76,7 +76,7 @@ def _peers(rows: Rows) -> list[str]:
 
 
 def _best_peers(rows: Rows) -> list[str]:
-    """For each way to ask, the least of our ratios at each recall, and the peer that it is to."""
+    """Return the lowest of our ratios at each recall and load, with its peer."""
     found: dict[tuple[str, str], dict[float, tuple[float, str]]] = {}
     for row in rows:
         params, measured = row["params"], row["measured"]
@@ -106,7 +106,7 @@ def _best_peers(rows: Rows) -> list[str]:
 
 
 def _live(rows: Rows) -> list[str]:
-    """What a call that changes a served collection takes, and what a search takes beside changes."""
+    """Return the times of changes of a served collection, and of searches with and without changes."""
     columns = {
         "p50_ms_without": "search without them, p50, ms",
         "p50_ms_with": "search beside them, p50, ms",
@@ -127,7 +127,7 @@ def _callers(count: int) -> str:
 
 
 def _built(rows: Rows) -> list[str]:
-    """What each engine needs to hold the vectors."""
+    """Return the build time and memory of each engine."""
     built = [row for row in rows if row["case"].endswith(", built")]
     lines = []
     for row in built:
@@ -145,7 +145,7 @@ def _served(rows: Rows) -> list[str]:
 
 
 def _growth(rows: Rows) -> list[str]:
-    """Each kind of work that was measured for several numbers of images: a line, with a column for each number."""
+    """Return a line for each kind of work that was measured for several numbers of images, with a column for each."""
     works: dict[str, dict[int, str]] = {}
     for row in rows:
         if not (found := re.search(r"([\d,]+) images", row["case"])) or not row["measured"]:
@@ -170,7 +170,7 @@ def _memory(rows: Rows) -> list[str]:
 
 
 def _filters(rows: Rows) -> list[str]:
-    """For each index and kind of filter: CPU and recall over those without one, at each share of matching images."""
+    """Return CPU and recall over those without a filter, for each index, kind of filter and share of matches."""
     alone = [row for row in rows if "recall_ratio" in row["measured"]]
     table = _by_share(
         "index",
@@ -185,7 +185,7 @@ def _filters(rows: Rows) -> list[str]:
 
 
 def _by_share(first: str, cells: Sequence[tuple[LabelledRow, str, str]]) -> list[str]:
-    """A table of cells that are given with their row and what their line begins with: a column for each share."""
+    """Return a table with a column for each share; a cell comes with its row and the first column of its line."""
     shares = sorted({row["params"]["share"] for row, _, _ in cells})
     lines: dict[tuple[str, str], dict[float, str]] = {}
     for row, name, cell in cells:
@@ -196,7 +196,7 @@ def _by_share(first: str, cells: Sequence[tuple[LabelledRow, str, str]]) -> list
 
 
 def _filtered_peers(rows: Rows) -> list[str]:
-    """For each peer and kind of filter: its CPU time over ours, and both recalls, at each share of matching images."""
+    """Return each peer's CPU time over ours, and both recalls, for each kind of filter and share of matches."""
     cells = []
     for row in rows:
         measured = row["measured"]
@@ -234,7 +234,7 @@ def _explorer(rows: Rows) -> list[str]:
 
 
 def _columns(rows: Rows, first: str, columns: dict[str, str]) -> list[str]:
-    """A line for each row that has any of the columns; a column that no row has is left out."""
+    """Return a line for each row that has any of the columns; columns without any value are left out."""
     found = [row for row in rows if columns.keys() & row["measured"].keys()]
     used = [name for name in columns if any(name in row["measured"] for row in found)]
     lines = [[row["case"], *(told(row["measured"].get(name)) for name in used)] for row in found]

@@ -1,4 +1,4 @@
-"""The pages and files that `lookalike bench report` writes from the rows that were measured."""
+"""Pages and files that `lookalike bench report` writes from the measured rows."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ SUITES = (
     "graph",
     "live",
 )
-# Why a target is missed, written by people: `key = "reason"`, with the keys of targets.py.
+# Reasons for missed targets, written by people: `key = "reason"`, with the keys of targets.py.
 REASONS = "reasons.toml"
 SCORECARD = "benchmark-targets.md"
 _CHARTS = "benchmarks"
 
 
 def write(out: Path, docs: Path) -> Path:
-    """Write what the finished suites in `out` say; returns the path of docs/benchmarks.md.
+    """Write the report of the finished suites in `out`; return the path of docs/benchmarks.md.
 
-    Beside that page, for somebody who chooses a tool, it writes its charts
+    Besides that page, for people who choose a tool, this writes its charts
     docs/benchmarks/*.png, the developers' page docs/benchmark-targets.md, and all
     rows of each suite as `out`/csv/SUITE.csv.
     """
@@ -82,7 +82,7 @@ def _section(question: Question, rows: Sequence[LabelledRow], charts: Sequence[s
 
 
 def _runs(rows: Sequence[LabelledRow]) -> list[list[LabelledRow]]:
-    """The rows of each machine and command, in the order in which they come."""
+    """Group the rows by machine and command, in order of appearance."""
     runs: dict[str, list[LabelledRow]] = {}
     for row in rows:
         runs.setdefault(f"{row['machine']} {row['command']}", []).append(row)
@@ -90,7 +90,7 @@ def _runs(rows: Sequence[LabelledRow]) -> list[list[LabelledRow]]:
 
 
 def _origin(rows: Sequence[LabelledRow]) -> list[str]:
-    """The command of a run, its machine, and its data where all rows are of the same."""
+    """Return the command of a run, its machine, and its data if all rows have the same."""
     row = rows[0]
     machine, params = row["machine"], row["params"]
     sizes = {one["params"].get("rows") for one in rows}

@@ -1,4 +1,4 @@
-"""Rows of results: JSON lines, each with its parameters and the machine."""
+"""Rows of results as JSON lines, each with its parameters and machine."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from lookalike_benchmarks.machine import machine, versions
 
 @dataclass(frozen=True)
 class Settings:
-    """What a suite is asked for.
+    """Settings of a suite's run.
 
-    `gpus` are counts of GPUs, 0 for the processor; those that are not there
-    have been left out already. `quick` shrinks everything to seconds, to test
-    the suite rather than to measure. `photos` is a folder of photographs and
-    `weights` a ResNet-50 state dict for the suites that want real embeddings.
-    `options` are suite-specific `--set name=value` texts.
+    `gpus` are numbers of GPUs, 0 for the processor, without those that this machine lacks.
+    `quick` shrinks everything to seconds, to test the suite rather than to measure. `photos`
+    is a folder of photographs and `weights` a ResNet-50 state dict, for suites with real
+    embeddings. `options` has the suite's `--set name=value` parameters.
     """
 
     gpus: tuple[int, ...] = (0,)
@@ -35,7 +34,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Row:
-    """One measured case: `params` say what was done, `measured` what came out, with units in the names."""
+    """One measured case: `params` has its parameters, `measured` its measurements, with units in the names."""
 
     suite: str
     case: str
@@ -45,7 +44,7 @@ class Row:
 
 
 class Results:
-    """The file of one suite's rows in the folder `out`; a run of the suite replaces it."""
+    """File of a suite's rows in the folder `out`; a new run replaces it."""
 
     def __init__(self, out: Path, suite: str, command: str) -> None:
         out.mkdir(parents=True, exist_ok=True)
@@ -55,7 +54,7 @@ class Results:
         self._command = command
 
     def add(self, row: Row) -> None:
-        """Append a row, so that an interrupted run keeps what it measured."""
+        """Append a row, so that an interrupted run keeps its measurements."""
         labelled = {**asdict(row), "command": self._command, "machine": machine(), "versions": versions()}
         with self._partial.open("a") as file:
             file.write(json.dumps(labelled) + "\n")
@@ -66,7 +65,7 @@ class Results:
 
 
 def read(out: Path, suite: str) -> Iterator[dict[str, Any]]:
-    """The labelled rows of a suite's last finished run, then of those on other machines, which have a folder each."""
+    """Yield the rows of a suite's last finished run, then those of other machines, which have a folder each."""
     for path in [out / f"{suite}.jsonl", *sorted(out.glob(f"*/{suite}.jsonl"))]:
         if path.exists():
             yield from (json.loads(line) for line in path.read_text().splitlines())

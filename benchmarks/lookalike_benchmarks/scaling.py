@@ -1,4 +1,4 @@
-"""What the suite scale measures at one size, each in a process of its own."""
+"""Measurements of the suite scale at one size, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _K = 10
 
 
 def write(root: str, vectors: Clustered) -> Measured:
-    """Stream a collection to the disk: what embedding does besides computing."""
+    """Stream a collection to disk, as embedding does besides computing."""
     written = write_collection(root, vectors)
     return {
         "write_seconds": written.write_seconds,
@@ -74,7 +74,7 @@ def build(root: str, index: str, gpus: Sequence[int]) -> Measured:
 
 
 def load(root: str, gpus: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of loading a generation as the server does, and of reading its index file alone, in turn."""
+    """Measure the seconds of loading a generation as the server does, and of reading only its index file, in turn."""
     reader, loader = CollectionReader.open(root), _loader(gpus)
     path = str(reader.storage.local(reader.index().path))
     calls = {"load": lambda: loader.load(reader).close(), "read": lambda: faiss.read_index(path)}
@@ -82,7 +82,7 @@ def load(root: str, gpus: int, rounds: int) -> dict[str, list[float]]:
 
 
 def serve(root: str, gpus: int, queries: Float32) -> Measured:
-    """Search one by one as a server does within, then go on while the next generation is loaded and swapped in."""
+    """Measure searches one by one as in a server, alone and while the next generation is loaded and swapped in."""
     return asyncio.run(_serve(root, gpus, queries))
 
 
@@ -120,7 +120,7 @@ async def _serve(root: str, gpus: int, queries: Float32) -> Measured:
 
 
 def lookup(rows: int, neighbours: int, rounds: int) -> Measured:
-    """From the ids of neighbours to their keys, labels and URIs, and from keys to rows, with columns in memory."""
+    """Measure lookups from ids to keys, labels and URIs, and from keys to rows, with columns in memory."""
     starts = range(0, rows, PART_ROWS)
     table = pa.concat_tables(images_table(start, min(PART_ROWS, rows - start)) for start in starts)
     began = time.perf_counter()
@@ -146,7 +146,7 @@ def lookup(rows: int, neighbours: int, rounds: int) -> Measured:
 
 
 def placement(gpus: int) -> PlacementMode:
-    """Where a count of GPUs puts an index here."""
+    """Return the placement of an index for a number of GPUs."""
     if gpus > 1:
         return "shard"
     return "gpu" if gpus else "cpu"
@@ -167,7 +167,7 @@ async def _searched(snapshot: Snapshot, query: Float32, limits: Limits) -> float
 
 
 def _publish_another(root: str) -> None:
-    """A generation that differs in a word alone: all of it is loaded again nevertheless."""
+    """Publish a generation that differs in one word; the server nevertheless reloads all of it."""
     storage = Storage(root)
     draft = generations.require_latest(storage)
     model = dataclasses.replace(draft.models[SPACE], compute="bfloat16")
@@ -175,7 +175,7 @@ def _publish_another(root: str) -> None:
 
 
 class _NoNetwork:
-    """Stands for the network of the space: no picture is sent here, and opening one would be in the time of a swap."""
+    """Stand-in for the space's network: no image is sent here, and opening a network would add to the swap time."""
 
     def __init__(self, fingerprint: str, dim: int) -> None:
         self.fingerprint = fingerprint

@@ -1,4 +1,4 @@
-"""The page for developers: each target, and whether the measured rows reach it."""
+"""The developers' page: each target, and whether the measured rows reach it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lookalike_benchmarks.targets import TARGETS, LabelledRow, Target, Verdict, 
 
 
 def scorecard(suites: Mapping[str, Sequence[LabelledRow]], reasons: Mapping[str, str]) -> list[str]:
-    """The lines of the page; `reasons` say by a target's key why it is missed."""
+    """Return the lines of the page; `reasons` has the reason for a missed target by its key."""
     lines = [
         "# Targets of the benchmarks",
         "",

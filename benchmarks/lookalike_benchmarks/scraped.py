@@ -1,4 +1,4 @@
-"""What a server itself measured, read from its metrics port."""
+"""Measurements of a server, read from its metrics port."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _REFUSED = "RESOURCE_EXHAUSTED"
 
 
 def refused_within_ms(port: int, share: float) -> float:
-    """The bucket's bound, in ms, within which such a share of the refusals was made; NaN when nothing was refused.
+    """Return the upper bound in ms of the latency bucket that holds a share of all rejections; NaN without any.
 
-    From the message's arrival at the service: what a busy caller takes to send
-    a call, and to notice its end, is not in it.
+    The latency starts at the message's arrival at the service, so it excludes the delays of
+    a busy caller.
     """
     counts: Counter[float] = Counter()
     for family in text_string_to_metric_families(_text(port)):
@@ -26,13 +26,13 @@ def refused_within_ms(port: int, share: float) -> float:
             if sample.name.endswith("_bucket") and sample.labels["code"] == _REFUSED:
                 counts[float(sample.labels["le"])] += int(sample.value)
     bounds = sorted(counts)
-    # Cumulative, so that the last one has all of them.
+    # Buckets are cumulative, so the last one counts all.
     reached = (bound for bound in bounds if counts[bound] >= share * counts[bounds[-1]] > 0)
     return next(reached, float("nan")) * 1e3
 
 
 def stage_seconds(port: int, stage: str) -> tuple[float, int]:
-    """The seconds that calls spent in a stage so far, and how many calls there were."""
+    """Return the seconds that calls have spent in a stage so far, and the number of calls."""
     seconds, calls = 0.0, 0
     for family in text_string_to_metric_families(_text(port)):
         for sample in family.samples:

@@ -1,4 +1,4 @@
-"""Indexes to search, the settings of each that trade recall for speed, and their speed on placed devices."""
+"""Indexes, their search settings that trade recall for speed, and their speed on placed devices."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _EF_SEARCH = (16, 32, 64, 128, 256)
 
 @dataclass(frozen=True)
 class Built:
-    """An index and its file; seconds of training and of filling, the file's size in MiB."""
+    """An index and its file, with the seconds of training and of filling, and the file's size in MiB."""
 
     name: str
     factory: str
@@ -47,7 +47,7 @@ class Built:
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard an index looks: `nprobe` travels with the call (0: has no lists); others are set on the index."""
+    """Search effort of an index: `nprobe` is passed with the call (0: no lists); `fields` are set on the index."""
 
     nprobe: int = 0
     fields: tuple[tuple[str, int], ...] = ()
@@ -63,14 +63,14 @@ class Effort:
 
 @dataclass(frozen=True)
 class Speed:
-    """Queries a second over all devices, and the median milliseconds of a call."""
+    """Queries/s over all devices, and the median milliseconds of a call."""
 
     queries_per_s: float
     p50_ms: float
 
 
 def build_index(name: str, data: Data, seed: int, gpus: Sequence[int], folder: Path) -> Built:
-    """Build an index as the stage does, from vectors in memory. UsageError: faiss cannot make it."""
+    """Build an index as the stage does, from vectors in memory. UsageError: faiss cannot build it."""
     settings = BuildSettings(index=name, seed=seed, gpus=tuple(gpus))
     rows, dim = data.vectors.shape
     recipe = choose(rows, dim, settings)
@@ -89,9 +89,9 @@ def build_index(name: str, data: Data, seed: int, gpus: Sequence[int], folder: P
 
 
 def efforts(index: faiss.Index) -> list[Effort]:
-    """From quick to thorough; one for an index that has nothing to choose.
+    """Return the efforts from fast to thorough; a single one for an index without a choice.
 
-    What a refined index looks at again is fixed when it is built, and no effort.
+    How many hits a refined index compares again is fixed when it is built, so it is no effort.
     """
     traits = describe(index)
     if traits.kind == "graph":
@@ -100,8 +100,8 @@ def efforts(index: faiss.Index) -> list[Effort]:
 
 
 def placed(built: Built, gpus: int) -> Iterator[tuple[PlacementMode, list[Searcher]]]:
-    """The ways to put an index on the processor (0) or on that many GPUs. DeviceError: it cannot be put there."""
-    # As the server does, for its threads.
+    """Yield the placements of an index on the processor (0) or on `gpus` GPUs. DeviceError: it cannot be placed."""
+    # As the server does for its threads.
     multiply_from_few(int(built.index.d), faiss.omp_get_max_threads())
     ways: dict[int, tuple[PlacementMode, ...]] = {0: ("cpu",), 1: ("gpu",)}
     for way in ways.get(gpus, ("shard", "replicate")):
@@ -110,14 +110,14 @@ def placed(built: Built, gpus: int) -> Iterator[tuple[PlacementMode, list[Search
 
 
 def recall(searcher: Searcher, queries: Float32, truth: Int64, nprobe: int) -> float:
-    """recall@10: the share of the 10 nearest that is found, of all queries."""
+    """Return recall@10 over all queries."""
     found = [searcher.search(queries[start : start + 64], AT, nprobe)[0] for start in range(0, len(queries), 64)]
     rows = np.concatenate(found)
     return float((rows[:, :, None] == truth[:, None, :]).any(axis=2).mean())
 
 
 def speed(searchers: Sequence[Searcher], queries: Float32, batch: int, nprobe: int, at_least_s: float) -> Speed:
-    """Search batch after batch, each searcher from a thread of its own, for a time and at least three calls."""
+    """Search batch after batch, each searcher in a thread of its own, for `at_least_s` and at least three calls."""
     if len(queries) < batch:
         queries = np.resize(queries, (batch, queries.shape[1]))
     with ThreadPoolExecutor(len(searchers)) as threads:

@@ -1,8 +1,8 @@
-"""What sending a Pillow image costs a client: as the file that it is, and encoded.
+"""Cost of sending a Pillow image for a client: as its file, and encoded.
 
     python -m lookalike_benchmarks.sent_pictures
 
-A photograph of 12 megapixels is made up, so that the figures can be had anywhere.
+The 12-megapixel photograph is generated, so that every machine can run this.
 Times are processor times, the best of three.
 """
 
@@ -23,7 +23,7 @@ _SIZE = (4000, 3000)
 
 
 def photograph() -> bytes:
-    """A JPEG with large shapes, edges and grain."""
+    """Generate a JPEG with large shapes, edges and grain."""
     random = np.random.default_rng(0)
     shapes = Image.fromarray(random.integers(0, 256, (375, 500, 3), np.uint8)).resize(_SIZE, Image.Resampling.BICUBIC)
     grain = random.normal(0, 6, (_SIZE[1], _SIZE[0], 1))
@@ -33,7 +33,7 @@ def photograph() -> bytes:
 
 
 def cost(what: str, work: Callable[[], bytes]) -> None:
-    """Print the processor time and the bytes."""
+    """Print the processor time and the number of bytes."""
     best, sent = float("inf"), 0
     for _ in range(3):
         began = time.process_time()

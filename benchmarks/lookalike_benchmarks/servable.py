@@ -1,7 +1,7 @@
-"""A collection of synthetic vectors that can be served: indexed, clustered, and with a real network for pictures.
+"""Collection of synthetic vectors that can be served: indexed, clustered, and with a real network.
 
-The vectors come from no picture; the network is real all the same, so that
-queries by picture cost what they cost.
+The vectors do not come from images, but the network is real, so that queries by image
+have their real cost.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from lookalike_indexer.models.untrained import CLASSES, FILE, calibrate, state_d
 from lookalike_indexer.models.weights import WeightsRequest, load_pretrained
 from lookalike_indexer.progress import Silent
 
-# The shortest arrays that a network ends with, by its name.
+# The length of a network's embeddings, by its name.
 DIMS = {"resnet18": 512, "resnet50": 2048}
 
 
 @dataclass(frozen=True)
 class Servable:
-    """What to write: `rows` vectors of the dimension that `arch` embeds in, an index, a clustering of `clusters`.
+    """Size of the collection: `rows` vectors of the dimension of `arch`, an index, a clustering of `clusters` clusters.
 
-    Without `weights`, a state dict of `arch`, the network is an untrained one.
+    Without `weights`, a state dict of `arch`, the network is untrained.
     """
 
     rows: int
@@ -57,7 +57,7 @@ class Servable:
         return Clustered(rows=self.rows, dim=DIMS[self.arch], seed=self.seed)
 
     def params(self) -> dict[str, Any]:
-        """What a row says of it."""
+        """Return the parameters for a row."""
         return {
             **dataclasses.asdict(self.vectors),
             "arch": self.arch,
@@ -68,7 +68,7 @@ class Servable:
 
 
 def collection(cache: Path, wanted: Servable) -> CollectionReader:
-    """The collection, written now or by an earlier run into the folder `cache`."""
+    """Open the collection, which this or an earlier run has written to the folder `cache`."""
     root = cache / f"collection-{digest_of(wanted.params())[:12]}"
     storage = Storage(root)
     if len(generations.numbers(storage)) < 2:
@@ -76,7 +76,7 @@ def collection(cache: Path, wanted: Servable) -> CollectionReader:
         write_collection(str(root), wanted.vectors, entry, layer)
         draft = generations.require_latest(storage)
         draft, _ = run_build(storage, draft, BuildSettings(index=wanted.index), Silent())
-        # One start and few points: what is measured is asking, not how good the clusters are.
+        # One restart and few points, since the quality of the clusters does not matter here.
         clusters = ClusterSettings(clusters=wanted.clusters, restarts=1, iterations=10, points_per_centroid=64)
         draft, _ = run_cluster(storage, draft, clusters, Silent())
         generations.publish(storage, draft)
@@ -84,7 +84,7 @@ def collection(cache: Path, wanted: Servable) -> CollectionReader:
 
 
 def pictures(count: int, seed: int) -> list[bytes]:
-    """JPEG files of 500 x 375 pixels, soft noise, with about as many bytes as photographs have."""
+    """Return JPEG files of 500 x 375 pixels of soft noise, about as large as photographs."""
     generator = np.random.default_rng(seed)
     files = []
     for _ in range(count):
@@ -96,7 +96,7 @@ def pictures(count: int, seed: int) -> list[bytes]:
 
 
 def _network(storage: Storage, wanted: Servable) -> tuple[ModelEntry, str]:
-    """The network's entry and the name of the layer that embeds."""
+    """Return the network's entry and the name of the layer of its embeddings."""
     transforms = preprocessing(published(wanted.arch, ""))
     files = []
     if wanted.weights is not None:

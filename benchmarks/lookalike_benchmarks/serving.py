@@ -1,4 +1,4 @@
-"""A real `lookalike serve` in a process of its own, on loopback, for as long as a block lasts."""
+"""A `lookalike serve` process on loopback while a block runs."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Running:
     pid: int
 
     def cpu_seconds(self) -> float:
-        """User and system time so far, of the server's process and of those that decode pictures for it."""
+        """Return user and system time so far, of the server's process and its children."""
         process = psutil.Process(self.pid)
         times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
         return float(sum(one.user + one.system for one in times))
 
     def rss_mib(self) -> float:
-        """Resident memory of the server's process."""
+        """Return the resident memory of the server's process in MiB."""
         return float(psutil.Process(self.pid).memory_info().rss / 2**20)
 
 
@@ -47,7 +47,7 @@ def serving(root: Path, *options: str) -> Iterator[Running]:
 
 @contextmanager
 def routing(root: Path, shards: Path, *options: str) -> Iterator[Running]:
-    """As `serving`, of a router in front of the shards that a file names."""
+    """Run a router for the shards in the file `shards`, as `serving` does for a server."""
     command = [sys.executable, "-m", "lookalike", "route", str(root), "--shards", str(shards), "--port", "0", *options]
     with listening(command, r"SERVING .* on (127\.0\.0\.1:\d+)") as running:
         yield running
@@ -55,7 +55,7 @@ def routing(root: Path, shards: Path, *options: str) -> Iterator[Running]:
 
 @contextmanager
 def serving_with_metrics(root: Path, *options: str) -> Iterator[tuple[Running, int]]:
-    """As `serving`, with the port that the server's measurements are read at."""
+    """Serve as `serving` does; yield also the port of the server's metrics."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
@@ -65,9 +65,9 @@ def serving_with_metrics(root: Path, *options: str) -> Iterator[tuple[Running, i
 
 @contextmanager
 def listening(command: list[str], announced: str) -> Iterator[Running]:
-    """Run a server until the block ends; `announced` finds its address in a line of its standard output.
+    """Run a server until the block ends; `announced` matches its address in a line of its standard output.
 
-    RuntimeError: it ended, or took too long, before it said where it listens.
+    RuntimeError: it exited, or took too long, before it printed its address.
     """
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
@@ -82,7 +82,7 @@ def listening(command: list[str], announced: str) -> Iterator[Running]:
 
 
 class _SilentError(Exception):
-    """A server did not say where it listens."""
+    """A server did not print its address."""
 
 
 def _address(process: subprocess.Popen[str], announced: str) -> str:

@@ -1,4 +1,4 @@
-"""Routers in front of shards beside one server: what a router adds to a call, and calls a second."""
+"""Routers with shards against one server: the added latency of a call, and calls/s."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lookalike_benchmarks.serving import Running, routing, serving
 
 
 def compared(trial: Trial, counts: Sequence[int], params: dict[str, Any]) -> Iterator[Row]:
-    """A row for one server, and one for a router in front of each number of shards; they are asked in turn.
+    """Yield a row for one server, and one for a router with each number of shards; they are called in turn.
 
-    What a router adds is the median of the differences of the rounds.
+    The router's added latency is the median of the rounds' differences.
     """
     found = {0: Found(), **{count: Found() for count in counts}}
     with ExitStack() as stack:
@@ -49,7 +49,7 @@ def compared(trial: Trial, counts: Sequence[int], params: dict[str, Any]) -> Ite
 
 @contextmanager
 def _spread(trial: Trial, count: int) -> Iterator[Running]:
-    """A router in front of shards of one replica each."""
+    """Run a router for shards of one replica each."""
     with ExitStack() as stack:
         options = (*trial.options, "--no-experiments")
         shards = [

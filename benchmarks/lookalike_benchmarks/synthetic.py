@@ -1,4 +1,4 @@
-"""Collections of synthetic vectors, written as an embedding run writes them: part by part, never held whole."""
+"""Collections of synthetic vectors, written part by part as in an embedding run, never all in memory."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from lookalike_indexer.collection.spec import ModelSpec, PreprocessingSpec, Spac
 from lookalike_indexer.collection.storage import Storage
 
 SPACE = "synthetic"
-# As `lookalike embed` writes them by default.
+# The default of `lookalike embed`.
 PART_ROWS = 1024
 _PREPROCESSING = PreprocessingSpec(232, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear", True)
-# Of no network: these vectors come from no picture.
+# Stands for no network: these vectors do not come from images.
 _MODEL = ModelEntry(
     ModelSpec("resnet152", 1000, WeightsSpec("untrained", "0", "0" * 64), _PREPROCESSING), "cpu float32", [], []
 )
@@ -41,7 +41,7 @@ class Blocks(Protocol):
 
 @dataclass(frozen=True)
 class Given:
-    """Vectors (n, dim) that are in memory."""
+    """Vectors (n, dim) in memory."""
 
     vectors: Float32
 
@@ -55,7 +55,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Written:
-    """A published collection: seconds of writing the parts, without making their vectors, and of publishing them."""
+    """A published collection: seconds of writing the parts, without generating vectors, and of publishing them."""
 
     write_seconds: float
     publish_seconds: float
@@ -67,9 +67,8 @@ def write_collection(
 ) -> Written:
     """Stream vectors into a new collection and publish it, without index or clustering; ids are row numbers.
 
-    `model` is the network whose `layer` they are said to come from, when a
-    server is to embed pictures with it. `pictures` is where the images are said
-    to be, under their keys.
+    `model` is the network that the manifest names, with its `layer`, so that a server can
+    embed images with it. `pictures` is the folder of the images' URIs.
     """
     storage = Storage(root)
     seconds, rows, parts = 0.0, 0, 0
@@ -107,12 +106,12 @@ def write_collection(
 
 
 def key(row: int) -> str:
-    """The key of a row's image, as long as real ones are."""
+    """Return the key of a row's image, as long as real keys are."""
     return f"folder-{row // 500:05d}/picture-{row:08d}.jpg"
 
 
 def images_table(start: int, rows: int, pictures: Path = _PICTURES) -> pa.Table:
-    """The images `start` to `start + rows`, with keys, labels and URIs of usual lengths."""
+    """Return the images `start` to `start + rows`, with keys, labels and URIs of typical lengths."""
     numbers = range(start, start + rows)
     keys = [key(number) for number in numbers]
     columns = {
@@ -130,7 +129,7 @@ def images_table(start: int, rows: int, pictures: Path = _PICTURES) -> pa.Table:
 
 
 def embeddings_table(start: int, vectors: Float32) -> pa.Table:
-    """The part of a space that holds these vectors, float32."""
+    """Return the part of a space with these vectors, float32."""
     kind = schema.embeddings(vectors.shape[1], "float32")
     lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=kind.field("embedding").type)
     return pa.table([pa.array(np.arange(start, start + len(vectors))), lists], kind)

@@ -12,7 +12,7 @@ from lookalike_benchmarks.targets import LabelledRow
 
 
 def told(value: Any) -> str:
-    """A value as people read it."""
+    """Format a value for people."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: ""}[value]
     if isinstance(value, int):
@@ -26,14 +26,14 @@ def told(value: Any) -> str:
 
 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table and an empty one; none where there is nothing to show."""
+    """Return the lines of a Markdown table and an empty line; [] without content."""
     if not lines:
         return []
     return [_line(head), "|---" + "|--:" * (len(head) - 1) + "|", *map(_line, lines), ""]
 
 
 def comma_separated(rows: Sequence[LabelledRow]) -> str:
-    """All rows as CSV: a column for each parameter, measure, property of the machine and version of a library."""
+    """Format all rows as CSV, with a column for each parameter, measure, machine property and library version."""
     flat = [_flat(row) for row in rows]
     columns = list(dict.fromkeys(name for row in flat for name in row))
     text = io.StringIO()

@@ -1,4 +1,4 @@
-"""What was aimed at, and whether the measured rows reach it."""
+"""Targets, and the check whether the measured rows reach them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LabelledRow = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Bound:
-    """What a measured figure has to be, such as at least 0.9."""
+    """A bound of a measured figure, such as at least 0.9."""
 
     measure: str
     sign: Literal[">=", "<="]
@@ -27,9 +27,9 @@ class Bound:
 
 @dataclass(frozen=True)
 class Target:
-    """An aim: every row of `suite` whose case matches `case`, wholly, keeps all `bounds`.
+    """A target: every row of `suite` whose case fully matches `case` meets all `bounds`.
 
-    `key` is the name under which the reason for missing it is kept.
+    `key` names the reason for a miss in the reasons file.
     """
 
     key: str
@@ -41,14 +41,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found about a target: the row that is farthest from its first bound, or None without any row."""
+    """Verdict on a target: the row that is worst for its first bound, or None without any row."""
 
     target: Target
     row: LabelledRow | None
     met: bool
 
     def figures(self) -> dict[str, float]:
-        """The figures that the bounds are about."""
+        """Return the figures of the bounds."""
         if self.row is None:
             return {}
         return {bound.measure: self.row["measured"][bound.measure] for bound in self.target.bounds}

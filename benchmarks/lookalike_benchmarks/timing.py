@@ -1,4 +1,4 @@
-"""Timing calls: only the call, repeated, several ways in turn so that all see the same machine."""
+"""Timing of calls, with several alternatives in turn so that all run under the same conditions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 
 def seconds(call: Callable[[], Any]) -> float:
-    """The wall-clock seconds of one call."""
+    """Return the wall-clock seconds of one call."""
     began = time.perf_counter()
     call()
     return time.perf_counter() - began
 
 
 def alternating(calls: Mapping[str, Callable[[], Any]], rounds: int, warm: int = 1) -> dict[str, list[float]]:
-    """Seconds of each call in `rounds` rounds after `warm` uncounted ones; each round times every call once."""
+    """Time each call in `rounds` rounds after `warm` uncounted ones; each round times every call once."""
     for _ in range(warm):
         for call in calls.values():
             call()
@@ -28,6 +28,6 @@ def alternating(calls: Mapping[str, Callable[[], Any]], rounds: int, warm: int =
 
 
 def ratio(times: Mapping[str, list[float]], of: str, over: str) -> dict[str, float]:
-    """Median, least and greatest of the round-by-round ratio of two calls' times."""
+    """Return median, minimum and maximum of the round-by-round ratio of two calls' times."""
     ratios = [a / b for a, b in zip(times[of], times[over], strict=True)]
     return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}

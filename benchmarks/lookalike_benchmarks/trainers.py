@@ -1,4 +1,4 @@
-"""k-means by several libraries, from one start and for as many iterations."""
+"""k-means of several libraries, from one start and with the same number of iterations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lookalike_indexer.progress import Silent
 
 @dataclass(frozen=True)
 class Task:
-    """What each trainer is given: vectors (n, dim), k, iterations, the start (k, dim) and the seed it came from."""
+    """Input of each trainer: vectors (n, dim), k, iterations, the start (k, dim) and the seed of the start."""
 
     vectors: Float32
     k: int
@@ -29,13 +29,13 @@ class Task:
 
     @classmethod
     def started(cls, vectors: Float32, k: int, iterations: int, seed: int) -> Task:
-        """Started from the rows that Lookalike takes for this seed."""
+        """Start from the rows that Lookalike chooses for this seed."""
         return cls(vectors, k, iterations, start_of(vectors, k, ClusterSettings(seed=seed), seed), seed)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Centroids (k, dim); how often every vector was compared with all centroids; how often these were updated."""
+    """Centroids (k, dim), the number of full assignments, and the number of centroid updates."""
 
     centroids: Float32
     assignments: int
@@ -46,7 +46,7 @@ Trainer = Callable[[Task], Trained]
 
 
 def trainers(gpus: Sequence[int]) -> dict[str, Trainer]:
-    """The trainers by name that can be had here; scikit-learn's only on the processor."""
+    """Return the trainers that can run here, by name; scikit-learn's only on the processor."""
     found: dict[str, Trainer] = {
         "lookalike": lambda task: _lookalike(task, gpus),
         "faiss.Kmeans": lambda task: _faiss(task, gpus),
@@ -61,7 +61,7 @@ def has_sklearn() -> bool:
 
 
 def inertia(vectors: Float32, centroids: Float32) -> float:
-    """The sum of squared distances to the nearest centroids: computed alike for every trainer."""
+    """Return the sum of squared distances to the nearest centroids, computed alike for every trainer."""
     blocks = range(0, len(vectors), 4096)
     distances = [assign(vectors[start : start + 4096], centroids).distances for start in blocks]
     return float(np.square(np.concatenate(distances), dtype=np.float64).sum())
@@ -82,7 +82,7 @@ def _faiss(task: Task, gpus: Sequence[int]) -> Trained:
 
 
 def _kmeans(dim: int, k: int, iterations: int, seed: int, gpu: int = 0) -> faiss.Kmeans:
-    # On all vectors: by itself, faiss would take 256 for each centroid.
+    # Train on all vectors: by default, faiss samples 256 for each centroid.
     bounds = {"min_points_per_centroid": 1, "max_points_per_centroid": 2**31 - 1}
     return faiss.Kmeans(dim, k, niter=iterations, seed=seed, gpu=gpu, **bounds)
 
@@ -92,15 +92,15 @@ def _lloyd(task: Task) -> Trained:
 
     kmeans = KMeans(task.k, init=task.start, n_init=1, max_iter=task.iterations, tol=0, algorithm="lloyd")
     with warnings.catch_warnings():
-        # It says when it has not converged, which nobody asked of it.
+        # Hide the warning about missing convergence, which is expected.
         warnings.simplefilter("ignore")
         kmeans.fit(task.vectors)
-    # When it stops before it has converged, it assigns once more, for its labels.
+    # If it stops before convergence, it assigns once more for its labels.
     return Trained(kmeans.cluster_centers_, kmeans.n_iter_ + (kmeans.n_iter_ == task.iterations), kmeans.n_iter_)
 
 
 def _mini_batch(task: Task) -> Trained:
-    """As many passes over the vectors as there are iterations."""
+    """Run as many passes over the vectors as there are iterations."""
     from sklearn.cluster import MiniBatchKMeans
 
     kmeans = MiniBatchKMeans(

@@ -1,14 +1,13 @@
-"""Vectors to measure with: synthetic ones with cluster structure, made block by block.
+"""Synthetic vectors with cluster structure, generated block by block.
 
-A mixture of Gaussians on the unit sphere: `clusters` centres, each vector its
-centre plus noise, normalised. Centres and noise lie in `rank` directions that
-all share, their deviations falling as 1 / sqrt(i), as the variances of a
-network's embeddings fall too, so that clusters overlap and have neighbours;
-centres at right angles to each other would make lists either the clusters, and
-every index look good, or mixtures of strangers, and every list worth a visit.
-The lengths were chosen so that the recall of inverted lists grows with nprobe
-as on a real ResNet-50's embeddings of photographs (docs/performance-notes.md).
-The same seed and shape give the same vectors, whatever the block size.
+A mixture of Gaussians on the unit sphere: each vector is one of `clusters` centers plus
+noise, normalized. Centers and noise lie in `rank` shared directions, with deviations that
+fall as 1 / sqrt(i), as the variances of a network's embeddings do. Clusters therefore
+overlap and have neighbors. With orthogonal centers, lists would either equal the clusters,
+which makes every index look good, or mix unrelated clusters, which makes every list worth
+a visit. The lengths are chosen so that the recall of inverted lists grows with nprobe as
+for a real ResNet-50's embeddings of photographs (docs/performance-notes.md). The same seed
+and shape give the same vectors for every block size.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ _BLOCK = 4096
 
 @dataclass(frozen=True)
 class Clustered:
-    """`rows` vectors of `dim`; `between`, `spread` and `rest` are lengths, before each vector is made a unit long.
+    """`rows` vectors of `dim`; `between`, `spread` and `rest` are lengths before normalization.
 
-    With `clusters` 0 there are half of rows^0.7, one or two for each list of an
-    index: more pictures are of more things, and show each more often. `between`
-    is the length of a centre, `spread` of the noise within the `rank` shared
-    directions, `rest` of that alike in all.
+    `clusters` 0 stands for half of rows^0.7, one or two for each list of an index: more
+    images show more things, and each thing more often. `between` is the length of a center,
+    `spread` that of the noise in the `rank` shared directions, and `rest` that of the
+    isotropic noise.
     """
 
     rows: int
@@ -49,16 +48,16 @@ class Clustered:
             object.__setattr__(self, "clusters", max(10, round(self.rows**0.7 / 2)))
 
     def blocks(self, start: int = 0) -> Iterator[Float32]:
-        """Blocks of 4,096 rows (the last is shorter), float32, of unit length; `start` is a block's number."""
+        """Yield blocks of 4,096 rows (the last is shorter), float32, of unit length; `start` is a block's number."""
         for number in range(start, -(-self.rows // _BLOCK)):
             yield self._block(number, min(_BLOCK, self.rows - number * _BLOCK))
 
     def all(self) -> Float32:
-        """All of them at once."""
+        """Return all vectors."""
         return np.concatenate(list(self.blocks()))
 
     def classes(self) -> npt.NDArray[np.int64]:
-        """The cluster of each row, (rows,)."""
+        """Return the cluster of each row, (rows,)."""
         starts = range(0, self.rows, _BLOCK)
         return np.concatenate(
             [
@@ -68,8 +67,8 @@ class Clustered:
         )
 
     def queries(self, count: int) -> Float32:
-        """Vectors of the same mixture that are not among the rows."""
-        # A block number beyond those of any rows.
+        """Return vectors of the same mixture that are not among the rows."""
+        # A block number beyond those of all rows.
         return self._block(2**31, count)
 
     def _block(self, number: int, rows: int) -> Float32:
@@ -82,12 +81,12 @@ class Clustered:
         return _unit(vectors)
 
     def _generator(self, number: int) -> np.random.Generator:
-        """What a block is made from; the clusters of its rows are drawn first."""
+        """Return the generator of a block; the clusters of its rows are drawn first."""
         return np.random.default_rng((self.seed, number))
 
     @functools.cached_property
     def _shape(self) -> tuple[Float32, Float32]:
-        """Centres (clusters, rank), in units of the shared directions (rank, dim), each as long as its deviation."""
+        """Return centers (clusters, rank) and the shared directions (rank, dim), each as long as its deviation."""
         generator = np.random.default_rng(self.seed)
         rank = min(self.rank, self.dim)
         directions = np.linalg.qr(generator.standard_normal((self.dim, rank)))[0].T

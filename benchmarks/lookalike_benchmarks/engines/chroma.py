@@ -1,4 +1,4 @@
-"""Chroma's server on loopback, and its HTTP client."""
+"""Chroma's server on loopback, called by its HTTP client."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Chroma:
 
     def search(self, queries: Float32, k: int, effort: int) -> Int64:
         if effort != self._effort:
-            # Of the collection, not of a call.
+            # A setting of the collection, not of a call.
             self._collection.modify(configuration={"hnsw": {"ef_search": effort}})
             self._effort = effort
         found = self._collection.query(query_embeddings=queries, n_results=k, include=["distances"])
@@ -64,7 +64,7 @@ def _connected(port: int) -> Any:
         try:
             return chromadb.HttpClient("127.0.0.1", port, settings=Settings(anonymized_telemetry=False))
         except ValueError:
-            # What it says as long as nothing listens there.
+            # Raised while the server does not listen yet.
             if time.monotonic() > end:
                 raise
             time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""numpy: one matrix product with every vector. What an index has to beat."""
+"""numpy: one matrix product with all vectors, the baseline for indexes."""
 
 from __future__ import annotations
 

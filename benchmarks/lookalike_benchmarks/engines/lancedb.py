@@ -1,4 +1,4 @@
-"""LanceDB: a table on the disk with IVF lists of scalar-quantised HNSW graphs, its usual index for recall."""
+"""LanceDB: a table on disk with IVF lists of scalar-quantized HNSW graphs, its recommended index for recall."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ours within a process: a collection's index, searched as the server searches it."""
+"""Lookalike in a process: a collection's index, searched as the server searches it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def build_collection(vectors: Float32, folder: Path, index: str) -> CollectionRe
 
 
 def steps(entry: IndexEntry) -> Sequence[int]:
-    """Numbers of lists to visit: powers of two and what is halfway between; of a graph its efforts; 0 for the rest."""
+    """Return the numbers of lists to visit: powers of two and their midpoints; efforts for a graph; 0 otherwise."""
     if not entry.nlist:
         return GRAPH_EFFORTS if entry.default_nprobe else [0]
     powers = [2**power for power in range(entry.nlist.bit_length())]
@@ -81,7 +81,7 @@ class LookalikeLocal:
         return self._searcher.search(prepare(queries, self._entry.metric), k, effort)[0]
 
     def search_where(self, queries: Float32, k: int, effort: int, where: Sequence[Where]) -> Int64:
-        # As the server: a filter that came before is known, and all images are in the one space.
+        # As in the server: known filters are cached, and all images are in one space.
         messages = [filter_pb2.Filter(text=str(one)) for one in where]
         found = [self._filters.known(message) or self._filters.find(message) for message in messages]
         masks = QueryMasks.of([self._filters.mask(one.matches, SPACE, RowMask) for one in found])

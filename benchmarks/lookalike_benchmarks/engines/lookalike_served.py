@@ -1,4 +1,4 @@
-"""Ours as a service: `lookalike serve` on loopback, and the client that users have."""
+"""Lookalike as a service: `lookalike serve` on loopback, called by the public client."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LookalikeServed:
         self._client = self._open.enter_context(lookalike.Client(server.address))
 
     def search(self, queries: Float32, k: int, effort: int) -> Int64:
-        # A server takes so many at once; the batches that are timed are smaller.
+        # Blocks within the server's limit; the batches that are timed are smaller.
         blocks = (queries[start : start + _AT_ONCE] for start in range(0, len(queries), _AT_ONCE))
         found = [near for block in blocks for near in self._client.search(vectors=block, k=k, nprobe=effort or None)]
         return filled([np.asarray(near.ids).tolist() for near in found], k)

@@ -1,4 +1,4 @@
-"""milvus-lite: Milvus in a process of its own beside the client, which asks it over gRPC."""
+"""milvus-lite: Milvus in a process of its own, called over gRPC."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """NGT in this process: its graph ANNG over float32.
 
-Its package has no tool that builds the quantized graph (QG), which NGT itself
-recommends for speed: `qbg` comes only with a build from source. Rows are named
-for ANNG, since they are not of QG.
+Its package has no tool to build the quantized graph (QG), which NGT recommends
+for speed: `qbg` comes only with a build from source. Rows therefore have the name
+ANNG.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lookalike_benchmarks.engines.shape import filled
 from lookalike_indexer.arrays import Float32, Int64
 
 _EDGES = 100
-# An effort is 1,000 times epsilon, the share by which the search looks beyond the farthest neighbor found.
+# An effort is 1,000 times epsilon, by which the search range exceeds the farthest neighbor found.
 _EPSILONS = 1000
 
 

@@ -1,7 +1,7 @@
-"""pgvector in a PostgreSQL of its own, which a package from PyPI carries, over its socket.
+"""pgvector in a PostgreSQL server of its own, from a package of PyPI, over its socket.
 
-pgvector's graphs of `vector` end at 2,000 dimensions; those of `halfvec`,
-which are float16, at 4,000.
+pgvector's graphs of `vector` are limited to 2,000 dimensions; those of `halfvec`,
+which are float16, to 4,000.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import psycopg
 from lookalike_benchmarks.engines.shape import GRAPH_BUILD_EFFORT, GRAPH_EFFORTS, GRAPH_LINKS, filled
 from lookalike_indexer.arrays import Float32, Int64
 
-# hnsw.ef_search ends here.
+# The maximum of hnsw.ef_search.
 _MOST = 1000
 
 
@@ -35,7 +35,7 @@ class PgVector:
         with connection.cursor() as cursor, cursor.copy("COPY vectors FROM STDIN") as copy:
             for row, vector in enumerate(vectors):
                 copy.write_row((row, _text(vector)))
-        # The graph in memory, or building it takes several times as long.
+        # Build the graph in memory; otherwise the build takes several times as long.
         connection.execute("SET maintenance_work_mem = '2GB'")
         connection.execute(
             "CREATE INDEX ON vectors USING hnsw (vector halfvec_ip_ops) "
@@ -60,7 +60,7 @@ class PgVector:
         self._server.cleanup()
 
     def _connection(self) -> psycopg.Connection[Any]:
-        """One for each thread that asks."""
+        """Return the connection of the calling thread."""
         if not hasattr(self._threads, "connection"):
             self._threads.connection = psycopg.connect(self._server.get_uri(), autocommit=True)
         connection: psycopg.Connection[Any] = self._threads.connection

@@ -1,7 +1,7 @@
-"""A process of one engine: `python -m lookalike_benchmarks.engines.process NAME [ARGUMENTS]`.
+"""Process of one engine: `python -m lookalike_benchmarks.engines.process NAME [ARGUMENTS]`.
 
-Each line of its input is a task in JSON, each line of its output the answer to
-one; vectors and ids are in .npy files. It ends with its input.
+Each line of its input is a task in JSON, each line of its output the reply;
+vectors and ids are in .npy files. It exits at EOF.
 
     {"task": "build", "vectors": FILE, "folder": FOLDER}     -> {"seconds": S, "efforts": [...], "about": {...}}
     {"task": "find", "queries": FILE, "k": K, "effort": E, "out": FILE}               -> {}
@@ -10,8 +10,8 @@ one; vectors and ids are in .npy files. It ends with its input.
     {"task": "filtered", "queries": FILE, "where": [...], "k": K, "effort": E, "passes": N, "out": FILE}
                                                              -> {"cpu_s": [...], "seconds": S}
 
-A "build" with "columns", an .npz file, makes an engine that takes filters. A "filtered" task asks each query by itself;
-`cpu_s` is the processor time of the process, all threads together, of each pass over the queries.
+A "build" with "columns", an .npz file, makes an engine that accepts filters. A "filtered" task sends each query alone;
+`cpu_s` is the processor time of the process, all threads together, for each pass over the queries.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from lookalike_indexer.arrays import Float32
 
 
 def main() -> None:
-    # Whatever a library prints goes elsewhere: the answers have this to themselves.
+    # Output of libraries goes to standard error, so that standard output has only replies.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     engine: Engine = importlib.import_module(f"lookalike_benchmarks.engines.{sys.argv[1]}").make(*sys.argv[2:])
@@ -60,7 +60,7 @@ def _build(engine: Engine, task: dict[str, Any]) -> dict[str, Any]:
     vectors = np.load(task["vectors"])
     began = time.perf_counter()
     if "columns" in task:
-        # An engine that takes filters is asked for them only.
+        # Only an engine that accepts filters gets this task.
         filtering: Any = engine
         with np.load(task["columns"]) as columns:
             filtering.build_with(vectors, dict(columns), Path(task["folder"]))
@@ -76,7 +76,7 @@ def _filtered(engine: Any, task: dict[str, Any], queries: Float32) -> dict[str, 
         asked = range(len(queries))
         return [engine.search_where(queries[i : i + 1], task["k"], task["effort"], where[i : i + 1]) for i in asked]
 
-    # The first pass is not timed: engines keep what they find out about a filter.
+    # The first pass is not timed, since engines cache what they learn about a filter.
     np.save(task["out"], np.concatenate(ask()))
     cpu, began = [], time.perf_counter()
     for _ in range(task["passes"]):

@@ -1,4 +1,4 @@
-"""pynndescent: the k-nearest-neighbor graph itself, by nearest-neighbor descent."""
+"""pynndescent: the k-nearest-neighbor graph by nearest-neighbor descent."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NEIGHBORS = 32
 
 
 class Pynndescent:
-    """Answers the stored vectors alone, all at once, by the graph that it made of them."""
+    """Answers only queries for all stored vectors at once, from the graph built of them."""
 
     efforts = (_NEIGHBORS,)
 
     def __init__(self) -> None:
-        # Its functions are compiled when they are first called.
+        # Compile its functions, which happens at the first call.
         NNDescent(np.random.default_rng(0).random((300, 16), np.float32), metric="cosine", n_neighbors=_NEIGHBORS)
 
     def build(self, vectors: Float32, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Qdrant's local mode: the client alone, which compares with every vector."""
+"""Qdrant's local mode: the client alone, which compares a query with every vector."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _NAME = "vectors"
 
 
 class QdrantLocal:
-    # Exact: there is nothing to choose.
+    # An exact search has no effort to choose.
     efforts = (0,)
 
     def build(self, vectors: Float32, folder: Path) -> None:
-        # In memory: on the disk the local mode keeps a pickle of each point, for which it is not meant.
+        # In memory: on disk, local mode stores a pickle of each point, which is too slow for this number.
         self._client = QdrantClient(":memory:")
         parameters = models.VectorParams(size=vectors.shape[1], distance=models.Distance.DOT)
         self._client.create_collection(_NAME, vectors_config=parameters)
         with warnings.catch_warnings():
-            # That a server would be better for so many is why it is measured as what it is.
+            # Hide the warning that a server would be better for this size: local mode is what is measured.
             warnings.simplefilter("ignore")
             self._client.upload_collection(_NAME, vectors, ids=list(range(len(vectors))))
 

@@ -1,4 +1,4 @@
-"""qdrant-edge: Qdrant's own engine in this process, HNSW over int8 codes."""
+"""qdrant-edge: Qdrant's engine in this process, HNSW over int8 codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lookalike_indexer.arrays import Float32, Int64
 
 _BLOCK = 1000
 _M, _EF_CONSTRUCT = 32, 200
-# Kilobytes of a segment from which on it gets a graph, and is not compared as a whole.
+# Size in kilobytes from which a segment gets a graph instead of a full scan.
 _GRAPH_FROM = 100
 
 
@@ -41,10 +41,10 @@ class QdrantEdge:
                 for row, vector in enumerate(block, start)
             ]
             self._shard.update(edge.UpdateOperation.upsert_points(points))
-        # Before the graph is made, which gets edges for the values of fields that have an index.
+        # Before the graph is built, which gets additional edges for indexed fields.
         for name in columns:
             self._shard.update(edge.UpdateOperation.create_field_index(name, edge.PayloadSchemaType.Integer))
-        # Makes the graph: until then everything is compared.
+        # Build the graph; before this, searches scan all vectors.
         self._shard.optimize()
         if (there := self._shard.info().indexed_vectors_count) != len(vectors):
             raise RuntimeError(f"its graph holds {there} of {len(vectors)} vectors")
@@ -56,7 +56,7 @@ class QdrantEdge:
         return self._found(queries, k, effort, [_filter(one) for one in where])
 
     def _found(self, queries: Float32, k: int, effort: int, filters: Sequence[Any]) -> Int64:
-        # The order of what the codes find is that of the vectors themselves, as Qdrant's documentation advises.
+        # Rescore the hits of the codes with the vectors, as Qdrant's documentation recommends.
         again = edge.QuantizationSearchParams(rescore=True, oversampling=2.0)
         parameters = edge.SearchParams(hnsw_ef=effort, quantization=again)
         found = []

@@ -1,4 +1,4 @@
-"""ScaNN in this process: a tree of leaves, anisotropic 4-bit codes, and exact products for the best of them."""
+"""ScaNN in this process: a tree of leaves, anisotropic 4-bit codes, and exact products for the best hits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import scann
 from lookalike_indexer.arrays import Float32, Int64
 
 _REORDER = 100
-# As its documentation advises: two dimensions a code, and this threshold for vectors of unit length.
+# As its documentation recommends: two dimensions per code, and this threshold for unit vectors.
 _DIMENSIONS_A_CODE, _THRESHOLD = 2, 0.2
 
 

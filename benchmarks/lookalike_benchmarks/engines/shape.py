@@ -1,4 +1,4 @@
-"""The shape that every engine has here."""
+"""Interface of an engine."""
 
 from __future__ import annotations
 
@@ -11,64 +11,64 @@ import numpy as np
 
 from lookalike_indexer.arrays import Float32, Int64
 
-# Whole numbers about the vectors, (n,) each, by name.
+# Integer columns about the vectors, (n,) each, by name.
 Columns = Mapping[str, Int64]
 
 
 @dataclass(frozen=True)
 class Where:
-    """A filter: `column` is less than `below` or, where `among` has some, one of them."""
+    """A filter: `column` is less than `below`, or one of `among` if that is not empty."""
 
     column: str
     below: int = 0
     among: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        """The filter in SQL, with as few spaces as there must be."""
+        """Return the filter in SQL, without optional spaces."""
         listed = ",".join(map(str, self.among))
         return f"{self.column} in ({listed})" if self.among else f"{self.column} < {self.below}"
 
 
 class FilteringEngine(Protocol):
-    """An engine that also takes filters. The columns that a filter names have an index, where the engine has such."""
+    """An engine that also accepts filters. Columns that filters name are indexed if the engine can index them."""
 
     def build_with(self, vectors: Float32, columns: Columns, folder: Path) -> None:
-        """As Engine.build; `columns` may be named by filters."""
+        """Store and index as Engine.build; filters may name `columns`."""
 
     def search_where(self, queries: Float32, k: int, effort: int, where: Sequence[Where]) -> Int64:
-        """As Engine.search; query i among what `where[i]` allows."""
+        """Search as Engine.search; the hits of query i match `where[i]`."""
         ...
 
 
 class Engine(Protocol):
-    """An index of vectors of unit length, by cosine. `efforts` are how hard it can look, the cheapest first."""
+    """An index of unit vectors by cosine similarity. `efforts` are its search settings, cheapest first."""
 
     @property
     def efforts(self) -> Sequence[int]: ...
 
     def build(self, vectors: Float32, folder: Path) -> None:
-        """Store and index vectors (n, dim), of unit length; their ids are their positions."""
+        """Store and index vectors (n, dim) of unit length; ids are positions."""
 
     def search(self, queries: Float32, k: int, effort: int) -> Int64:
-        """The ids of the k nearest of each query (n, dim), nearest first: (n, k), -1 where fewer were found."""
+        """Return the ids of the k nearest vectors of each query (n, dim), nearest first: (n, k), padded with -1."""
         ...
 
     def about(self) -> dict[str, Any]:
-        """What rows say of it: version and parameters."""
+        """Return version and parameters for the rows of results."""
         ...
 
     def close(self) -> None:
-        """End what it started."""
+        """Stop everything that the engine started."""
 
 
-# Of HNSW graphs: what most engines take when they are told nothing else.
+# Parameters of HNSW graphs, the defaults of most engines.
 GRAPH_LINKS = 16
 GRAPH_BUILD_EFFORT = 128
 GRAPH_EFFORTS = (10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256, 384, 512, 768, 1024)
 
 
 def filled(rows: list[list[int]], k: int) -> Int64:
-    """Lines of ids as an array (n, k); what is missing is -1."""
+    """Convert lists of ids to an array (n, k), with -1 for missing hits."""
     ids = np.full((len(rows), k), -1, np.int64)
     for line, row in enumerate(rows):
         ids[line, : len(row)] = row

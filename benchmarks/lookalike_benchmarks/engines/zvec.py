@@ -48,7 +48,7 @@ class Zvec:
                 for row, vector in enumerate(block, start)
             ]
             self._collection.insert(docs)
-        # Makes the graph: until then everything is compared.
+        # Build the graph; before this, searches scan all vectors.
         self._collection.optimize()
 
     def search(self, queries: Float32, k: int, effort: int) -> Int64:

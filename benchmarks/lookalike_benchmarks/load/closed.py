@@ -1,4 +1,4 @@
-"""The closed loop: each caller asks again when it was answered, and until one call at least was counted."""
+"""Closed loop: each caller sends its next call after a reply, until the time is over and one call was counted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lookalike_benchmarks.load.tally import Tally
 
 
 def one_caller(job: Job, requests: list[bytes]) -> Tally:
-    """A single caller without asyncio, as most programs call."""
+    """Run one caller without asyncio, as most programs call."""
     with grpc.insecure_channel(job.address) as channel:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(job.method)
         start = time.monotonic() + job.warm_s
@@ -28,7 +28,7 @@ def one_caller(job: Job, requests: list[bytes]) -> Tally:
 
 
 async def callers(job: Job, requests: list[bytes]) -> Tally:
-    """Several callers on one connection."""
+    """Run several callers on one connection."""
     async with grpc.aio.insecure_channel(job.address) as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(job.method)
         start = time.monotonic() + job.warm_s

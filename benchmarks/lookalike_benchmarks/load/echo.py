@@ -1,6 +1,6 @@
-"""A bare gRPC server to compare with: `python -m lookalike_benchmarks.load.echo BYTES` answers each call with so many.
+"""Bare gRPC server as a baseline: `python -m lookalike_benchmarks.load.echo BYTES` replies with BYTES bytes.
 
-It does what any asyncio server must do for a call, and nothing else.
+It does only what any asyncio server must do for a call.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SERVICE, _NAME = METHOD[1:].split("/")
 
 
 async def serve(size: int) -> None:
-    """Answer until SIGTERM."""
+    """Serve until SIGTERM."""
     reply = bytes(size)
 
     async def echo(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""Several processes of callers at once, and what they measured together."""
+"""Several processes of callers, and their combined measurements."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _START_S = 60.0
 
 @dataclass(frozen=True)
 class Load:
-    """What all callers saw together; `all_calls` also has those of the warming up."""
+    """Combined measurements of all callers; `all_calls` includes the warm-up calls."""
 
     calls: int
     all_calls: int
@@ -35,11 +35,11 @@ class Load:
         return self.calls / self.seconds
 
     def percentile_ms(self, percent: float) -> float:
-        """Such a share of the calls took no longer; NaN when none was answered."""
+        """Return a percentile of the calls' latency in ms; NaN without any answered call."""
         return float(np.percentile(self.latencies_ms, percent)) if self.calls else float("nan")
 
     def measured(self) -> dict[str, float | int]:
-        """The columns that every row about load has; only when a call was answered."""
+        """Return the columns that all rows about load have; needs at least one answered call."""
         return {
             "calls_per_s": self.calls_per_s,
             "p50_ms": self.percentile_ms(50),
@@ -48,12 +48,12 @@ class Load:
         }
 
     def note(self) -> str:
-        """What failed, if anything did."""
+        """Return the numbers of failed calls by status code; "" without failures."""
         return ", ".join(f"{count} calls failed with {code}" for code, count in sorted(self.failures.items()))
 
 
 def ask(job: Job, processes: int = 1) -> Load:
-    """Do a job in one process, or shared among several: each has its part of the callers and of the rate.
+    """Run a job in one process, or split its callers and rate among several.
 
     RuntimeError: a process of callers failed.
     """
@@ -63,7 +63,7 @@ def ask(job: Job, processes: int = 1) -> Load:
 
 @contextmanager
 def ready(job: Job, processes: int = 1) -> Iterator[Callable[[], Load]]:
-    """The same, with processes that have started and wait until they are told to begin."""
+    """Start the processes of a job; the function that the block receives lets them begin and returns the load."""
     jobs = [
         dataclasses.replace(
             job,
@@ -106,7 +106,7 @@ def _together(outcomes: list[Outcome]) -> Load:
 
 
 class _Process:
-    """One process of callers; killed when the block ends before it does."""
+    """One process of callers; killed if it still runs at the end of the block."""
 
     def __init__(self, job: Job) -> None:
         self._job = job

@@ -1,4 +1,4 @@
-"""What a process of callers is told to do, and what it answers: plain JSON, and requests in a file."""
+"""Job and outcome of a process of callers, as JSON, and its requests in a file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Job:
-    """Calls of one method with the requests of a file in turn, for `seconds` after `warm_s` uncounted ones.
+    """Calls of one method with the requests of a file in turn, for `seconds` after a warm-up of `warm_s`.
 
-    With `rate` 0 each of `callers` waits for its answer before it asks again
-    (a closed loop); otherwise calls start `rate` times a second whether or not
-    the earlier ones were answered (an open loop). `first` is the request that
-    this process begins with.
+    With `rate` 0, each of `callers` waits for its reply before its next call (a closed
+    loop). Otherwise calls start `rate` times a second, whether or not earlier ones have
+    been answered (an open loop). `first` is the first request of this process.
     """
 
     address: str
@@ -39,15 +38,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The counted calls: milliseconds of each, when the first began and the last ended, failures, some replies.
+    """The counted calls: milliseconds of each, start and end, failures, some replies.
 
-    `began` and `ended` are in the time of `time.monotonic`, which all
-    processes of a machine share; `all_calls` also has the uncounted ones that
-    were answered. `failures` are status codes with their
-    counts. `replies` are in hexadecimal. `answered_s` is when each of the calls
-    was answered, in seconds after `began`. `refusals_ms` are of the calls that
-    were refused with RESOURCE_EXHAUSTED, of which `told` were told when to come
-    back.
+    `began` and `ended` are in the time of `time.monotonic`, which all processes of a
+    machine share. `all_calls` includes the answered warm-up calls. `failures` are counts
+    by status code. `replies` are hexadecimal. `answered_s` has the time of each reply, in
+    seconds after `began`. `refusals_ms` has the latencies of calls that were rejected with
+    RESOURCE_EXHAUSTED; `told` of them named a retry delay.
     """
 
     latencies_ms: list[float]
@@ -69,7 +66,7 @@ class Outcome:
 
 
 def write_requests(path: Path, requests: Sequence[bytes]) -> Path:
-    """Write requests, each behind its length."""
+    """Write requests, each after its length."""
     with path.open("wb") as file:
         for request in requests:
             file.write(struct.pack("<I", len(request)) + request)
@@ -77,7 +74,7 @@ def write_requests(path: Path, requests: Sequence[bytes]) -> Path:
 
 
 def read_requests(path: Path) -> list[bytes]:
-    """The requests of a file."""
+    """Read the requests of a file."""
     data, at, requests = path.read_bytes(), 0, []
     while at < len(data):
         (length,) = struct.unpack_from("<I", data, at)

@@ -1,8 +1,7 @@
-"""The open loop: calls begin at a fixed rate, answered or not.
+"""Open loop: calls start at a fixed rate, whether or not earlier ones have been answered.
 
-Their latency counts from when they were meant to begin. A server, or a
-caller's own process, that falls behind shows in the latency, where a closed
-loop would simply ask less.
+Latency counts from the intended start. It therefore includes the delay of a server, or
+a process of callers, that falls behind; a closed loop would only send fewer calls.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ import grpc.aio
 from lookalike_benchmarks.load.job import Job
 from lookalike_benchmarks.load.tally import Tally
 
-# Calls are answered or given up within this, so that an overloaded server ends the run all the same.
+# Timeout of a call in seconds, so that a run against an overloaded server ends.
 _PATIENCE_S = 10.0
 
 
 async def arrivals(job: Job, requests: list[bytes]) -> Tally:
-    """`rate` calls a second on one connection."""
+    """Start `rate` calls a second on one connection."""
     async with grpc.aio.insecure_channel(job.address) as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(job.method)
         began = time.monotonic()
@@ -39,7 +38,7 @@ async def arrivals(job: Job, requests: list[bytes]) -> Tally:
                 if (wait := meant - time.monotonic()) > 0:
                     await asyncio.sleep(wait)
                 elif number % 32 == 0:
-                    # Behind: let the answers in, or they would wait for the last call to have been sent.
+                    # Behind schedule: process replies, which would otherwise wait until the last call has been sent.
                     await asyncio.sleep(0)
                 group.create_task(ask(number, meant))
     return tally

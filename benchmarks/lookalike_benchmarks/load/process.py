@@ -1,6 +1,6 @@
-"""A process of callers: `python -m lookalike_benchmarks.load.process` does the job in its first line of input.
+"""Process of callers: `python -m lookalike_benchmarks.load.process` runs the job in its first line of input.
 
-It says "ready", waits for a second line so that several begin together, and
+It prints "ready", waits for a second line so that several processes begin together, and
 prints the outcome as one line of JSON.
 """
 
@@ -21,7 +21,7 @@ def main() -> None:
     requests = read_requests(Path(job.requests))
     print("ready", flush=True)
     if not sys.stdin.readline():
-        return  # whoever started this has ended
+        return  # the parent process has ended
     print(_done(job, requests).outcome().line(), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The requests that a suite sends, as the bytes of real messages: callers should cost as little as they can."""
+"""Serialized requests of a suite, so that callers cost as little as possible."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MEMBERSHIP = "/lookalike.v1.ClusterService/GetMembership"
 
 @dataclass(frozen=True)
 class Requests:
-    """Requests of one method; each asks about `queries` at once."""
+    """Requests of one method, each with `queries` queries."""
 
     method: str
     messages: list[bytes]
@@ -23,35 +23,35 @@ class Requests:
 
 
 def by_vector(vectors: Float32, k: int, batch: int = 1) -> Requests:
-    """Searches for `batch` vectors each, with the columns that the client asks for."""
+    """Return searches for `batch` vectors each, with the columns that the client requests."""
     batches = [_vectors(vectors[start : start + batch]) for start in range(0, len(vectors) - batch + 1, batch)]
     return Requests(SEARCH, _searches(batches, k), batch)
 
 
 def by_picture(files: Sequence[bytes], k: int) -> Requests:
-    """Searches for one picture each."""
+    """Return searches for one image each."""
     return Requests(
         SEARCH, _searches([types_pb2.QueryBatch(images=types_pb2.Images(data=[file])) for file in files], k)
     )
 
 
 def by_key(keys: Sequence[str], k: int) -> Requests:
-    """Searches for one stored image each."""
+    """Return searches for one stored image each."""
     return Requests(SEARCH, _searches([_key(key) for key in keys], k))
 
 
 def memberships_of_keys(keys: Sequence[str], members: int) -> Requests:
-    """Questions for the clusters of one stored image each."""
+    """Return cluster lookups of one stored image each."""
     return Requests(MEMBERSHIP, _memberships([_key(key) for key in keys], members))
 
 
 def memberships_of_vectors(vectors: Float32, members: int) -> Requests:
-    """Questions for the clusters of one new vector each."""
+    """Return cluster lookups of one new vector each."""
     return Requests(MEMBERSHIP, _memberships([_vectors(vector[None]) for vector in vectors], members))
 
 
 def batch_size(replies: Sequence[bytes]) -> float:
-    """The mean number of queries that the server searched together, by its replies to searches."""
+    """Return the mean number of queries that the server searched together, from its replies."""
     sizes = [search_pb2.SearchResponse.FromString(reply).served.batch_size for reply in replies]
     return sum(sizes) / len(sizes) if sizes else float("nan")
 

@@ -1,4 +1,4 @@
-"""What one process of callers counts while it asks."""
+"""Counts of one process of callers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import grpc
 
 from lookalike_benchmarks.load.job import Outcome
 
-# Reading every reply would cost the callers what the server should be given.
+# Only every 16th reply is kept, up to 256: keeping all would take processor time from the server.
 _KEEP_EVERY = 16
 _KEEP_MOST = 256
 
@@ -18,7 +18,7 @@ _RETRY_INFO = b"/google.rpc.RetryInfo"
 
 
 class Tally:
-    """Counts calls that were meant to begin from `start` on, in the time of `time.monotonic`."""
+    """Counts calls whose intended start is at or after `start`, in the time of `time.monotonic`."""
 
     def __init__(self, start: float) -> None:
         self._start = start
@@ -33,11 +33,11 @@ class Tally:
 
     @property
     def empty(self) -> bool:
-        """Whether no call has been counted yet, answered or failed."""
+        """True if no call has been counted yet, neither answered nor failed."""
         return not self._latencies and not self._failures
 
     def answered(self, meant: float, reply: bytes) -> None:
-        """A call that was meant to begin at `meant` has been answered now."""
+        """Count a reply that arrived now to a call with the intended start `meant`."""
         now = time.monotonic()
         self._all += 1
         if meant < self._start:
@@ -49,7 +49,7 @@ class Tally:
         self._ended = now
 
     def failed(self, meant: float, error: grpc.RpcError) -> None:
-        """A call has failed."""
+        """Count a failed call."""
         if meant < self._start:
             return
         self._failures[error.code().name] += 1

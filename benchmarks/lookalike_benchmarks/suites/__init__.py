@@ -1,1 +1,1 @@
-"""One module for each suite; each has `run(settings: Settings) -> Iterator[Row]`."""
+"""Benchmark suites, one module each, with `run(settings: Settings) -> Iterator[Row]`."""

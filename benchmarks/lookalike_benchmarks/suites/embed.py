@@ -1,4 +1,4 @@
-"""Embedding: decoding alone, the forward pass alone, both together with the writing, and how near the chip's peak."""
+"""Suite embed: decoding, the forward pass, the whole pipeline, and their share of the device's peak."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from lookalike_indexer.models.compute import Compute
 from lookalike_indexer.models.network import Network
 from lookalike_indexer.progress import Silent
 
-# The model "" is ResNet-152 untrained, or ResNet-50 where its weights are given.
+# The model "" is untrained ResNet-152, or ResNet-50 if its weights are given.
 USUAL = {
     "model": "",
     "batches": "1,8,32",
@@ -61,7 +61,7 @@ QUICK = {
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """The rows of the suite embed."""
+    """Yield the rows of the suite embed."""
     options = Options(settings, USUAL, QUICK)
     model = options.text("model") or _usual_model(settings)
     with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +91,7 @@ def run(settings: Settings) -> Iterator[Row]:
 
 
 def _of(option: str, gpus: int) -> str:
-    """The name of an option that is another one on GPUs."""
+    """Return the name of an option, which has a prefix on GPUs."""
     return f"gpu_{option}" if gpus else option
 
 
@@ -102,7 +102,7 @@ def _usual_model(settings: Settings) -> str:
 
 
 def _network(setup: Setup, options: Options, settings: Settings, said: dict[str, Any]) -> Iterator[Row]:
-    """The forward pass by type and batch size, the types against each other, and the pipeline."""
+    """Measure the forward pass by type and batch size, the types against each other, and the pipeline."""
     device = setup.settings.devices[0]
     transforms = setup.resolved.plan.spec.preprocessing
     flop = operations(setup.resolved.network, transforms.crop)
@@ -134,7 +134,7 @@ def _network(setup: Setup, options: Options, settings: Settings, said: dict[str,
 
 
 def _all_on_gpu(setup: Setup, options: Options, flop: float, share: float, said: dict[str, Any]) -> Iterator[Row]:
-    """The same with JPEGs decoded on the GPU, and with a network that was compiled for it."""
+    """Measure the pipeline with JPEGs decoded on the GPU, and with a compiled network."""
     there = _changed(setup, decode="gpu")
     yield _decoded_alike(there, said)
     yield _pipeline(there, options.number("rounds"), share, said, ", decoded there")
@@ -160,7 +160,7 @@ def _all_on_gpu(setup: Setup, options: Options, flop: float, share: float, said:
 
 
 def _decoded_alike(setup: Setup, said: dict[str, Any]) -> Row:
-    """How much the embeddings of one batch differ by where its pictures were decoded."""
+    """Compare the embeddings of one batch decoded on the processor and on the GPU."""
     plan = setup.resolved.plan
     part = read_part(setup.storage, setup.parts[0]).slice(0, plan.batch_size)
     network, device = setup.resolved.network, setup.settings.devices[0]
@@ -187,7 +187,7 @@ def _types(device: str) -> list[Compute]:
 
 
 def _with(setup: Setup, compute: Compute) -> Network:
-    """The setup's network in this type."""
+    """Return the setup's network in another type."""
     if compute == setup.resolved.plan.compute:
         return setup.resolved.network
     return _changed(setup, compute=compute).resolved.network
@@ -230,7 +230,7 @@ def _against_float32(
 
 
 def _pipeline(setup: Setup, wanted: int, share: float, said: dict[str, Any], how: str = "") -> Row:
-    """Files to Parquet against the network alone; `share` of the matrix peak is what one image a second takes."""
+    """Measure files to Parquet against the network alone; `share` is the share of the matrix peak at one image/s."""
     rounds = list(pipeline_rounds(setup, wanted))
     if len(rounds) < wanted:
         left_out(f"{wanted - len(rounds)} of {wanted} rounds of the pipeline", "the photographs are too few")
@@ -254,7 +254,7 @@ def _pipeline(setup: Setup, wanted: int, share: float, said: dict[str, Any], how
 
 
 def _many(setup: Setup, folder: Path, gpus: int, said: dict[str, Any]) -> Row:
-    """A whole run over several GPUs, one process each."""
+    """Run the whole stage on several GPUs, one process each."""
     asked = dataclasses.replace(setup.settings, devices=torch_devices(gpus))
     _, report = run_embed(Storage(folder), None, asked, Silent())
     return Row(

@@ -1,4 +1,4 @@
-"""Experiments over many images: seconds and peak memory of each, in a process of its own."""
+"""Suite experiments: seconds and peak memory of experiments over many images, in a process each."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lookalike_benchmarks.options import Options
 from lookalike_benchmarks.processes import in_fresh_process
 from lookalike_benchmarks.results import Row, Settings
 
-# dim is small so that a million images fit on the disk; only experiments that read embeddings depend on it.
+# A small dim, so that a million images fit on the disk; only experiments that read embeddings depend on it.
 USUAL = {"rows": "1000000", "dim": "64", "classes": "1000", "clusters": "800", "experiments": ";".join(EXPERIMENTS)}
 QUICK = {"rows": "3000", "dim": "8", "classes": "20", "clusters": "16"}
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """The rows of the suite experiments."""
+    """Yield the rows of the suite experiments."""
     options = Options(settings, USUAL, QUICK)
     wanted = Labelled(
         rows=options.number("rows"),

@@ -1,7 +1,7 @@
-"""The explorer's page in headless Chromium: first view, a neighbour clicked, the map moved.
+"""Suite explorer: the page in headless Chromium, with its first view, a click on a neighbor, and a moved map.
 
-Times are taken in the page: from the start of its loading, or from the click,
-to the frame after which the pictures in the window are painted.
+Times are taken in the page, from the start of loading or from the click to the frame
+after the images in the window are painted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ QUICK = {"rows": "600", "points": "2000", "dim": "16", "clusters": "8", "rounds"
 _FLAGS = ("--no-sandbox", "--disable-background-networking", "--no-first-run", "--disable-dev-shm-usage")
 _SOFTWARE = ("--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader")
 _PATIENCE_MS, _LOOK_MS = 120_000, 20
-# In the page: tells, frame by frame, when what the window shows is painted, and what was said instead.
+# Script in the page that reports when the window is painted, or the error that is shown instead.
 _WATCH = """
 (() => {
   const view = () => document.querySelector("main")?.firstElementChild;
@@ -65,7 +65,7 @@ _FRAMES = """
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """The rows of the suite explorer."""
+    """Yield the rows of the suite explorer."""
     from playwright.sync_api import sync_playwright
 
     options = Options(settings, USUAL, QUICK)
@@ -83,7 +83,7 @@ def run(settings: Settings) -> Iterator[Row]:
 
 @contextmanager
 def _page(folder: Path, rows: int, options: Options, seed: int) -> Iterator[str]:
-    """The address of the page over a collection of so many images, while the block lasts."""
+    """Serve the page for a collection of `rows` images while the block runs; yield its URL."""
     numbers = (rows, options.number("dim"), options.number("clusters"), seed)
     root = in_fresh_process(write_explorable, folder, *numbers).result
     with serving(root) as running:
@@ -95,7 +95,7 @@ def _page(folder: Path, rows: int, options: Options, seed: int) -> Iterator[str]
 def _looking(browser: Any, address: str, rows: int, params: dict[str, Any]) -> Iterator[Row]:
     firsts, clicks = [], []
     for number in range(params["rounds"]):
-        # A new context has nothing cached.
+        # A new context has an empty cache.
         context = browser.new_context(base_url=address, viewport={"width": 1280, "height": 800})
         context.set_default_timeout(_PATIENCE_MS)
         context.add_init_script(_WATCH)
@@ -108,14 +108,14 @@ def _looking(browser: Any, address: str, rows: int, params: dict[str, Any]) -> I
             page.locator("main .tile > a").nth(3).click()
             clicks.append(_took(page))
         context.close()
-    # In the first round nothing is cached anywhere, and the server starts the processes that decode.
+    # In the first round all caches are empty, and the server starts its decoding processes.
     measured = {**_spread(firsts), "first_ms": round(firsts[0], 1)}
     yield Row("explorer", f"first view, {rows:,} images", params, measured, "browser cache empty")
     yield Row("explorer", f"neighbour clicked, {rows:,} images", params, _spread(clicks), "24 pictures, most not seen")
 
 
 def _took(page: Any) -> float:
-    """Milliseconds; asks from outside, because the page's policy lets no text become script."""
+    """Return the milliseconds; polls from outside, because the page's policy forbids evaluating text in the page."""
     for _ in range(_PATIENCE_MS // _LOOK_MS):
         if (took := page.evaluate("window.took")) is not None:
             if took["how"] != "painted":
@@ -133,7 +133,7 @@ def _panning(browser: Any, address: str, points: int, params: dict[str, Any]) ->
     page.mouse.move(500, 400)
     page.mouse.down()
     page.evaluate(_FRAMES)
-    # Far enough that what is drawn beyond the window's edge does not suffice.
+    # Move far enough to leave the margin that is drawn beyond the window's edge.
     for step in range(240):
         page.mouse.move(500 + 450 * np.sin(step / 20), 400 + 350 * np.sin(step / 13))
     page.evaluate("window.counting = false")

@@ -1,4 +1,4 @@
-"""Filtered searches: recall and processor time against unfiltered ones, for each kind of index and of filter."""
+"""Suite filters: recall and processor time of filtered searches against unfiltered ones, by index and filter."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ class _Subject:
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """The rows of the suite filters."""
+    """Yield the rows of the suite filters."""
     options = Options(settings, USUAL, QUICK)
     made = Clustered(rows=options.number("rows"), dim=options.number("dim"), seed=settings.seed)
     points = Filterable.of(made, options.number("queries"))
     shares = [float(share) for share in options.text("shares").split(",")]
     threads = faiss.omp_get_max_threads()
-    # The time of one thread is that of the call.
+    # One thread, so that its processor time is that of the call.
     faiss.omp_set_num_threads(1)
     try:
         for name in options.texts("indexes"):
@@ -187,7 +187,7 @@ def _filtered(subject: _Subject, kind: Kind, share: float, passes: int) -> Row:
 
 
 def _different(subject: _Subject, share: float, passes: int) -> Row:
-    """A batch of queries with a filter each, against the same with one filter for all."""
+    """Measure a batch of queries with a filter each, against the same batch with one filter for all."""
     points = subject.points
     queries = np.resize(points.queries, (_TOGETHER, points.queries.shape[1]))
     different = QueryMasks.of([RowMask(points.masks("random", share, seed)[0]) for seed in range(_TOGETHER)])
@@ -210,7 +210,7 @@ def _different(subject: _Subject, share: float, passes: int) -> Row:
 
 
 def _complete(found: Int64, masks: Sequence[Bools]) -> bool:
-    """Whether every query has as many neighbours as match, up to k, and no others."""
+    """Return True if every query has min(k, matches) neighbors, and all of them match."""
     return all(
         len(there) == min(len(rows), int(mask.sum())) and bool(mask[there].all())
         for rows, mask in zip(found, masks, strict=True)
@@ -219,7 +219,7 @@ def _complete(found: Int64, masks: Sequence[Bools]) -> bool:
 
 
 def _cpu(call: Callable[..., RawHits], *arguments: int) -> tuple[float, RawHits]:
-    """The seconds of this thread's processor time that a call takes, and its result."""
+    """Return the seconds of this thread's processor time that a call takes, and its result."""
     began = time.thread_time()
     found = call(*arguments)
     return time.thread_time() - began, found

@@ -1,4 +1,4 @@
-"""The graph of nearest neighbors of all images: ours, of a collection on disk, and that of others, of an array."""
+"""Suite graph: the nearest-neighbor graph of all images, ours from files, the others' from an array."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _SUITE = "graph"
 
 @dataclass(frozen=True)
 class _Made:
-    """A graph: ids of the k nearest others of each vector (n, k), and the seconds that it took."""
+    """A graph: ids of the k nearest neighbors of each vector (n, k), and its build time in seconds."""
 
     ids: Int64
     seconds: float
@@ -59,7 +59,7 @@ class _Made:
 
 @dataclass(frozen=True)
 class _Task:
-    """What everybody is given; `truth` are the ids of the k nearest others (n, k)."""
+    """Input of all libraries; `truth` has the ids of the k nearest neighbors (n, k)."""
 
     options: Options
     vectors: Float32
@@ -82,14 +82,14 @@ class _Task:
             "seconds": made.seconds,
             "neighbors_per_s": rows * self.k / made.seconds,
             f"recall_at_{self.k}": self.recall(made.ids),
-            # Of comparing every image with every other, whoever avoids that.
+            # Operations of comparing every image with every other, even for libraries that avoid this.
             "share_of_matrix_peak": 2.0 * rows * rows * dim / made.seconds / self.peak,
         }
         return Row(_SUITE, name, {**self.params, **params}, measured, note)
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """The rows of the suite graph."""
+    """Yield the rows of the suite graph."""
     options = Options(settings, USUAL, QUICK)
     names = [name for name in options.text("peers").split(",") if name]
     unknown = [name for name in names if name not in GRAPH_PEERS]
@@ -138,7 +138,7 @@ def _ours(task: _Task, seed: int) -> Iterator[tuple[str, _Made, str]]:
     for name, way, note in (("exact", exactly, ""), (index, by_index, ", with the index")):
         times, ids = [], task.truth[:0]
         for _ in range(task.options.number("rounds")):
-            # A new one each time, because the files of a round before would be used as they are.
+            # A new collection each time, since a later round would reuse the files of an earlier one.
             root = task.folder / "collection"
             write_collection(str(root), Clustered(rows=rows, dim=dim, seed=seed))
             began = time.perf_counter()
@@ -150,7 +150,7 @@ def _ours(task: _Task, seed: int) -> Iterator[tuple[str, _Made, str]]:
 
 
 def _peer(task: _Task, peer: Peer) -> tuple[Row, _Made | None]:
-    """The row of a peer at the least effort that reaches the recall; one that fails is a row that says why."""
+    """Return the row of a peer at the lowest effort that reaches the recall; a failure is a row with the reason."""
     target = task.options.number("recall") / 100
     try:
         python = python_of(peer, Path(task.options.text("cache")))
@@ -178,7 +178,7 @@ def _peer(task: _Task, peer: Peer) -> tuple[Row, _Made | None]:
 
 
 def _compared(task: _Task, found: dict[str, _Made]) -> Iterator[Row]:
-    """Our times over those of each other that reached the recall."""
+    """Yield our times over those of each library that reached the recall."""
     target = task.options.number("recall") / 100
     ours = {name: made for name, made in found.items() if name.startswith("lookalike ")}
     for other, made in found.items():
@@ -197,7 +197,7 @@ def _by_faiss(vectors: Float32, k: int) -> _Made:
 
 
 def _without_own(ids: Int64, k: int) -> Int64:
-    """The first k of each row (n, m) that are not the row itself."""
+    """Return the first k ids of each row (n, m) that are not the row itself."""
     own = ids == np.arange(len(ids))[:, None]
     order = np.argsort(own, axis=1, kind="stable")
     kept: Int64 = np.take_along_axis(ids, order, axis=1)[:, :k]

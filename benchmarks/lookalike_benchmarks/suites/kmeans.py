@@ -1,4 +1,4 @@
-"""k-means against bare faiss and scikit-learn from one start, and what reading Parquet parts costs it and the build."""
+"""Suite kmeans: k-means against faiss and scikit-learn from one start, and the cost of reading Parquet parts."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ QUICK = {
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """The rows of the suite kmeans."""
+    """Yield the rows of the suite kmeans."""
     options = Options(settings, USUAL, QUICK)
     if not has_sklearn():
         left_out("scikit-learn", "it is not installed")
     points = data.synthetic(options.number("rows"), options.number("dim"), 1, settings.seed)
     for gpus in settings.gpus:
         device = torch_devices(gpus)[0]
-        # What the processor has for bfloat16 is measured by the suite embed.
+        # The suite embed measures bfloat16 on the processor.
         kinds: tuple[Compute, ...] = ("float32", "bfloat16") if gpus else ("float32",)
         peaks = {kind: matrix_peak(kind, device, matrix_size(device, settings.quick)) for kind in kinds}
         for k in options.numbers("k"):
@@ -75,7 +75,7 @@ def _compared(
     def call(name: str, wanted: Task) -> Callable[[], None]:
         return lambda: found.update({name: there[name](wanted)})
 
-    # Threads started and libraries loaded, on a task of a moment.
+    # A small task first, so that threads are started and libraries loaded.
     small = Task.started(task.vectors[: 40 * task.k], task.k, 1, task.seed)
     timing.alternating({name: call(name, small) for name in there}, rounds=0)
     times = timing.alternating({name: call(name, task) for name in there}, rounds, warm=0)
@@ -121,7 +121,7 @@ def _compared(
 
 @dataclass(frozen=True)
 class _Work:
-    """One kind of work, over parts and over an array: each call takes the number of its round."""
+    """One kind of work, over parts and over an array; each call takes the number of its round."""
 
     name: str
     parts: Callable[[int], object]
@@ -180,7 +180,7 @@ def _streamed(options: Options, seed: int, gpus: int) -> Iterator[Row]:
 
 
 def _alternated(work: _Work, rounds: int, seed: int) -> dict[str, list[float]]:
-    # Every round has a seed of its own, or the stage would find its files of the round before.
+    # A new seed for every round, since the stage would reuse its files of an earlier round.
     parts, array = itertools.count(seed), itertools.count(seed)
     calls = {"parts": lambda: work.parts(next(parts)), "array": lambda: work.array(next(array))}
     return timing.alternating(calls, rounds, warm=0)

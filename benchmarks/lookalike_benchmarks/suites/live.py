@@ -1,4 +1,4 @@
-"""Changes to a served collection: how many are stored a second, how long one takes, and what they cost a search."""
+"""Suite live: changes of a served collection: their rate, their latency, and their effect on searches."""
 
 from __future__ import annotations
 
@@ -48,26 +48,26 @@ QUICK = {
     "fold": "50", "cycles": "2",
 }  # fmt: skip
 _MANY = 10_000_000
-# Of `Clustered`, and of one call.
+# Rows of a block of `Clustered`, and of one call.
 _BLOCK, _TOGETHER = 4096, 256
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """The rows of the suite live."""
+    """Yield the rows of the suite live."""
     options = Options(settings, USUAL, QUICK)
     made = Clustered(rows=options.number("rows"), dim=options.number("dim"), seed=settings.seed)
     for index in options.texts("indexes"):
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder) / "collection"
             _write(root, made, index)
-            # So that no fold comes between.
+            # Limits so high that no fold starts by itself.
             never = [f"--fold-rows={_MANY}", f"--max-live-rows={_MANY}", f"--fold-bytes={1 << 40}"]
             parts = options.text("parts").split(",")
             if set(parts) - {"folds"}:
                 with serving(root, "--writable", *never) as running:
                     yield from _measured(running, root, options, index, made, parts)
             if "folds" in parts:
-                # With a generation of its own, without what was added before.
+                # With a collection of its own, without the vectors added before.
                 again = Path(folder) / "again"
                 _write(again, made, index)
                 with serving(again, "--writable", *never) as running:
@@ -89,7 +89,7 @@ def _folded(running: Running, options: Options, index: str, made: Clustered) -> 
 
 
 def _blocks(made: Clustered, each: int, count: int) -> Iterator[Float32]:
-    """Blocks of vectors of the same mixture, which the collection does not have."""
+    """Yield blocks of vectors of the same mixture that the collection does not have."""
     more = dataclasses.replace(made, rows=made.rows + each * count + 2 * _BLOCK)
     held = np.empty((0, made.dim), np.float32)
     for block in more.blocks(-(-made.rows // _BLOCK)):
@@ -109,7 +109,7 @@ def _measured(
         if "searches" in parts:
             before = _latency(client, fresh, options.number("queries"))
             _add(client, made, options.number("live"))
-            # The server adds them to its graph in the background.
+            # The server adds the rows to its graph in the background.
             time.sleep(options.seconds("settle"))
             after = _latency(client, fresh, options.number("queries"))
             yield Row(
@@ -139,20 +139,20 @@ def _measured(
             {
                 "vectors_a_second": rate,
                 "calls_a_second": calls / seconds,
-                # What the server's process takes, whatever else the machine does.
+                # CPU time of the server's process, independent of other load.
                 "server_cpu_us_a_vector": 1e6 * (_cpu_seconds(running) - spent) / (calls * batch),
             },
         )
 
 
 def _cpu_seconds(running: Running) -> float:
-    """User and system time of the server's own process: its network, which opens meanwhile, has another."""
+    """Return user and system time of the server's own process, without the process of its network."""
     times = psutil.Process(running.pid).cpu_times()
     return float(times.user + times.system)
 
 
 def _latency(client: lookalike.Client, vectors: Float32, queries: int) -> float:
-    """The median of lone searches in milliseconds, as the server counts it."""
+    """Return the median of single searches in milliseconds, as the server reports it."""
     times = []
     for turn in range(queries):
         found = client.search(vector=vectors[turn % len(vectors)], k=10)
@@ -161,9 +161,9 @@ def _latency(client: lookalike.Client, vectors: Float32, queries: int) -> float:
 
 
 def _add(client: lookalike.Client, made: Clustered, count: int) -> None:
-    """Add so many vectors of the same mixture, which the collection does not have."""
+    """Add `count` vectors of the same mixture that the collection does not have."""
     added = 0
-    # From the first block that the collection has no row of.
+    # Start with the first block without a row of the collection.
     more = dataclasses.replace(made, rows=made.rows + count + 2 * _BLOCK)
     for block in more.blocks(-(-made.rows // _BLOCK)):
         for start in range(0, len(block), _TOGETHER):
@@ -174,7 +174,7 @@ def _add(client: lookalike.Client, made: Clustered, count: int) -> None:
 
 
 def _single(client: lookalike.Client, vectors: Float32, count: int) -> float:
-    """The median of storing one vector, in milliseconds, as the caller sees it."""
+    """Return the median time to store one vector, in milliseconds, at the caller."""
     times = []
     for turn in range(count):
         began = time.perf_counter()
@@ -184,7 +184,7 @@ def _single(client: lookalike.Client, vectors: Float32, count: int) -> float:
 
 
 def _fdatasync(root: Path, dim: int, count: int) -> float:
-    """The median of writing as much and syncing it, in milliseconds, on the same disk."""
+    """Return the median time to write and sync the same number of bytes on the same disk, in milliseconds."""
     data = os.urandom(4 * dim + 100)
     times = []
     path = root / "sync.tmp"
@@ -199,7 +199,7 @@ def _fdatasync(root: Path, dim: int, count: int) -> float:
 
 
 async def _rate(address: str, vectors: Float32, clients: int, batch: int, seconds: float) -> tuple[int, float]:
-    """How many calls were acknowledged, and in how many seconds."""
+    """Return the number of acknowledged calls, and the seconds that they took."""
     until = time.perf_counter() + seconds
     calls = 0
 

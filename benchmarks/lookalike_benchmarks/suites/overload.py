@@ -1,7 +1,7 @@
-"""More than a server can do: who is answered how fast, who is refused how, what it costs, and how soon it is over.
+"""Suite overload: a load above the server's capacity: latency of answers and rejections, memory, and recovery.
 
-Searches that visit every list of the index, so that a few callers' processes
-can ask for several times what the server can do, without being the bottleneck.
+Searches visit every list of the index, so that a few processes of callers can send
+several times the server's capacity without being the bottleneck.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ QUICK = {"rows": "3000", "times": "5", "seconds": "1", "callers": "8", "cache": 
 
 _QUERIES = 256
 _PROCESSES = 2
-# Windows in which the speed after the load is looked at, in seconds.
+# Length in seconds of the windows in which the rate after the load is measured.
 _WINDOW_S = 0.5
 _AFTER_S = 6.0
-# The share of the speed before that counts as full: one window holds few calls.
+# Share of the rate before the load that counts as full speed, since one window has few calls.
 _FULL = 0.8
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """One row."""
+    """Yield one row."""
     options = Options(settings, USUAL, QUICK)
     wanted = servable.Servable(
         rows=options.number("rows"), arch="resnet18", index="ivf-fp16", clusters=8, seed=settings.seed
@@ -71,7 +71,7 @@ def _row(server: Running, metrics: int, requests: str, options: Options, wanted:
     callers, seconds, times = options.number("callers"), options.seconds("seconds"), options.number("times")
     closed = Job(server.address, SEARCH, requests, callers, max(1.0, min(5.0, seconds)), warm_s=2.0)
     alone = ask(closed, _PROCESSES)
-    # At the speed that it has, so that what is said of memory is not of the first calls.
+    # First at full speed, so that memory does not include the growth of the first calls.
     offered = alone.calls_per_s * times
     overload = Job(server.address, SEARCH, requests, _PROCESSES, seconds, warm_s=0.0, rate=offered)
     after_job = Job(server.address, SEARCH, requests, callers, _AFTER_S, warm_s=0.0)
@@ -110,7 +110,7 @@ class _Memory:
 
 @contextmanager
 def _memory(server: Running) -> Iterator[_Memory]:
-    """The highest value of a block, looked at ten times a second."""
+    """Sample the peak of a block ten times a second."""
     memory = _Memory(server.rss_mib(), server.rss_mib())
     ended = threading.Event()
 
@@ -128,7 +128,7 @@ def _memory(server: Running) -> Iterator[_Memory]:
 
 
 def _full_speed_after(load: Load, capacity: float) -> float:
-    """When the first window with full speed begins, in seconds after the load; NaN when none does."""
+    """Return the start of the first window with full speed, in seconds after the load; NaN without one."""
     counts, edges = np.histogram(load.answered_s, np.arange(0, _AFTER_S + _WINDOW_S / 2, _WINDOW_S))
     full = np.flatnonzero(counts >= _FULL * capacity * _WINDOW_S)
     return float(edges[full[0]]) if len(full) else float("nan")

@@ -1,4 +1,4 @@
-"""Other engines and ours: the same vectors, machine and recall, in turn, in one run."""
+"""Suite peers: other engines and Lookalike with the same vectors, machine and recall, in turn in one run."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _CALLERS = 16
 
 @dataclass(frozen=True)
 class _Setting:
-    """What all engines are given."""
+    """Input of all engines."""
 
     options: Options
     queries: Float32
@@ -63,19 +63,19 @@ class _Setting:
 
 @dataclass(frozen=True)
 class _Built:
-    """An engine that holds the vectors; `ladder` has the recall of each effort that was tried, ascending."""
+    """An engine that holds the vectors; `ladder` has the recall of each effort tried, ascending."""
 
     engine: Contestant
     about: dict[str, Any]
     ladder: list[tuple[int, float]]
 
     def effort(self, target: float) -> tuple[int, float] | None:
-        """The cheapest effort that reached a recall, and what it reached."""
+        """Return the cheapest effort that reached a recall, and its recall."""
         return next((step for step in self.ladder if step[1] >= target), None)
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """The rows of the suite peers."""
+    """Yield the rows of the suite peers."""
     options = Options(settings, USUAL, QUICK)
     names = [name for name in options.text("peers").split(",") if name]
     unknown = [name for name in names if name not in PEERS]
@@ -112,7 +112,7 @@ def _against_ours(setting: _Setting, peers: list[Peer], ours_name: str) -> Itera
 
 
 def _against(setting: _Setting, peer: Peer, ours: _Built) -> Iterator[Row]:
-    """The rows of one peer; one that fails is a row that says why."""
+    """Yield the rows of one peer; a failure is a row with the reason."""
     try:
         python = python_of(peer, Path(setting.options.text("cache")))
     except NotInstalledError as error:
@@ -145,7 +145,7 @@ def _built(setting: _Setting, engine: Contestant, params: dict[str, Any]) -> tup
 
 
 def _ladder(setting: _Setting, engine: Contestant, efforts: list[int]) -> list[tuple[int, float]]:
-    """The recall of each effort, up to the first that reaches the greatest target."""
+    """Return the recall of each effort, up to the first one that reaches the highest target."""
     steps: list[tuple[int, float]] = []
     highest = max(setting.options.numbers("recalls")) / 100
     for effort in efforts:
@@ -191,7 +191,7 @@ def _at_recall(setting: _Setting, peer: Peer, theirs: _Built, ours: _Built, targ
 
 
 def _truth(vectors: Float32, queries: Float32) -> Int64:
-    """The ids of the k nearest by inner product."""
+    """Return the ids of the k nearest by inner product."""
     nearest: Int64 = np.argsort(-(queries @ vectors.T), axis=1, kind="stable")[:, :K].astype(np.int64)
     return nearest
 

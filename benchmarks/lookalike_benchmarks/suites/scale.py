@@ -1,4 +1,4 @@
-"""Time and memory against the number of images: write, build, load, start, search, swap, look up, keep books."""
+"""Suite scale: time and memory against the number of images: write, build, load, start, search, swap, look up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lookalike_benchmarks.vectors import Clustered
 
 T = TypeVar("T")
 
-# sizes: collections; lookups: images in the columns; memory: the two runs of the pipeline that are compared;
+# sizes: images of collections; lookups: images in the columns; memory: the two runs of the pipeline to compare;
 # bookkeeping: images of collections without content.
 USUAL = {
     "sizes": "10000,100000",
@@ -46,7 +46,7 @@ _NEIGHBOURS = 1000
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """The rows of the suite scale."""
+    """Yield the rows of the suite scale."""
     options = Options(settings, USUAL, QUICK)
     for rows in options.numbers("sizes"):
         for gpus in settings.gpus:
@@ -139,7 +139,7 @@ def _memory(options: Options) -> Iterator[Row]:
         )
 
 
-# What grows with the number of images, by its name in a row.
+# Measures that grow with the number of images, by their name in a row.
 _GROWING = (
     "relist_seconds",
     "resume_seconds",
@@ -152,7 +152,7 @@ _GROWING = (
 
 
 def _bookkeeping(options: Options) -> Iterator[Row]:
-    """What a collection costs besides computing, at each size, and the exponent of growth of each cost."""
+    """Measure the cost of a collection besides computing, at each size, and the exponent of growth of each cost."""
     sizes = options.numbers("bookkeeping")
     found: list[dict[str, Any]] = []
     for images in sizes:

@@ -1,4 +1,4 @@
-"""Searching in this process: recall@10 against queries per second for each kind of index, batch size and placement."""
+"""Suite search: recall@10 against queries/s in this process, by kind of index, batch size and placement."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ USUAL = {
 }
 QUICK = {"rows": "3000", "dim": "64", "queries": "64", "seconds": "0.01"}
 _LEVELS = (0.90, 0.95, 0.99)
-# Thorough enough, or no longer rewarded: what is missing then is lost in the codes.
+# Stop at this recall, or when more effort gains less than this: the rest is lost in the codes.
 _ENOUGH, _LEAST_GAIN = 0.998, 0.001
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """The rows of the suite search."""
+    """Yield the rows of the suite search."""
     options = Options(settings, USUAL, QUICK)
     points = _points(options, settings.seed)
     truth = _truth(points)
@@ -73,7 +73,7 @@ def _truth(points: Data) -> Int64:
 
 
 def _factory(name: str, points: Data) -> str:
-    """A name of a recipe or a faiss factory string, with as many lists as the recipes would take."""
+    """Return a name of a recipe or a faiss factory string, with as many lists as the recipes would choose."""
     rows, dim = points.vectors.shape
     lists = choose(rows, dim, BuildSettings(index="ivf-sq8")).factory.split(",")[0].removeprefix("IVF")
     return name.replace("{nlist}", lists)
@@ -119,12 +119,12 @@ def _searched(built: Built, points: Data, truth: Int64, options: Options, gpus: 
 
 
 def _stalled(found: list[float]) -> bool:
-    """Two steps in a row without a gain."""
+    """Return True after two steps without a gain."""
     return len(found) > 2 and max(found[-2:]) < max(found[:-2]) + _LEAST_GAIN
 
 
 def _ceilings(settings: Settings) -> dict[tuple[int, str], Ceiling]:
-    """By count of GPUs and the factory of a flat index. A processor has no matrix product in float16."""
+    """Return ceilings by number of GPUs and factory of a flat index. A processor has no float16 matrix product."""
     found = {}
     for gpus in settings.gpus:
         if gpus < 2:
@@ -135,7 +135,7 @@ def _ceilings(settings: Settings) -> dict[tuple[int, str], Ceiling]:
 
 
 def _under_ceilings(rows: list[Row], ceilings: Mapping[tuple[int, str], Ceiling]) -> Iterator[Row]:
-    """How near exact search comes to what the memory and the matrix units of its device allow."""
+    """Compare exact search with the limits of its device's memory and matrix units."""
     for row in rows:
         ceiling = ceilings.get((row.params["gpus"], row.params["factory"]))
         if ceiling is not None:
@@ -154,7 +154,7 @@ def _under_ceilings(rows: list[Row], ceilings: Mapping[tuple[int, str], Ceiling]
 
 
 def _best(rows: list[Row]) -> Iterator[Row]:
-    """The fastest row that reaches each recall, by batch size, count of GPUs and placement."""
+    """Yield the fastest row that reaches each recall, by batch size, number of GPUs and placement."""
     for (gpus, way, batch), here in _by_place(rows).items():
         for level in _LEVELS:
             best = _fastest(here, level)
@@ -170,7 +170,7 @@ def _best(rows: list[Row]) -> Iterator[Row]:
 
 
 def _gpus_over_cpu(rows: list[Row]) -> Iterator[Row]:
-    """Inverted lists on GPUs against the fastest of them on the processor, at equal recall and batch size."""
+    """Compare inverted lists on GPUs with the fastest ones on the processor, at equal recall and batch size."""
     places = _by_place([row for row in rows if row.params["nprobe"]])
     for (gpus, way, batch), here in places.items():
         there = _fastest(places.get((0, "cpu", batch), []), 0.95)
@@ -186,7 +186,7 @@ def _gpus_over_cpu(rows: list[Row]) -> Iterator[Row]:
 
 
 def _by_place(rows: list[Row]) -> dict[tuple[int, str, int], list[Row]]:
-    """By count of GPUs, placement and batch size."""
+    """Group rows by number of GPUs, placement and batch size."""
     places: dict[tuple[int, str, int], list[Row]] = {}
     for row in rows:
         places.setdefault((row.params["gpus"], row.params["placement"], row.params["batch"]), []).append(row)

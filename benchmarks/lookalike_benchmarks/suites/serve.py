@@ -1,4 +1,4 @@
-"""The service: a real server on loopback, asked by other processes in closed and open loops, against bare faiss."""
+"""Suite serve: a server on loopback, called by other processes in closed and open loops, against bare faiss."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ QUICK = {
 }
 _QUERIES = 512
 _MEMBERS = 10
-# From this many callers on, one process of them would be as busy as the server.
+# From this number of callers on, a single process of callers would be as busy as the server.
 _TWO_PROCESSES = 16
 
 
 @dataclass(frozen=True)
 class _Subject:
-    """A collection that is served on a device, and what to ask it."""
+    """A collection that is served on a device, and its queries."""
 
     reader: CollectionReader
     server: Running
@@ -78,7 +78,7 @@ class _Subject:
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """The rows of the suite serve."""
+    """Yield the rows of the suite serve."""
     options = Options(settings, USUAL, QUICK)
     wanted = servable.Servable(
         rows=options.number("rows"),
@@ -122,7 +122,7 @@ def run(settings: Settings) -> Iterator[Row]:
 def _rows(subject: _Subject, files: list[bytes]) -> Iterator[Row]:
     vectors = asked.by_vector(subject.queries, subject.k)
     keys = [key(row * 7919 % subject.params["rows"]) for row in range(_QUERIES)]
-    # The network is opened in the background of a new server, and would be measured along.
+    # A new server opens its network in the background; wait, since this would distort the measurements.
     pictures = asked.by_picture(files, subject.k)
     _closed(subject, "picture", pictures, 1)
     fastest = 0.0
@@ -230,6 +230,6 @@ def _weights(settings: Settings) -> list[str]:
 
 
 def _photographs(folder: Path | None) -> list[bytes]:
-    """The first photographs of a folder; none without one."""
+    """Return the first photographs of a folder; [] without one."""
     paths = [] if folder is None else sorted(folder.rglob("*.jpg"))[:32]
     return [path.read_bytes() for path in paths]
