@@ -1,6 +1,10 @@
-"""Work on the machines of a Ray cluster: who is there, what they run, and what comes back.
+"""Distribution of work over the machines of a Ray cluster.
 
-`connect.py` joins a cluster, `probe.py` looks at its machines, `worker.py` is
-what runs there, and `machines.py` gives the workers items and takes their
-results. Nothing here knows of images or embeddings. Only Ray's core is used.
+    connect.py    joins a cluster
+    probe.py      checks its machines
+    work.py       function of a worker, and its errors
+    worker.py     process that runs on a machine
+    machines.py   assigns items to the workers and collects their results
+
+Nothing here depends on images or embeddings. Only Ray's core is used.
 """

@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, and the sentences for those that cannot be joined."""
+"""Connection to a Ray cluster, with sentences for errors."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _JOIN_S = 60.0
 
 @contextmanager
 def joined(address: str) -> Iterator[Any]:
-    """Join the cluster at an address, HOST:PORT or "auto" for the one of this machine; yields the module ray.
+    """Join the cluster at an address, HOST:PORT or "auto" for that of this machine; yield the module ray.
 
-    UsageError: ray is not installed, or the address is none. IndexerError: no
-    cluster answers there in time, or it refuses this process.
+    UsageError: ray is not installed, or the address is invalid. IndexerError: no cluster answers in time, or it refuses
+    this process.
     """
     check_address(address)
-    # Read when the module is imported: nothing is reported to anybody, and workers' output stays in Ray's own logs.
+    # ray reads these at import: send no usage reports, and keep workers' output in Ray's own logs.
     for name, value in {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}.items():
         os.environ.setdefault(name, value)
     try:
@@ -45,7 +45,7 @@ def joined(address: str) -> Iterator[Any]:
 
 
 def check_address(address: str) -> None:
-    """UsageError: neither "auto" nor HOST:PORT."""
+    """Raise UsageError unless the address is "auto" or HOST:PORT."""
     host, _, port = address.rpartition(":")
     if address == AUTO or (host and port.isdecimal() and 0 < int(port) < 1 << 16 and "/" not in address):
         return
@@ -56,7 +56,7 @@ def check_address(address: str) -> None:
 
 
 def _reach(address: str) -> None:
-    """IndexerError: nothing listens there. Ray itself would try for a minute, and print each attempt."""
+    """Raise IndexerError if nothing listens there. Ray itself would retry for a minute, and print each attempt."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _REACH_S).close()
@@ -69,9 +69,9 @@ def _reach(address: str) -> None:
 
 
 def _join(ray: Any, address: str) -> None:
-    """Join in a thread, since Ray may wait for ever: for a machine whose address it takes to be another one."""
+    """Join in a thread, because Ray may wait forever, for example if it takes this machine's address for another's."""
     failed: list[BaseException] = []
-    # It would warn that signals are handled in the main thread only.
+    # Ray would warn that signals are only handled in the main thread.
     logging.getLogger("ray").setLevel(logging.CRITICAL)
 
     def join() -> None:
@@ -93,11 +93,11 @@ def _join(ray: Any, address: str) -> None:
 
 
 def _quiet() -> None:
-    """Leave out what Ray prints of machines that are lost: twenty lines of a log each, and the run goes on."""
+    """Suppress Ray's output about lost machines: twenty lines of a log each, although the run continues."""
     with contextlib.suppress(ImportError):
         from ray._private import worker
 
-        # It has no public switch, and is another name in other releases.
+        # There is no public switch, and the private name differs between releases.
         if hasattr(worker, "print_to_stdstream"):
             worker.print_to_stdstream = lambda *_, **__: None
 

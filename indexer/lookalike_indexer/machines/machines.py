@@ -1,4 +1,4 @@
-"""The workers of a Ray cluster: each gets items, and what a lost one had is given to another."""
+"""Workers of a Ray cluster: each gets items, and the items of a lost worker go to another."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Items that a worker is given at once: enough that handing them over costs little, and few enough to share them evenly.
+# The maximum number of items that a worker gets at once: enough to amortize the transfer, few enough for a fair share.
 _MOST_AT_ONCE = 16
 _LOOK_EVERY_S = 1.0
-# How long a new worker may take to start: for a free processor, and for its imports.
+# The timeout for a new worker to start: to get a free CPU, and to import.
 _START_S = 120.0
-# How long a run waits for machines after the last one is gone.
+# The timeout of a run for new machines after the last one is gone.
 _NOBODY_S = 60.0
-# Workers that may be lost while they do the same item, which may be what ends them.
+# The maximum number of workers that may be lost during the same item, because it may be the cause.
 _MOST_LOST = 3
 
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of the cluster, with the processors and GPUs that it offers to Ray."""
+    """A machine of the cluster, with the CPUs and GPUs that it offers to Ray."""
 
     id: str
     address: str
@@ -46,7 +46,7 @@ class Node:
 
 @dataclass
 class _Member:
-    """A worker, its machine, and the items that it has and has not finished, in its order."""
+    """A worker, its machine, and its unfinished items, in order."""
 
     node: Node
     slot: int
@@ -59,18 +59,17 @@ class _Member:
 class Machines:
     """The machines of a cluster, as `machines` yields them.
 
-    There is one worker for each GPU of a machine where any machine has GPUs,
-    otherwise one for each machine.
+    If any machine has GPUs, there is one worker for each GPU, otherwise one for each machine.
     """
 
     def __init__(self, ray: Any, address: str) -> None:
         self._ray, self.address = ray, address
         self._folders: Sequence[str] = ()
-        # The machines that have what this process has, and see the folders.
+        # The machines with the same releases as this process, and access to the folders.
         self._checked: set[str] = set()
 
     def nodes(self) -> list[Node]:
-        """The machines that offer processors, and GPUs where any has some."""
+        """Return the machines that offer CPUs, and if any has GPUs only those."""
         found = []
         for node in self._ray.nodes():
             resources = node.get("Resources", {})
@@ -82,14 +81,14 @@ class Machines:
 
     @property
     def devices(self) -> tuple[str]:
-        """The device of each worker, by torch's name; a worker sees one GPU only."""
+        """The device of each worker, by torch's name; a worker sees only one GPU."""
         return ("cuda:0",) if any(node.gpus for node in self.nodes()) else ("cpu",)
 
     def check(self, folders: Sequence[str] = ()) -> None:
-        """Look whether each machine has the same releases as this process, and sees some folders.
+        """Check that each machine has the same releases as this process, and access to some folders.
 
-        `run` looks at machines that join later, too. IndexerError names one that
-        has not. DeviceError: there is no machine.
+        `run` also checks machines that join later. IndexerError names a machine that fails. DeviceError: there is no
+        machine.
         """
         nodes = self.nodes()
         if not nodes:
@@ -100,7 +99,7 @@ class Machines:
             self._note(node, self._got(answer, node))
 
     def ask(self, question: Callable[[], Result]) -> Result:
-        """The answer of one worker's machine, on a GPU where there are any."""
+        """Return the answer from one machine, on a GPU if there are any."""
         node = self.nodes()[0]
         task = self._ray.remote(question).options(**self._place(node, 1 if node.gpus else 0))
         answer: Result = self._got(task.remote(), node)
@@ -109,12 +108,11 @@ class Machines:
     def run(
         self, make: Callable[[], Work[Item, Result]], items: Sequence[Item], advance: Advance, name: str
     ) -> Iterator[Result]:
-        """Let workers do what `make` makes to all items; yields the results as they come.
+        """Run the function from `make` on all items with the workers; yield the results as they arrive.
 
-        `make` and the items are pickled. Where a worker or its machine is lost,
-        others do its items again. Machines that join are used where they pass
-        `check`. `name` says what an item is. Raises a worker's error. DeviceError: no machine is left, or
-        an item ends one worker after another.
+        `make` and the items are pickled. The items of a lost worker or machine are repeated by others. Machines that
+        join are used if they pass `check`. `name` is the name of an item for messages. Raises a worker's error.
+        DeviceError: no machine is left, or an item repeatedly ends its worker.
         """
         with _Run(self, make, advance, name) as run:
             yield from run.results(items)
@@ -131,15 +129,15 @@ class Machines:
         return _Member(node, slot, actor, reports)
 
     def is_checked(self, node: Node) -> bool:
-        """Whether the machine has passed the checks of `check`."""
+        """Return whether the machine has passed `check`."""
         return node.id in self._checked
 
     def probe(self, node: Node) -> Any:
-        """Ask a machine for what `check` looks at; Ray's reference to the answer, for `passes`."""
+        """Start the checks of `check` on a machine; return Ray's reference to the answer, for `passes`."""
         return self._ray.remote(probing(self._folders)).options(**self._place(node, 0)).remote()
 
     def passes(self, node: Node, answer: Any) -> bool:
-        """Whether a machine has answered; then it is checked. IndexerError: it cannot do the work."""
+        """Return whether a machine has answered and passed the checks. IndexerError: it cannot do the work."""
         try:
             found = self._ray.get(answer, timeout=0)
         except self._ray.exceptions.GetTimeoutError:
@@ -184,7 +182,7 @@ class _Run:
         self._members: list[_Member] = []
         self._waiting: deque[Any] = deque()
         self._lost: dict[Any, int] = {}
-        # What joined machines were asked for, and why some are left out; by their ids.
+        # Pending checks of machines that joined, and the reasons why some are left out; by node id.
         self._probes: dict[str, Any] = {}
         self._refused: dict[str, str] = {}
         self._looked = -_LOOK_EVERY_S
@@ -236,7 +234,7 @@ class _Run:
         time.sleep(_LOOK_EVERY_S)
 
     def _is_fit(self, node: Node) -> bool:
-        """Whether a machine was checked and can do the work; one that joined is asked, and not waited for."""
+        """Return whether a machine was checked and can do the work; start the check of a new one without waiting."""
         if self._machines.is_checked(node):
             return True
         if node.id in self._refused:
@@ -251,7 +249,7 @@ class _Run:
             return False
 
     def _feed(self) -> None:
-        """Give items to the workers that want some; where none are left, they end, and tell of their last ones."""
+        """Give items to the workers that request them; if none are left, tell the workers to finish."""
         for member in [member for member in self._members if member.wants]:
             member.wants = False
             if not self._waiting:
@@ -263,7 +261,7 @@ class _Run:
             member.actor.feed.remote(given)
 
     def _reports(self) -> Iterator[Any]:
-        """What workers have told within a second."""
+        """Yield the reports of workers that arrive within a second."""
         if not self._members:
             return
         by_reports = {member.reports: member for member in self._members}
@@ -302,15 +300,15 @@ class _Run:
 
 @contextmanager
 def machines(address: str) -> Iterator[Machines]:
-    """Join the Ray cluster at an address ("auto": this machine's) for as long as the block runs; errors as `joined`."""
+    """Join the Ray cluster at an address ("auto": this machine's) for the duration of the block. Errors: `joined`."""
     with joined(address) as ray:
         yield Machines(ray, address)
 
 
 def _environment(node: Node) -> dict[str, str]:
-    """The numbers of threads as this process has them, or else all processors of the machine.
+    """Return the numbers of threads of this process, or else the machine's CPUs divided among its workers.
 
-    Ray gives a worker one thread for each processor that it asks for, which is one.
+    By default Ray gives a worker one thread for each requested CPU, which is one.
     """
     share = max(1, node.processors // max(1, node.gpus))
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -1,4 +1,4 @@
-"""What a machine of a cluster has: whether it can do the work, and sentences where it cannot."""
+"""Checks of a cluster machine's software and folders, with sentences for failures."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 from lookalike_indexer.errors import IndexerError, MismatchError, NotFoundError
 
-# Packages whose releases decide the bytes that a worker writes.
+# Packages whose releases affect the bytes that a worker writes.
 _DECISIVE = ("lookalike", "torch", "faiss", "numpy", "pyarrow", "pillow")
 _DISTRIBUTIONS = {"faiss": ("faiss-gpu", "faiss-cpu")}
 
 
 def probing(folders: Sequence[str]) -> Callable[[], dict[str, Any]]:
-    """A function that tells of the machine where it runs; `folders` are paths that must be there.
+    """Return a function that describes the machine where it runs; `folders` are paths that must exist.
 
-    Ray sends it by value: the machine may have no lookalike at all.
+    Ray sends it by value: the machine may lack lookalike.
     """
     packages, distributions = _DECISIVE, _DISTRIBUTIONS
 
@@ -44,7 +44,7 @@ def probing(folders: Sequence[str]) -> Callable[[], dict[str, Any]]:
 
 
 def versions_here() -> dict[str, str]:
-    """The releases of this process, as `probing` tells those of a machine."""
+    """Return the releases of this process, in the form that `probing` returns for a machine."""
     found: dict[str, str] = {}
     for package in _DECISIVE:
         for name in _DISTRIBUTIONS.get(package, (package,)):
@@ -57,8 +57,8 @@ def versions_here() -> dict[str, str]:
 
 
 def checked(machine: str, found: Mapping[str, Any], here: Mapping[str, str]) -> None:
-    """IndexerError: the machine lacks Lookalike or torch. MismatchError: it has another release. NotFoundError: it
-    does not see a folder.
+    """Check a machine. IndexerError: it lacks Lookalike or torch. MismatchError: it has another release. NotFoundError:
+    it does not see a folder.
     """
     lacking = [name for name in here if name not in found["versions"]]
     if not found["lookalike"] and "lookalike" not in lacking:

@@ -1,4 +1,4 @@
-"""What a worker does, and what it tells: shared by the processes of one machine and by those of several."""
+"""Function of a worker, and its errors: shared by local worker processes and those of a cluster."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lookalike_indexer.errors import IndexerError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Advance = Callable[[int], None]
-# One result for each item, in their order. It may take items ahead of the results that it gives.
+# Yields one result for each item, in order. It may take items ahead of its results.
 Work = Callable[[Iterator[Item], Advance], Iterator[Result]]
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A worker's error: the name of its class when it is one of ours, else "" and a traceback."""
+    """The error of a worker: the name of its class if it is one of ours, else "" and a traceback."""
 
     worker: str
     kind: str
@@ -27,13 +27,13 @@ class Failed:
 
     @classmethod
     def of(cls, worker: str, error: Exception) -> Failed:
-        """What a worker tells of an error while it is being handled."""
+        """Return the error that is being handled, in the form that a worker reports."""
         if isinstance(error, IndexerError):
             return cls(worker, type(error).__name__, str(error))
         return cls(worker, "", traceback.format_exc())
 
     def error(self) -> Exception:
-        """The error to raise where the workers were started."""
+        """Return the error to raise in the process that started the workers."""
         kind: Any = getattr(errors, self.kind, None) if self.kind else None
         if isinstance(kind, type) and issubclass(kind, IndexerError):
             return kind(self.text)

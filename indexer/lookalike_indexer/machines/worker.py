@@ -1,4 +1,4 @@
-"""A worker: a process that Ray starts on a machine of a cluster. It takes items from a queue, and yields results."""
+"""Worker: a process that Ray starts on a machine of a cluster. It takes items from a queue, and yields results."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 from lookalike_indexer.machines.work import Failed, Work
 
-# Seconds between two reports of one item: each costs the driver about a millisecond.
+# The minimum seconds between two reports of one item: each costs the driver about a millisecond.
 _REPORT_S = 1.0
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a worker has done since its last report.
+    """The progress of a worker since its last report.
 
-    `done` says that it finished an item, whose result this is; `wants` that it
-    will soon have no more items, and waits to be fed or ended.
+    `done` means that it finished an item with this result; `wants` that it will soon run out of items, and waits for
+    more or for the end.
     """
 
     advanced: int
@@ -31,35 +31,35 @@ class Report:
 
 @dataclass(frozen=True)
 class _Wants:
-    """Stands among the results where the work asked for more items."""
+    """A marker among the results: the work requested more items."""
 
 
 class Worker:
-    """Does one kind of work for as long as it lives, while others feed it items."""
+    """Runs one kind of work for its lifetime, while the driver feeds it items."""
 
     def __init__(self, name: str, environment: Mapping[str, str]) -> None:
-        """`environment` is set before any library reads it: numbers of threads above all."""
+        """Set the environment before any library reads it, in particular numbers of threads."""
         os.environ.update(environment)
         self._name = name
         self._items: queue.SimpleQueue[tuple[Any] | None] = queue.SimpleQueue()
-        # Results wait here until the driver has taken those before: a worker runs ahead by one.
+        # Results wait here until the driver has taken the previous ones: a worker runs ahead by one.
         self._results: queue.Queue[tuple[Any] | _Wants | Failed | None] = queue.Queue(1)
         self._asked = False
         self._advanced = 0
         self._lock = threading.Lock()
 
     def feed(self, items: Sequence[Any]) -> None:
-        """Add items to the queue; only after a report that wants them, since Ray may change the order of calls."""
+        """Add items to the queue; call it only after a report that requests them, because Ray may reorder calls."""
         self._asked = False
         for item in items:
             self._items.put((item,))
 
     def end(self) -> None:
-        """End the work after the items that were fed, when a report wants more."""
+        """Finish after the fed items; call it when a report requests more."""
         self._items.put(None)
 
     def work(self, make: Callable[[], Work[Any, Any]]) -> Iterator[Report | Failed]:
-        """Do what `make` makes to all items; yields reports, and what failed as the last one."""
+        """Run the function from `make` on all items; yield reports, and an error as the last one."""
         threading.Thread(target=self._run, args=(make,), name="work", daemon=True).start()
         while True:
             try:
@@ -84,13 +84,13 @@ class Worker:
             for result in make()(self._fed(), self._advance):
                 self._results.put((result,))
             self._results.put(None)
-        except Exception as error:  # whatever it is, the driver must hear of it
+        except Exception as error:  # any exception must reach the driver
             self._results.put(Failed.of(self._name, error))
 
     def _fed(self) -> Iterator[Any]:
         while True:
-            # Asked before the last one is begun, so that the answer is there in time. Work that reads ahead takes as
-            # many items as it needs to finish one: how many, only it knows.
+            # Request more before the last item begins, so that they arrive in time. Work that reads ahead takes a
+            # number of items that only it knows.
             if self._items.qsize() <= 1 and not self._asked:
                 self._asked = True
                 self._results.put(_Wants())

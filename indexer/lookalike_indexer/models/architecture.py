@@ -21,7 +21,7 @@ _PATCHES = "conv_proj.weight"
 
 
 def checked_architecture(name: str) -> str:
-    """`name` itself when torchvision, timm or open_clip has a model of that name; UsageError names close ones."""
+    """Return `name` if torchvision, timm or open_clip has a model of that name; UsageError suggests similar names."""
     if timm_models.is_timm(name):
         return timm_models.checked(name)
     if is_open_clip(name):
@@ -34,11 +34,10 @@ def checked_architecture(name: str) -> str:
 
 
 def build(arch: str, classes: int, transform_input: bool, image_size: int | None = None) -> torch.nn.Module:
-    """A network in eval mode with fresh random weights from torch's default generator.
+    """Build a network in eval mode with fresh random weights from torch's default generator.
 
-    `transform_input` is for GoogLeNet and Inception, whose published weights
-    expect it; others ignore it. `image_size` is the side in pixels of the
-    images that a vision transformer takes (None: 224); others ignore it.
+    `transform_input` is for GoogLeNet and Inception, whose published weights require it; others ignore it. `image_size`
+    is the side in pixels of the images of a vision transformer (None: 224); others ignore it.
     """
     if timm_models.is_timm(arch):
         return timm_models.build(arch, classes)
@@ -49,38 +48,37 @@ def build(arch: str, classes: int, transform_input: bool, image_size: int | None
     if takes_one_size(arch) and image_size is not None:
         options["image_size"] = image_size
     if "googlenet" in arch or "inception" in arch:
-        # The auxiliary classifiers serve training only.
+        # The auxiliary classifiers are used only in training.
         options |= {"aux_logits": False, "init_weights": True, "transform_input": transform_input}
     module: torch.nn.Module = builder(**{name: value for name, value in options.items() if _takes(builder, name)})
     return module.eval()
 
 
 def is_torchvision(arch: str) -> bool:
-    """Whether a model is one of torchvision's."""
+    """Return whether a model is one of torchvision's."""
     return not (timm_models.is_timm(arch) or is_open_clip(arch))
 
 
 def never_classifies(arch: str) -> bool:
-    """Whether networks of that name have no classifier, whatever their weights."""
+    """Return whether networks of that name never have a classifier."""
     return is_open_clip(arch)
 
 
 def ends_with_embedding(arch: str, classes: int) -> bool:
-    """Whether the last node of a network is the usual embedding: it was built without a classifier."""
+    """Return whether the last node of a network is the usual embedding, because it was built without a classifier."""
     return is_open_clip(arch) or (timm_models.is_timm(arch) and not classes)
 
 
 def takes_one_size(arch: str) -> bool:
-    """Whether a network takes images of one size only, the one that it was built for: a vision transformer."""
+    """Return whether a network only takes images of the size that it was built for: a vision transformer."""
     return arch.startswith("vit_")
 
 
 def image_size_of(arch: str, state: Mapping[str, torch.Tensor]) -> int | None:
-    """The side in pixels of the images that a vision transformer's state dict was trained on.
+    """Return the side in pixels of the images that a vision transformer's state dict was trained on.
 
-    The number of position embeddings, less the one of the class token, is the
-    number of patches of an image. None: the network takes any size, or the
-    state dict is not one of a vision transformer.
+    The number of position embeddings, minus the one of the class token, is the number of patches of an image. None: the
+    network takes any size, or the state dict is not that of a vision transformer.
     """
     positions, patches = state.get(_POSITIONS), state.get(_PATCHES)
     if not takes_one_size(arch) or positions is None or patches is None or positions.ndim != 3 or patches.ndim != 4:
@@ -96,5 +94,5 @@ def _takes(builder: Any, option: str) -> bool:
 
 
 def head_weight(module: torch.nn.Module) -> str:
-    """The name of the classifier's weight: the last parameter of two or more dimensions."""
+    """Return the name of the classifier's weight: the last parameter of two or more dimensions."""
     return [name for name, value in module.named_parameters() if value.ndim >= 2][-1]

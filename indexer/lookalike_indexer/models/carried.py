@@ -1,4 +1,4 @@
-"""A network as bytes, for machines that have neither its weights file nor a way to get it."""
+"""Transfer of a network as bytes, to machines that have neither its weights file nor a way to get it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _DIGEST = "digest"
 
 
 def carried(module: torch.nn.Module) -> bytes:
-    """The whole state of a network on the CPU, as a safetensors file with its digest."""
-    # Copies, since safetensors refuses tensors that share memory.
+    """Return the whole state of a network on the CPU, as a safetensors file with its digest."""
+    # Copies, because safetensors rejects tensors that share memory.
     state = {name: value.detach().clone().contiguous() for name, value in module.state_dict().items()}
     return safetensors.torch.save(state, {_DIGEST: state_digest(module)})
 
 
 def restored(spec: ModelSpec, data: bytes) -> torch.nn.Module:
-    """The network that `carried` was given, in eval mode, on the CPU. DataLossError: it is not the very same."""
+    """Return the network from the bytes of `carried`, in eval mode, on the CPU. DataLossError: it differs."""
     state = safetensors.torch.load(data)
     if spec.weights.kind == "untrained":
         module = untrained(spec.arch, int(spec.weights.name), spec.preprocessing.crop)

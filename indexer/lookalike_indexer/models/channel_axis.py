@@ -1,4 +1,4 @@
-"""Which axis of a node's output holds the channels: maps are channels first or last, tokens too."""
+"""Channel axis of a node's output: maps and tokens may have channels first or last."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ from torch import fx
 
 Shape = tuple[int, ...]
 _BATCH = 2
-# Added to the height and the width of the second probe: several strides of every network, and not the same.
+# Added to the height and the width of the second probe: several strides of every network, and different.
 _TALLER, _WIDER = 64, 128
 
 
 def shapes(graph: fx.GraphModule, height: int, width: int) -> dict[fx.Node, Shape]:
-    """The shape of each node's output for two images, without computing anything.
+    """Return the shape of each node's output for two images, without computing anything.
 
-    A network that takes pictures of one size only stops at another one: the
-    nodes before that place are told. Nodes whose outputs are no tensors with a
-    row for each image are left out.
+    A network that only takes one image size fails at another one: the nodes before the failure are included. Nodes
+    whose outputs are not tensors with a row for each image are left out.
     """
     tensors = [*graph.parameters(), *graph.buffers()]
-    # The copy's tensors are made without storage, so that it is small and runs at once.
+    # The copy's tensors have no storage, so that it is small and runs instantly.
     empty = copy.deepcopy(graph, {id(tensor): tensor.detach().to("meta") for tensor in tensors})
     seen = _Shapes(empty)
     try:
         with torch.no_grad():
             seen.run(torch.empty(_BATCH, 3, height, width, device="meta"))
     except (AssertionError, RuntimeError, ValueError):
-        pass  # what the network says of a size that it does not take
+        pass  # the network rejects a size that it does not take
     by_name = seen.shapes
     return {node: by_name[node.name] for node in graph.graph.nodes if node.name in by_name}
 
@@ -49,14 +48,12 @@ class _Shapes(fx.Interpreter):
 
 
 def channel_axes(graph: fx.GraphModule, crop: int, wanted: Collection[fx.Node]) -> dict[fx.Node, int]:
-    """The axis of the channels of those of the wanted nodes whose outputs are vectors, maps or tokens.
+    """Return the channel axis of the wanted nodes whose outputs are vectors, maps or tokens.
 
-    Positions are the axes that grow with the picture, which a second, larger
-    one shows. Where the network takes one size only (ViT), or pools maps to a
-    fixed size, the shapes for the square picture must tell: two equal axes are
-    a map's positions, and as many tokens as a map before them had positions
-    (or one more, for the class) are the positions of tokens. Nodes that can
-    not be told are left out.
+    Positions are the axes that grow with the image, which a second, larger one shows. If the network takes only one
+    size (ViT), or pools maps to a fixed size, the shapes for the square image decide: two equal axes are a map's
+    positions. An axis is the positions of tokens if it has as many as an earlier map (or one more, for the class).
+    Undecidable nodes are left out.
     """
     square = shapes(graph, crop, crop)
     if all(len(square.get(node, ())) == 2 for node in wanted):
@@ -91,7 +88,7 @@ def _axis(shape: Shape, larger: Shape, positions: set[int]) -> int | None:
 
 
 def _count(shape: Shape, axis: int) -> int:
-    """The positions of a map of this shape."""
+    """Return the number of positions of a map of this shape."""
     count = 1
     for other in range(1, len(shape)):
         count *= shape[other] if other != axis else 1

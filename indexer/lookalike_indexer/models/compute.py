@@ -1,4 +1,4 @@
-"""In which floating-point type a network computes."""
+"""Floating-point type of a network's computation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 def resolve_compute(text: str, device: str) -> Compute:
-    """What "auto" means on a device, or `text` itself when the device can do it.
+    """Return the meaning of "auto" on a device, or `text` itself if the device supports it.
 
-    On GPUs that is bfloat16, float16 on those too old for it; on processors
-    bfloat16 where it is faster, see `has_fast_bfloat16`.
+    On GPUs it is bfloat16, or float16 if they are too old; on CPUs bfloat16 if it is faster, see `has_fast_bfloat16`.
     """
     if text not in (*_DTYPES, "auto"):
         raise UsageError(f"--compute {text!r} is none of auto, float32, bfloat16 and float16.")
@@ -42,11 +41,11 @@ def torch_dtype(compute: Compute) -> torch.dtype:
 
 
 def has_fast_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
-    """Whether a network runs faster in bfloat16 than in float32 on this processor.
+    """Return whether a network runs faster in bfloat16 than in float32 on this CPU.
 
-    Told by what it is, not by a measurement, so that a run and its resumption decide alike. With matrix units for it
-    (AMX); with AVX-512 BF16 alone on AMD's processors, where ResNet152 was measured at 2.1 times the speed of float32,
-    but not on Intel's, where it was 0.8.
+    It depends on the CPU's features, not on a measurement, so that a run and its resumption decide alike. It is faster
+    with matrix units (AMX). With only AVX-512 BF16 it is faster on AMD's CPUs, where ResNet152 ran at 2.1 times the
+    speed of float32, but not on Intel's, where it ran at 0.8 times.
     """
     there = flags(cpuinfo)
     return "amx_bf16" in there or ("avx512_bf16" in there and vendor(cpuinfo) == "AuthenticAMD")

@@ -1,4 +1,4 @@
-"""The cache of the hub that timm and open_clip download weights from. Downloads nothing."""
+"""Cache of the model hub that timm and open_clip download weights from. Downloads nothing."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def has_hub() -> bool:
-    """Whether the hub's client is installed; without it, timm and open_clip download from plain addresses."""
+    """Return whether the hub's client is installed; without it, timm and open_clip download from plain URLs."""
     return importlib.util.find_spec("huggingface_hub") is not None
 
 
 def cached_file(repository: str, names: Iterable[str]) -> Path | None:
-    """The first of some files of a repository, "OWNER/NAME[@REVISION]", that the cache has; None if it has none."""
+    """Return the first of some files of a repository, "OWNER/NAME[@REVISION]", in the cache; None if none is."""
     from huggingface_hub import try_to_load_from_cache
 
     identity, _, revision = repository.partition("@")

@@ -1,4 +1,4 @@
-"""One network, several embedding spaces: one forward pass gives all of them and the classifier's answer."""
+"""Network with several embedding spaces: one forward pass returns all of them and the logits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lookalike_indexer.models.nodes import TracedNetwork
 from lookalike_indexer.models.normalise import Normaliser
 from lookalike_indexer.models.pooling import pooled
 
-# Images of a batch, uint8 (3, crop, crop) each: those that were decoded on a GPU are there already.
+# A batch of images, uint8 (3, crop, crop) each; images that were decoded on a GPU are there already.
 Pixels = Sequence[npt.NDArray[np.uint8] | torch.Tensor]
 T = TypeVar("T")
 TOP = 5
@@ -30,7 +30,7 @@ _LOGITS = "logits"
 
 @dataclass(frozen=True)
 class Node:
-    """A node of a network and how its output is pooled."""
+    """A node of a network and the pooling of its output."""
 
     layer: str
     pooling: Pooling
@@ -38,11 +38,10 @@ class Node:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What one batch of n images gave.
+    """The results of one batch of n images.
 
-    `embeddings` has an array of shape (n, dim), float32, for each node asked
-    for, in that order; `classes` (n, top), int32, the most probable first,
-    and `probabilities` (n, top), float32.
+    `embeddings` has an array of shape (n, dim), float32, for each requested node, in that order; `classes` (n, top),
+    int32, the most probable first, and `probabilities` (n, top), float32.
     """
 
     embeddings: list[Float32]
@@ -62,16 +61,16 @@ class Network:
         compute: Compute,
         fixed_batch: int | None = None,
     ) -> None:
-        """With a `fixed_batch` the network is compiled for batches of that size; smaller ones are filled up.
+        """Cut the network. With a `fixed_batch` it is compiled for that batch size; smaller batches are padded.
 
-        UsageError: a node whose output is no tensor that can be pooled to a vector for each image.
+        UsageError: the output of a node is not a tensor that can be pooled to a vector for each image.
         """
         self._device = torch.device(device)
         self._compute = compute
         self._crop = preprocessing.crop
         self._normalise = Normaliser(preprocessing, self._device)
         cut = _cut(traced, nodes, _channel_axes(traced, nodes, preprocessing.crop))
-        # Convolutions read pixels, not planes: on processors and on tensor cores alike.
+        # Convolutions are faster channels last, on CPUs and on tensor cores.
         self._module = cut.to(self._device).to(memory_format=torch.channels_last).eval()
         self._nodes = list(nodes)
         self._fixed_batch: int | None = None
@@ -82,14 +81,13 @@ class Network:
 
     @property
     def module(self) -> fx.GraphModule:
-        """Images, normalized, to a dict of pooled nodes and logits."""
+        """The module: maps normalized images to a dict of pooled nodes and logits."""
         return self._module
 
     def run(self, batches: Iterable[tuple[T, Pixels]]) -> Iterator[tuple[T, BatchResult | None]]:
-        """Embed tagged batches of images, each uint8 of shape (3, crop, crop); None for an empty batch.
+        """Embed tagged batches of images, each uint8 of shape (3, crop, crop); yield None for an empty batch.
 
-        The next batch is launched before the last one's results are fetched, so
-        that neither a GPU nor the caller waits for the other.
+        The next batch is launched before the last one's results are fetched, so that GPU and caller overlap.
         """
         flying: tuple[T, _Flying | None] | None = None
         for tag, batch in batches:
@@ -105,11 +103,11 @@ class Network:
         return self._launch(batch).result()
 
     def normalised(self, images: Pixels) -> torch.Tensor:
-        """The images as the network's first layer takes them, on its device."""
+        """Return the images normalized for the network's first layer, on its device."""
         return self._normalise(self._gathered(images))
 
     def _gathered(self, images: Pixels) -> torch.Tensor:
-        """The images as one tensor on the device."""
+        """Return the images as one tensor on the device."""
         here = [(place, image) for place, image in enumerate(images) if isinstance(image, np.ndarray)]
         if not here:
             return torch.stack([image for image in images if isinstance(image, torch.Tensor)])
@@ -123,7 +121,7 @@ class Network:
         return torch.stack([moved.get(place, image) for place, image in enumerate(images)])
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Run normalized images, on the device, in the computing type."""
+        """Run normalized images, on the device, in the compute type."""
         autocast = torch.autocast(self._device.type, torch_dtype(self._compute), enabled=self._compute != "float32")
         with torch.inference_mode(), autocast:
             if self._fixed_batch is None or len(images) > self._fixed_batch:
@@ -142,16 +140,16 @@ class Network:
             return _Flying.of(tensors)
 
     def _measure(self) -> list[int]:
-        """The dimension of each node's vectors, from one black image."""
+        """Return the dimension of each node's vectors, from one black image."""
         black = np.zeros((3, self._crop, self._crop), np.uint8)
         out = self.forward(self.normalised([black]))
         return [int(out[str(number)].shape[1]) for number in range(len(self._nodes))]
 
 
 def compiled(module: fx.GraphModule) -> Callable[[torch.Tensor], dict[str, torch.Tensor]]:
-    """The module compiled by TorchInductor, its batch norms folded into the convolutions before them.
+    """Compile the module with TorchInductor, with batch norms folded into the preceding convolutions.
 
-    Most of a minute for a ResNet152, which the first batch waits for.
+    It takes most of a minute for a ResNet152, during the first batch.
     """
     options: dict[str, str | int | bool | Callable[..., Any]] = {"freezing": True}
     run: Callable[[torch.Tensor], dict[str, torch.Tensor]] = torch.compile(module, dynamic=False, options=options)
@@ -159,7 +157,7 @@ def compiled(module: fx.GraphModule) -> Callable[[torch.Tensor], dict[str, torch
 
 
 class _Flying:
-    """Results on their way from the device."""
+    """Results in transfer from the device."""
 
     def __init__(self, tensors: list[torch.Tensor], device: torch.device, arrived: torch.cuda.Event | None) -> None:
         self._tensors, self._device, self._arrived = tensors, device, arrived
@@ -184,7 +182,7 @@ class _Flying:
 
 @contextmanager
 def device_errors(device: torch.device, batch: int) -> Iterator[None]:
-    """What torch says when a device fails, as ours."""
+    """Convert torch's device errors to ours."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -198,7 +196,7 @@ def device_errors(device: torch.device, batch: int) -> Iterator[None]:
 
 
 def _channel_axes(traced: TracedNetwork, nodes: Sequence[Node], crop: int) -> list[int]:
-    """The axis that each wanted node's output has its channels on; UsageError when one cannot be pooled."""
+    """Return the channel axis of each wanted node's output; UsageError: one cannot be pooled."""
     wanted = [traced.nodes[node.layer] for node in nodes]
     axes = channel_axes(traced.graph, crop, wanted)
     for node, source in zip(nodes, wanted, strict=True):
@@ -211,10 +209,10 @@ def _channel_axes(traced: TracedNetwork, nodes: Sequence[Node], crop: int) -> li
 
 
 def _cut(traced: TracedNetwork, nodes: Sequence[Node], axes: Sequence[int]) -> fx.GraphModule:
-    """The graph with each wanted node pooled right after it, and nothing that only led elsewhere.
+    """Return the graph with each wanted node pooled immediately, and without dead code.
 
-    Right after it, because later layers may change its output in place
-    (ResNet adds the shortcut so), and because feature maps are large.
+    Immediately, because later layers may change its output in place (as ResNet adds the shortcut), and because feature
+    maps are large.
     """
     graph = fx.Graph()
     copied: dict[fx.Node, fx.Node] = {}

@@ -1,4 +1,4 @@
-"""The nodes of a network by name, and the one that its classifier reads."""
+"""Nodes of a network by name, and the node that its classifier reads."""
 
 from __future__ import annotations
 
@@ -27,17 +27,15 @@ class TracedNetwork:
 
     @property
     def logits(self) -> str:
-        """The last node: what the classifier says."""
+        """The last node: the classifier's output."""
         return list(self.nodes)[-1]
 
     def resolve(self, name: str) -> str:
-        """The node of that name, the last node of the module of that name, or an activation of a convolution.
+        """Return the node of that name, the last node of the module of that name, or the activation of a convolution.
 
-        Networks that number their layers only (AlexNet, VGG, SqueezeNet) have
-        no "conv5"; it then stands for the fifth convolution that is executed,
-        with the ReLU where one follows it directly, as in Caffe.
-        UsageError names close ones. A network has hundreds: all of them are
-        listed by torchvision's get_graph_node_names.
+        Networks that only number their layers (AlexNet, VGG, SqueezeNet) have no "conv5"; it then means the fifth
+        executed convolution, with the ReLU if one follows directly, as in Caffe. UsageError suggests similar names. A
+        network has hundreds of nodes; torchvision's get_graph_node_names lists them.
         """
         if name in self.nodes:
             return name
@@ -50,7 +48,7 @@ class TracedNetwork:
         raise UsageError(f"The model has no layer {name!r}; did you mean {', '.join(close)}?")
 
     def _convolution(self, name: str) -> str:
-        """The activations of the convolution of a number."""
+        """Return the activations of the convolution with this number."""
         convolutions = [node for node, made in self.nodes.items() if isinstance(self._module(made), torch.nn.Conv2d)]
         number = int(name.removeprefix("conv"))
         if not 1 <= number <= len(convolutions):
@@ -64,7 +62,7 @@ class TracedNetwork:
         return after if after is not None and is_relu else found
 
     def head_input(self) -> str:
-        """The node that the classifier's last layer with weights reads, dropout skipped: the usual embedding."""
+        """Return the node that the last classifier layer with weights reads, skipping dropout: the usual embedding."""
         head = next((node for node in reversed(self.nodes.values()) if isinstance(self._module(node), _HEADS)), None)
         source = head.args[0] if head is not None else None
         while isinstance(source, fx.Node) and isinstance(self._module(source), torch.nn.Dropout):
@@ -95,7 +93,7 @@ def trace(module: torch.nn.Module) -> TracedNetwork:
 
 
 class _Tracer(NodePathTracer):  # type: ignore[misc]
-    """Names nodes as torchvision does, but looks for the last node of a name in a table, not among all nodes."""
+    """Names nodes as torchvision does, but finds the last node of a name in a table, without searching all nodes."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

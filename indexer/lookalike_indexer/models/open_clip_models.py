@@ -1,6 +1,6 @@
-"""open_clip's models by name, as `open_clip/NAME`: building them, their transforms and their weights.
+"""Models of open_clip by name, as `open_clip/NAME`: building, transforms and weights.
 
-open_clip is an extra. It is imported when a model of it is named, and not before.
+open_clip is an extra. It is imported only if a model of it is named.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from lookalike_indexer.models.hub_cache import cached_file, has_hub
 
 _INTERPOLATIONS = ("bilinear", "bicubic")
 _SHOWN = 8
-# What open_clip looks for in a repository of weights that names no file, in its order, and where other files go.
+# The files that open_clip tries in a weights repository without a file name, in order, and the folder of other files.
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _DOWNLOADS = "~/.cache/clip"
 
 
 class PictureTower(torch.nn.Module):
-    """A whole open_clip model as a network of pictures: images, normalized, to embeddings (n, dim).
+    """A whole open_clip model as an image network: maps normalized images to embeddings (n, dim).
 
-    Its last node is named TEXT_LAYER: the vectors there are comparable with those of texts. `clip` is the model
-    itself, which encodes texts as well.
+    Its last node is named TEXT_LAYER: the vectors there are comparable with those of texts. `clip` is the model itself,
+    which also encodes texts.
     """
 
     def __init__(self, clip: torch.nn.Module) -> None:
@@ -40,18 +40,18 @@ class PictureTower(torch.nn.Module):
         self.add_module(TEXT_LAYER, torch.nn.Identity())
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        # Typed nowhere, like most of open_clip.
+        # open_clip is largely untyped.
         clip: Any = self.clip
         return cast("torch.Tensor", self.get_submodule(TEXT_LAYER)(clip.encode_image(images, normalize=False)))
 
 
 def is_open_clip(arch: str) -> bool:
-    """Whether a model's name is one of open_clip's, as `open_clip/NAME`."""
+    """Return whether a model's name is one of open_clip's, as `open_clip/NAME`."""
     return arch.startswith(OPEN_CLIP)
 
 
 def checked(arch: str) -> str:
-    """`arch` itself when open_clip has a model of that name; UsageError names close ones, or says what to install."""
+    """Return `arch` if open_clip has a model of that name; UsageError suggests similar names or the installation."""
     library, name = open_clip(arch), name_of(arch)
     names = library.list_models()
     if name not in names:
@@ -62,31 +62,31 @@ def checked(arch: str) -> str:
 
 
 def name_of(arch: str) -> str:
-    """open_clip's own name of a model."""
+    """Return open_clip's own name of a model."""
     return arch.removeprefix(OPEN_CLIP)
 
 
 def build(arch: str) -> PictureTower:
-    """A model in eval mode with fresh random weights.
+    """Build a model in eval mode with fresh random weights.
 
-    UsageError: a part of it is another library's, which is not installed or wants to download a configuration.
+    UsageError: a part of it belongs to another library, which is not installed or needs to download a configuration.
     """
     name = name_of(checked(arch))
     try:
         with _quiet():
             clip = open_clip(arch).create_model(name, pretrained=None, pretrained_text=False)
     except Exception as error:
-        # Text encoders of transformers, and its hub's client, raise errors of their own.
+        # Text encoders of transformers, and its hub's client, raise their own errors.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UsageError(f"open_clip cannot build {arch} here: {reason}") from error
     return PictureTower(clip).eval()
 
 
 def preprocessing(arch: str, tag: str = "") -> PreprocessingSpec:
-    """The transforms of a model's published weights: those of `tag`, or of the first that open_clip lists.
+    """Return the transforms of a model's published weights: those of `tag`, or of the first that open_clip lists.
 
-    A model without published weights has the transforms of open_clip's configuration. UsageError: no such tag, or
-    the transforms are not a resize and a central square crop.
+    A model without published weights has the transforms of open_clip's configuration. UsageError: no such tag, or the
+    transforms are not a resize and a central square crop.
     """
     library, name = open_clip(arch), name_of(checked(arch))
     config = library.get_model_config(name)
@@ -116,18 +116,18 @@ def preprocessing(arch: str, tag: str = "") -> PreprocessingSpec:
 
 
 def tags(arch: str) -> list[str]:
-    """The names of a model's published weights."""
+    """Return the names of a model's published weights."""
     return list(open_clip(arch).list_pretrained_tags_by_model(name_of(arch)))
 
 
 def fitting_tags(arch: str) -> list[str]:
-    """The names of those published weights that `check_tag` takes: they were trained with the model's activation."""
+    """Return the names of the published weights that pass `check_tag`: they have the model's activation."""
     wanted = _activation(open_clip(arch).get_model_config(name_of(checked(arch))))
     return [tag for tag in tags(arch) if _activation(_published(arch, tag)) == wanted]
 
 
 def cached(arch: str, tag: str) -> Path | None:
-    """Where open_clip keeps published weights on this machine, None when they are not there. Downloads nothing."""
+    """Return the path of published weights in open_clip's cache, None if they are not there. Downloads nothing."""
     published = _published(arch, tag)
     if published.get("hf_hub") and has_hub():
         repository, _, name = published["hf_hub"].rpartition("/")
@@ -137,7 +137,7 @@ def cached(arch: str, tag: str) -> Path | None:
 
 
 def check_tag(arch: str, tag: str) -> None:
-    """UsageError: there are no published weights of that name, or they were trained with another activation."""
+    """Raise UsageError if there are no published weights of that name, or they were trained with another activation."""
     library, name = open_clip(arch), name_of(checked(arch))
     published = _published(arch, tag)
     config = library.get_model_config(name)
@@ -149,9 +149,9 @@ def check_tag(arch: str, tag: str) -> None:
 
 
 def downloaded(arch: str, tag: str) -> Path:
-    """The file of published weights, which open_clip keeps in its own cache.
+    """Return the file of published weights in open_clip's own cache; download it if necessary.
 
-    UsageError: as check_tag. WeightsError: they are not here and cannot be downloaded.
+    UsageError: as in check_tag. WeightsError: they are not here and cannot be downloaded.
     """
     check_tag(arch, tag)
     library: Any = open_clip(arch)
@@ -159,7 +159,7 @@ def downloaded(arch: str, tag: str) -> Path:
         with _quiet():
             return Path(library.download_pretrained(_published(arch, tag)))
     except Exception as error:
-        # The hub's client, its transport and the disk all raise errors of their own.
+        # The hub's client, its transport and the disk raise their own errors.
         raise WeightsError(
             f"The weights {tag} of {arch} are not on this machine and cannot be downloaded ({type(error).__name__}); "
             "give --weights a state dict of the model, or untrained:0."
@@ -167,9 +167,9 @@ def downloaded(arch: str, tag: str) -> Path:
 
 
 def converted(module: PictureTower, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A state dict as publishers of such models write it, with the names and shapes of the network's tensors.
+    """Return a published state dict with the names and shapes of the network's tensors.
 
-    Positions of another image size are not resized.
+    Position embeddings for another image size are not resized.
     """
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict
@@ -180,7 +180,7 @@ def converted(module: PictureTower, state: Mapping[str, torch.Tensor]) -> dict[s
         found = convert_to_custom_text_state_dict(found)
     wanted = clip.state_dict()
     for scale in ("logit_scale", "logit_bias"):
-        # Which only training and classifying read: scalars, or vectors of one.
+        # Used only for training and classifying: scalars, or vectors of length one.
         if scale in found and scale in wanted and found[scale].numel() == 1:
             found[scale] = found[scale].reshape(wanted[scale].shape)
         elif scale in wanted and scale not in found:
@@ -190,7 +190,7 @@ def converted(module: PictureTower, state: Mapping[str, torch.Tensor]) -> dict[s
 
 
 def open_clip(arch: str) -> ModuleType:
-    """The library; UsageError: it is not installed."""
+    """Return the library; UsageError: it is not installed."""
     try:
         import open_clip as library
     except ImportError as error:
@@ -200,12 +200,12 @@ def open_clip(arch: str) -> ModuleType:
 
 
 def _activation(description: Mapping[str, Any]) -> bool:
-    """Whether a model, or its weights, have the faster activation."""
+    """Return whether a model, or its weights, use the faster activation."""
     return bool(description.get("quick_gelu"))
 
 
 def _published(arch: str, tag: str) -> dict[str, Any]:
-    """open_clip's description of published weights, the first ones for ""; UsageError names those there are."""
+    """Return open_clip's description of published weights, "" for the first ones; UsageError: unknown weights."""
     there = tags(arch)
     if (tag and tag not in there) or not there:
         more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
@@ -216,7 +216,7 @@ def _published(arch: str, tag: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without open_clip's messages: that weights are random is what the caller asked for."""
+    """Suppress open_clip's messages: random weights are what the caller requested."""
     root, handler = logging.getLogger(), logging.NullHandler()
     # With a handler, the library's use of the root logger does not configure it.
     root.addHandler(handler)

@@ -1,4 +1,4 @@
-"""The transforms that torchvision's weights carry, as plain data."""
+"""Transforms of torchvision's weights as plain data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lookalike_indexer.models.architecture import is_torchvision
 
 
 def published(arch: str, name: str = "") -> Any:
-    """An entry of torchvision's weights enum of a model, the default one for ""; UsageError names those there are."""
+    """Return a member of a model's weights enum of torchvision, "" for the default; UsageError: unknown weights."""
     weights = torchvision.models.get_model_weights(arch)
     if not name:
         return weights.DEFAULT
@@ -25,7 +25,7 @@ def published(arch: str, name: str = "") -> Any:
 
 
 def published_name(arch: str, sha256: str) -> str:
-    """The name of torchvision's weights of a model that have a digest, "" where none have; by the names of files."""
+    """Return the name of torchvision's weights with this digest, "" if there are none; by the file names."""
     if not is_torchvision(arch):
         return ""
     found = (weights for weights in torchvision.models.get_model_weights(arch) if _digest_of(weights) == sha256[:8])
@@ -33,12 +33,12 @@ def published_name(arch: str, sha256: str) -> str:
 
 
 def _digest_of(weights: Any) -> str:
-    """The beginning of the SHA-256 of published weights, which the names of their files end with."""
+    """Return the beginning of the SHA-256 of published weights, which is the end of their file names."""
     return PurePosixPath(str(weights.url)).stem.rsplit("-", 1)[-1]
 
 
 def preprocessing(weights: Any) -> PreprocessingSpec:
-    """The transforms of published weights."""
+    """Return the transforms of published weights."""
     preset = weights.transforms()
     return PreprocessingSpec(
         resize=_only(preset.resize_size),
@@ -51,9 +51,9 @@ def preprocessing(weights: Any) -> PreprocessingSpec:
 
 
 def transforms_of(arch: str, name: str) -> PreprocessingSpec:
-    """The transforms of the published weights `name` of a model, the default ones for "".
+    """Return the transforms of the published weights `name` of a model, "" for the default ones.
 
-    UsageError: no such weights, or a name of them for a model of timm, which has transforms of its own.
+    UsageError: no such weights, or a name for a model of timm, which has its own transforms.
     """
     if is_torchvision(arch):
         return preprocessing(published(arch, name))
@@ -65,17 +65,16 @@ def transforms_of(arch: str, name: str) -> PreprocessingSpec:
 
 
 def alternatives(arch: str) -> dict[str, PreprocessingSpec]:
-    """The transforms of all published weights of one of torchvision's models, by their names."""
+    """Return the transforms of all published weights of one of torchvision's models, by their names."""
     return {str(weights.name): preprocessing(weights) for weights in torchvision.models.get_model_weights(arch)}
 
 
 def fitting(arch: str, name: str, image_size: int | None) -> PreprocessingSpec:
-    """The transforms of the published weights `name` of a model, that give images of `image_size` pixels.
+    """Return the transforms of the published weights `name` of a model, for images of `image_size` pixels.
 
-    "" for the name means the default weights or, where those give images of
-    another size, the first ones that fit. Where none fit, they are the default
-    ones, resized and cropped to `image_size` itself. None: any size fits.
-    UsageError: the weights that are named give images of another size.
+    "" for the name means the default weights or, if those have another size, the first ones that fit. If none fit, they
+    are the default ones, resized and cropped to `image_size`. None: any size fits. UsageError: the named weights have
+    another size.
     """
     chosen = transforms_of(arch, name)
     if image_size is None or chosen.crop == image_size:

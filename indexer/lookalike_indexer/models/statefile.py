@@ -1,4 +1,4 @@
-"""Reading a state dict from a file, and fitting it to a network."""
+"""Reader of a state dict from a file, and its fit to a network."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ State = dict[str, torch.Tensor]
 # Early DenseNet checkpoints have dots inside of module names.
 _DENSE = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..+)")
 _AUXILIARY = re.compile(r"(aux\d|AuxLogits)\.")
-# Counters that only training reads: of batch norms, and of an average of weights.
+# Counters that are used only in training: of batch norms, and of averaged weights.
 _COUNTERS = re.compile(r"(^|\.)(num_batches_tracked|n_averaged)$")
-# Under which names training scripts save a state dict beside other things.
+# Keys under which training scripts save a state dict beside other data.
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
-# What DataParallel, Lightning and other wrappers, torch.compile and self-supervised training put before the names.
+# Name prefixes of DataParallel, Lightning and other wrappers, torch.compile and self-supervised training.
 _PREFIXES = ("module.", "model.", "_orig_mod.", "backbone.", "net.")
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file; WeightsError when it cannot be read."""
+    """Return the SHA-256 of a file; WeightsError: it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -40,11 +40,11 @@ def digest(path: Path) -> str:
 
 
 def read_state(path: Path) -> State:
-    """The tensors of a state dict in a file of torch.save or of safetensors, loaded without running any code of it.
+    """Return the tensors of a state dict in a file of torch.save or of safetensors, loaded without running any code of
+    it.
 
-    A dict that holds the state dict under one of `_WRAPPERS` is unpacked. A
-    prefix such as "module.", which wrappers of networks add to the names, is
-    removed. WeightsError: the file cannot be read, or holds no state dict.
+    A dict that holds the state dict under one of `_WRAPPERS` is unpacked. Prefixes such as "module.", which wrappers of
+    networks add to the names, are removed. WeightsError: the file cannot be read, or holds no state dict.
     """
     loaded = _safetensors(path) if _is_safetensors(path) else _torch(path)
     wrapper = next((name for name in _WRAPPERS if _holds_mapping(loaded, name)), None)
@@ -63,8 +63,8 @@ def read_state(path: Path) -> State:
 
 def _torch(path: Path) -> Any:
     try:
-        # Training scripts, torchvision's own among them, save their arguments beside the state dict. A Namespace is
-        # plain data: its constructor runs no code of the file.
+        # Training scripts, including torchvision's, save their arguments beside the state dict. A Namespace is plain
+        # data: its constructor runs no code of the file.
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             warnings.simplefilter("ignore")  # about the file's age
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -76,7 +76,7 @@ def _torch(path: Path) -> Any:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Whether a file is safetensors, by its name or by its first bytes: the header's length, then JSON."""
+    """Return whether a file is safetensors, by its name or by its first bytes: the header's length, then JSON."""
     if path.suffix.lower() == ".safetensors":
         return True
     try:
@@ -100,10 +100,9 @@ def _holds_mapping(loaded: Any, name: str) -> bool:
 
 
 def _without_prefix(state: State) -> State:
-    """The state without the prefixes that most of its names have.
+    """Return the state without the prefixes that most of its names have.
 
-    A name without the prefix stays as it is: it is no part of the network, and
-    the error that says so shall name it.
+    A name without the prefix stays unchanged: it does not belong to the network, and the error message must show it.
     """
     while True:
         for prefix in _PREFIXES:
@@ -117,12 +116,10 @@ def _without_prefix(state: State) -> State:
 
 
 def fitted(arch: str, state: State, source: str) -> tuple[torch.nn.Module, int]:
-    """A network with these weights, and its number of classes, which the head's weight tells.
+    """Return a network with these weights, and its number of classes, from the shape of the head's weight.
 
-    A state without the classifier's last layer gives 0 classes: the network
-    embeds, and what its head, then of one class and all zeros, answers means
-    nothing. WeightsError, naming some of the keys: the state is not one of
-    this network.
+    A state without the classifier's last layer gives 0 classes: the network embeds, and its head, with one class and
+    all zeros, is meaningless. WeightsError, with some of the keys: the state does not belong to this network.
     """
     if open_clip_models.is_open_clip(arch):
         with torch.random.fork_rng(devices=[]):
@@ -132,7 +129,7 @@ def fitted(arch: str, state: State, source: str) -> tuple[torch.nn.Module, int]:
     state = {name: value for name, value in state.items() if not _AUXILIARY.match(name)}
     size = image_size_of(arch, state)
     with torch.random.fork_rng(devices=[]):
-        # The random start is overwritten whole; it must only not disturb the caller's generator.
+        # The random initialization is completely overwritten; it must only leave the caller's generator alone.
         module = build(arch, 1000, transform_input=True, image_size=size)
         head = state.get(head_weight(module))
         headless = not any(name.startswith(_layer(head_weight(module))) for name in state)
@@ -148,9 +145,9 @@ def fitted(arch: str, state: State, source: str) -> tuple[torch.nn.Module, int]:
 
 
 def _load(module: torch.nn.Module, state: State, arch: str, source: str) -> None:
-    """Give a network the weights; WeightsError, naming some of the tensors: they are not those of this network."""
+    """Load weights into a network; WeightsError, with some of the tensors: they do not belong to this network."""
     wanted = module.state_dict()
-    # Old files lack these counters, which only training reads.
+    # Old files lack these counters, which are used only in training.
     missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in state if name not in wanted]
     differing = [name for name in wanted if name in state and wanted[name].shape != state[name].shape]
@@ -170,7 +167,7 @@ def _load(module: torch.nn.Module, state: State, arch: str, source: str) -> None
 
 
 def _layer(weight: str) -> str:
-    """The beginning of the names of all tensors of the layer that has this weight."""
+    """Return the common prefix of all tensor names of the layer that has this weight."""
     return weight.rpartition(".")[0] + "."
 
 

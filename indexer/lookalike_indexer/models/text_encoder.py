@@ -1,4 +1,4 @@
-"""Texts to vectors of the space that a CLIP-like model embeds pictures in."""
+"""Encoder of texts to vectors of the space that a CLIP-like model embeds images in."""
 
 from __future__ import annotations
 
@@ -12,32 +12,34 @@ from lookalike_indexer.arrays import Float32
 from lookalike_indexer.errors import WeightsError
 from lookalike_indexer.models.open_clip_models import PictureTower, name_of, open_clip
 
-# Words that open_clip's tokenizer remembers, for as long as the process lives.
+# The maximum number of words that open_clip's tokenizer may cache in this process.
 _REMEMBERED = 10_000
 
 
 class TextEncoder:
-    """The text half of an open_clip model with its tokenizer; to be used by one thread."""
+    """The text half of an open_clip model with its tokenizer; not thread-safe."""
 
     def __init__(self, module: PictureTower, arch: str, device: str) -> None:
-        """WeightsError: the tokenizer is another library's, which is not installed, or its files are not here."""
+        """Load the tokenizer. WeightsError: it belongs to another library, which is not installed, or its files are
+        missing.
+        """
         self._device = torch.device(device)
-        # Typed nowhere, like most of open_clip.
+        # open_clip is largely untyped.
         self._clip: Any = module.clip.to(self._device).eval()
         try:
             self._tokenizer: Any = open_clip(arch).get_tokenizer(name_of(arch))
         except Exception as error:
-            # transformers and its hub's client raise errors of their own.
+            # transformers and its hub's client raise their own errors.
             raise WeightsError(
                 f"The tokenizer of {arch} cannot be loaded here ({type(error).__name__}); ask with a picture, or "
                 "install transformers and sentencepiece and the tokenizer's files."
             ) from error
 
     def encode(self, texts: Sequence[str]) -> tuple[Float32, dict[int, str]]:
-        """Vectors, float32 of shape (n, dim), as the model gives them: not normalized.
+        """Return vectors, float32 of shape (n, dim), as the model gives them, not normalized, and the failures.
 
-        By its position from 0, the reason of each text that has no vector: it has more tokens than the model reads.
-        The row of such a text is zero, as are all rows when every text has failed; then dim is 0.
+        A failure is the reason for a text, by position from 0: it has more tokens than the model reads. The row of such
+        a text is zero. If every text has failed, dim is 0.
         """
         failed = {at: reason for at, text in enumerate(texts) if (reason := self._refused(text))}
         kept = [at for at in range(len(texts)) if at not in failed]
@@ -52,19 +54,19 @@ class TextEncoder:
         return vectors, failed
 
     def _refused(self, text: str) -> str:
-        """Why a text cannot be encoded whole; "" where it can be."""
+        """Return why a text cannot be encoded completely; "" if it can be."""
         room = self._tokenizer.context_length
         count = self._tokens(text)
         return f"it has {count} tokens, and the model reads {room}; shorten it" if count > room else ""
 
     def _tokens(self, text: str) -> int:
-        """The tokens of a text with those for its start and end."""
+        """Return the number of tokens of a text, including those for its start and end."""
         if hasattr(self._tokenizer, "encode"):
             return len(self._tokenizer.encode(text)) + 2
         return len(self._tokenizer.tokenizer(self._tokenizer.clean_fn(text))["input_ids"])
 
     def _forget(self) -> None:
-        """Forget words, which the tokenizer would collect without an end."""
+        """Clear the tokenizer's word cache, which would grow without limit."""
         words = getattr(self._tokenizer, "cache", None)
         if isinstance(words, dict) and len(words) > _REMEMBERED:
             special = [self._tokenizer.decoder[number] for number in self._tokenizer.all_special_ids]

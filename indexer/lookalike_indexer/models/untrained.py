@@ -1,9 +1,8 @@
-"""Networks without training: random weights from a seed, and batch norms that fit real pictures.
+"""Untrained networks: random weights from a seed, and batch norms calibrated on real images.
 
-With running statistics of 0 and 1 the activations of a deep random network
-grow from layer to layer until they are infinite. Statistics taken from some
-pictures of the collection keep them near unit size; they are stored in the
-collection, so that later runs and servers have the very same network.
+With running statistics of 0 and 1 the activations of a deep random network grow from layer to layer until they are
+infinite. Statistics from some images of the collection keep them near unit size. They are stored in the collection, so
+that later runs and servers have the same network.
 """
 
 from __future__ import annotations
@@ -29,10 +28,9 @@ _BATCH_NORM = torch.nn.modules.batchnorm._BatchNorm  # the base of all of them h
 
 
 def untrained(arch: str, seed: int, image_size: int | None = None) -> torch.nn.Module:
-    """The network that a seed stands for, in eval mode, the same in every process.
+    """Return the network of a seed, in eval mode, the same in every process.
 
-    `image_size` is the side in pixels of the images that a vision transformer
-    takes (None: 224); other networks do not depend on it.
+    `image_size` is the side in pixels of the images of a vision transformer (None: 224); other networks ignore it.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -40,7 +38,7 @@ def untrained(arch: str, seed: int, image_size: int | None = None) -> torch.nn.M
 
 
 def batch_norms(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """The batch norms of a network that keep statistics, by name."""
+    """Return the batch norms of a network that keep statistics, by name."""
     return {
         name: part
         for name, part in module.named_modules()
@@ -57,7 +55,7 @@ def calibrate(module: torch.nn.Module, forward: Callable[[torch.Tensor], object]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain average of what is seen
+        norm.momentum = None  # the plain average of all batches
         norm.train()
     with torch.no_grad():
         forward(images)
@@ -67,9 +65,9 @@ def calibrate(module: torch.nn.Module, forward: Callable[[torch.Tensor], object]
 
 
 def statistics(module: torch.nn.Module, network: str) -> bytes:
-    """The batch norms' statistics as an .npz file; equal statistics give equal bytes.
+    """Return the batch norms' statistics as an .npz file; equal statistics give equal bytes.
 
-    `network` says whose they are; `statistics_of` gives it back.
+    `network` is the description of the network; `statistics_of` returns it.
     """
     arrays: dict[str, npt.NDArray[Any]] = {_NETWORK: np.array(network)}
     for name, norm in batch_norms(module).items():
@@ -81,13 +79,13 @@ def statistics(module: torch.nn.Module, network: str) -> bytes:
 
 
 def statistics_of(data: bytes, source: str) -> str:
-    """Whose statistics a file holds; DataLossError when it is no such file."""
+    """Return the description of the network in a statistics file; DataLossError: another kind of file."""
     with _opened(data, source) as arrays:
         return str(arrays[_NETWORK])
 
 
 def restore(module: torch.nn.Module, data: bytes, source: str) -> None:
-    """Put stored statistics back; DataLossError when they are not of this network."""
+    """Load stored statistics; DataLossError: they do not belong to this network."""
     with _opened(data, source) as arrays:
         for name, norm in batch_norms(module).items():
             for buffer in ("running_mean", "running_var"):
@@ -104,7 +102,7 @@ def _opened(data: bytes, source: str) -> Iterator[Mapping[str, npt.NDArray[Any]]
 
 
 def state_digest(module: torch.nn.Module) -> str:
-    """The SHA-256 of a network's whole state, names and values, but for counters that only training reads."""
+    """Return the SHA-256 of a network's whole state, names and values, except counters that only training uses."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         if name.endswith("num_batches_tracked"):

@@ -1,4 +1,4 @@
-"""`--weights`: published ones, those of a package, a file, or none at all."""
+"""The option --weights: published weights, those of a package, a file, or none."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from lookalike_indexer.models.untrained import state_digest
 
 @dataclass(frozen=True)
 class WeightsRequest:
-    """What `--weights` asks for: a name of published weights ("" for the default), of a package, a path or a seed.
+    """A parsed `--weights`: a name of published weights ("" for the default), of a package, a path or a seed.
 
-    Names of published weights are torchvision's, timm's, or with the kind "open_clip" those of open_clip.
+    Names of published weights are torchvision's or timm's, or with the kind "open_clip" those of open_clip.
     """
 
     kind: Literal["imagenet", "package", "file", "open_clip", "untrained"]
@@ -33,7 +33,7 @@ class WeightsRequest:
 def parse_weights(text: str) -> WeightsRequest:
     """Parse "imagenet[:NAME]", "open_clip:TAG", "package", "untrained[:SEED]" or a path.
 
-    UsageError: a seed that is not a number.
+    UsageError: the seed is not a number.
     """
     kind, _, value = text.partition(":")
     if kind == "imagenet":
@@ -53,9 +53,9 @@ def parse_weights(text: str) -> WeightsRequest:
 
 
 def load_pretrained(arch: str, request: WeightsRequest) -> tuple[torch.nn.Module, int, WeightsSpec]:
-    """The network with weights of a file, a package or its library, its number of classes, and what they are.
+    """Return the network with pretrained weights, its number of classes, and the spec of the weights.
 
-    WeightsError: they are not to be had, damaged, or of another network.
+    WeightsError: they are not available, damaged, or of another network.
     """
     check_published(arch, request)
     if request.kind == "package":
@@ -82,7 +82,7 @@ def load_pretrained(arch: str, request: WeightsRequest) -> tuple[torch.nn.Module
 
 
 def check_published(arch: str, request: WeightsRequest) -> None:
-    """UsageError: published weights are asked for that the model's library does not have."""
+    """Raise UsageError if published weights are requested that the model's library does not have."""
     if open_clip_models.is_open_clip(arch) and request.kind in ("imagenet", "package"):
         tags = open_clip_models.fitting_tags(arch)
         published = f"open_clip:{tags[0]}, " if tags else ""
@@ -96,7 +96,7 @@ def check_published(arch: str, request: WeightsRequest) -> None:
 
 
 def check_file(arch: str, request: WeightsRequest) -> Path:
-    """The path of a request for a file; WeightsError when there is no such file."""
+    """Return the path of a request for a file; WeightsError: there is no such file."""
     path = Path(request.value)
     if not path.is_file():
         raise WeightsError(
@@ -106,7 +106,7 @@ def check_file(arch: str, request: WeightsRequest) -> Path:
 
 
 def _cached(arch: str, weights: torch.nn.Module) -> Path:
-    """The file of published weights, downloaded when it is not there yet."""
+    """Return the file of published weights; download it if necessary."""
     path = weights_path(arch, str(weights.name))
     if not path.is_file():
         try:
@@ -123,7 +123,7 @@ def _cached(arch: str, weights: torch.nn.Module) -> Path:
 
 
 def _check_published(path: Path, sha256: str) -> None:
-    """The names of published files end with the beginning of their digests."""
+    """Check a published file, whose name ends with the beginning of its digest."""
     expected = path.stem.rsplit("-", 1)[-1]
     if not sha256.startswith(expected):
         raise WeightsError(
