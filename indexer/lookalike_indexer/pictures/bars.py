@@ -12,15 +12,15 @@ from matplotlib.ticker import MaxNLocator
 from lookalike_indexer.pictures.figures import short, short_names
 from lookalike_indexer.pictures.palette import COLORS, OTHER
 
-# More bars than this could not be read.
+# More bars would be unreadable.
 MOST = 120
 
 
 @dataclass(frozen=True)
 class BarStyle:
-    """What is written on a chart; `stacked` puts the series behind each other, else they stand side by side.
+    """The texts of a chart; `stacked` puts the series behind each other, else they are side by side.
 
-    The values are `whole` numbers or not. `colours` are those of the series, by name.
+    `whole` means that the values are integers. `colours` are those of the series, by name.
     """
 
     title: str = ""
@@ -35,8 +35,8 @@ class BarStyle:
 def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], style: BarStyle | None = None) -> Figure:
     """Draw the values of each series for each name, the first name on top; NaN has no bar.
 
-    Only the first 120 names are drawn, and the title says so. A series named
-    "other" is gray, and left out where it has no bar.
+    Only the first 120 names are drawn, which the title states. A series named "other" is gray, and left out if it has
+    no bar.
     """
     style = style or BarStyle()
     series = {name: values for name, values in series.items() if name != "other" or np.nan_to_num(values).any()}
@@ -53,7 +53,7 @@ def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], style: Bar
         lengths = np.nan_to_num(np.asarray(values[:shown], np.float64))
         offset = 0.0 if style.stacked else (number - (together - 1) / 2) * thickness
         left = start if style.stacked else None
-        # A leading underscore would leave the name out of the legend; a space before it does not show.
+        # matplotlib omits names with a leading underscore from the legend; a space before it is invisible.
         axis.barh(places + offset, lengths, thickness, left=left, color=colours[number], label=f" {labels[number]}")
         start = start + lengths
     axis.set_yticks(places, short_names(names[:shown]), fontsize=8)

@@ -1,4 +1,4 @@
-"""A chart of what each number of clusters costs and gains."""
+"""Chart of the measures of each number of clusters."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _PANELS = {
     "davies_bouldin": "Davies-Bouldin (Euclidean), lowest",
     "calinski_harabasz": "Calinski-Harabasz (squared Euclidean), highest",
 }
-# The counts of the model's labels, see `experiments.suggestions`.
+# The numbers from the model's labels, see `experiments.suggestions`.
 _ROUTES = {"classes": "-.", "meanings": ":"}
 
 
 def choose_k_chart(result: Result) -> Figure:
-    """Draw each measure by number of clusters, with what its rule says and what is recommended."""
+    """Draw each measure by number of clusters, with the choice of its rule and the recommendation."""
     columns = result.tables["k"].to_pydict()
     rules = dict(zip(*(result.tables["rules"].column(name).to_pylist() for name in ("rule", "k")), strict=True))
     recommended = int(result.figures["recommended"])

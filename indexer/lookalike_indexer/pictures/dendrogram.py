@@ -1,4 +1,4 @@
-"""A tree of classes, with the cut that makes groups of them."""
+"""Dendrogram of classes, with the cut that makes groups."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GROUPS = COLORS[:12]
 
 
 def tree_figure(result: Result) -> Figure:
-    """Draw a label_tree result: leaves to the left with their images, a color for each group, the cut dashed."""
+    """Draw a label_tree result: leaves at the left with their images, a color for each group, the cut dashed."""
     classes, merges = (result.tables[name].to_pydict() for name in ("classes", "merges"))
     count = len(classes["leaf"])
     tree = np.column_stack([merges["left"], merges["right"], merges["height"], merges["classes"]]).astype(np.float64)
@@ -54,7 +54,7 @@ def tree_figure(result: Result) -> Figure:
 
 
 def _colours(tree: np.ndarray[Any, np.dtype[np.float64]], group_of: dict[int, int]) -> dict[int, Any]:
-    """A color for each merge by its number, from that of SciPy's first: its group's below the cut, else gray."""
+    """Return the color of each merge, numbered after the leaves: its group's below the cut, else gray."""
     leaves = len(tree) + 1
     groups: dict[int, int | None] = dict(group_of)
     for number, (left, right) in enumerate(tree[:, :2].astype(int).tolist(), leaves):

@@ -1,4 +1,4 @@
-"""Groups of duplicates as a montage."""
+"""Montage of groups of duplicates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STYLE = MontageStyle(columns=_IMAGES)
 def duplicates_montage(result: Result, thumbnails: Thumbnails) -> Image.Image:
     """Draw each group in a row: the image to keep framed green, the others red.
 
-    Only the first 30 groups and 8 images of each are drawn, and the titles say so.
+    Only the first 30 groups and 8 images of each are drawn, which the titles state.
     """
     groups = result.tables["groups"].to_pylist()
     images: dict[int, list[dict[str, Any]]] = {}

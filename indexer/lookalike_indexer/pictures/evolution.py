@@ -1,4 +1,4 @@
-"""A chart of a model's evolution: its measures by step, and its aligned maps."""
+"""Chart of a model's evolution: its measures by step, and its aligned maps."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def evolution_chart(result: Result, color: Color = "label") -> Figure:
     steps = result.tables["steps"].to_pydict()
     names = steps["step"]
     shown = sorted({round(place) for place in np.linspace(0, len(names) - 1, min(_MAPS, len(names))).tolist()})
-    # Four as a square, not one below three.
+    # Four maps form a square, not a row of three and one.
     columns = 2 if len(shown) == 4 else min(3, len(shown))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(10, 3.6 + 3.1 * rows), layout="constrained")
     lines, maps = figure.subfigures(2, 1, squeeze=False, height_ratios=[3.6, 3.1 * rows])[:, 0]
-    # A result that an earlier version stored does not say the metric.
+    # A result of an earlier version has no metric.
     metric = NAMES.get(str(result.settings.get("metric")))
     _draw_lines(lines.subplots(), steps, str(result.settings["model"]), metric)
     axes = maps.subplots(rows, columns, squeeze=False).ravel()
@@ -69,7 +69,7 @@ def _draw_maps(figure: Any, axes: Any, result: Result, names: list[str], color: 
     places = result.tables["map"].to_pydict()
     step, category = np.array(places["step"]), np.array(places[color], dtype=object)
     x, y = np.array(places["x"]), np.array(places["y"])
-    # Those of all steps together: predictions differ from step to step.
+    # The colors are those of all steps, because predictions differ from step to step.
     drawn = np.isin(step, names)
     colours = dict(list(palette(category[drawn].tolist()).items())[:_COLOURED])
     handles: dict[str, Any] = {}

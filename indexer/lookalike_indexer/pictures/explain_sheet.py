@@ -1,4 +1,4 @@
-"""The classes of several images beside what speaks for them, on one sheet."""
+"""Sheet of several images with their classes and attributions."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ def explain_sheets(
     model: str,
     notes: Sequence[str] = (),
 ) -> Iterator[tuple[str, Image.Image]]:
-    """Sheets of at most 24 rows, by file name: an `explain_table`, with the attributions of each class.
+    """Yield sheets of at most 24 rows, by file name: an `explain_table`, with the attributions of each class.
 
-    `images` and `drawn` are those of each key. Where there is no attribution
-    the cell is empty, and `notes` say why.
+    `images` and `drawn` are by key. A cell without an attribution is empty, and `notes` give the reason.
     """
-    # What the network sees is a square out of the middle.
+    # The network sees a central square.
     original = "original, cropped" if methods else "original"
     heads = ["image, label", "index", "probability", "class", original]
     columns = [Column(heads[0], 212), Column(heads[1], 48, True), Column(heads[2], 86, True), Column(heads[3], 150)]
@@ -45,7 +44,7 @@ def explain_sheets(
 
 
 def _groups(lines: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The rows of each image."""
+    """Return the rows of each image."""
     groups: list[list[dict[str, Any]]] = []
     for line in lines:
         if line["is_first"]:
@@ -55,7 +54,7 @@ def _groups(lines: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def _pages(groups: list[list[dict[str, Any]]]) -> list[list[list[dict[str, Any]]]]:
-    """The images of each sheet: those of one are not parted."""
+    """Return the images of each sheet: the rows of an image stay on one sheet."""
     pages: list[list[list[dict[str, Any]]]] = [[]]
     for lines in groups:
         if sum(map(len, pages[-1])) + len(lines) > _ROWS:

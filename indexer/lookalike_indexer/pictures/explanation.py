@@ -1,4 +1,4 @@
-"""A misclassified image beside what it was taken for and what it is."""
+"""Sheet of an explanation: an image beside those of its rival class and of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.pictures.montage import GOOD, ODD, QUERY, MontageStyle, Section, Tile, montage
 
 Picture = Callable[[int], Image.Image | None]
-# Pictures of what speaks for a class, by its index and the method, "cam" or "gbp".
+# Attribution heatmaps, by class index and method, "cam" or "gbp".
 Drawn = Mapping[tuple[int, str], Image.Image]
 TITLES = {"cam": "Grad-CAM", "gbp": "guided backprop"}
 
@@ -19,10 +19,10 @@ TITLES = {"cam": "Grad-CAM", "gbp": "guided backprop"}
 def explanation_sheet(
     result: Result, image: Image.Image | None, picture: Picture, drawn: Drawn | None = None
 ) -> Image.Image:
-    """Draw an explanation: the image and what is drawn over it, its nearest images of the rival class and of its own.
+    """Draw an explanation: the image and its attributions, its nearest images of the rival class and of its own.
 
-    `picture` gives an image's thumbnail by id; `drawn` ones stand beside the image:
-    those of the rival class, then those of the own one.
+    `picture` gives an image's thumbnail by id; the heatmaps in `drawn` are beside the image: those of the rival class,
+    then those of its own.
     """
     settings = result.settings
     model, label = str(settings["model"]), str(settings["label"])

@@ -1,4 +1,4 @@
-"""What charts have in common: labels taken literally, PNG files that do not depend on the day."""
+"""Helpers of charts: literal labels, and reproducible PNG files."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from matplotlib.figure import Figure
 
 from lookalike_indexer.text import plain_names, printable
 
-# Longer names would push the chart out of its picture.
+# Longer names would push the chart out of its figure.
 _LONGEST = 32
 
 
 def short(text: str, longest: int = _LONGEST) -> str:
-    """A name for an axis or legend: one line, without WordNet numbers, a dollar sign only a dollar sign.
+    """Return a name for an axis or legend: one line, without WordNet numbers, with escaped dollar signs.
 
-    When it is too long, its middle goes: names of spaces differ at their end,
-    others at their beginning.
+    If it is too long, its middle is cut: names of spaces differ at their end, others at their beginning.
     """
     return _cut(plain_names(printable(text)), longest)
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """`short` names of one axis; those that only WordNet numbers tell apart, as both cranes, keep them."""
+    """Return `short` names of one axis; names that differ only by WordNet number, as both cranes, keep it."""
     counts = Counter(plain_names(name) for name in names)
     return [short(name) if counts[plain_names(name)] == 1 else _cut(printable(name), _LONGEST) for name in names]
 
@@ -38,10 +37,10 @@ def _cut(line: str, longest: int) -> str:
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:
-    """A figure as a PNG file."""
+    """Return a figure as a PNG file."""
     out = io.BytesIO()
     with warnings.catch_warnings():
-        # Letters that the font lacks are drawn as boxes; saying so for each is of no use.
+        # Letters that the font lacks are drawn as boxes; a warning for each is not useful.
         warnings.filterwarnings("ignore", message=".*Glyph .* missing from", category=UserWarning)
         figure.savefig(out, format="png", dpi=dpi, metadata={"Software": None})
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""A matrix of numbers as colors."""
+"""Heatmap of a matrix."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from matplotlib.ticker import MaxNLocator
 from lookalike_indexer.pictures.figures import short, short_names
 from lookalike_indexer.pictures.palette import HEAT
 
-# More names than this could not be read. More rows or columns than this make the cells too small for numbers, because
-# the figure does not grow any more.
+# More names would be unreadable. With more rows or columns the cells are too small for numbers, because the figure has
+# a maximum size.
 _FULL_SIZE = 80
 _NAMES, _NUMBERS = 150, 100
 
 
 @dataclass(frozen=True)
 class Axes:
-    """What is written on a heatmap. With `vmax` None colors reach to the highest value."""
+    """The texts and the color range of a heatmap. With `vmax` None colors extend to the highest value."""
 
     title: str = ""
     rows: str = ""
@@ -35,7 +35,7 @@ class Axes:
 def heatmap(
     matrix: npt.ArrayLike, row_names: Sequence[str], column_names: Sequence[str], axes: Axes | None = None
 ) -> Figure:
-    """Draw a matrix of shape (rows, columns); cells have their numbers where there are few, NaN is white."""
+    """Draw a matrix of shape (rows, columns); small ones show numbers in their cells; NaN is white."""
     values = np.asarray(matrix, np.float64)
     axes = axes or Axes()
     rows, columns = values.shape
@@ -44,12 +44,12 @@ def heatmap(
     figure = Figure(figsize=(width, height), layout="constrained")
     axis = figure.subplots()
     image = axis.imshow(values, cmap=HEAT, aspect="auto", vmin=axes.vmin, vmax=axes.vmax, interpolation="nearest")
-    # Counts are whole: no 17.5 images.
+    # Counts are integers: avoid ticks such as 17.5 images.
     whole = MaxNLocator(integer=True) if axes.number == Axes.number else None
     figure.colorbar(image, ax=axis, label=axes.values, shrink=0.8, aspect=40, fraction=0.03, ticks=whole)
     _name(axis.yaxis, row_names, rows)
     _name(axis.xaxis, column_names, columns)
-    # Beyond so many, two digits are as wide as a column.
+    # Above this size, two digits are as wide as a column.
     upright = max(map(len, column_names), default=0) > 2 or columns > _FULL_SIZE
     axis.tick_params(axis="x", rotation=90 if upright else 0)
     axis.set(title=short(axes.title, 120), ylabel=_counted(axes.rows, rows), xlabel=_counted(axes.columns, columns))
@@ -59,7 +59,7 @@ def heatmap(
 
 
 def has_numbers(rows: int, columns: int) -> bool:
-    """Whether the cells of a heatmap of this shape have their numbers."""
+    """Return whether the cells of a heatmap of this shape show numbers."""
     return rows <= _NUMBERS and columns <= _NUMBERS
 
 

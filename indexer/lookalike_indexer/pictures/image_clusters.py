@@ -1,4 +1,4 @@
-"""Pictures of an image's clusters: a montage for each clustering, and how far the clusterings agree."""
+"""Montages of an image's clusters, one for each clustering, and the agreement of the clusterings."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from lookalike_indexer.pictures.thumbnails import Thumbnails
 
 
 def cluster_montages(result: Result, row: int, thumbnails: Thumbnails) -> Iterator[tuple[str, Image.Image]]:
-    """A montage for each clustering, by its name: the image, then the members of its cluster, the nearest first.
+    """Yield a montage for each clustering, by its name: the image, then the members of its cluster, the nearest first.
 
-    Members with the image's label have a green frame, those with another a red one.
+    Members with the image's label have a green frame, others a red one.
     """
     key, label = str(result.settings["key"]), str(result.settings["label"])
     query = Tile(thumbnails.picture(row), [label or "no label", key.rsplit("/", 1)[-1], "asked for"], QUERY)
@@ -35,7 +35,7 @@ def cluster_montages(result: Result, row: int, thumbnails: Thumbnails) -> Iterat
 
 
 def agreement_figure(result: Result) -> Figure | None:
-    """The ARI of each pair of clusterings as a heatmap; None with fewer than two clusterings."""
+    """Return the ARI of each pair of clusterings as a heatmap; None for fewer than two clusterings."""
     pairs = result.tables["agreement"].to_pylist()
     if not pairs:
         return None
@@ -55,7 +55,7 @@ def _title(line: dict[str, Any], members: list[dict[str, Any]]) -> str:
 
 
 def cluster_told(line: dict[str, Any]) -> str:
-    """A row of the table "clusters" in words: the cluster, its size, and its most frequent label."""
+    """Return a row of the table "clusters" as text: the cluster, its size, and its most frequent label."""
     if line["cluster"] < 0:
         return "in no cluster"
     counted = "1 image" if line["size"] == 1 else f"{line['size']} images"
@@ -72,5 +72,5 @@ def _caption(member: dict[str, Any]) -> list[str]:
 
 
 def frame(label: str, wanted: str) -> str:
-    """The color of the frame of an image with a label where another is wanted; "" where one of them is unknown."""
+    """Return the frame color of an image by its label and the wanted one; "" if either is unknown."""
     return "" if not (label and wanted) else GOOD if label == wanted else ODD

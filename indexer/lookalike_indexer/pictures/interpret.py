@@ -1,4 +1,4 @@
-"""The sheets of cluster samples with their suggested names."""
+"""Sheets of cluster samples with their suggested names."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lookalike_indexer.pictures.montage import Tile
 from lookalike_indexer.pictures.sheet import Header, SheetRow, sheet
 from lookalike_indexer.pictures.thumbnails import Thumbnails
 
-# Clusters on one sheet, and samples of each kind that are drawn.
+# Clusters on one sheet, and drawn samples of each kind.
 _ROWS, _DRAWN = 25, 5
 _HEADS = {"central": "central", "borderline": "borderline: nearly in the next cluster", "random": "random"}
 
 
 def interpretation_sheets(result: Result, thumbnails: Thumbnails) -> Iterator[tuple[str, Image.Image]]:
-    """Sheets of 25 clusters each, by file name: at most five samples of each kind, the label below each, the name."""
+    """Yield sheets of 25 clusters each, by file name: the name, and up to five labeled samples of each kind."""
     clusters = result.tables["clusters"].to_pylist()
     samples: dict[tuple[int, str], list[dict[str, Any]]] = {}
     for line in result.tables["samples"].to_pylist():

@@ -1,4 +1,4 @@
-"""A sheet of images whose label is likely wrong."""
+"""Sheet of images whose label is likely wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STYLE = MontageStyle(tile=144, columns=8)
 
 
 def label_issues_sheet(result: Result, thumbnails: Thumbnails) -> Image.Image:
-    """Draw the listed images, the likeliest first: given label, suggested one with both probabilities, and file."""
+    """Draw the listed images, the likeliest first: given and suggested label with both probabilities, and file."""
     listed = result.tables["issues"].to_pylist()
     pictures = thumbnails.pictures_of_ids([line["id"] for line in listed])
     tiles = [Tile(picture, _caption(line), ODD, words=3) for picture, line in zip(pictures, listed, strict=True)]

@@ -1,4 +1,4 @@
-"""One image in all layers and poolings: its cluster in each, on one sheet."""
+"""Sheet of one image in all layers and poolings, with its cluster in each."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lookalike_indexer.pictures.montage import QUERY, Tile
 from lookalike_indexer.pictures.sheet import Header, SheetRow, sheet
 from lookalike_indexer.pictures.thumbnails import Thumbnails
 
-# Rows of one sheet, and members of a cluster that are drawn.
+# Rows of one sheet, and drawn members of a cluster.
 _ROWS, _DRAWN = 25, 5
 _POOLINGS = ("avg", "max", "top10")
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """A row: a layer of a model, and the name that its spaces' clusterings share."""
+    """A row: a layer of a model, and the common name of its spaces' clusterings."""
 
     model: str
     layer: str
@@ -31,18 +31,17 @@ class _Layer:
 
     @property
     def order(self) -> tuple[Any, ...]:
-        """Models by name, layers by the numbers in theirs, the last features at the end."""
+        """The sort key: models by name, layers by the numbers in their names, the last features at the end."""
         return natural(self.model), not self.layer, natural(self.layer), natural(self.clustering)
 
 
 def layer_sheets(
     result: Result, row: int, spaces: Mapping[str, SpaceEntry], thumbnails: Thumbnails
 ) -> Iterator[tuple[str, Image.Image]]:
-    """Sheets of at most 25 rows, by file name: layers below each other, poolings side by side.
+    """Yield sheets of at most 25 rows, by file name: layers below each other, poolings side by side.
 
-    Each cell has the image's cluster in that space, and the members of it that
-    are most like the image: with its label in a green frame, with another in a
-    red one.
+    Each cell has the image's cluster in that space, and its members most similar to the image: in a green frame with
+    the same label, else in a red one.
     """
     lines = result.tables["clusters"].to_pylist()
     poolings = [name for name in _POOLINGS if any(spaces[line["space"]].pooling == name for line in lines)]
@@ -78,12 +77,12 @@ def layer_sheets(
 
 
 def _layer_of(name: str, space: SpaceEntry) -> str:
-    """The layer in a space's name, "" for the last features."""
+    """Return the layer in a space's name, "" for the last features."""
     return name.removeprefix(space.model).removeprefix(".").removesuffix(space.pooling).removesuffix(".")
 
 
 def _members(result: Result, thumbnails: Thumbnails) -> dict[str, list[Tile]]:
-    """The tiles of each clustering."""
+    """Return the tiles of each clustering."""
     label = str(result.settings["label"])
     found: dict[str, list[Tile]] = {}
     for member in result.tables["members"].to_pylist():
@@ -97,7 +96,7 @@ def _members(result: Result, thumbnails: Thumbnails) -> dict[str, list[Tile]]:
 def _row(
     layer: _Layer, cells: Mapping[str, dict[str, Any]], embedded: Mapping[str, bool], members: Mapping[str, list[Tile]]
 ) -> SheetRow:
-    """`embedded` says of each pooling whether there is a space."""
+    """Return the row of a layer; `embedded` has for each pooling whether there is a space."""
     lines = {pooling: cells.get(pooling) for pooling in embedded}
     lacking = {True: f"not clustered as {layer.clustering}", False: "not embedded"}
     return SheetRow(

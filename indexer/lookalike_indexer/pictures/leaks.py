@@ -1,4 +1,4 @@
-"""Pairs of near-duplicates in different splits as a montage."""
+"""Montage of near-duplicates in different splits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STYLE = MontageStyle(columns=8)
 
 
 def leaks_montage(result: Result, thumbnails: Thumbnails) -> Image.Image:
-    """Draw the nearest pairs side by side, four in a row; the title says how many of them."""
+    """Draw the nearest pairs side by side, four in a row; the title states how many of all."""
     lines = result.tables["leaks"].to_pylist()
     title = f"Near-duplicates in different splits of {result.settings['split']}{result.measured_by}"
     if len(lines) > _PAIRS:

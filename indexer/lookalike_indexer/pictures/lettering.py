@@ -1,4 +1,4 @@
-"""Letters in pictures: the font, and texts cut and wrapped to the room that there is."""
+"""Lettering: the font, and texts cut and wrapped to the available space."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from lookalike_indexer.text import plain_names, printable
 
 @functools.cache
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans as it comes with matplotlib: Latin, Greek, Cyrillic, Arabic and more; others show as a box."""
+    """Return DejaVu Sans from matplotlib: Latin, Greek, Cyrillic, Arabic and more; other letters show as a box."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
-    # Basic layout draws the same wherever Pillow runs; the other one needs a library that not every build has.
+    # Basic layout draws the same everywhere; the other one needs a library that not every build of Pillow has.
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def fitted(text: str, width: float, letters: ImageFont.FreeTypeFont, keep_end: bool = False) -> str:
-    """The text on one line, cut to a width in pixels, without WordNet numbers.
+    """Return the text on one line, cut to a width in pixels, without WordNet numbers.
 
     `keep_end` is for a path: it keeps its numbers, and its beginning is cut.
     """
     text = printable(text) if keep_end else plain_names(printable(text))
     if letters.getlength(text) <= width:
         return text
-    # The longest piece that fits, by bisection: keys can be long.
+    # Bisect the longest piece that fits, because keys can be long.
     low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
@@ -46,7 +46,9 @@ def _cut(text: str, kept: int, keep_end: bool) -> str:
 
 
 def wrapped(text: str, width: float, letters: ImageFont.FreeTypeFont, lines: int) -> list[str]:
-    """The text in at most so many lines of a width in pixels, broken at spaces; the last one is cut if need be."""
+    """Return the text in at most `lines` lines of a width in pixels, broken at spaces; the last one is cut if
+    necessary.
+    """
     found: list[str] = []
     words = plain_names(printable(text)).split(" ")
     while words and len(found) < lines - 1:

@@ -1,4 +1,4 @@
-"""Maps of images: as points with a legend, and as thumbnails that do not overlap."""
+"""Maps of images: as points with a legend, or as thumbnails that do not overlap."""
 
 from __future__ import annotations
 
@@ -28,18 +28,17 @@ _LEGEND_WIDTH = 260
 _LEGEND_ROWS = 44
 _NAME_POINTS = 8
 _NAME_WIDTH = 26
-# Where a name may stand: to the right, up (-1 to 1), the first ones preferred.
+# The positions of a name relative to its point: to the right, up (-1 to 1), in order of preference.
 _BESIDE = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))
 _SIDES = {-1: ("right", "top"), 0: ("center", "center"), 1: ("left", "bottom")}
 
 
 @dataclass(frozen=True)
 class Map:
-    """Positions (n, 2) with a category for each, the colors of some categories, what they are, and a title.
+    """Positions (n, 2) with a category for each, the colors of some categories, the legend's title, and a title.
 
-    Other categories are gray. `pictures.palette.palette` makes the colors; those of
-    all images fit a map of some of them. `names` stand beside their x and y; without
-    any, each category has its name beside the median of its points.
+    Other categories are gray. `pictures.palette.palette` makes the colors; those of all images fit a map of some of
+    them. `names` are drawn beside their x and y; if empty, each category has its name beside the median of its points.
     """
 
     places: Float64
@@ -51,7 +50,7 @@ class Map:
 
 
 def centers(places: Float64, clusters: npt.NDArray[np.integer], names: Sequence[str]) -> list[tuple[str, float, float]]:
-    """The name of each cluster with a name, at the image nearest to the median of its places (n, 2).
+    """Return the name of each named cluster, at the image nearest to the median of its places (n, 2).
 
     `clusters` int32 (n,) is the cluster of each place, -1 for none.
     """
@@ -68,8 +67,8 @@ def centers(places: Float64, clusters: npt.NDArray[np.integer], names: Sequence[
 def points(chart: Map) -> Figure:
     """Draw a map as points with names beside them; points of categories without a color are gray.
 
-    Categories of one color have different markers. A name stands where it hides
-    the fewest points; one that would lie over another everywhere is left out.
+    Categories of one color have different markers. A name is placed where it hides the fewest points, and left out if
+    it would overlap another everywhere.
     """
     columns = max(1, math.ceil((len(chart.colours) + 1) / _LEGEND_ROWS))
     figure = Figure(figsize=(9 + 2 * columns, 8), layout="constrained")
@@ -98,7 +97,7 @@ def points(chart: Map) -> Figure:
 
 
 def _middles(chart: Map, categories: npt.NDArray[np.object_]) -> list[tuple[str, float, float]]:
-    """The name of each category with a color, at the median of its points."""
+    """Return the name of each category with a color, at the median of its points."""
     found = []
     for name in chart.colours:
         own = categories == name
@@ -113,10 +112,10 @@ def _write_names(
 ) -> None:
     """Write names `apart` points beside their places, where each hides the fewest points, the first names first.
 
-    A name that would lie over another wherever it stands is left out.
+    A name that would overlap another in every position is left out.
     """
     FigureCanvasAgg(figure)
-    figure.draw_without_rendering()  # Only then is it known where on the paper a point lies.
+    figure.draw_without_rendering()  # Rendering determines the positions of the points on the page.
     dots = axis.transData.transform(places)
     taken: list[Any] = []
     halo = [withStroke(linewidth=2.5, foreground="white")]
@@ -151,18 +150,17 @@ def _within(box: Any, paper: Any) -> bool:
 
 
 def _hidden(box: Any, dots: Float64) -> int:
-    """How many points (n, 2) lie below a box of letters."""
+    """Return how many points (n, 2) are below a box of letters."""
     low, high = box.min, box.max
     return int(((dots >= low) & (dots <= high)).all(axis=1).sum())
 
 
 def thumbnails(chart: Map, picture: Callable[[int], Image.Image | None], tile: int = 56) -> Image.Image:
-    """Draw a map of thumbnails, none over another; `picture` gives that of each position.
+    """Draw a map of thumbnails without overlap; `picture` gives that of each position.
 
-    Each picture gets a cell of a grid of about twice as many cells, so that
-    the sum of squared distances to where they belong is least: the assignment
-    problem (Kuhn, 1955), as IsoMatch lays out pictures (Fried, DiVerdi,
-    Halber, Sizikova, Finkelstein, 2015). A frame has its category's color.
+    Each image gets a cell of a grid of about twice as many cells, with the minimum sum of squared distances to their
+    positions: the assignment problem (Kuhn, 1955), as in IsoMatch (Fried, DiVerdi, Halber, Sizikova, Finkelstein,
+    2015). A frame has its category's color.
     """
     cells, columns, rows = grid_cells(chart.places)
     colours = chart.colours
@@ -180,9 +178,9 @@ def thumbnails(chart: Map, picture: Callable[[int], Image.Image | None], tile: i
 
 
 def grid_cells(places: Float64) -> tuple[npt.NDArray[np.int64], int, int]:
-    """A cell of its own for each position (n, 2): int64 (n, 2) of column and row, and the grid's columns and rows.
+    """Assign a separate cell to each position (n, 2); return int64 (n, 2) of column and row, and the grid's size.
 
-    Up is where y is highest.
+    The top row has the highest y.
     """
     count = len(places)
     low, high = places.min(0), places.max(0)
@@ -195,7 +193,7 @@ def grid_cells(places: Float64) -> tuple[npt.NDArray[np.int64], int, int]:
     free = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2)
     _, chosen = linear_sum_assignment(cdist(wanted, free, "sqeuclidean"))
     found = free[chosen]
-    # What no picture needs at the sides is cut off.
+    # Remove unused rows and columns at the sides.
     found = found - found.min(0)
     return found, int(found[:, 0].max()) + 1, int(found[:, 1].max()) + 1
 

@@ -1,4 +1,4 @@
-"""Pictures of the class x cluster matrix: a heatmap, what each cluster is made of, where each class went."""
+"""Charts of the class x cluster matrix: a heatmap, the composition of each cluster, the distribution of each class."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lookalike_indexer.pictures.bars import BarStyle, bars
 from lookalike_indexer.pictures.heatmap import Axes, heatmap
 from lookalike_indexer.pictures.palette import COLORS
 
-# The most labels that can have a color each.
+# The maximum number of labels that can each have a color.
 _COLOURED = 19
 _CLUSTER_RANKS = ("in its largest cluster", "in the second", "in the third", "in the fourth")
 _RANKS = ("its most frequent class", "the second", "the third", "the fourth")
 
 
 def matrix_figures(result: Result) -> dict[str, Figure]:
-    """The charts of a class_matrix result, by file name."""
+    """Return the charts of a class_matrix result, by file name."""
     name = str(result.settings["clustering"])
     return {
         "matrix": _heatmap(result, name),
@@ -45,10 +45,9 @@ def _heatmap(result: Result, name: str) -> Figure:
 
 
 def _composition(result: Result, name: str) -> Figure:
-    """A bar for each cluster, in the order of the heatmap: in the colors of the labels, or of ranks if there are many.
+    """Draw a bar for each cluster, in the order of the heatmap: colored by label, or by rank if there are many labels.
 
-    With ranks the first piece is the cluster's most frequent label, the next
-    one its second, and so on.
+    With ranks the first piece is the cluster's most frequent label, the next one its second, and so on.
     """
     clusters = result.tables["clusters"].sort_by("position").to_pydict()
     place = {cluster: number for number, cluster in enumerate(clusters["cluster"])}
@@ -73,9 +72,9 @@ def _composition(result: Result, name: str) -> Figure:
 
 
 def _where_classes_went(result: Result, name: str) -> Figure:
-    """A bar for each class, the least held together first: in the colors of the clusters, or of ranks if many.
+    """Draw a bar for each class, the most scattered first: colored by cluster, or by rank if there are many clusters.
 
-    A cluster has the color that its main class has in the chart of clusters. With ranks the first piece is the class's
+    A cluster has the color of its main class in the chart of clusters. With ranks the first piece is the class's
     largest cluster, the next one the second, and so on.
     """
     labels = result.tables["labels"].sort_by("share").to_pydict()
@@ -102,7 +101,7 @@ def _where_classes_went(result: Result, name: str) -> Figure:
 
 
 def _colours_of_clusters(result: Result, names: dict[int, str]) -> dict[str, str]:
-    """A color for each cluster by its name: that of its main class for the first cluster of a class, else another."""
+    """Return a color for each cluster by its name: its main class's for the first cluster of a class, else another."""
     labels = result.tables["labels"].column("label").to_pylist()
     of_label = dict(zip(labels, COLORS, strict=False)) if len(labels) <= _COLOURED else {}
     main = dict(
@@ -113,7 +112,7 @@ def _colours_of_clusters(result: Result, names: dict[int, str]) -> dict[str, str
         colour = of_label.get(main[cluster])
         if colour is not None and colour not in colours.values():
             colours[name] = colour
-    # First those that no class has at all.
+    # Colors that no class has come first.
     left = [colour for colour in COLORS if colour not in colours.values()]
     free = iter(sorted(left, key=lambda colour: colour in of_label.values()))
     return {name: colours[name] if name in colours else next(free) for name in names.values()}

@@ -1,4 +1,4 @@
-"""Pictures of a model's mistakes: the confusion table as a heatmap, and the misclassified images as a sheet."""
+"""Drawings of a model's mistakes: the confusion table as a heatmap, and the misclassified images as a sheet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lookalike_indexer.pictures.montage import ODD, MontageStyle, Section, Tile,
 from lookalike_indexer.pictures.thumbnails import Thumbnails
 from lookalike_indexer.text import plain_names
 
-# Columns for predicted classes, as many as can have numbers in their cells; the rest is one column together.
+# The maximum number of columns for predicted classes that can show numbers; the rest is one combined column.
 _COLUMNS, _FEWEST_OTHERS = 29, 9
 _STYLE = MontageStyle(tile=144, columns=8)
 
@@ -23,11 +23,11 @@ _STYLE = MontageStyle(tile=144, columns=8)
 def confusion_figure(result: Result, beside: str = "") -> Figure:
     """Draw labels by predicted classes: first the classes that labels stand for, then the most frequent others.
 
-    `beside` names a file with all counts; the figure points to it where it has not all of them.
+    `beside` names a file with all counts, which the figure mentions if it is incomplete.
     """
     cells = result.tables["confusion"].to_pylist()
     labels = list(dict.fromkeys(cell["label"] for cell in cells))
-    # By index: ImageNet has two cranes.
+    # By index: ImageNet has two classes named crane.
     names = {cell["class_index"]: cell["class"] for cell in cells}
     own = list(dict.fromkeys(cell["class_index"] for cell in cells if cell["right"]))
     counts: Counter[int] = Counter()

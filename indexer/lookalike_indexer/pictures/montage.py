@@ -1,4 +1,4 @@
-"""Montages: pictures with captions, in rows, under titles."""
+"""Montages: images with captions, in rows, under titles."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from PIL import Image, ImageDraw, ImageOps
 from lookalike_indexer.pictures.lettering import fitted, font, wrapped
 
 PAPER, INK, GREY, FAINT = "white", "#202020", "#707070", "#e4e4e4"
-# Frames: what was asked for, what is odd, what is right.
+# Frame colors: the query, odd images, correct images.
 QUERY, ODD, GOOD = "#1060c0", "#c02020", "#2a8a3a"
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture, None where its file is gone, with lines below it and perhaps a frame in a color.
+    """An image, None if its file is missing, with lines below it and optionally a colored frame.
 
-    The first `words` lines are cut at their end where they are too long, those
-    below them, mostly files, at their beginning.
+    The first `words` lines are cut at their end if they are too long; the lines below them, mostly files, at their
+    beginning.
     """
 
     picture: Image.Image | None
@@ -31,7 +31,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Section:
-    """Tiles that begin a new row, under a title of their own when that is not empty."""
+    """Tiles that begin a new row, under a title unless it is empty."""
 
     tiles: Sequence[Tile]
     title: str = ""
@@ -39,7 +39,7 @@ class Section:
 
 @dataclass(frozen=True)
 class MontageStyle:
-    """Sizes in pixels: `tile` is the side of the square that a picture is fitted into."""
+    """Sizes in pixels: `tile` is the side of the square that an image is fitted into."""
 
     tile: int = 128
     columns: int = 8
@@ -55,7 +55,7 @@ DEFAULT_STYLE = MontageStyle()
 def montage(sections: Sequence[Section], title: str = "", style: MontageStyle = DEFAULT_STYLE) -> Image.Image:
     """Draw sections of tiles below each other, RGB; long captions are cut, a long title is wrapped."""
     columns = max(1, min(style.columns, max((len(section.tiles) for section in sections), default=1)))
-    # A title needs some room, though there may be only one tile.
+    # A title needs some width even if there is only one tile.
     width = max(2 * style.margin + columns * (style.tile + style.gap) - style.gap, 4 * style.tile)
     heading = wrapped(title, width - 2 * style.margin, font(style.title, bold=True), 3) if title else []
     top = style.margin + len(heading) * round(1.35 * style.title) + (style.gap if heading else 0)
@@ -102,7 +102,7 @@ def _draw_section(
 def draw_tile(
     canvas: Image.Image, pen: ImageDraw.ImageDraw, tile: Tile, place: tuple[int, int], style: MontageStyle
 ) -> None:
-    """Draw one tile with its left upper corner at a place."""
+    """Draw one tile with its upper left corner at a place."""
     left, top = place
     if tile.picture is None:
         pen.rectangle((left, top, left + style.tile - 1, top + style.tile - 1), fill=FAINT)
@@ -116,7 +116,7 @@ def draw_tile(
         pen.rectangle(box, outline=tile.frame, width=3)
     for number, text in enumerate(tile.lines):
         letters = font(style.text, bold=number == 0)
-        # Names of files differ at their end.
+        # File names differ at their end.
         line = fitted(text, style.tile + style.gap - 4, letters, keep_end=number >= tile.words)
         colour = tile.frame or INK if number == 0 else INK
         pen.text((left, top + style.tile + 4 + number * _line(style)), line, colour, letters)

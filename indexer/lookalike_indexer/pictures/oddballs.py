@@ -1,4 +1,4 @@
-"""Oddballs beside typical images of their class."""
+"""Montage of oddballs beside typical images of their class."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _STYLE = MontageStyle(columns=9)
 
 
 def oddball_montage(result: Result, thumbnails: Thumbnails) -> Image.Image:
-    """For each class that is listed a row: three typical images framed green, then its oddballs, framed red.
+    """Draw a row for each listed class: three typical images framed green, then its oddballs, framed red.
 
-    Classes stand in the order of their oddest image; only the first 20 are drawn, and the title says so.
+    Classes are in the order of their oddest image; only the first 20 are drawn, which the title states.
     """
     odd, typical = (result.tables[table].to_pylist() for table in ("oddballs", "typical"))
     labels = list(dict.fromkeys(line["label"] for line in odd))
@@ -38,7 +38,7 @@ def oddball_montage(result: Result, thumbnails: Thumbnails) -> Image.Image:
 
 
 def caption(line: dict[str, Any]) -> list[str]:
-    """The caption of one row of the oddballs: what is odd about the image in words, its file, and all reasons."""
+    """Return the caption of one row of the oddballs: the oddness in words, its file, and all reasons."""
     return [_words(line), _file(line["key"]), line["why"]]
 
 

@@ -1,4 +1,4 @@
-"""An attribution over the picture that it is of."""
+"""Attribution drawn over its image."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from PIL import Image
 from lookalike_indexer.images.preprocessing import Pixels
 
 _COLOURS = {"cam": "turbo", "gbp": "inferno"}
-# How much of the picture stays where the attribution is 0; it is gray there, so that color means attribution.
+# The opacity of the image where the attribution is 0; it is gray there, so that color means attribution.
 _BACKGROUND = {"cam": 0.75, "gbp": 0.35}
 _STRONGEST = {"cam": 0.6, "gbp": 1.0}
-# Guided backpropagation has a few very bright pixels that would leave the rest dark.
+# Guided backpropagation has a few very bright pixels that would darken the rest.
 _WHITE_POINT = {"cam": 100.0, "gbp": 99.5}
 
 
 def overlay(pixels: Pixels, attribution: npt.NDArray[np.float32], method: str) -> Image.Image:
-    """Draw an attribution (height, width), 0 to 1, of the method "cam" or "gbp" over its picture (3, height, width)."""
+    """Draw an attribution (height, width), 0 to 1, of the method "cam" or "gbp" over its image (3, height, width)."""
     picture = pixels.transpose(1, 2, 0).astype(np.float32) / 255
     grey = picture @ np.array([0.299, 0.587, 0.114], np.float32)
     white = float(np.percentile(attribution, _WHITE_POINT[method])) or 1.0
@@ -32,7 +32,7 @@ def overlay(pixels: Pixels, attribution: npt.NDArray[np.float32], method: str) -
 
 
 def overlay_png(pixels: Pixels, attribution: npt.NDArray[np.float32], method: str) -> bytes:
-    """`overlay` as a PNG file."""
+    """Return the result of `overlay` as a PNG file."""
     out = io.BytesIO()
     overlay(pixels, attribution, method).save(out, "PNG", optimize=True)
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""The colors of all charts and maps: distinct ones for categories, and a light scale for numbers."""
+"""Colors of all charts and maps: distinct ones for categories, and a light scale for numbers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from matplotlib.colors import LinearSegmentedColormap
 
-# Each is the color farthest by CIEDE2000 from those before it and from the gray of OTHER, among saturated ones of a
-# lightness (43 to 78 in CIELAB) that shows on white and on black. The explorer's map/palette.js has the same ones; a
-# test compares them.
+# Each color is the farthest by CIEDE2000 from the previous ones and from the gray of OTHER, among saturated colors with
+# a lightness (43 to 78 in CIELAB) that is visible on white and on black. The explorer's map/palette.js has the same
+# ones; a test compares them.
 COLORS = (
     "#1f77b4",
     "#d20000",
@@ -37,20 +37,20 @@ COLORS = (
     "#78a5f0",
 )
 OTHER = "#c7c7c7"
-# Markers tell categories of one color apart.
+# Markers distinguish categories of the same color.
 MARKERS = ("o", "s", "^", "D", "v")
-# As many categories as have a color and a marker of their own.
+# The number of categories with a distinct combination of color and marker.
 MOST = len(COLORS) * len(MARKERS)
-# The explorer's steps of its heatmap, from an empty cell to a full one.
+# The colors of the explorer's heatmap, from an empty cell to a full one.
 HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#e0eeee", "#bfdddd", "#92c4c6", "#2f7d84"])
 
 
 def frequent(categories: Sequence[str]) -> list[str]:
-    """The categories that have a color: the most frequent first, among equals by name; "" is none."""
+    """Return the categories that have a color, the most frequent first, then by name; "" is no category."""
     counts = Counter(name for name in categories if name)
     return sorted(counts, key=lambda name: (-counts[name], name))[:MOST]
 
 
 def palette(categories: Sequence[str]) -> dict[str, str]:
-    """A color for each of the `MOST` most frequent categories, in their order; after the last color the first again."""
+    """Return a color for each of the `MOST` most frequent categories, in order; after the last color they repeat."""
     return {name: COLORS[place % len(COLORS)] for place, name in enumerate(frequent(categories))}

@@ -1,4 +1,4 @@
-"""Images with quality flags as a montage."""
+"""Montage of images with quality flags."""
 
 from __future__ import annotations
 

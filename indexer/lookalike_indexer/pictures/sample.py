@@ -1,4 +1,4 @@
-"""A spread-out subset as a montage."""
+"""Montage of a spread-out subset."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def accuracies_chart(result: Result) -> Figure:
 
 
 def comparison_chart(result: Result) -> Figure:
-    """Draw a compare result: scores for each space and strategy, best on top; without labels the silhouette alone."""
+    """Draw a compare result: scores for each space and strategy, best on top; without labels only the silhouette."""
     lines = result.tables["scores"].to_pylist()
     labelled = any(math.isfinite(line["ari"]) for line in lines)
     shown = _SCORES if labelled else {"silhouette": _SCORES["silhouette"]}
@@ -45,7 +45,7 @@ def comparison_chart(result: Result) -> Figure:
 
 
 def _named(line: dict[str, Any], clusters: object) -> str:
-    """What was measured, on the axis; of what is stored its name, and its number of clusters where that is another."""
+    """Return the axis label of a row; for a stored clustering its name, and its number of clusters if it differs."""
     if not line.get("stored"):
         return f"{line['strategy']}, {line['space']}"
     others = "" if line["k"] == clusters else f" (k {line['k']})"

@@ -1,4 +1,4 @@
-"""Sheets: a table whose cells are pictures, with text at both ends of each row."""
+"""Sheets: a table whose cells are images, with text at both ends of each row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEFT, _RIGHT, _GROUP, _HEAD = 110, 230, 18, 26
 
 @dataclass(frozen=True)
 class SheetRow:
-    """Texts before and after groups of tiles; the first line of each text is bold. A group may lack tiles.
+    """Texts before and after groups of tiles; the first line of each text is bold. A group may have fewer tiles.
 
     `notes` are lines above the groups, none or one for each.
     """
@@ -29,7 +29,9 @@ class SheetRow:
 
 @dataclass(frozen=True)
 class Header:
-    """What stands above the rows: a title and a text, perhaps beside a tile; `after` heads the texts at the right."""
+    """The header above the rows: a title and a text, optionally beside a tile; `after` is the head of the right-hand
+    texts.
+    """
 
     title: str = ""
     after: str = ""

@@ -1,4 +1,4 @@
-"""A montage for each sub-cluster of a class, with what lies around it."""
+"""Montage of each sub-cluster of a class, with its surroundings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MEMBERS, _NEIGHBOURS = 24, 8
 
 
 def split_montages(result: Result, thumbnails: Thumbnails) -> Iterator[tuple[str, Image.Image]]:
-    """By file name: the members nearest to the centroid, then the nearest images of other classes."""
+    """Yield montages by file name: the members nearest to the centroid, then the nearest images of other classes."""
     label = str(result.settings["label"])
     members, neighbours = (result.tables[table].to_pylist() for table in ("members", "neighbours"))
     for line in result.tables["subclusters"].to_pylist():

@@ -1,4 +1,4 @@
-"""Tables whose cells are texts and pictures."""
+"""Tables whose cells are texts and images."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from lookalike_indexer.pictures.lettering import fitted, font, wrapped
 from lookalike_indexer.pictures.montage import FAINT, GREY, INK, PAPER, MontageStyle, Tile, draw_tile
 
 _STYLE = MontageStyle(tile=144, gap=12, text=13)
-# Lines that a text may take in its cell.
+# The maximum number of lines of a text in its cell.
 _LINES = 3
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column's head and its width in pixels; numbers stand at the right."""
+    """A column's head and its width in pixels; numbers are right-aligned."""
 
     head: str
     width: int = _STYLE.tile
@@ -26,7 +26,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Words:
-    """Texts below each other in a cell: the first one bold in `colour`, the last one a path if `is_path`."""
+    """Lines of text in a cell: the first one bold in `colour`, the last one a path if `is_path`."""
 
     texts: Sequence[str] = ()
     colour: str = INK
@@ -38,7 +38,7 @@ Row = Sequence[Cell]
 
 
 def table(columns: Sequence[Column], rows: Sequence[Row], title: str = "", notes: Sequence[str] = ()) -> Image.Image:
-    """Draw a table, RGB. A row whose first cell is empty belongs to the one above it; `notes` stand at the end."""
+    """Draw a table, RGB. A row whose first cell is empty continues the one above; `notes` are at the end."""
     style = _STYLE
     width = 2 * style.margin + sum(column.width + style.gap for column in columns) - style.gap
     room = width - 2 * style.margin

@@ -1,4 +1,4 @@
-"""Small pictures of stored images, read from the collection's source."""
+"""Thumbnails of stored images, read from the collection's source."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from lookalike_indexer.experiments.view import View
 from lookalike_indexer.images.thumbnail import thumbnail
 from lookalike_indexer.sources.fetch import fetch
 
-# Enough for one montage and the next, which shows many of the same images.
+# Enough for one montage and the next, which often shows the same images.
 _KEPT = 2048
 
 
 class Thumbnails:
-    """Thumbnails of a view's images, by row; the longer side has `size` pixels. The last ones are kept as JPEG."""
+    """Thumbnails of a view's images, by row; the longer side has `size` pixels. Recent ones are cached as JPEG."""
 
     def __init__(self, view: View, size: int = 160, limits: ImageLimits | None = None) -> None:
-        """`limits` None means those of the collection."""
+        """Create the cache. `limits` None means those of the collection."""
         self._view, self._size, self._limits = view, size, limits or view.reader.manifest.limits
         self._read = functools.lru_cache(_KEPT)(self._read_uncached)
 
     def jpeg(self, row: int) -> bytes | None:
-        """An image's thumbnail as a JPEG file; None where its file is gone, was changed into none, or is too large."""
+        """Return an image's thumbnail as a JPEG file; None if its file is missing, too large, or not an image."""
         return self._read(row)
 
     def picture(self, row: int) -> Image.Image | None:
-        """An image's thumbnail as RGB, or None as above."""
+        """Return an image's thumbnail as RGB; None as in `jpeg`."""
         data = self._read(row)
         return None if data is None else Image.open(io.BytesIO(data)).convert("RGB")
 
     def pictures(self, rows: Sequence[int]) -> list[Image.Image | None]:
-        """The thumbnails of some rows, in the order given."""
+        """Return the thumbnails of some rows, in the given order."""
         return [self.picture(row) for row in rows]
 
     def pictures_of_ids(self, ids: Sequence[int]) -> list[Image.Image | None]:
-        """The thumbnails of images by id; they must be there."""
+        """Return the thumbnails of images by id; the ids must exist."""
         return self.pictures(self._view.rows_of_ids(np.asarray(ids, np.int64)).tolist())
 
     def _read_uncached(self, row: int) -> bytes | None:
@@ -49,5 +49,5 @@ class Thumbnails:
         try:
             return thumbnail(fetch(uri, self._limits.max_bytes), self._size, self._limits)
         except DecodeError:
-            # The source may have changed since; what was found is still true of what it was.
+            # The source may have changed since; results still describe the original image.
             return None

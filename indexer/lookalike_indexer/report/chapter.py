@@ -1,4 +1,4 @@
-"""A chapter of the report: what one experiment found, as texts, tables and pictures."""
+"""Chapter of the report: the result of one experiment as texts, tables and drawings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Grid:
-    """A table as texts; `numeric` says which columns hold numbers, `left` counts the rows that are left out."""
+    """A table as texts; `numeric` marks the columns of numbers, `left` counts the omitted rows."""
 
     title: str
     columns: list[str]
@@ -34,7 +34,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Chapter:
-    """What the page shows of an experiment. With `missing`, the sentence that says why it was not made, nothing else.
+    """The page's content for an experiment. With `missing`, the sentence why it was not made, everything else is empty.
 
     `pictures` are captions and data URIs.
     """
@@ -53,7 +53,7 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Content:
-    """An experiment's result, the columns of its tables that are worth a look, and its pictures with captions.
+    """The result of an experiment, the columns of its tables to show, and its drawings with captions.
 
     `left_out` are sentences about what could not be drawn.
     """
@@ -66,7 +66,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Plan:
-    """A chapter to be: its number and title, the command that makes the same, what it is about, and how it is made."""
+    """The plan of a chapter: its number and title, the equivalent command, its subject, and its function."""
 
     number: int
     title: str
@@ -76,7 +76,7 @@ class Plan:
 
 
 def chapter(plan: Plan, context: Any) -> Chapter:
-    """Make a chapter, or say why the collection does not allow it, or what failed: that costs no other chapter."""
+    """Make a chapter, or state why it is impossible or what failed, without affecting other chapters."""
     try:
         return _made(plan, plan.make(context))
     except IndexerError as error:
@@ -110,7 +110,7 @@ def _made(plan: Plan, made: Content) -> Chapter:
 
 
 def grid(title: str, table: pa.Table, columns: Sequence[str], most: int = _ROWS, metric: object = "") -> Grid:
-    """Some columns of a table's first rows, as texts; the headings of distances name the `metric`."""
+    """Return some columns of a table's first rows, as texts; the headings of distances name the `metric`."""
     chosen = table.select(list(columns)).slice(0, most)
     texts = [_texts(chosen.column(column).to_pylist()) for column in columns]
     numeric = [types.is_integer(kind) or types.is_floating(kind) for kind in chosen.schema.types]
@@ -119,7 +119,7 @@ def grid(title: str, table: pa.Table, columns: Sequence[str], most: int = _ROWS,
 
 
 def _texts(values: list[Any]) -> list[str]:
-    """The values of a column; numbers below 1,000 have the same number of decimals, so that they align."""
+    """Return the values of a column as texts; numbers below 1,000 have the same number of decimals, for alignment."""
     numbers = [value for value in values if isinstance(value, float) and math.isfinite(value)]
     if not numbers or max(map(abs, numbers)) >= 1000:
         return [text(value) for value in values]
@@ -127,9 +127,9 @@ def _texts(values: list[Any]) -> list[str]:
 
 
 def text(value: Any) -> str:
-    """A value as a person reads it."""
+    """Return a value as text for display."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"  # noqa: RUF001 - a dash that looks like one
+        return "–"  # noqa: RUF001 - an en dash
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""What all chapters are made from: the view, thumbnails, and the image and label that serve as examples."""
+"""Context of all chapters: the view, thumbnails, and the example image and label."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lookalike_indexer.pictures.thumbnails import Thumbnails
 
 @dataclass(frozen=True)
 class Examples:
-    """The examples that the report is asked to show, "" for a choice by the collection, and the seed."""
+    """The requested examples, "" for a choice by the collection, and the seed."""
 
     image: str = ""
     label: str = ""
@@ -26,14 +26,14 @@ class Examples:
 
 
 class Context:
-    """A collection while its report is made."""
+    """The data of a collection that the chapters of a report share."""
 
     def __init__(self, view: View, asked: Examples) -> None:
         self.view, self.asked = view, asked
         self.thumbnails = Thumbnails(view, 128)
 
     def check(self) -> None:
-        """NotFoundError when the image or the label asked for is not there."""
+        """Raise NotFoundError if the requested image or label does not exist."""
         if self.asked.image:
             self.view.row_of_key(self.asked.image)
         if self.asked.label:
@@ -41,7 +41,7 @@ class Context:
 
     @functools.cached_property
     def row(self) -> int:
-        """The image asked for, or the one that the default space's model is surest of and wrong about, or the first."""
+        """The row of the requested image, of the most confident mistake of the default space's model, or the first."""
         if self.asked.image:
             return self.view.row_of_key(self.asked.image)
         try:
@@ -56,7 +56,7 @@ class Context:
 
     @functools.cached_property
     def label(self) -> str:
-        """The label asked for, or that of several images of which the least are in its largest cluster.
+        """The requested label, or the most scattered of the labels with many images, by its largest cluster.
 
         NotBuiltError: no labels, or no clustering.
         """
@@ -68,7 +68,7 @@ class Context:
         return str(min(large, key=lambda line: (line["share"], line["label"]))["label"])
 
     def kept(self, kind: str) -> Result | None:
-        """The first stored result of a kind that is still true of the collection, if any."""
+        """Return the first up-to-date stored result of a kind, None if there is none."""
         manifest = self.view.reader.manifest
         for name, entry in sorted(manifest.results.items()):
             if entry.kind == kind and not stored_results.out_of_date(manifest, name):

@@ -1,4 +1,4 @@
-"""Pictures as data URIs, bounded in size."""
+"""Drawings as data URIs of limited size."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from PIL import Image
 from lookalike_indexer.pictures.figures import png
 
 Picture = Image.Image | Figure
-# Wider than most windows; montages of photographs as WebP, which is a fifth of PNG.
+# Wider than most windows; montages of images as WebP, which is a fifth of PNG.
 _WIDEST = 1400
 _QUALITY = 80
 
 
 def inlined(picture: Picture) -> str:
-    """A picture as a data URI: charts as PNG, photographs as WebP, at most 1,400 pixels wide."""
+    """Return a drawing as a data URI: charts as PNG, montages as WebP, at most 1,400 pixels wide."""
     if isinstance(picture, Figure):
         return f"data:image/png;base64,{base64.b64encode(png(picture, dpi=90)).decode()}"
     if picture.width > _WIDEST:

@@ -1,4 +1,4 @@
-"""The report of a collection: every chapter that can be made, and why the others cannot."""
+"""Report of a collection: every chapter that can be made, and the reasons for missing ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lookalike_indexer.report.plans import PLANS
 def make_report(
     view: View, asked: Examples | None = None, progress: Progress | None = None
 ) -> tuple[str, list[Chapter]]:
-    """The page as HTML, and its chapters. NotFoundError: the image or label asked for is not there."""
+    """Return the page as HTML, and its chapters. NotFoundError: the requested image or label does not exist."""
     context = Context(view, asked or Examples())
     context.check()
     chapters = []

@@ -1,21 +1,21 @@
-"""Chapters about classes and clusters: what is where, what is within one class, what each cluster is."""
+"""Chapters about classes and clusters: their overlap, the clusters within one class, the meaning of each cluster."""
 
 from __future__ import annotations
 
 from lookalike_indexer.report.chapter import Content
 from lookalike_indexer.report.context import Context
 
-# Of 25 clusters each.
+# The number of drawn sheets, of 25 clusters each.
 _SHEETS = 2
 
 
 def known_classes(context: Context) -> Content:
-    """How often each model is right about each class; models whose classes no label names are left out."""
+    """Show the accuracy of each model for each class; models without a class that a label stands for are left out."""
     from lookalike_indexer.experiments.classes import class_accuracies
     from lookalike_indexer.pictures.scores import accuracies_chart
 
     view = context.view
-    # Of few classes half, since all are the best of themselves.
+    # If there are few classes, list half of them, because all would be among the best.
     result = class_accuracies(view, best=max(1, min(20, len(view.label_names) // 2)))
     tables = {"best": ["label", "images", "lowest", "mean"], "unmapped": ["model", "label", "images"]}
     return Content(result, tables, [("How often each model is right about each class", accuracies_chart(result))])
@@ -55,7 +55,7 @@ def within_a_class(context: Context) -> Content:
 
 
 def interpreted(context: Context) -> Content:
-    """What each cluster is about."""
+    """Show samples and the name of each cluster."""
     from lookalike_indexer.experiments.interpret import interpret_clusters
     from lookalike_indexer.pictures.interpret import interpretation_sheets
 

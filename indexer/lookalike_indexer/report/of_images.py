@@ -1,4 +1,4 @@
-"""Chapters about single images: one through all spaces, the odd ones, one that was misclassified."""
+"""Chapters about single images: one through all spaces, the odd ones, a misclassified one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lookalike_indexer.experiments.result import Result
     from lookalike_indexer.pictures.explanation import Drawn
 
-# Montages of more clusterings than this are left to `lookalike show`.
+# Montages of more clusterings are left to `lookalike show`.
 _MONTAGES = 4
 
 
@@ -28,7 +28,7 @@ def through_spaces(context: Context) -> Content:
     default = context.view.reader.manifest.default_space
     montages = sorted(
         cluster_montages(result, context.row, context.thumbnails),
-        # Checkpoints have a chapter of their own.
+        # Checkpoints have a separate chapter.
         key=lambda pair: (not pair[0].startswith(f"{default}/"), "@" in pair[0]),
     )
     pictures: list[tuple[str, Picture]] = [
@@ -57,7 +57,7 @@ def odd_ones(context: Context) -> Content:
 
 
 def mistaken(context: Context) -> Content:
-    """The default space's model against the labels, as far as these stand for its classes."""
+    """Compare the default space's model with the labels that stand for its classes."""
     from lookalike_indexer.experiments.mistakes import mistakes, with_unknown_ranks
     from lookalike_indexer.pictures.mistakes import confusion_figure, mistakes_sheet
 
@@ -97,7 +97,7 @@ def explained(context: Context) -> Content:
 
 
 def _attributions(context: Context, result: Result) -> tuple[Drawn, list[str]]:
-    """Grad-CAM and guided backpropagation, as far as the network and its weights are to be had; and why not others."""
+    """Return Grad-CAM and guided backpropagation, if the network and its weights allow them, and the reasons if not."""
     from lookalike_indexer.attribution.attributor import METHODS
     from lookalike_indexer.attribution.drawn import drawn_attributions
     from lookalike_indexer.attribution.opened import OpenedModel

@@ -1,4 +1,4 @@
-"""Chapters about the state of a set: near-duplicates, leaks between splits, wrong labels, poor pictures."""
+"""Chapters about the quality of a set: near-duplicates, leaks between splits, wrong labels, poor images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lookalike_indexer.report.chapter import Content
 from lookalike_indexer.report.context import Context
 from lookalike_indexer.report.inline import Picture
 
-# Columns that say a split by their name.
+# Names of columns that indicate a split.
 _SPLITS = ("split", "fold", "subset", "partition")
 _LISTED = 30
 
@@ -31,7 +31,7 @@ def near_duplicates(context: Context) -> Content:
 
 
 def leaked(context: Context) -> Content:
-    """The kept result, or the leaks of the column that is called like a split."""
+    """Show the stored result, or the leaks of the column with a split's name."""
     from lookalike_indexer.experiments.leaks import leaks
     from lookalike_indexer.pictures.leaks import leaks_montage
 
@@ -59,7 +59,7 @@ def leaked(context: Context) -> Content:
 
 
 def _there(result: Result, tables: dict[str, list[str]]) -> dict[str, list[str]]:
-    """The columns that a result has: one that was kept by an earlier release has no by_hash."""
+    """Return the columns that a result has: results of earlier releases have no by_hash."""
     return {
         name: [each for each in columns if each in result.tables[name].column_names] for name, columns in tables.items()
     }

@@ -1,4 +1,4 @@
-"""Chapters about whole spaces: how many clusters, maps, checkpoints, comparisons."""
+"""Chapters about whole spaces: number of clusters, maps, checkpoints, comparisons."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from lookalike_indexer.report.chapter import Content
 from lookalike_indexer.report.context import Context
 from lookalike_indexer.report.inline import Picture
 
-# More thumbnails could not be told apart.
+# More thumbnails would be indistinguishable.
 _ON_MAP = 300
 _LEAVES = 60
 
 
 def number_of_clusters(context: Context) -> Content:
-    """How many clusters there may be; and, where the classifier's weights are to be had, the tree of its classes."""
+    """Show the suggested number of clusters and, if the classifier's weights are available, the tree of its classes."""
     from lookalike_indexer.experiments.choose_k import choose_k
     from lookalike_indexer.experiments.label_tree import label_tree
     from lookalike_indexer.pictures.choose_k import choose_k_chart
@@ -33,7 +33,7 @@ def number_of_clusters(context: Context) -> Content:
 
 
 def mapped(context: Context) -> Content:
-    """A map of the images, as points and, of some, as thumbnails."""
+    """Show a map of the images, as points and, for some, as thumbnails."""
     import numpy as np
 
     from lookalike_indexer.experiments.map2d import map2d
@@ -59,7 +59,7 @@ def mapped(context: Context) -> Content:
 
 
 def compared(context: Context) -> Content:
-    """Spaces and ways to cluster them; what they cost differs from run to run and is left out."""
+    """Compare spaces and strategies, without costs, which differ between runs."""
     from lookalike_indexer.experiments.compare import compare
     from lookalike_indexer.pictures.scores import comparison_chart
 

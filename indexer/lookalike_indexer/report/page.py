@@ -1,4 +1,4 @@
-"""Chapters to one HTML file: no script, nothing from outside, and a policy that browsers hold it to."""
+"""Conversion of chapters to one HTML file: no script, no external resources, enforced by a content security policy."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lookalike_indexer.report.chapter import Chapter
 
 
 def page(name: str, lead: str, facts: Mapping[str, str], chapters: Sequence[Chapter]) -> str:
-    """The page of a collection; every text in it is escaped."""
+    """Return the page of a collection; every text in it is escaped."""
     folder = resources.files("lookalike_indexer.report")
-    # Browsers take only this very style, by its digest.
+    # The policy permits only this style, by its digest.
     style = (folder / "page.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)

@@ -1,4 +1,4 @@
-"""The chapters of the report, in the order of the workflows."""
+"""Chapters of the report, in the order of the workflows."""
 
 from __future__ import annotations
 
