@@ -1,4 +1,4 @@
-"""Attaching a table: its rows are joined with the images by key, and become an attribute table. Embeds nothing."""
+"""Attachment of a user's table: its rows are joined with the images by key. Embeds nothing."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from lookalike_indexer.progress import Progress
 
 @dataclass(frozen=True)
 class Attached:
-    """What was attached under the name `table`, "" where the table only had labels.
+    """The result of attaching the table `table`, "" if it had only labels.
 
-    `rows` of the user's table name an image each, `unmatched` name none, such as `example` (""  where there is
-    none); `without` images have no row. `relabelled` images have another label now.
+    `rows` rows of the user's table match an image each, `unmatched` match none, such as `example` ("" if there is
+    none). `without` images have no row. `relabelled` images have another label now.
     """
 
     table: str
@@ -46,15 +46,12 @@ class Attached:
 def attach(
     storage: Storage, draft: Manifest, path: Path, name: str, wanted: TableColumns, progress: Progress
 ) -> tuple[Manifest, Attached]:
-    """The completed draft with a user's table attached as the attribute table `name`; publishes nothing.
+    """Return the completed draft with a user's table attached as the attribute table `name`; publish nothing.
 
-    A table of that name is replaced. The values of a column `label` correct the
-    labels of the images: one that is null leaves a label, one that is empty
-    takes it away. The caller holds the collection's lock.
-
-    UsageError: the table cannot be read, has a key twice or a row without one,
-    no key that names an image, or a column of a name or type that an attribute
-    cannot have. NotFoundError: no such file.
+    A table of that name is replaced. The values of a column `label` correct the labels of the images: null keeps a
+    label, an empty value removes it. The caller holds the collection's lock. UsageError: the table cannot be read, has
+    a duplicate key or a row without one, no key that matches an image, or a column of an unsupported name or type.
+    NotFoundError: no such file.
     """
     layout.checked_name(name, "attribute table")
     table = open_table(path, wanted)
@@ -84,7 +81,7 @@ def attach(
 
 
 def _check_columns(draft: Manifest, name: str, table: UserTable) -> None:
-    """UsageError when another attribute table has a column of the same name."""
+    """Raise UsageError if another attribute table has a column of the same name."""
     for other, entry in draft.attributes.items():
         for column in entry.columns:
             if other != name and column.name in table.kinds:
@@ -105,7 +102,7 @@ class _Joined:
         self.example = ""
 
     def batches(self) -> Iterator[tuple[Int64, pa.Table]]:
-        """Yield the image row of each row that names an image, and its columns."""
+        """Yield the image row of each row that matches an image, and its columns."""
         for batch in self._table.batches():
             keys = batch.column(0).to_pylist()
             self._check_keys(keys)
@@ -119,7 +116,7 @@ class _Joined:
             yield rows[there], batch.select(list(self._table.kinds)).take(pa.array(there))
 
     def check(self) -> None:
-        """UsageError when no row names an image."""
+        """Raise UsageError if no row matches an image."""
         if not self._read:
             raise UsageError(f"The table {self._table.path} has no rows.")
         if not self.matched:
@@ -159,7 +156,7 @@ def _written(
     joined: _Joined,
     progress: Progress,
 ) -> tuple[AttributesEntry, LabelChanges]:
-    """Write the parts of an attribute table, and of the listing and the images where labels change."""
+    """Write the parts of an attribute table, and those of the listing and the images if labels change."""
     kinds = {column: kind for column, kind in table.kinds.items() if column != LABEL}
     columns = schema.attributes(kinds.items())
     digest = digest_of([Storage(table.path.parent).digest(table.path.name), table.key, table.kinds, images.identity])
@@ -173,7 +170,7 @@ def _written(
             if kinds:
                 path = layout.attributes(name, digest, layout.part_number(draft.images[part]))
                 whole = _aligned(ids, rows, found.select(list(kinds)), columns)
-                # Its name is that of all that it was made of.
+                # The part's name is the digest of all its inputs.
                 if not storage.exists(path):
                     write_part(storage, path, whole)
                 summary.take(whole)
@@ -183,7 +180,7 @@ def _written(
 
 
 def _aligned(ids: Int64, rows: Int64, found: pa.Table, columns: pa.Schema) -> pa.Table:
-    """A row for each id of a part; those that have none have no values."""
+    """Return a row for each id of a part; ids without a row get null values."""
     places = np.full(len(ids), -1, np.int64)
     places[rows] = np.arange(len(rows))
     taken = found.take(pa.array(places, mask=places < 0))

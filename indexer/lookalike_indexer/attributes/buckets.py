@@ -1,8 +1,7 @@
-"""Rows of a table in the order of the images, without holding the table: a spill for each run of parts.
+"""External sort of a table's rows into the order of the images, with one spill file for each run of parts.
 
-A user's table is in any order. Its rows go to the bucket of their image's part;
-a bucket is small enough to be sorted in memory. Buckets are files without a
-name, which a killed run leaves nothing of.
+A user's table is in any order. Its rows go to the bucket of their image's part; a bucket is small enough to be sorted
+in memory. Buckets are unnamed files, so that a killed run leaves nothing.
 """
 
 from __future__ import annotations
@@ -21,18 +20,20 @@ from lookalike_indexer.arrays import Int64
 from lookalike_indexer.errors import IndexerError
 
 _ROW = "\0row"
-# What a bucket is planned to hold, by the bytes of the user's file, which text and compression make smaller.
+# The planned size of a bucket, in bytes of the user's file; text and compression change the actual size.
 _PLANNED = 16 << 20
 _MOST = 256
-# Up to so much of a bucket stays in memory.
+# The part of a bucket that stays in memory.
 _HELD = 4 << 20
 
 
 class Buckets:
-    """Takes rows in any order, and gives them back part by part, by ascending row of their image."""
+    """Takes rows in any order, and yields them part by part, by ascending row of their image."""
 
     def __init__(self, folder: Path, ends: Int64, size: int) -> None:
-        """`ends` are the row ends of the parts of images; `size` is that of the user's file in bytes."""
+        """Create the buckets. `ends` are the row ends of the parts of images; `size` is that of the user's file in
+        bytes.
+        """
         count = max(1, min(_MOST, size // _PLANNED, len(ends)))
         self._ends = ends
         # The parts of bucket b are those from _first[b] to before _first[b + 1].
@@ -51,7 +52,7 @@ class Buckets:
         self._stack.close()
 
     def add(self, rows: Int64, table: pa.Table) -> None:
-        """Take the rows of a table (n,); `rows` (n,) are those of their images."""
+        """Add the rows of a table (n,); `rows` (n,) are those of their images."""
         if not len(rows):
             return
         parts = np.searchsorted(self._ends, rows, side="right")
@@ -64,7 +65,7 @@ class Buckets:
             self._write(bucket, sorted_table.slice(start, end - start))
 
     def parts(self, columns: pa.Schema) -> Iterator[tuple[int, Int64, pa.Table]]:
-        """Yield for each part of images its place, the rows of its images that there are, and their columns.
+        """Yield for each part of images its position, the rows of its images that have data, and their columns.
 
         Rows are relative to the part, and ascend.
         """
@@ -90,7 +91,7 @@ class Buckets:
             raise IndexerError(f"{self._folder} has no room for sorting the table: {error}.") from error
 
     def _read(self, bucket: int, columns: pa.Schema) -> pa.Table:
-        """A bucket by ascending row."""
+        """Return a bucket sorted by row."""
         if bucket not in self._files:
             return columns.append(pa.field(_ROW, pa.int64())).empty_table()
         file = self._files[bucket]

@@ -1,4 +1,4 @@
-"""A table as CSV: comma, semicolon or tab between the columns, whose names are in the first line."""
+"""CSV tables: separated by commas, semicolons or tabs, with the column names in the first line."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _BLOCK = 4 << 20
 
 
 class CsvTable:
-    """Rows of a file of CSV in UTF-8. A cell with nothing in it has no value; one with quotes around nothing has."""
+    """Rows of a CSV file in UTF-8. An empty cell is null; a quoted empty cell is an empty string."""
 
     def __init__(self, path: Path) -> None:
-        """UsageError: it cannot be read as CSV."""
+        """Open the file. UsageError: it cannot be read as CSV."""
         self._path = path
         try:
             with path.open(encoding="utf-8-sig") as file:
@@ -32,7 +32,7 @@ class CsvTable:
         self.names: Sequence[str] = self._opened(None).schema.names
 
     def kinds(self, columns: Sequence[str], types: Mapping[str, str]) -> dict[str, str]:
-        """As Source.kinds: by all values of a column."""
+        """Return the types of columns as Source.kinds does, by all values of a column."""
         unknown = {name: TextColumn() for name in columns if name not in types}
         if unknown:
             for batch in self._read(list(unknown)):
@@ -41,7 +41,7 @@ class CsvTable:
         return {**{name: column.kind for name, column in unknown.items()}, **types}
 
     def batches(self, key: str, kinds: Mapping[str, str]) -> Iterator[pa.Table]:
-        """As Source.batches."""
+        """Yield batches as Source.batches does."""
         for batch in self._read([key, *kinds]):
             columns = [converted(batch.column(name), kind, name, str(self._path)) for name, kind in kinds.items()]
             yield pa.table([batch.column(key), *columns], [key, *kinds])
@@ -58,7 +58,7 @@ class CsvTable:
             yield batch
 
     def _opened(self, columns: Sequence[str] | None) -> pyarrow.csv.CSVStreamingReader:
-        # Every column is text: its type is decided by all of it.
+        # Read every column as text: its type depends on all of its values.
         convert = pyarrow.csv.ConvertOptions(
             column_types=None if columns is None else dict.fromkeys(columns, pa.string()),
             include_columns=columns,

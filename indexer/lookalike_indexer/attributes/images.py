@@ -1,4 +1,4 @@
-"""The images that a table is joined with: part by part their ids, and the row of each key."""
+"""Images that a table is joined with: the ids of each part, and the row of each key."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Images:
 
     @classmethod
     def read(cls, storage: Storage, manifest: Manifest) -> Images:
-        """Read ids and keys once; 24 bytes an image are kept."""
+        """Read ids and keys once; 24 bytes per image stay in memory."""
         ends: list[int] = []
         digest = hashlib.sha256()
         deleted = tombstones.deleted_ids(storage, manifest)
@@ -40,7 +40,7 @@ class Images:
             for path in manifest.images:
                 table = read_part(storage, path, ["id", "key"])
                 texts = table.column("key").to_pylist()
-                # Nobody's key: that of a deleted image may be another one's.
+                # A placeholder that no key equals: the key of a deleted image may belong to another one.
                 for at in np.flatnonzero(tombstones.contains(deleted, table.column("id").to_numpy())).tolist():
                     texts[at] = f"\0{at + rows}"
                 digest.update(f"{path.rsplit('-', 1)[1][:6]} {len(texts)}\n".encode())
@@ -58,9 +58,9 @@ class Images:
         return len(self._keys)
 
     def rows(self, keys: list[str]) -> Int64:
-        """The row of each key, -1 for one that names no image; shape (len(keys),).
+        """Return the row of each key, -1 if it matches no image; shape (len(keys),).
 
-        A key that is not one as it stands is read as a path: absolute, with "./", or as a URI.
+        A key that does not match exactly is read as a path: absolute, with "./", or as a URI.
         """
         found = self._keys.find(keys)
         others = np.flatnonzero(found < 0).tolist()
@@ -70,12 +70,12 @@ class Images:
         return found
 
     def ids(self, part: int) -> Int64:
-        """The ids of the images of a part, by its place in the manifest; shape (images of the part,)."""
+        """Return the ids of the images of a part, by its position in the manifest; shape (images of the part,)."""
         ids: Int64 = read_part(self.storage, self.manifest.images[part], ["id"]).column("id").to_numpy()
         return ids
 
     def key(self, row: int) -> str:
-        """The key of the image of a row."""
+        """Return the key of the image in a row."""
         part = int(np.searchsorted(self.ends, row, side="right"))
         start = int(self.ends[part - 1]) if part else 0
         column: pa.ChunkedArray = read_part(self.storage, self.manifest.images[part], ["key"]).column("key")

@@ -1,4 +1,4 @@
-"""Which type a column of texts is of, such as of a CSV file: decided by all of its values, not by the first ones."""
+"""Type inference for text columns, such as those of a CSV file, by all of their values, not the first ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lookalike_indexer.attributes.types import cast
 from lookalike_indexer.collection.typed_json import TypedJson
 from lookalike_indexer.errors import UsageError
 
-# "007" is the name of something, not a number.
+# "007" is an identifier, not a number.
 _INTEGER = r"^-?(0|[1-9][0-9]*)$"
 _NUMBER = r"^-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$|^(?i:nan|-?inf)$"
 _BOOLEAN = r"^(?i:true|false)$"
@@ -20,15 +20,15 @@ _ZONE = r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"
 _TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?$"
 _LIST = r"^\s*\[.*\]\s*$"
 
-# The first one that fits all values is taken.
+# The first type that fits all values is used.
 _PATTERNS = {"bool": _BOOLEAN, "int64": _INTEGER, "float64": _NUMBER, "timestamp": _TIME, "list<string>": _LIST}
 
 
 @dataclass
 class TextColumn:
-    """Sees the texts of a column, batch by batch; `kind` is the type that all of them are of.
+    """Type inference over batches of a column; `kind` is the type that fits all values.
 
-    `among` are the types that it may have besides string.
+    `among` are the candidate types besides string.
     """
 
     among: tuple[str, ...] = tuple(_PATTERNS)
@@ -39,7 +39,7 @@ class TextColumn:
         self._possible = list(self.among)
 
     def see(self, texts: pa.Array) -> None:
-        """Take some texts into account; null is of every type."""
+        """Take some values into account; null fits every type."""
         if texts.null_count == len(texts) or not self._possible:
             self._seen = self._seen or texts.null_count < len(texts)
             return
@@ -48,14 +48,14 @@ class TextColumn:
 
     @property
     def kind(self) -> str:
-        """The name of the type; "string" where nothing else fits, and where there is no value."""
+        """The name of the type; "string" if no other type fits, or if there is no value."""
         return self._possible[0] if self._seen and self._possible else "string"
 
 
 def from_text(texts: pa.Array, kind: str) -> pa.Array:
-    """An array of texts as values of a type; pa.ArrowException or ValueError where one does not fit.
+    """Convert an array of strings to a type; pa.ArrowException or ValueError: a value does not fit.
 
-    A list is a JSON array of texts, or texts with semicolons between them.
+    A list is a JSON array of strings, or strings separated by semicolons.
     """
     if kind == "string":
         return texts
@@ -72,11 +72,11 @@ def from_text(texts: pa.Array, kind: str) -> pa.Array:
 
 
 def _fits(texts: pa.Array, kind: str) -> bool:
-    # No value, which is null, decides nothing.
+    # Null values fit every type.
     if pc.all(pc.match_substring_regex(texts, _PATTERNS[kind])).as_py() is False:
         return False
     try:
-        # A number of twenty digits, the 31st of February.
+        # For example a number of twenty digits, or February 31.
         from_text(texts, kind)
     except (pa.ArrowException, ValueError):
         return False
@@ -89,7 +89,7 @@ def _times(texts: pa.Array) -> pa.Array:
         raise ValueError(f"{_first(texts, wrong)!r} is no time such as 2026-01-31 or 2026-01-31T12:00:00Z")
     texts = pc.replace_substring_regex(texts, r"(\.[0-9]{6})[0-9]+", r"\1")
     with_zone = pc.match_substring_regex(texts, _ZONE)
-    # A date ends like a zone.
+    # The end of a date looks like a zone.
     with_zone = pc.and_(with_zone, pc.greater(pc.utf8_length(texts), 10))
     local = pc.if_else(with_zone, None, texts).cast(pa.timestamp("us"))
     # Arrow reads "+02:00" and "+0200", and "Z".
@@ -114,7 +114,7 @@ def _first(texts: pa.Array, chosen: pa.Array) -> str:
 
 
 def converted(texts: pa.Array, kind: str, column: str, path: str) -> pa.Array:
-    """`from_text`, whose error names the column of the file: UsageError."""
+    """Convert as `from_text`; UsageError with the column and the file if a value does not fit."""
     try:
         return from_text(texts, kind)
     except (pa.ArrowException, ValueError) as error:

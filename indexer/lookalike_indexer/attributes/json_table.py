@@ -1,4 +1,4 @@
-"""A table as JSON lines: one object a line, whose names are the columns."""
+"""JSON lines tables: one object per line, whose names are the columns."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _KINDS: dict[type, str] = {bool: "bool", int: "int64", float: "float64", str: "s
 
 
 class JsonTable:
-    """Rows of a file of JSON lines. A name that a line does not have is a value that is not there."""
+    """Rows of a JSON lines file. A name that a line lacks is null."""
 
     def __init__(self, path: Path) -> None:
-        """UsageError: a line is no object. All of the file is read, to know its columns."""
+        """Open the file and read all of it to determine its columns. UsageError: a line is not an object."""
         self._path = path
         names: dict[str, None] = {}
         for rows in self._read():
@@ -32,7 +32,9 @@ class JsonTable:
         self.names: Sequence[str] = list(names)
 
     def kinds(self, columns: Sequence[str], types: Mapping[str, str]) -> dict[str, str]:
-        """As Source.kinds: by all values of a column. Texts that are all times are timestamps."""
+        """Return the types of columns as Source.kinds does, by all values. Strings that are all times become
+        timestamps.
+        """
         unknown = [name for name in columns if name not in types]
         seen: dict[str, set[type]] = {name: set() for name in unknown}
         times = {name: TextColumn(("timestamp",)) for name in unknown}
@@ -56,7 +58,7 @@ class JsonTable:
         return times.kind if kinds == {"string"} else next(iter(kinds), "string")
 
     def batches(self, key: str, kinds: Mapping[str, str]) -> Iterator[pa.Table]:
-        """As Source.batches."""
+        """Yield batches as Source.batches does."""
         for rows in self._read():
             keys = [_text(row.get(key)) for row in rows]
             columns = [self._column([row.get(name) for row in rows], kind, name) for name, kind in kinds.items()]
@@ -78,7 +80,7 @@ class JsonTable:
             raise UsageError(f"The column {name} of {self._path} is not all {kind}: {reason}.") from error
 
     def _read(self) -> Iterator[list[dict[str, Any]]]:
-        """The objects of the file, some at a time."""
+        """Yield the objects of the file in batches."""
         decode = msgspec.json.Decoder(dict[str, Any]).decode
         line = 0
         try:
@@ -99,7 +101,7 @@ class JsonTable:
 
 
 def _text(value: Any) -> str | None:
-    """A value as text, as JSON writes it where it is none."""
+    """Return a value as text; as JSON if it is not a string."""
     if value is None or isinstance(value, str):
         return value
     return msgspec.json.encode(value).decode()

@@ -1,4 +1,4 @@
-"""A column `label` of a user's table: it corrects the labels of the listing, and the images follow."""
+"""Label corrections from the column `label` of a user's table: in the listing and the images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lookalike_indexer.sources.revisions import revise_part
 
 
 class LabelChanges:
-    """Writes revised parts where labels change; `count` of them do."""
+    """Writes revised parts for changed labels; `count` is their number."""
 
     def __init__(self, storage: Storage, draft: Manifest) -> None:
         self._storage, self._draft = storage, draft
@@ -27,7 +27,7 @@ class LabelChanges:
         self.count = 0
 
     def take(self, part: int, ids: Int64, labels: pa.ChunkedArray) -> None:
-        """Correct the labels of some images (n,) of a part, by its place. Null leaves a label, "" takes it away."""
+        """Correct the labels of some images (n,) of a part, by its position. Null keeps a label, "" removes it."""
         images = self._draft.images[part]
         listing = self._listing[layout.part_number(images)]
         table = read_part(self._storage, listing, ["id", "label"])
@@ -44,7 +44,7 @@ class LabelChanges:
         self._revised[images] = relabel(self._storage, images, self._revised[listing])
 
     def applied(self, draft: Manifest) -> Manifest:
-        """The draft with the revised parts in place of those before."""
+        """Return the draft with the revised parts in place of the previous ones."""
         return dataclasses.replace(
             draft,
             listing=[self._revised.get(path, path) for path in draft.listing],

@@ -1,4 +1,4 @@
-"""A table as Parquet, whose columns say of which type they are."""
+"""Parquet tables, whose columns have types."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class ParquetTable:
     """Rows of a Parquet file."""
 
     def __init__(self, path: Path) -> None:
-        """IndexerError: it cannot be read."""
+        """Open the file. IndexerError: it cannot be read."""
         self._path = path
         self._schema: pa.Schema = self._opened().schema_arrow
         self.names: Sequence[str] = self._schema.names
 
     def kinds(self, columns: Sequence[str], types: Mapping[str, str]) -> dict[str, str]:
-        """As Source.kinds: by the columns' own types."""
+        """Return the types of columns as Source.kinds does, by the columns' own types."""
         found = {}
         for name in columns:
             given = self._schema.field(name).type
@@ -39,7 +39,7 @@ class ParquetTable:
         return found
 
     def batches(self, key: str, kinds: Mapping[str, str]) -> Iterator[pa.Table]:
-        """As Source.batches."""
+        """Yield batches as Source.batches does."""
         given = self._schema.field(key).type
         plain = given.value_type if pa.types.is_dictionary(given) else given
         if not is_text(plain) and not pa.types.is_integer(plain):
@@ -51,7 +51,7 @@ class ParquetTable:
     def _cast(self, array: pa.Array, kind: str, name: str) -> pa.Array:
         try:
             found = cast(array, kind)
-            # Text that is not UTF-8.
+            # This rejects text that is not UTF-8.
             found.validate(full=True)
         except (pa.ArrowException, UnicodeDecodeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""What is told of each column of an attribute table: how many images have a value, and some values."""
+"""Summary of each column of an attribute table: the number of images with a value, and examples."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from lookalike_indexer.collection.manifest import AttributeColumn
 
 _EXAMPLES = 3
 _LONGEST = 40
-# Rows that are looked at for examples until there are enough of them.
+# The number of rows that are searched for examples.
 _ROWS = 1000
 
 
 class Summary:
-    """Sees the parts of an attribute table in order."""
+    """Collects the summary from the parts of an attribute table, in order."""
 
     def __init__(self, kinds: Mapping[str, str]) -> None:
         self._kinds = kinds
@@ -35,7 +35,7 @@ class Summary:
 
     @property
     def columns(self) -> list[AttributeColumn]:
-        """Each column with what was seen of it."""
+        """The columns with their summaries."""
         return [
             AttributeColumn(name, kind, self._counts[name], list(self._examples[name]))
             for name, kind in self._kinds.items()
@@ -43,7 +43,7 @@ class Summary:
 
 
 def _shown(value: object) -> str:
-    """A value as a short text."""
+    """Return a value as a short string."""
     if value == "":
         return '""'
     if isinstance(value, list):

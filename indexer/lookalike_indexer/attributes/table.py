@@ -1,4 +1,4 @@
-"""A user's table, read as a stream of batches: CSV, Parquet or JSON lines."""
+"""A user's table as a stream of batches: CSV, Parquet or JSON lines."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from lookalike_indexer.attributes.types import check_name, checked_kind
 from lookalike_indexer.errors import NotFoundError, UsageError
 from lookalike_indexer.text import did_you_mean
 
-# The column that corrects labels; its values are texts.
+# The column that corrects labels; its values are strings.
 LABEL = "label"
-# Suffixes of CSV.
+# Suffixes that mean CSV.
 _TEXT = {".csv", ".tsv", ".txt", ""}
 
 
 @dataclass(frozen=True)
 class TableColumns:
-    """What to attach of a table: the column of keys, the columns (all others when empty), types by column."""
+    """The selection of a table: the key column, the columns (all others if empty), and types by column."""
 
     key: str
     columns: tuple[str, ...] = ()
@@ -34,13 +34,13 @@ class Source(Protocol):
     names: Sequence[str]
 
     def kinds(self, columns: Sequence[str], types: Mapping[str, str]) -> dict[str, str]:
-        """The type of each of some columns by name, those of `types` as given; reads the file where it must."""
+        """Return the type of each of some columns by name; those in `types` as given. Reads the file if necessary."""
         ...
 
     def batches(self, key: str, kinds: Mapping[str, str]) -> Iterator[pa.Table]:
-        """The rows in order: the column of keys as texts, called `key`, and columns of these types.
+        """Yield the rows in order: the key column as strings, called `key`, and columns of these types.
 
-        UsageError: a value that is of another type.
+        UsageError: a value has another type.
         """
         ...
 
@@ -55,17 +55,16 @@ class UserTable:
     source: Source
 
     def batches(self) -> Iterator[pa.Table]:
-        """Yield tables with the column of keys first, whatever the file calls it, and the columns by their names."""
+        """Yield tables with the key column first, and then the columns by their names."""
         names = list(self.kinds)
         for batch in self.source.batches(self.key, self.kinds):
             yield batch.select([self.key, *names])
 
 
 def open_table(path: Path, wanted: TableColumns) -> UserTable:
-    """Open a table, and find out the types of its columns.
+    """Open a table, and determine the types of its columns.
 
-    NotFoundError: no such file. UsageError: not such a table, no such column, a
-    name or a type that an attribute cannot have.
+    NotFoundError: no such file. UsageError: another kind of file, no such column, an unsupported name or type.
     """
     if not path.is_file():
         raise NotFoundError(f"There is no table {path}.")

@@ -1,4 +1,4 @@
-"""The types that an attribute may have, and how the columns of other types become one of them."""
+"""Supported types of attributes, and the conversion of other column types."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pyarrow.compute as pc
 from lookalike_indexer.collection.schema import ATTRIBUTE_TYPES
 from lookalike_indexer.errors import UsageError
 
-# Columns that every image has: an attribute cannot have such a name. `label` corrects the labels, see labels.py.
+# Columns that every image has, whose names attributes cannot use. `label` corrects the labels, see labels.py.
 RESERVED = ("id", "key", "uri", "width", "height", "bytes", "format", "distance", "margin", "probability")
 
 _TYPES = ", ".join(ATTRIBUTE_TYPES)
 
 
 def kind_of(kind: pa.DataType) -> str | None:
-    """The name of the type that a column of an Arrow type becomes; None where there is none.
+    """Return the name of the attribute type for an Arrow type; None if there is none.
 
     Integers become int64; decimals and floats float64; dates and timestamps timestamps in UTC; lists of strings stay.
     """
@@ -36,12 +36,12 @@ def kind_of(kind: pa.DataType) -> str | None:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether it is one of Arrow's types of text."""
+    """Return whether it is one of Arrow's string types."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def checked_kind(name: str, text: str) -> str:
-    """The name of a type that a user gave for a column; UsageError names those that there are."""
+    """Return the name of the type that a user gave for a column; UsageError lists the supported ones."""
     kind = {"list": "list<string>", "int": "int64", "float": "float64"}.get(text, text)
     if kind not in ATTRIBUTE_TYPES:
         raise UsageError(f"{text!r} is no type for the column {name!r}; the types are: {_TYPES}.")
@@ -49,7 +49,7 @@ def checked_kind(name: str, text: str) -> str:
 
 
 def check_name(name: str) -> None:
-    """UsageError when an attribute cannot have a name."""
+    """Raise UsageError if an attribute cannot have this name."""
     if name in RESERVED:
         raise UsageError(
             f"The column {name!r} would hide what every image has under that name; rename it, or leave it out with "
@@ -60,9 +60,9 @@ def check_name(name: str) -> None:
 
 
 def cast(array: pa.Array, kind: str) -> pa.Array:
-    """An array of Arrow's type as one of the type of that name; pa.ArrowException where a value does not fit.
+    """Convert an Arrow array to the type with this name; pa.ArrowException: a value does not fit.
 
-    NaN becomes null: tables have it where a value is missing. Elements that are null leave their list.
+    NaN becomes null: tables use it for missing values. Null elements are removed from their list.
     """
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
@@ -75,10 +75,10 @@ def cast(array: pa.Array, kind: str) -> pa.Array:
 
 
 def _utc(array: pa.Array) -> pa.Array:
-    """Timestamps or dates as microseconds in UTC, without a zone; a time without one is taken as UTC."""
+    """Return timestamps or dates as microseconds in UTC, without a zone; a time without a zone is taken as UTC."""
     if getattr(array.type, "tz", None) is not None:
         array = array.cast(pa.timestamp(array.type.unit, "UTC")).cast(pa.timestamp(array.type.unit))
-    # What is finer than a microsecond is cut off.
+    # Fractions of a microsecond are truncated.
     return (
         array.cast(ATTRIBUTE_TYPES["timestamp"], safe=False)
         if _is_finer(array)

@@ -1,4 +1,4 @@
-"""Grad-CAM and guided backpropagation of a picture, as float maps over it."""
+"""Grad-CAM and guided backpropagation of an image, as float maps over it."""
 
 from __future__ import annotations
 
@@ -25,43 +25,40 @@ METHODS: tuple[Method, ...] = ("cam", "gbp")
 
 
 class Attributor:
-    """A network, read for what in a picture speaks for a class. Calls may come from several threads, one at a time."""
+    """A network prepared for attribution of its classes. Thread-safe; calls are serialized."""
 
     def __init__(self, traced: TracedNetwork, model: str, preprocessing: PreprocessingSpec, classes: int) -> None:
-        """`model` is what messages call the network."""
+        """Prepare the network. `model` is its name in messages."""
         self.model, self.preprocessing, self.classes = model, preprocessing, classes
         self._graph = gradient_graph(traced, preprocessing.crop)
         self._normalise = Normaliser(preprocessing, torch.device("cpu"))
-        # captum's hooks are part of the network while it runs.
+        # captum's hooks are part of the network during a call.
         self._one_at_a_time = threading.Lock()
 
     @classmethod
     def open(cls, reader: CollectionReader, model: str, weights_file: str | None = None) -> Attributor:
         """Load the network of a model of the collection.
 
-        `weights_file` says where its weights lie on this machine. WeightsError:
-        they are not to be had. MismatchError: they are not those that the
-        collection was made with. NotBuiltError: they have no classifier.
+        `weights_file` overrides the location of its weights on this machine. WeightsError: they are not available.
+        MismatchError: they differ from those that the collection was made with. NotBuiltError: they have no classifier.
         """
         spec = classifying_spec(reader, model)
         module = stored_module(reader, model, weights_file)
         return cls(trace(module), model, spec.preprocessing, spec.classes)
 
     def attribution(self, pixels: Pixels, class_index: int, method: Method) -> Float32:
-        """How much each pixel speaks for a class: float32 of shape (crop, crop), from 0 to 1 at the strongest.
+        """Return the contribution of each pixel to a class: float32 (crop, crop), from 0 to 1 at the maximum.
 
-        `pixels` is a prepared picture, uint8 of shape (3, crop, crop). "cam" is
-        Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) on the last feature
-        maps, interpolated; "gbp" guided backpropagation (Springenberg et al.
-        2014, arXiv:1412.6806), the greatest magnitude of the three colors. All
-        0 when nothing speaks for the class. UsageError: no such class.
-        NotBuiltError: the network has not what the method needs.
+        `pixels` is a prepared image, uint8 of shape (3, crop, crop). "cam" is Grad-CAM (Selvaraju et al. 2017,
+        arXiv:1610.02391) on the last feature maps, interpolated; "gbp" is guided backpropagation (Springenberg et al.
+        2014, arXiv:1412.6806), the greatest magnitude of the three colors. All 0 if nothing contributes to the class.
+        UsageError: no such class. NotBuiltError: the network lacks what the method needs.
         """
         if not 0 <= class_index < self.classes:
             raise UsageError(f"The model {self.model} has the classes 0 to {self.classes - 1}, not {class_index}.")
         image = self._normalise(torch.from_numpy(np.ascontiguousarray(pixels))[None])
         with self._one_at_a_time, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # captum tells of each hook that it sets
+            warnings.simplefilter("ignore")  # captum warns about each hook that it sets
             found = self._cam(image, class_index) if method == "cam" else self._gbp(image, class_index)
         strongest = float(found.max())
         return found / strongest if strongest > 0 else found

@@ -1,4 +1,4 @@
-"""The attributions of explained images, drawn over them."""
+"""Attributions of explained images, drawn over them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from lookalike_indexer.pictures.overlay import overlay
 
 @dataclass
 class Attributions:
-    """Pictures of what speaks for classes in one image: by class index and method.
+    """Attribution heatmaps of one image, by class index and method.
 
-    `original` is what the network sees of the image. `lacking` says of a method
-    why the network has none.
+    `original` is the image as the network sees it. `lacking` has the reason for each method that the network does not
+    support.
     """
 
     original: Image.Image
@@ -31,9 +31,9 @@ class Attributions:
 def drawn_attributions(
     opened: OpenedModel, pixels: Pixels, explained: Result, methods: Sequence[Method]
 ) -> Attributions:
-    """Each method for the class that the image is taken for and, where it is known, for that of its label.
+    """Draw each method for the class that the image is taken for, the rival class and, if known, that of its label.
 
-    `pixels` is the image as the network takes it.
+    `pixels` is the image in the form that the network takes.
     """
     found = Attributions(Image.fromarray(pixels.transpose(1, 2, 0)))
     first = explained.tables["predictions"].column("class_index")[0].as_py()

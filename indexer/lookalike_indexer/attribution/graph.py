@@ -1,8 +1,7 @@
-"""A network rewritten so that its gradients can be read: nothing works in place, each ReLU is a module of its own.
+"""Network rewritten for gradients: no in-place operations, and a separate module for each ReLU.
 
-captum hooks modules. Networks call ReLU as a function, use one ReLU module in
-several places, and overwrite what a hook has to keep; the traced graph is
-where all of that can be changed without touching the network itself.
+captum hooks modules. Networks call ReLU as a function, use one ReLU module in several places, and overwrite values that
+a hook has to keep. The traced graph can be changed in these respects without changing the network.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ _IN_PLACE: dict[Any, Any] = {operator.iadd: operator.add, operator.imul: operato
 
 @dataclass(frozen=True)
 class GradientGraph:
-    """Normalized images (n, 3, crop, crop) to logits (n, classes), sharing the network's weights.
+    """Maps normalized images (n, 3, crop, crop) to logits (n, classes), sharing the network's weights.
 
-    `maps` is the module that passes on the last feature maps, None when the
-    network has none that its classifier reads; `relus` counts its ReLUs.
+    `maps` is the module that outputs the last feature maps, None if the network has none that its classifier reads;
+    `relus` is its number of ReLUs.
     """
 
     module: fx.GraphModule
@@ -44,7 +43,7 @@ class GradientGraph:
 
 
 def gradient_graph(traced: TracedNetwork, crop: int) -> GradientGraph:
-    """Rewrite a traced network; the network itself stays as it is."""
+    """Rewrite a traced network; the network itself is unchanged."""
     last = last_maps(traced, crop)
     maps = torch.nn.Identity() if last is not None else None
     graph = fx.Graph()
@@ -77,10 +76,10 @@ def gradient_graph(traced: TracedNetwork, crop: int) -> GradientGraph:
 
 
 def last_maps(traced: TracedNetwork, crop: int) -> fx.Node | None:
-    """The last feature maps that the classifier's answer is made from, before they are pooled.
+    """Return the last feature maps that the classifier depends on, before they are pooled.
 
-    None for networks that have no such maps: without convolutions, or with
-    tokens after them (ViT), which mix what lies at different positions.
+    None for networks without such maps: those without convolutions, or with tokens after them (ViT), which mix
+    positions.
     """
     known = shapes(traced.graph, crop, crop)
     leading = _ancestors(traced.nodes[traced.logits])
@@ -119,7 +118,7 @@ def _is_relu(node: fx.Node) -> bool:
 
 
 def _own(module: torch.nn.Module | None) -> torch.nn.Module | None:
-    """A copy of one call's module with the same weights, whose activations are its own and work on copies."""
+    """Return a copy of one call's module with the same weights, and with separate activations that are not in place."""
     if module is None:
         return None
     tensors = [*module.parameters(), *module.buffers()]
@@ -127,7 +126,7 @@ def _own(module: torch.nn.Module | None) -> torch.nn.Module | None:
     holder = torch.nn.ModuleDict({"part": own})
     for parent in list(holder.modules()):
         for name, part in list(parent.named_children()):
-            if isinstance(part, torch.nn.ReLU6):  # which captum does not take for a ReLU
+            if isinstance(part, torch.nn.ReLU6):  # captum does not treat it as a ReLU
                 setattr(parent, name, torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Hardtanh(0, 6)))
             elif getattr(part, "inplace", False):
                 part.inplace = False  # type: ignore[assignment]
@@ -135,7 +134,7 @@ def _own(module: torch.nn.Module | None) -> torch.nn.Module | None:
 
 
 def _leave_inputs(node: fx.Node) -> None:
-    """Let a copied call of a function or method leave its inputs as they are."""
+    """Make a copied call of a function or method leave its inputs unchanged."""
     if node.op == "call_function":
         node.target = _IN_PLACE.get(node.target, node.target)
         if node.kwargs.get("inplace"):

@@ -1,4 +1,4 @@
-"""A model of a collection with its weights: what it makes of a picture, and what in that picture speaks for a class."""
+"""A model of a collection with its weights, for predictions on an image and their attribution."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lookalike_indexer.models.nodes import trace
 
 
 class OpenedModel:
-    """A model, loaded once for any number of pictures."""
+    """A model, loaded once for any number of images."""
 
     def __init__(self, reader: CollectionReader, model: str, weights_file: str | None = None) -> None:
-        """Load the network of a model of the collection; `weights_file` says where its weights lie on this machine.
+        """Load the network of a model of the collection; `weights_file` overrides the location of its weights.
 
-        WeightsError: they are not to be had. MismatchError: they are not those
-        that the collection was made with. NotBuiltError: they have no classifier.
+        WeightsError: they are not available. MismatchError: they differ from those that the collection was made with.
+        NotBuiltError: they have no classifier.
         """
         self._reader, self._model = reader, model
         self._spec = classifying_spec(reader, model)
@@ -33,11 +33,11 @@ class OpenedModel:
 
     @functools.cached_property
     def attributor(self) -> Attributor:
-        """The network, read for what speaks for a class."""
+        """The attributor of the network."""
         return Attributor(trace(self._module), self._model, self._spec.preprocessing, self._spec.classes)
 
     def pixels(self, image: str | bytes) -> Pixels:
-        """A picture by its URI or its encoded bytes, as the network takes it: uint8 of shape (3, crop, crop).
+        """Return an image by its URI or its encoded bytes, in the form that the network takes: uint8 (3, crop, crop).
 
         DecodeError: it cannot be read.
         """
@@ -47,7 +47,7 @@ class OpenedModel:
         return prepared.pixels
 
     def seen(self, name: str, pixels: Pixels, space: str) -> Picture:
-        """The embedding of a picture in a space of this model, and its most probable classes."""
+        """Return the embedding of an image in a space of this model, and its most probable classes."""
         if space not in self._networks:
             entry = self._reader.space(space)[1]
             node = Node(entry.layer, entry.pooling)

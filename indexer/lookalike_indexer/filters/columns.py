@@ -1,10 +1,9 @@
-"""Columns of images in memory, and what a comparison with one of them is true of.
+"""Columns of images in memory, and the comparisons with their values.
 
-A column has a value or none for each image. `test` gives a function from a run
-of rows to booleans, True where a comparison is true; both it and its opposite
-are False where there is no value. Texts are held as codes: their places among
-the column's different texts, in the order of these, so that a comparison of
-texts is one of small integers.
+A column has a value or none for each image. `test` returns a function from a range of rows to booleans, True if a
+comparison is true; both it and its opposite are False if there is no value. Strings are stored as codes: their
+positions among the column's distinct strings in sorted order, so that string comparisons become comparisons of small
+integers.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from lookalike_indexer.filters.tree import Operator, Value
 
 Kind = Literal["bool", "int64", "float64", "string", "timestamp", "list<string>"]
 
-# True where something is true of the rows from the first number to before the second.
+# Returns whether a condition is true for the rows from the first number to before the second.
 Test: TypeAlias = Callable[[int, int], Bools]
 
 _COMPARE: dict[Operator, Any] = {
@@ -37,48 +36,49 @@ _COMPARE: dict[Operator, Any] = {
 
 
 class Column(Protocol):
-    """A column of one type. A value is of that type: a number for int64 and float64, microseconds for a timestamp."""
+    """A column of one type. Values have that type: numbers for int64 and float64, microseconds for a timestamp."""
 
     kind: Kind
 
     @property
     def nbytes(self) -> int:
-        """The bytes of memory that it takes."""
+        """The memory of the column in bytes."""
         ...
 
     def test(self, operator: Operator, value: Any) -> Test:
-        """Whether the values compare so with a value."""
+        """Return a test of a comparison with a value."""
         ...
 
     def test_in(self, values: Iterable[Any], negated: bool) -> Test:
-        """Whether the values are among some values, or there and not among them."""
+        """Return a test of membership in some values; `negated` means present but not among them."""
         ...
 
     def test_present(self, negated: bool) -> Test:
-        """Whether there is a value, or none."""
+        """Return a test of whether there is a value, or none if `negated`."""
         ...
 
     def taken(self, rows: Int64) -> pa.Array:
-        """The values of some rows (n,), null where there is none."""
+        """Return the values of some rows (n,), null if there is none."""
         ...
 
     def groups(self) -> tuple[Int32, int]:
-        """Rows of equal values: a number from 0 on for each row (rows,), -1 for none, and how many there are.
+        """Return groups of equal values: a number from 0 on for each row (rows,), -1 for none, and the number of
+        groups.
 
-        TypeError: values of the type make no groups.
+        TypeError: values of the type cannot be grouped.
         """
         ...
 
 
 def constant(value: bool) -> Test:
-    """True, or False, of all rows."""
+    """Return a test that is True, or False, for all rows."""
     return lambda start, stop: np.full(stop - start, value, np.bool_)
 
 
 class Numbers:
-    """Numbers, truth values or times. `present` is None where every row has a value.
+    """Numbers, booleans or times. `present` is None if every row has a value.
 
-    The values belong to the column: floats that are not there become NaN, which compares as false by itself.
+    The column owns the values: missing floats become NaN, for which comparisons are false.
     """
 
     def __init__(self, kind: Kind, values: npt.NDArray[Any], present: Bools | None) -> None:
@@ -146,9 +146,9 @@ class Numbers:
         return groups, len(found)
 
     def _wanted(self, operator: Operator, value: Value) -> tuple[Operator, Any] | bool:
-        """A comparison with a value of the column's own type that says the same, or what it comes to for every value.
+        """Return an equivalent comparison with a value of the column's own type, or its result if it is constant.
 
-        Integers and floats compare as numbers, without rounding either.
+        Integers and floats are compared as numbers, without rounding either.
         """
         if self._values.dtype == np.bool_:
             return operator, bool(value)
@@ -157,7 +157,7 @@ class Numbers:
         if np.issubdtype(self._values.dtype, np.integer):
             return _as_integer(operator, value, np.iinfo(self._values.dtype))
         if self._values.dtype == np.float32:
-            # As SQL does: a probability that is shown as 0.8 is not more than 0.8.
+            # As in SQL: a probability that is displayed as 0.8 is not greater than 0.8.
             return operator, np.float32(value)
         return _as_float(operator, value)
 
@@ -167,7 +167,7 @@ def _as_integer(operator: Operator, value: float, limits: np.iinfo[Any]) -> tupl
         if operator in ("=", "!="):
             return operator == "!="
         if math.isfinite(value):
-            # No integer is between a number and the one below it.
+            # There is no integer between a fraction and its floor.
             return _as_integer("<=" if operator in ("<", "<=") else ">", math.floor(value), limits)
         return (value > 0) == (operator in ("<", "<="))
     number = int(value)
@@ -187,14 +187,14 @@ def _as_float(operator: Operator, value: float) -> tuple[Operator, float] | bool
         return operator, number
     if operator in ("=", "!="):
         return operator == "!="
-    # An integer between two floats: the nearer one is on one side of it, and no float is between them.
+    # An integer between two floats: compare with the nearer float, and adapt the operator.
     if operator in ("<", "<="):
         return ("<=" if number < value else "<"), number
     return (">=" if number > value else ">"), number
 
 
 class Coded:
-    """Texts, as codes: `codes` (rows,) are places among `texts`, and the largest number of their type for none."""
+    """Strings as codes: `codes` (rows,) are positions among `texts`; the maximum of their type means none."""
 
     kind: Kind = "string"
 
@@ -204,10 +204,10 @@ class Coded:
 
     @classmethod
     def of(cls, places: npt.NDArray[Any], texts: SortedTexts) -> Coded:
-        """Of the places (rows,) among some texts, -1 for none."""
+        """Create a column from positions (rows,) among some texts, -1 for none."""
         types: tuple[type[Any], ...] = (np.uint8, np.uint16, np.uint32, np.uint64)
         dtype = next(one for one in types if len(texts) < np.iinfo(one).max)
-        # -1 becomes the largest number.
+        # -1 becomes the maximum of the type.
         return cls(places.astype(dtype), texts)
 
     @property
@@ -223,7 +223,7 @@ class Coded:
             if not is_there:
                 return self.test_present(negated=False)
             return lambda start, stop: (codes[start:stop] != place) & (codes[start:stop] != none)
-        # The first text that is greater, or not less.
+        # The first string that is greater, or not less.
         border = place + (is_there and operator in ("<=", ">"))
         if operator in ("<", "<="):
             return lambda start, stop: codes[start:stop] < border
@@ -237,7 +237,7 @@ class Coded:
         table[places] = not negated
         table[-1] = False
         codes = self._codes
-        # None is beyond the end of the table, where its last one stands.
+        # Clipping maps the code for none to the last entry of the table.
         return lambda start, stop: np.take(table, codes[start:stop], mode="clip")
 
     def _test_places(self, places: npt.NDArray[Any], negated: bool) -> Test:
@@ -265,17 +265,19 @@ class Coded:
 
 
 class Postings:
-    """Lists of texts: the elements of all rows one after another, and for each different text the rows that have it."""
+    """Lists of strings: the elements of all rows in sequence, and for each distinct string the rows that contain it."""
 
     kind: Kind = "list<string>"
 
     def __init__(self, ends: Int64, places: Int64, texts: SortedTexts, present: Bools) -> None:
-        """The list of row i ends before element `ends[i]`; `places` (elements,) are those among `texts`."""
+        """Create a column. The list of row i ends before element `ends[i]`; `places` (elements,) are positions in
+        `texts`.
+        """
         self._texts, self._present, self._ends = texts, present, ends
         self._places = places.astype(np.uint32 if len(texts) < 1 << 32 else np.int64)
         owners = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
         counts = np.bincount(places, minlength=len(texts))
-        # Text i has self._rows[self._starts[i] : self._starts[i + 1]].
+        # The rows of text i are self._rows[self._starts[i] : self._starts[i + 1]].
         self._starts: Int64 = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         in_order = owners[np.argsort(places, kind="stable")]
         self._rows = in_order.astype(np.uint32 if len(ends) < 1 << 32 else np.int64)
@@ -286,7 +288,7 @@ class Postings:
         return sum(int(one.nbytes) for one in arrays) + self._texts.nbytes
 
     def test_has(self, text: str, negated: bool) -> Test:
-        """Whether a list has a text, or is there and does not."""
+        """Return a test of whether a list contains a string; `negated` means that there is a list without it."""
         place, is_there = self._texts.place(text)
         rows = self._rows[self._starts[place] : self._starts[place + 1]] if is_there else self._rows[:0]
         present = self._present

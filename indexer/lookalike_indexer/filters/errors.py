@@ -1,4 +1,4 @@
-"""What is wrong with a filter, and where."""
+"""Filter errors and their positions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from lookalike_indexer.errors import UsageError
 
 @dataclass(frozen=True)
 class At:
-    """A place in a filter: the path of a field, and the character of the text (from 1) where it was one."""
+    """A position in a filter: the path of a field, and the character (from 1) if it is text."""
 
     field: str = "filter"
     character: int | None = None
 
 
 class FilterError(UsageError):
-    """A filter cannot be read, or means nothing for this collection; `at` is where."""
+    """An invalid filter, or one that does not fit this collection; `at` is the position."""
 
     def __init__(self, at: At, sentence: str) -> None:
         where = f"at {at.field}" if at.character is None else f"at character {at.character} of the filter"
@@ -25,5 +25,5 @@ class FilterError(UsageError):
         self._sentence = sentence
 
     def __reduce__(self) -> tuple[type[FilterError], tuple[At, str]]:
-        # Without this, an error that crosses a process boundary could not be made again.
+        # Needed to pickle the error across a process boundary.
         return FilterError, (self.at, self._sentence)

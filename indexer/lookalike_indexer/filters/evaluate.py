@@ -1,9 +1,8 @@
-"""From the meaning of a filter to a boolean for each image.
+"""Evaluation of a filter to a boolean for each image.
 
-A negation is pushed down to the comparisons, which are never true where there
-is no value: `not (a < 5 and b = 1)` is true where `a >= 5 or b != 1` is. That
-is three-valued logic, without a third value to be kept. Rows are looked at in
-blocks that stay in the processor's cache, so that further terms cost little.
+A negation is pushed down to the comparisons, which are never true if there is no value: `not (a < 5 and b = 1)` is true
+if `a >= 5 or b != 1` is. This is three-valued logic without storing a third value. Rows are processed in blocks that
+fit the CPU cache, so that further terms cost little.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _BLOCK = 1 << 17
 
 
 def matching(meaning: Filter, columns: FilterColumns) -> Bools:
-    """Which images a filter is true of, bool (images,); `meaning` is what `meant` gives."""
+    """Return which images match a filter, bool (images,); `meaning` is the result of `meant`."""
     rows = len(columns)
     test = _test(meaning, columns, negated=False)
     found = np.empty(rows, np.bool_)
@@ -53,7 +52,7 @@ def _test(tree: Filter, columns: FilterColumns, negated: bool) -> Test:
         return _test(tree.filter, columns, not negated)
     if isinstance(tree, (All, Some)):
         tests = [_test(one, columns, negated) for one in tree.filters]
-        # By De Morgan.
+        # By De Morgan's laws.
         return _all(tests) if isinstance(tree, All) != negated else _some(tests)
     return _leaf(tree, columns, negated)
 
@@ -91,12 +90,12 @@ def _bounded(
     bound: Bound | None,
     negated: bool,
 ) -> Test:
-    """A test of two columns that have values for the same images."""
+    """Return a test of two columns that have values for the same images."""
     tests = list(among)
     if bound is not None:
         tests.append(test(OPPOSITE[bound.operator] if negated else bound.operator, bound.value))
     if not tests:
-        # True wherever it is known.
+        # True if there is a value.
         return constant(False) if negated else present(False)
     return _some(tests) if negated else _all(tests)
 

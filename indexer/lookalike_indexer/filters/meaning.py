@@ -1,4 +1,4 @@
-"""What a filter means for a collection: that its columns are there, and its values of their types."""
+"""Resolution of a filter for a collection: checks that its columns exist and its values have their types."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ _VALUES: dict[Kind, str] = {
 
 
 def meant(tree: Filter, columns: FilterColumns) -> Filter:
-    """The filter with names in full, and times as microseconds.
+    """Return the filter with full names, and times as microseconds.
 
-    FilterError: there is no such column, or a value is of another type.
-    NotFoundError, NotBuiltError: no such clustering, model or space.
+    FilterError: there is no such column, or a value has another type. NotFoundError, NotBuiltError: no such clustering,
+    model or space.
     """
     named = {
         columns.model(one.model) for one in leaves(tree) if isinstance(one, (Predicted, HasPrediction)) and one.model
@@ -117,7 +117,7 @@ def _value(value: Value, kind: Kind, column: str, at: At) -> Value:
     if kind == "bool":
         fits = is_flag
     elif kind in ("int64", "float64"):
-        # NaN has no place in an order.
+        # NaN has no order.
         fits = not is_text and not is_flag and not (isinstance(value, float) and math.isnan(value))
     else:
         fits = is_text

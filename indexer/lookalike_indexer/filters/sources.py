@@ -1,4 +1,4 @@
-"""The columns that filters of a generation may name, each read when it is first asked for, and then kept."""
+"""Columns that filters of a generation may refer to, each read on demand and then cached."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OF_IMAGES: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Assignment:
-    """The cluster and the distance to its centroid of each image, neither where a clustering does not have it."""
+    """The cluster of each image and the distance to its centroid; both missing if the clustering lacks the image."""
 
     clusters: Numbers
     distances: Numbers
@@ -44,14 +44,14 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable class of each image and its probability, neither where there is no prediction."""
+    """The most probable class of each image and its probability; both missing if there is no prediction."""
 
     classes: Coded
     probabilities: Numbers
 
 
 class FilterColumns:
-    """The columns of one generation by name. Row i of each is the i-th image by ascending id. For any thread."""
+    """The columns of one generation by name. Row i of each is the i-th image by ascending id. Thread-safe."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class FilterColumns:
         ids: Int64 | None = None,
         held: Mapping[str, Callable[[], Column]] | None = None,
     ) -> None:
-        """`ids` are those of all images, which are read otherwise; `held` makes columns that are in memory anyway."""
+        """Create the columns. `ids` are those of all images, read if None; `held` provides columns in memory."""
         self._reader = reader
         self._ids = ids
         self._held = dict(held or {})
@@ -82,7 +82,7 @@ class FilterColumns:
 
     @property
     def ids(self) -> Int64:
-        """int64 (images,), ascending."""
+        """The ids, int64 (images,), ascending."""
         with self._lock:
             if self._ids is None:
                 self._ids = self._reader.images(["id"]).column("id").to_numpy()
@@ -90,28 +90,29 @@ class FilterColumns:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of memory that the columns take that were asked for."""
+        """The memory of the loaded columns in bytes."""
         with self._lock:
             return sum(_size(one) for one in self._kept.values())
 
     def column(self, name: str) -> Column:
-        """A column of `kinds`; KeyError: there is none."""
+        """Return a column of `kinds`; KeyError: there is none."""
         return self._once("column", name, self._read_column)
 
     def groups(self, name: str) -> tuple[Int32, int]:
-        """The images with equal values of a column, see Column.groups."""
+        """Return the images with equal values of a column, see Column.groups."""
         return self._once("groups", name, lambda name: self.column(name).groups())
 
     def clustering(self, name: str) -> str:
-        """The "space/name" of a clustering, the current one for ""; NotFoundError, NotBuiltError: there is none."""
+        """Return the "space/name" of a clustering, "" for the current one; NotFoundError, NotBuiltError: none."""
         return self._reader.clustering_name(name)
 
     def assignment(self, clustering: str) -> Assignment:
-        """A clustering by "space/name"."""
+        """Return a clustering by "space/name"."""
         return self._once("assignment", clustering, self._read_assignment)
 
     def model(self, name: str) -> str:
-        """A model with predictions, by its name or that of one of its spaces; for "" that of the default space.
+        """Return a model with predictions, by its name or that of one of its spaces; "" means that of the default
+        space.
 
         NotFoundError: there is none of that name. NotBuiltError: it keeps no predictions.
         """
@@ -126,11 +127,11 @@ class FilterColumns:
         return name
 
     def prediction(self, model: str) -> Prediction:
-        """A model's predictions."""
+        """Return a model's predictions."""
         return self._once("prediction", model, self._read_prediction)
 
     def _once(self, kind: str, name: str, read: Callable[[str], T]) -> T:
-        # A second caller waits: reading it twice would take twice the memory.
+        # A second caller waits: reading the data twice would take twice the memory.
         with self._lock:
             if (kind, name) not in self._kept:
                 self._kept[kind, name] = read(name)
@@ -162,7 +163,7 @@ class FilterColumns:
         return numbers(kind, column, places, len(self))
 
     def _parts(self, entry: AttributesEntry, name: str) -> Iterator[tuple[Int64, pa.Array]]:
-        """The ids and values of each part of an attribute table; texts as dictionaries, which take less."""
+        """Yield the ids and values of each part of an attribute table; strings as dictionaries, which are smaller."""
         for path in entry.parts:
             table = read_part(self._reader.storage, path, ["id", name])
             table = table.filter(pa.array(self._reader.live(table.column("id").to_numpy()))).combine_chunks()
@@ -172,7 +173,7 @@ class FilterColumns:
                 yield batch.column("id").to_numpy(), values.dictionary_encode() if is_text else values
 
     def _read_assignment(self, clustering: str) -> Assignment:
-        # faiss, which it needs, is loaded only where a filter asks about clusters.
+        # faiss, which it needs, is loaded only if a filter refers to clusters.
         from lookalike_indexer.clustering.metric_distances import measured_assignments
 
         stored = measured_assignments(self._reader, clustering)
@@ -186,7 +187,7 @@ class FilterColumns:
         classes, probabilities = np.full(len(self), -1, np.int64), np.zeros(len(self), np.float32)
         names: dict[str, int] = {}
         for table in self._reader.stream_predictions(model):
-            # Of each image the first class alone.
+            # Only the first class of each image.
             rows = self._rows(table.column("id").to_numpy())
             first = pc.list_element(table.column("class_name"), 0).combine_chunks().dictionary_encode()
             known = [names.setdefault(name, len(names)) for name in first.dictionary.to_pylist()]
@@ -202,14 +203,14 @@ class FilterColumns:
 
 
 def _kind(name: str) -> Kind:
-    # The manifest was checked to have no others.
+    # The manifest was checked to have no other types.
     kind: Any = name
     found: Kind = kind
     return found
 
 
 def _present(column: pa.ChunkedArray, rows: Int64, images: int) -> Bools | None:
-    """Which images have a value; None where all have one."""
+    """Return which images have a value; None if all have one."""
     if not column.null_count and len(rows) == images:
         return None
     present = np.zeros(images, np.bool_)
@@ -218,7 +219,7 @@ def _present(column: pa.ChunkedArray, rows: Int64, images: int) -> Bools | None:
 
 
 def numbers(kind: Kind, column: pa.ChunkedArray, rows: Int64 | None = None, images: int = 0) -> Numbers:
-    """A column of numbers, truth values or times; value i is of image `rows[i]` of so many, by default of image i."""
+    """Return a column of numbers, booleans or times; value i is of image `rows[i]` of `images` (default: image i)."""
     dtypes: dict[str, Any] = {"bool": np.bool_, "float64": np.float64}
     if kind == "timestamp":
         column = column.cast(pa.timestamp("us")).cast(pa.int64())
@@ -232,7 +233,7 @@ def numbers(kind: Kind, column: pa.ChunkedArray, rows: Int64 | None = None, imag
 
 
 def coded(column: pa.ChunkedArray, rows: Int64, images: int) -> Coded:
-    """A column of texts; value i is of image `rows[i]` of so many."""
+    """Return a column of strings; value i is of image `rows[i]` of `images`."""
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     joined = encoded.unify_dictionaries().combine_chunks()
     array = joined.chunk(0) if isinstance(joined, pa.ChunkedArray) else joined
@@ -244,7 +245,7 @@ def coded(column: pa.ChunkedArray, rows: Int64, images: int) -> Coded:
 
 
 def postings(column: pa.ChunkedArray, rows: Int64, images: int) -> Postings:
-    """A column of lists of texts; value i is of image `rows[i]` of so many."""
+    """Return a column of lists of strings; value i is of image `rows[i]` of `images`."""
     lengths = np.zeros(images, np.int64)
     lengths[rows] = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     elements = pc.list_flatten(column).dictionary_encode().unify_dictionaries().combine_chunks()

@@ -1,4 +1,4 @@
-"""A filter as text, in SQL's words, read by recursive descent.
+"""Recursive descent parser of filters as text, with the keywords of SQL.
 
     filter     := term ("or" term)*
     term       := factor ("and" factor)*
@@ -11,9 +11,9 @@
     operator   := "=" | "!=" | "<>" | "<" | "<=" | ">" | ">="
     value      := text | number | "true" | "false"
 
-"and" binds tighter than "or". Words are read in any case, names in their own. A
-text stands in single quotes, a quote within it doubled; a name that is no plain
-word stands in double quotes. A subject alone is a bool column that is true.
+"and" binds tighter than "or". Keywords are case-insensitive, names are not. Texts are in single quotes, with quotes
+within them doubled. Names that are not plain words are in double quotes. A subject alone is a bool column that must be
+true.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ _TOKEN = re.compile(
 )
 WORDS = frozenset({"and", "or", "not", "in", "between", "is", "null", "has", "true", "false"})
 FUNCTIONS = ("cluster", "distance", "predicted", "probability")
-# What other languages write for words of this one.
+# Operators of other languages, and the keyword to write instead.
 _INSTEAD = {"&": "and", "|": "or", "!": "not"}
 _SIGNS: dict[str, Operator] = {**{one: one for one in OPERATORS}, "<>": "!=", "==": "="}
 
 
 class _Token(NamedTuple):
-    """`kind` is the name of a group above, or "keyword"; `value` is what it says, `start` its place from 0."""
+    """A token. `kind` is the name of a group above, or "keyword"; `value` is its value, `start` its position from 0."""
 
     kind: str
     value: Any
@@ -73,7 +73,7 @@ class _Token(NamedTuple):
 
 
 class _Function(NamedTuple):
-    """A function over images with the name of what it is asked of."""
+    """A function over images, with its argument."""
 
     name: str
     argument: str
@@ -84,9 +84,9 @@ class _Column(NamedTuple):
 
 
 def parse(text: str, field: str = "filter", budget: Budget | None = None, depth: int = 1) -> Filter:
-    """The tree of a filter's text. `field` is the path of the text in a request, `depth` its level there.
+    """Parse a filter's text to a tree. `field` is the path of the text in a request, `depth` its level there.
 
-    FilterError: it cannot be read, or is larger than a filter may be.
+    FilterError: the filter is invalid, or exceeds a limit.
     """
     if len(text.encode(errors="replace")) > MOST_BYTES:
         raise FilterError(At(field), f"The filter's text has more than {MOST_BYTES >> 10} KiB")
@@ -125,7 +125,7 @@ class _Parser:
 
     def _factor(self, depth: int) -> Filter:
         if self._is("not") or self._token.value == "(":
-            # Also of brackets that say nothing: a level is a level of this parser.
+            # Redundant brackets count too: each is a recursion level of this parser.
             self._budget.node(depth, self._at())
         if self._skip("not"):
             return Not(self._factor(depth + 1))
@@ -257,7 +257,7 @@ class _Parser:
     def _value(self) -> Value:
         token = self._token
         if token.kind == "word" and token.value.lower() in ("date", "timestamp"):
-            # As SQL writes a constant of these types.
+            # SQL writes constants of these types like this.
             self._next()
             if self._token.kind != "text":
                 raise self._wrong(f"A {token.value.lower()} is followed by a text, such as '2026-01-31'")
@@ -332,7 +332,7 @@ class _Parser:
         return value
 
     def _said(self, within: bool = False) -> str:
-        """The present token, for the beginning of a sentence or, `within`, for another place."""
+        """Return the present token, for the beginning of a sentence or, `within`, for another position."""
         if self._token.kind == "end":
             return "the end" if within else "The end"
         return repr(self._text[self._token.start : self._place][:40])
@@ -341,7 +341,7 @@ class _Parser:
         return At(self._field, self._token.start + 1)
 
     def _wrong(self, sentence: str) -> FilterError:
-        """An error at the present token."""
+        """Return an error at the present token."""
         return FilterError(self._at(), sentence)
 
 

@@ -1,4 +1,4 @@
-"""Different texts in the order of their bytes, searched by bisection: no object for each text."""
+"""Distinct strings in byte order, searched by bisection, without an object for each string."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 
 
 class SortedTexts:
-    """Texts of which each is there once, by their place in the order of their UTF-8: that of Arrow and of DuckDB."""
+    """Distinct strings, by position in the order of their UTF-8, as in Arrow and DuckDB."""
 
     def __init__(self, texts: pa.LargeStringArray, order: npt.NDArray[Any]) -> None:
-        """Text `order[i]` of `texts` is at place i. Neither is copied."""
+        """Create the strings: string `order[i]` of `texts` is at position i. Neither is copied."""
         _, offsets, data = texts.buffers()
         self._texts, self._order = texts, order
         self._offsets = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
@@ -22,7 +22,7 @@ class SortedTexts:
 
     @classmethod
     def of(cls, texts: pa.Array) -> SortedTexts:
-        """Of different texts in any order."""
+        """Create the strings from distinct ones in any order."""
         plain = texts.cast(pa.large_string())
         return cls(plain, pc.sort_indices(plain).to_numpy())
 
@@ -30,7 +30,7 @@ class SortedTexts:
         return len(self._order)
 
     def place(self, text: str) -> tuple[int, bool]:
-        """How many texts are before a text, and whether it is one of them."""
+        """Return the number of strings before `text`, and whether `text` is one of them."""
         wanted = text.encode(errors="surrogatepass")
         low, high = 0, len(self)
         while low < high:
@@ -42,19 +42,19 @@ class SortedTexts:
         return low, low < len(self) and self._bytes(low) == wanted
 
     def row(self, text: str) -> int | None:
-        """Where a text is in the order that they were given in, or None."""
+        """Return the index of a string in the original order, or None."""
         place, is_there = self.place(text)
         return int(self._order[place]) if is_there else None
 
     @property
     def ranks(self) -> npt.NDArray[np.int64]:
-        """The place of each text, in the order that they were given in."""
+        """The position of each string, in the original order."""
         ranks = np.empty(len(self), np.int64)
         ranks[self._order] = np.arange(len(self))
         return ranks
 
     def taken(self, places: npt.NDArray[Any], missing: npt.NDArray[np.bool_] | None = None) -> pa.Array:
-        """The texts at some places, null where one is missing."""
+        """Return the strings at some positions, null if missing."""
         if missing is None:
             return self._texts.take(pa.array(self._order[places].astype(np.int64))).cast(pa.string())
         rows = np.zeros(len(places), np.int64)
@@ -63,7 +63,7 @@ class SortedTexts:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of memory that the texts take."""
+        """The memory of the strings in bytes."""
         return int(self._texts.nbytes) + int(self._order.nbytes)
 
     def _bytes(self, place: int) -> bytes:

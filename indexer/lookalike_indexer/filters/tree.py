@@ -1,7 +1,7 @@
-"""The expression of a filter as a tree of plain values.
+"""Filter expression as a tree of plain values.
 
-Two trees are equal when they say the same, wherever that stood. `canonical`
-gives trees that differ only in order or repetition one form.
+Two trees are equal if they have the same content, whatever their positions in the text. `canonical` maps trees that
+differ only in order or repetition to the same form.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias, get_args
 
 from lookalike_indexer.filters.errors import At, FilterError
 
-# What a filter may have: levels, expressions, values of its lists, bytes of its text.
+# The limits of a filter: levels, expressions, values of its lists, bytes of its text.
 MOST_DEPTH = 32
 MOST_NODES = 1_000
 MOST_VALUES = 100_000
@@ -28,21 +28,21 @@ _NOWHERE = At()
 
 @dataclass(frozen=True)
 class All:
-    """True where all are; true everywhere when there is none."""
+    """A conjunction: true if all parts are true; an empty one is true for every image."""
 
     filters: tuple[Filter, ...]
 
 
 @dataclass(frozen=True)
 class Some:
-    """True where one is; true nowhere when there is none."""
+    """A disjunction: true if any part is true; an empty one is true for no image."""
 
     filters: tuple[Filter, ...]
 
 
 @dataclass(frozen=True)
 class Not:
-    """True where the other is false, and unknown where it is unknown."""
+    """A negation: true if the inner filter is false, and unknown if it is unknown."""
 
     filter: Filter
 
@@ -57,7 +57,7 @@ class Compare:
 
 @dataclass(frozen=True)
 class In:
-    """True where a column has one of some values."""
+    """A condition that is true if a column has one of some values."""
 
     column: str
     values: tuple[Value, ...]
@@ -66,7 +66,7 @@ class In:
 
 @dataclass(frozen=True)
 class Has:
-    """True where a column of lists has a text in it."""
+    """A condition that is true if a list column contains a string."""
 
     column: str
     value: str
@@ -75,7 +75,7 @@ class Has:
 
 @dataclass(frozen=True)
 class Present:
-    """True where a column has a value, otherwise false."""
+    """A condition that is true if a column has a value, otherwise false."""
 
     column: str
     at: At = field(default=_NOWHERE, compare=False, repr=False)
@@ -91,9 +91,10 @@ class Bound:
 
 @dataclass(frozen=True)
 class InCluster:
-    """True where an image is in one of some clusters (any, when there is none) of a clustering, "" the current one.
+    """A condition that is true if an image is in one of some clusters (any if empty) of a clustering, "" for the
+    current one.
 
-    With `distance`, and is so far from its centroid. Unknown where the clustering does not have the image.
+    With `distance`, its distance to the centroid must satisfy the bound too. Unknown if the clustering lacks the image.
     """
 
     clustering: str
@@ -104,10 +105,10 @@ class InCluster:
 
 @dataclass(frozen=True)
 class Predicted:
-    """True where a model's most probable class is one of some classes (any, when there is none).
+    """A condition that is true if a model's most probable class is one of some classes (any if empty).
 
-    With `probability`, and is so probable. The model "" is the one that the filter names elsewhere, or else that of
-    the default space. Unknown where there is no prediction.
+    With `probability`, its probability must satisfy the bound too. The model "" is the one that the filter names
+    elsewhere, or else that of the default space. Unknown if there is no prediction.
     """
 
     model: str
@@ -118,7 +119,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Assigned:
-    """True where a clustering has the image, otherwise false."""
+    """A condition that is true if a clustering has the image, otherwise false."""
 
     clustering: str
     at: At = field(default=_NOWHERE, compare=False, repr=False)
@@ -126,7 +127,7 @@ class Assigned:
 
 @dataclass(frozen=True)
 class HasPrediction:
-    """True where a model has a prediction of the image, otherwise false."""
+    """A condition that is true if a model has a prediction for the image, otherwise false."""
 
     model: str
     at: At = field(default=_NOWHERE, compare=False, repr=False)
@@ -135,20 +136,20 @@ class HasPrediction:
 Leaf: TypeAlias = Compare | In | Has | Present | InCluster | Predicted | Assigned | HasPrediction
 Filter: TypeAlias = All | Some | Not | Leaf
 
-# The comparison that is true where another one is false.
+# The comparison that is true if another one is false.
 OPPOSITE: dict[Operator, Operator] = {"=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 # The comparison with both sides exchanged.
 MIRRORED: dict[Operator, Operator] = {"=": "=", "!=": "!=", "<": ">", ">=": "<=", ">": "<", "<=": ">="}
 
 
 class Budget:
-    """Counts what a filter has while it is read; FilterError beyond what it may have."""
+    """Counts the size of a filter during parsing; FilterError: a limit is exceeded."""
 
     def __init__(self) -> None:
         self._nodes = self._values = 0
 
     def node(self, depth: int, at: At) -> None:
-        """Another expression, so many levels below the first."""
+        """Count another expression at this depth."""
         self._nodes += 1
         if depth > MOST_DEPTH:
             raise FilterError(at, f"The filter has more than {MOST_DEPTH} levels; write it with fewer")
@@ -156,14 +157,14 @@ class Budget:
             raise FilterError(at, f"The filter has more than {MOST_NODES:,} expressions; use a list: x in (...)")
 
     def values(self, count: int, at: At) -> None:
-        """So many values of a list."""
+        """Count the values of a list."""
         self._values += count
         if self._values > MOST_VALUES:
             raise FilterError(at, f"The filter has more than {MOST_VALUES:,} values; attach them as an attribute")
 
 
 def leaves(tree: Filter) -> Iterator[Leaf]:
-    """The expressions that have no others within them."""
+    """Yield the expressions without nested expressions."""
     if isinstance(tree, (All, Some)):
         for one in tree.filters:
             yield from leaves(one)
@@ -174,7 +175,7 @@ def leaves(tree: Filter) -> Iterator[Leaf]:
 
 
 def canonical(tree: Filter) -> Filter:
-    """The same filter with parts in a fixed order, nested ones joined, and repetitions left out."""
+    """Return an equivalent filter with sorted parts, nested ones joined, and repetitions removed."""
     if isinstance(tree, Not):
         inner = canonical(tree.filter)
         return inner.filter if isinstance(inner, Not) else Not(inner)

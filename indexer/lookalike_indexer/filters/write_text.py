@@ -1,4 +1,4 @@
-"""A tree as the text that says the same, for people and for the plan of a reply."""
+"""Conversion of a tree to equivalent text, for display and for the plan of a reply."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from lookalike_indexer.filters.tree import (
     Value,
 )
 
-# As text.py reads words; these words mean something else there.
+# The words of text.py, which have another meaning there.
 _WORD = re.compile(r"[^\W\d]\w*")
 _TAKEN = frozenset({*WORDS, *FUNCTIONS, "date", "timestamp"})
 
 
 def as_text(tree: Filter, most: int | None = None) -> str:
-    """The text of a filter; of each list the first `most` values, all when None."""
+    """Return the text of a filter; of each list the first `most` values, all for None."""
     return _Teller(most).of(tree, within=False)
 
 
@@ -42,7 +42,7 @@ class _Teller:
             return f"not {self.of(tree.filter, within=True)}"
         if isinstance(tree, (All, Some)):
             if not tree.filters:
-                # Nothing is an empty list; every image has an id.
+                # The language has no empty list; every image has an id.
                 return "id is not null" if isinstance(tree, All) else "id is null"
             word = " and " if isinstance(tree, All) else " or "
             joined = word.join(self.of(one, within=True) for one in tree.filters)

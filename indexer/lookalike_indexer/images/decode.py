@@ -1,7 +1,6 @@
-"""Decode one picture to upright RGB.
+"""Decoder of one image to upright RGB.
 
-Decoders work on whatever bytes the world has, so that everything they raise
-becomes a DecodeError with a reason of one line.
+Decoders process untrusted bytes, so every exception becomes a DecodeError with a reason of one line.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from lookalike_indexer.images.formats import NAMES, formats_for
 from lookalike_indexer.images.rgb import declared_level, to_rgb
 
 _ORIENTATION = 0x0112
-# What brings a picture of each EXIF orientation upright.
+# The transposition that makes an image with each EXIF orientation upright.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -33,7 +32,7 @@ _UPRIGHT = {
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture as RGB, upright; `format` as Pillow names it, `width` and `height` in pixels, upright."""
+    """A decoded image in RGB, upright; `format` is Pillow's name, `width` and `height` are in pixels, upright."""
 
     image: Image.Image
     format: str
@@ -42,20 +41,20 @@ class Decoded:
 
 
 def decode(data: bytes, limits: ImageLimits) -> Decoded:
-    """Decode a picture of one of `formats.FORMATS`; of several frames the first.
+    """Decode an image in one of `formats.FORMATS`; the first of several frames.
 
-    DecodeError: anything else, damaged or truncated data, or a picture beyond
-    the limits, which is told from its header before pixels are decoded.
+    DecodeError: another format, damaged or truncated data, or an image beyond the limits, which its header shows before
+    pixels are decoded.
     """
     if len(data) > limits.max_bytes:
         raise DecodeError(
             f"the file has {len(data):,} bytes, more than the {limits.max_bytes:,} that are allowed", kind="limit"
         )
-    # Pillow has a limit of its own, for all of the process; each picture's size is checked below.
+    # Pillow has its own limit for the whole process; the size of each image is checked below.
     if Image.MAX_IMAGE_PIXELS is not None:
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limits.max_pixels)
     try:
-        # Pillow warns of oddities that it then reads well, and of sizes that are checked here.
+        # Pillow warns of anomalies that it can handle, and of sizes that are checked here.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _decode(data, limits)
@@ -69,30 +68,32 @@ def decode(data: bytes, limits: ImageLimits) -> Decoded:
         ) from error
     except MemoryError as error:
         raise DecodeError("decoding needs more memory than there is", kind="limit") from error
-    except Exception as error:  # decoders raise nearly every type there is on damaged data
+    except Exception as error:  # decoders raise almost any exception on damaged data
         raise DecodeError(one_line(error)) from error
 
 
 def plain_jpeg_size(data: bytes, limits: ImageLimits) -> tuple[int, int] | None:
-    """Width and height of a JPEG that any decoder reads alike: whole, gray or YCbCr, upright, within the limits."""
+    """Return the size of a JPEG that all decoders read alike (complete, gray or YCbCr, upright, within limits), else
+    None.
+    """
     if not data.startswith(b"\xff\xd8") or not data.rstrip(b"\0").endswith(b"\xff\xd9"):
         return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
-                # In JPEGs by Adobe, 0 means that the planes are red, green and blue.
+                # In Adobe JPEGs, 0 means that the planes are red, green and blue.
                 plain = picture.mode == "L" or (picture.mode == "RGB" and picture.info.get("adobe_transform") != 0)
                 upright = _orientation(picture) not in _UPRIGHT
                 width, height = picture.size
-    except Exception:  # the decoder that is asked next says what is wrong with it
+    except Exception:  # the next decoder reports the problem
         return None
     return (width, height) if plain and upright and width * height <= limits.max_pixels else None
 
 
 def _decode(data: bytes, limits: ImageLimits) -> Decoded:
     with Image.open(io.BytesIO(data), formats=formats_for(data)) as picture:
-        # A JPEG with a second picture inside is opened as MPO.
+        # Pillow opens a JPEG with a second image inside as MPO.
         name = "JPEG" if picture.format == "MPO" else picture.format or ""
         width, height = picture.size
         if width * height > limits.max_pixels:
@@ -113,15 +114,15 @@ def _decode(data: bytes, limits: ImageLimits) -> Decoded:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation after loading (TIFF pictures are upright by then), 1 when it cannot be read."""
+    """Return the EXIF orientation after loading (TIFF images are upright by then), 1 if it cannot be read."""
     try:
         value = picture.getexif().get(_ORIENTATION, 1)
-    except Exception:  # a good picture may carry damaged EXIF data, which raises anything
+    except Exception:  # damaged EXIF data in a valid image may raise any exception
         return 1
     return value if isinstance(value, int) else 1
 
 
 def one_line(error: BaseException) -> str:
-    """An exception as one line of text, never empty."""
+    """Return an exception as one line of text, never empty."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text[:300]

@@ -1,4 +1,4 @@
-"""Colors of 16 bits a sample, of which Pillow keeps the higher 8 bits only."""
+"""Colors with 16 bits per sample, of which Pillow keeps only the higher 8 bits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lookalike_indexer.images.levels import greatest_level, to_8_bit
 
 _Samples = npt.NDArray[np.uint16]
 
-# The raw modes by which Pillow takes the higher byte of each sample, and those by which it takes the lower one.
+# Maps the raw modes for the higher byte of each sample to those for the lower byte.
 _LOWER = {
     "RGB;16B": "RGB;16L",
     "RGB;16L": "RGB;16B",
@@ -23,14 +23,14 @@ _LOWER = {
     "RGBA;16L": "RGBA;16B",
     "RGBA;16N": "RGBA;16B" if sys.byteorder == "little" else "RGBA;16L",
 }
-# Both bytes of gray and alpha come as four samples of 8 bits.
+# Both bytes of gray and alpha are read as four samples of 8 bits.
 _GRAY_AND_ALPHA, _FOUR_BYTES = "LA;16B", "RGBA"
-# Above this level of 8 bits the samples need more than 14 bits, so that the higher byte tells all that 8 bits can.
+# Above this 8-bit level the samples use more than 14 bits, so the higher byte holds all that 8 bits can.
 _DARK = 0x3F
 
 
 def raw_mode(picture: Image.Image) -> str:
-    """The raw mode of an opened picture of 16 bits a sample that is not loaded yet; "" of all others."""
+    """Return the raw mode of an opened, not yet loaded image with 16 bits per sample; "" for all others."""
     modes = {_mode_of(tile.args) for tile in getattr(picture, "tile", ())}
     mode = modes.pop() if len(modes) == 1 else ""
     known = mode in _LOWER or mode == _GRAY_AND_ALPHA
@@ -38,12 +38,12 @@ def raw_mode(picture: Image.Image) -> str:
 
 
 def is_dark(picture: Image.Image) -> bool:
-    """Whether the colors of a loaded picture may be of fewer bits than their samples: 12 bits in 16, for example."""
+    """Return whether the colors of a loaded image may have fewer bits than their samples, for example 12 of 16."""
     return int(np.asarray(picture)[..., :3].max()) <= _DARK
 
 
 def samples(data: bytes, picture: Image.Image, mode: str) -> _Samples:
-    """The whole samples of a loaded picture of this raw mode, as height x width x channels; `data` is its file."""
+    """Return the full samples of a loaded image of this raw mode, height x width x channels; `data` is its file."""
     if mode == _GRAY_AND_ALPHA:
         pairs = np.asarray(_loaded(data, picture, _FOUR_BYTES))
         higher, lower = pairs[..., 0::2], pairs[..., 1::2]
@@ -54,9 +54,9 @@ def samples(data: bytes, picture: Image.Image, mode: str) -> _Samples:
 
 
 def to_rgb(levels: _Samples, declared: int) -> Image.Image:
-    """Samples as mode RGB by the rule of `levels.to_8_bit`; white shows behind transparency.
+    """Convert samples to mode RGB by the rule of `levels.to_8_bit`; transparency shows white.
 
-    Where alpha goes no further than the colors do, it has the same range.
+    If the range of alpha does not exceed that of the colors, it uses the same range.
     """
     has_alpha = levels.shape[-1] in (2, 4)
     colours = levels[..., :-1] if has_alpha else levels
@@ -69,7 +69,7 @@ def to_rgb(levels: _Samples, declared: int) -> Image.Image:
 
 
 def _loaded(data: bytes, picture: Image.Image, mode: str) -> Image.Image:
-    """The same picture, decoded by another raw mode."""
+    """Return the same image, decoded with another raw mode."""
     again = Image.open(io.BytesIO(data), formats=[picture.format or ""])
     again.tile = [tile._replace(args=_with_mode(tile.args, mode)) for tile in again.tile]
     again.load()
@@ -77,7 +77,7 @@ def _loaded(data: bytes, picture: Image.Image, mode: str) -> Image.Image:
 
 
 def _mode_of(args: str | tuple[Any, ...] | None) -> str:
-    """The raw mode among the arguments of a decoder."""
+    """Return the raw mode from the arguments of a decoder."""
     first = args[0] if isinstance(args, tuple) and args else args
     return first if isinstance(first, str) else ""
 

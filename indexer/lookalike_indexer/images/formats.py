@@ -1,4 +1,4 @@
-"""The picture formats that are read, and what some of them need."""
+"""Supported image formats, and the packages that some of them need."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ _AVIF = frozenset({b"avif", b"avis"})
 
 
 def formats_for(data: bytes) -> tuple[str, ...]:
-    """The formats to try on encoded bytes, as Pillow names them.
+    """Return the formats to try on encoded bytes, by Pillow's names.
 
-    DecodeError of the kind "unreadable": the picture is of a format that needs
-    a package which is not installed; the message names it.
+    DecodeError of the kind "unreadable": the format needs a package that is not installed; the message names it.
     """
     brands = _brands(data)
     if brands & _HEIC and not _has_heic():
@@ -31,7 +30,7 @@ def formats_for(data: bytes) -> tuple[str, ...]:
 
 
 def _brands(data: bytes) -> set[bytes]:
-    """The brands of an ISO media file such as HEIC and AVIF; empty for every other file."""
+    """Return the brands of an ISO media file such as HEIC and AVIF; empty for every other file."""
     if data[4:8] != b"ftyp":
         return set()
     end = min(int.from_bytes(data[:4], "big"), 256)
@@ -51,7 +50,7 @@ def _of_pillow() -> tuple[str, ...]:
 
 @functools.cache
 def _has_heic() -> bool:
-    # Imported at the first HEIC picture: most collections have none.
+    # Import it for the first HEIC image: most collections have none.
     try:
         import pillow_heif
     except ImportError:

@@ -1,7 +1,7 @@
-"""Processes for work on bytes that nobody vouches for: a decoder that crashes or hangs takes one of them, and no more.
+"""Isolated worker processes for untrusted bytes: a decoder that crashes or hangs affects only its own process.
 
-The workers import neither torch nor faiss, hold no more memory than they are
-given, say nothing on standard error, and end with their parent.
+The workers import neither torch nor faiss, have a memory limit, write nothing to standard error, and end with their
+parent.
 """
 
 from __future__ import annotations
@@ -26,17 +26,16 @@ _SMALLEST_MEMORY = 4 << 30
 # RGBA, RGB, a copy of either, and 16-bit levels as float64.
 _BYTES_PER_PIXEL = 24
 
-# Workers ignore the SIGTERM by which pebble asks them to end, so that it is no use to wait for SIGKILL.
+# Workers ignore the SIGTERM that pebble sends first, so do not wait before SIGKILL.
 CONSTS.term_timeout = 0
 
 
 class IsolatedPool:
-    """`workers` processes for pictures within the limits; for several threads.
+    """Worker processes for images within the limits; thread-safe.
 
-    A worker that dies with a task in hand fails that task with
-    pebble.ProcessExpired, and another takes its place. One that is killed while
-    it has none breaks pebble's pool, and with it all that was scheduled
-    (BrokenProcessPool): the next task gets a new pool.
+    A worker that dies during a task fails that task with pebble.ProcessExpired, and is replaced. A worker that is
+    killed while idle breaks pebble's pool, and with it all scheduled tasks (BrokenProcessPool); the next task gets a
+    new pool.
     """
 
     def __init__(self, workers: int, niceness: int, limits: ImageLimits) -> None:
@@ -55,7 +54,7 @@ class IsolatedPool:
             return future
 
     def close(self) -> None:
-        """End the processes; what they were doing is lost."""
+        """Stop the processes; running tasks are lost."""
         with self._lock:
             self._close()
 
@@ -64,7 +63,7 @@ class IsolatedPool:
         self._pool.join()
 
     def _opened(self) -> Any:
-        """Any: pebble's own annotations are incomplete."""
+        """Open a pool. The return type is Any because pebble's annotations are incomplete."""
         workers, niceness, memory = self._settings
         return ProcessPool(
             max_workers=workers,
@@ -77,14 +76,14 @@ class IsolatedPool:
 
 def _begin(niceness: int, memory: int) -> None:
     end_with_parent()
-    # It reaches every process of a service that ends; the parent may still need what this one is doing.
+    # A service manager sends SIGTERM to every process; the parent may still need the current task.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.nice(niceness)
-    # libtiff and its like write what they think of damaged files there; what matters comes back as a reason.
+    # libtiff and similar libraries write messages on damaged files there; errors are returned as reasons.
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 2)
     os.close(silent)
-    # Damaged files can ask a decoder for any amount; beyond this it gets a MemoryError.
+    # Damaged files can request any amount of memory; beyond this limit the decoder gets a MemoryError.
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     allowed = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))

@@ -1,4 +1,4 @@
-"""Levels of any number type as 8 bits: which range the levels of a picture fill."""
+"""Conversion of levels of any number type to 8 bits, by the range that an image uses."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# The greatest levels that pictures usually have: fractions and masks, then 8, 10, 12, 14 and 16 bits.
+# Usual maximum levels: fractions and masks, then 8, 10, 12, 14 and 16 bits.
 USUAL = (1, 255, 1023, 4095, 16383, 65535)
 
 
 def to_8_bit(values: npt.NDArray[Any], declared: int = 0) -> npt.NDArray[np.uint8]:
-    """Levels of any shape and number type as 8 bits, of the same shape.
+    """Convert levels of any shape and number type to 8 bits, with the same shape.
 
-    One rule holds for integers and floats. The levels go from 0 to `declared`,
-    the greatest level by what the file says, when none is beyond it. Otherwise,
-    and for a `declared` of 0, they go from 0 to the smallest of `USUAL` that
-    none is beyond. Levels below 0 or beyond `USUAL` have no usual range: they
-    are stretched from the lowest to the highest one. NaN is black.
+    The same rule applies to integers and floats. The range is 0 to `declared`, the maximum level that the file
+    declares, if no level exceeds it. Otherwise, and for a `declared` of 0, it is 0 to the smallest of `USUAL` that no
+    level exceeds. Levels below 0 or beyond `USUAL` have no usual range: they are stretched from the lowest to the
+    highest one. NaN is black.
 
-    The rule looks at one picture only, so that the same file always gives the
-    same pixels. Its price: a picture of 16 bits that uses just the lowest
-    levels, and does not say that it has 16 bits, becomes brighter.
+    The rule uses one image only, so that the same file always gives the same pixels. As a consequence, a 16-bit image
+    that uses only the lowest levels, and does not declare 16 bits, becomes brighter.
     """
     if values.dtype == np.bool_ or values.size == 0:
         return (values * 255).astype(np.uint8)
@@ -37,7 +35,7 @@ def to_8_bit(values: npt.NDArray[Any], declared: int = 0) -> npt.NDArray[np.uint
 
 
 def greatest_level(low: float, high: float, declared: int = 0) -> int:
-    """The level that stands for white, for levels from `low` to `high`; 0 where no usual range holds them."""
+    """Return the level of white, for levels from `low` to `high`; 0 if no usual range contains them."""
     if low < 0:
         return 0
     return declared if declared >= high else next((level for level in USUAL if high <= level), 0)

@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, however that one ends."""
+"""Lifeline of a child process: it ends with its parent, however the parent ends."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import threading
 
 
 def end_with_parent() -> None:
-    """End this process, from now on, as soon as its parent has ended. Returns at once.
+    """Make this process end as soon as its parent has ended. Returns at once.
 
-    A process that works on something notices its parent's death only when
-    it is done, which a decoder that hangs never is.
+    A busy process notices its parent's death only after its task, which never ends if a decoder hangs.
     """
     threading.Thread(target=_wait, name="lifeline", daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""A part of a picture. Apart from what decodes it: whoever passes one on need not import that."""
+"""Region of an image. Separate from the decoder, so that code that only passes it on need not import that."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Boxed:
-    """A part of a picture given as encoded bytes: (left, top, width, height) in pixels of the upright picture."""
+    """A region of an image given as encoded bytes: (left, top, width, height) in pixels of the upright image."""
 
     image: bytes
     box: tuple[int, int, int, int]
 
     def __len__(self) -> int:
-        """The bytes of the picture."""
+        """Return the number of bytes of the image."""
         return len(self.image)

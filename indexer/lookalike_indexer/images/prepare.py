@@ -1,4 +1,4 @@
-"""What a decoding worker does with an image: read, decode, resize, crop; or read and look at, for a GPU to decode."""
+"""Work of a decoding worker: read, decode, resize and crop; or read and inspect, if a GPU decodes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from lookalike_indexer.sources.fetch import fetch
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image as the network takes it, and what its file said.
+    """An image in the form that the network takes, and the properties of its file.
 
-    `pixels` is uint8 of shape (3, crop, crop); `bytes` the length of the
-    encoded picture and `sha256` its digest; `width` and `height` those of the
-    upright picture.
+    `pixels` is uint8 of shape (3, crop, crop); `bytes` is the length of the encoded image and `sha256` its digest;
+    `width` and `height` are those of the upright image.
     """
 
     pixels: Pixels
@@ -35,7 +34,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A JPEG that a GPU can decode, as it is in its file; `width` and `height` in pixels."""
+    """A JPEG that a GPU can decode, as encoded in its file; `width` and `height` in pixels."""
 
     data: bytes
     width: int
@@ -45,7 +44,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Rejected:
-    """An image that cannot be had, and why, in a line; `kind` is that of a DecodeError."""
+    """An image that cannot be decoded, with the reason as one line; `kind` is that of a DecodeError."""
 
     reason: str
     kind: DecodeErrorKind = "damaged"
@@ -53,19 +52,19 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Expected:
-    """An image, given by its URI or as encoded bytes, that must have a certain SHA-256."""
+    """An image, given by its URI or as encoded bytes, with its expected SHA-256."""
 
     image: str | bytes
     sha256: str
 
 
-# An image to prepare: its URI, its encoded bytes, either with a digest, or a part of a picture; one that is rejected
-# already stays so.
+# An image to prepare: its URI, its encoded bytes, either with a digest, or a region of an image. A Rejected is returned
+# unchanged.
 ImageRequest = str | bytes | Expected | Boxed | Rejected
 
 
 def prepare_for_gpu(image: ImageRequest, spec: PreprocessingSpec, limits: ImageLimits) -> Prepared | Encoded | Rejected:
-    """A JPEG whose pixels lie as they should is left encoded; every other image is prepared."""
+    """Leave a JPEG encoded if a GPU can decode it; prepare every other image."""
     if isinstance(image, Rejected):
         return image
     if isinstance(image, Boxed):
@@ -79,7 +78,7 @@ def prepare_for_gpu(image: ImageRequest, spec: PreprocessingSpec, limits: ImageL
 
 
 def prepare(image: ImageRequest, spec: PreprocessingSpec, limits: ImageLimits) -> Prepared | Rejected:
-    """Prepare an image; one that has another digest than is expected is rejected as changed."""
+    """Prepare an image; an unexpected digest rejects it as changed."""
     if isinstance(image, Rejected):
         return image
     try:
@@ -95,7 +94,7 @@ def prepare(image: ImageRequest, spec: PreprocessingSpec, limits: ImageLimits) -
 
 
 def _read(image: str | bytes | Expected, limits: ImageLimits) -> tuple[bytes, str]:
-    """The encoded bytes of an image and their SHA-256; DecodeError when they are not those that are expected."""
+    """Return the encoded bytes of an image and their SHA-256; DecodeError: the digest is not the expected one."""
     given, wanted = (image.image, image.sha256) if isinstance(image, Expected) else (image, "")
     data = fetch(given, limits.max_bytes) if isinstance(given, str) else given
     sha256 = hashlib.sha256(data).hexdigest()
@@ -108,7 +107,7 @@ def _read(image: str | bytes | Expected, limits: ImageLimits) -> tuple[bytes, st
 
 
 def _cut(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    """A part of a picture; DecodeError when it is not within the picture."""
+    """Return a region of an image; DecodeError: it is not within the image."""
     left, top, width, height = box
     if min(left, top) < 0 or min(width, height) < 1 or left + width > image.width or top + height > image.height:
         raise DecodeError(

@@ -1,4 +1,4 @@
-"""Small pictures to look at."""
+"""Thumbnails of images."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lookalike_indexer.images.decode import decode
 
 
 def thumbnail(data: bytes, size: int, limits: ImageLimits) -> bytes:
-    """An upright JPEG of an encoded picture; its longer side has `size` pixels. DecodeError as `decode`."""
+    """Return an upright JPEG of an encoded image; its longer side has `size` pixels. DecodeError as in `decode`."""
     image = decode(data, limits).image
     scale = size / max(image.size)
     small = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    # Reducing large pictures by whole factors first costs a tenth and looks the same.
+    # Reducing large images by integer factors first takes a tenth of the time and looks the same.
     resized = image.resize(small, Image.Resampling.BICUBIC, reducing_gap=2.0)
     out = io.BytesIO()
     resized.save(out, "JPEG", quality=85)

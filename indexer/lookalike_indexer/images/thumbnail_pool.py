@@ -1,4 +1,4 @@
-"""Thumbnails made in confined processes: what was decoded well once may crash a newer decoder, or have changed."""
+"""Thumbnails made in isolated processes, because stored images may have changed, or crash a newer decoder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lookalike_indexer.sources.fetch import fetch
 
 @dataclass(frozen=True)
 class ThumbnailResult:
-    """A thumbnail as JPEG; empty, with the reason in a line, when it cannot be made."""
+    """A thumbnail as JPEG; empty, with a reason of one line, if it cannot be made."""
 
     jpeg: bytes
     reason: str = ""
@@ -29,17 +29,17 @@ _STOPPED = ThumbnailResult(b"", "the server is stopping")
 
 
 class ThumbnailPool:
-    """Makes thumbnails of stored images. The processes start with the first; a picture may take `timeout` seconds."""
+    """Makes thumbnails of stored images. The processes start on first use; an image may take `timeout` seconds."""
 
     def __init__(self, workers: int, timeout: float = 20.0, limits: ImageLimits = DEFAULT_LIMITS) -> None:
         self._timeout = timeout
         self._limits = limits
         self._awaited: set[Future[ThumbnailResult]] = set()
-        # Behind searches and the network: somebody looks at these, who sees no difference of some milliseconds.
+        # Lower priority than searches and the network: users do not notice a delay of milliseconds.
         self._pool = IsolatedPool(workers, 5, limits)
 
     def make(self, uri: str, size: int) -> Future[ThumbnailResult]:
-        """The thumbnail of an image, by its URI; the future has a ThumbnailResult whatever happens."""
+        """Make the thumbnail of an image, by its URI; the future always gets a ThumbnailResult."""
         made: Future[ThumbnailResult] = Future()
         self._awaited.add(made)
         work: Future[ThumbnailResult] = self._pool.schedule(_make, (uri, size, self._limits), self._timeout)
@@ -47,9 +47,9 @@ class ThumbnailPool:
         return made
 
     def close(self) -> None:
-        """End the processes; what they were doing is lost."""
+        """Stop the processes; running tasks are lost."""
         self._pool.close()
-        # pebble leaves those that had not begun without an answer.
+        # pebble never completes tasks that had not begun.
         for made in list(self._awaited):
             self._answer(made, _STOPPED)
 

@@ -1,8 +1,7 @@
-"""Decoding in worker processes, beside the network.
+"""Decoding in worker processes, concurrent with the network.
 
-A picture that crashes its worker, or takes too long, costs itself and nothing
-else: the other pictures of its chunk are tried again one by one. Results come
-in the order asked for, and no more than a bounded number is held.
+An image that crashes its worker, or exceeds the timeout, affects only itself: the other images of its chunk are retried
+one by one. Results are in the requested order, and their number in memory is bounded.
 """
 
 from __future__ import annotations
@@ -34,7 +33,8 @@ from lookalike_indexer.images.prepare import (
     prepare_for_gpu,
 )
 
-# Of encoded images that are given as bytes, those of a Parquet file for example, no more wait than a chunk beyond this.
+# The limit of pending encoded images that are passed as bytes, for example from a Parquet file; one chunk may exceed
+# it.
 BYTES_AHEAD = 256 << 20
 
 T = TypeVar("T")
@@ -45,13 +45,11 @@ Passed = Prepared | Encoded | Rejected
 
 @dataclass(frozen=True)
 class PoolSettings:
-    """`workers` processes; an image may take `timeout` seconds; `chunk` images make one task.
+    """Settings of `workers` processes; an image may take `timeout` seconds; `chunk` images make one task.
 
-    With `leave_jpegs`, streams pass on what a GPU can decode as it is.
-
-    The workers are nice, by default: the threads of a network on the same
-    processors wait for each other in every layer, so that a worker which takes
-    the place of one holds up all of them.
+    With `leave_jpegs`, streams pass on encoded images that a GPU can decode. The workers have a low priority by
+    default: the threads of a network on the same CPU synchronize in every layer, so that a worker that displaces one of
+    them delays all.
     """
 
     workers: int
@@ -74,7 +72,7 @@ class _Chunk(Generic[T]):
 
     @property
     def held(self) -> int:
-        """The bytes of its encoded images."""
+        """The total size of its encoded images in bytes."""
         given = (image.image if isinstance(image, Expected) else image for image in self.images)
         return sum(len(image) for image in given if isinstance(image, bytes))
 
@@ -96,14 +94,13 @@ class DecodePool:
         self.close()
 
     def close(self) -> None:
-        """End the workers; what they were doing is lost."""
+        """Stop the workers; running tasks are lost."""
         self._pool.close()
 
     def stream(self, images: Iterable[tuple[T, ImageRequest]], ahead: int) -> Iterator[tuple[T, Passed]]:
-        """Prepare tagged images in order; `ahead` images at most are being prepared or wait for the caller.
+        """Prepare tagged images in order; at most `ahead` images are in progress or wait for the caller.
 
-        They are fewer where encoded images take more than BYTES_AHEAD. An image
-        that is rejected already comes back as it is.
+        There are fewer if encoded images take more than BYTES_AHEAD. An already rejected image is returned unchanged.
         """
         source = iter(images)
         waiting: deque[_Chunk[T]] = deque()
@@ -128,7 +125,7 @@ class DecodePool:
                 chunk.future.cancel()
 
     def prepare(self, images: Sequence[bytes | Boxed]) -> list[Result]:
-        """Prepare a few encoded pictures, or parts of them, each as a task of its own."""
+        """Prepare a few encoded images, or regions of them, each as a separate task."""
         futures = [self._schedule([image]) for image in images]
         return [self._one(image, future) for image, future in zip(images, futures, strict=True)]
 
@@ -148,7 +145,7 @@ class DecodePool:
         except (ProcessExpired, BrokenProcessPool, FutureTimeoutError):
             if len(chunk.images) == 1:
                 return [self._one(chunk.images[0], chunk.future)]
-        # One of them is at fault; alone, each answers for itself.
+        # One image of the chunk is at fault; retry each of them alone.
         alone: list[Result] = [self._one(image, self._schedule([image])) for image in chunk.images]
         return alone
 
@@ -164,7 +161,7 @@ class DecodePool:
         try:
             return future.result()[0]
         except BrokenProcessPool:
-            # A worker was killed that had nothing in hand, and all the others' work was lost with it.
+            # An idle worker was killed, which lost the work of all others.
             return self._schedule([image]).result()[0]
 
 

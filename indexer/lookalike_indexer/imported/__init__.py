@@ -1,1 +1,9 @@
-"""Embeddings that people already have, as a space of a collection: with its pictures, or without any."""
+"""Import of existing embeddings as a space of a collection, with or without images.
+
+    vectors.py        reader of vector files
+    given_keys.py     keys and labels of the vectors
+    pictures.py       images of a source, without a network
+    import_stage.py   the import stage
+
+`import_stage.py` is the entry point.
+"""

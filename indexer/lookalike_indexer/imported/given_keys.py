@@ -1,4 +1,4 @@
-"""The keys and labels that came with vectors, looked up by the keys of a source's images."""
+"""Keys and labels of imported vectors, looked up by the keys of a source's images."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lookalike_indexer.sources.labels import normalised_key
 
 
 class GivenKeys:
-    """Finds vectors by keys, as they are or as `normalised_key` writes them. Labels that are empty are the source's."""
+    """Finds vectors by keys, exactly or after `normalised_key`. For empty labels the source's are used."""
 
     def __init__(self, given: GivenVectors, source: SourceEntry) -> None:
         self._labels, self._source = given.labels, source
         self._keys = KeyTable(given.keys)
         self._normalised = KeyTable(normalised_key(source, key) for key in given.keys)
 
-    # An image needs no label, and a label needs no image: what does not match is told of the vectors.
+    # Images need no labels, and labels need no images: mismatches are reported for the vectors instead.
     @property
     def used(self) -> int:
         return 0
@@ -35,14 +35,14 @@ class GivenKeys:
         return ""
 
     def rows(self, keys: Sequence[str]) -> Int64:
-        """The row of the vectors for each key of an image, -1 where there is none; shape (len(keys),)."""
+        """Return the row of the vectors for each key of an image, -1 if there is none; shape (len(keys),)."""
         found = self._keys.find(keys)
         others = np.flatnonzero(found < 0).tolist()
         found[others] = self._normalised.find([normalised_key(self._source, keys[at]) for at in others])
         return found
 
     def look_up(self, keys: Sequence[str]) -> tuple[list[str | None], Bools]:
-        """The label of each key, None where its vector has none, and whether it has one."""
+        """Return the label of each key, None if its vector has none, and whether it has one."""
         if self._labels is None:
             return [None] * len(keys), np.zeros(len(keys), np.bool_)
         labels = [self._labels[row] or None if row >= 0 else None for row in self.rows(keys).tolist()]

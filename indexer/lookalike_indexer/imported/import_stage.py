@@ -1,4 +1,4 @@
-"""Importing vectors: they become a space of a collection, of a source's images, or of images without pictures."""
+"""Import stage: vectors become a space of a collection, for a source's images, or for images without a file."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ from lookalike_indexer.imported.vectors import GivenVectors
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.sources.row import Source
 
-# Rows of a part of a collection that import makes.
+# Rows per part of a collection that import creates.
 _PART = 4096
 _LAYER = "imported"
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What was imported: the space, its rows and dimensions, and what did not match.
+    """The result of an import: the space, its rows and dimensions, and the mismatches.
 
-    `without` counts the images without a vector, `unmatched` the vectors whose key names no image of the source, and
-    `rejected` those whose picture cannot be read; the examples are a key of each, or "". `unreadable` counts the
-    rejects of the source, with a vector or without. `left_out` and `unreadable_folders` are as in ListingReport.
+    `without` is the number of images without a vector, `unmatched` that of vectors whose key matches no image of the
+    source, and `rejected` that of vectors whose image cannot be read; the examples are a key of each, or "".
+    `unreadable` is the number of rejects of the source, with or without a vector. `left_out` and `unreadable_folders`
+    are as in ListingReport.
     """
 
     space: str
@@ -54,7 +55,7 @@ class Imported:
 
 @dataclass(frozen=True)
 class _Matched:
-    """The row of the given vectors for each image, -1 where there is none, and the vectors that no image has."""
+    """The row of the given vectors for each image, -1 if there is none, and the vectors that match no image."""
 
     rows: Int64
     unused: Int64
@@ -69,12 +70,12 @@ def import_vectors(
     progress: Progress,
     source: Source | None = None,
 ) -> tuple[Manifest, Imported]:
-    """The completed draft with a space of the vectors that `given` has; publishes nothing.
+    """Return the completed draft with a space of the vectors in `given`; publish nothing.
 
-    With a draft, each key must be that of one of its images. Without one, the images are those of `source`, or else
-    the keys become images that have no picture. The caller holds the collection's lock. UsageError: the name of the
-    space is taken or cannot be a name, a key names no image of the draft, no key names one of the source, the draft
-    has images and there is a source, or a vector is not finite.
+    With a draft, each key must match one of its images. Without one, the images are those of `source`, or else the keys
+    become images without a file. The caller holds the collection's lock. UsageError: the name of the space is taken or
+    invalid, a key matches no image of the draft, no key matches one of the source, both a draft with images and a
+    source are given, or a vector is not finite.
     """
     layout.checked_name(space, "space")
     if draft is not None and source is not None:
@@ -131,7 +132,7 @@ def import_vectors(
 
 
 def _told(storage: Storage, done: Imported, found: Pictured, given: GivenVectors, unused: Int64) -> Imported:
-    """What was imported, with what did not match of a source: a vector without an image may be one of a reject."""
+    """Return the result with the mismatches of a source: a vector without an image may belong to a reject."""
     rejects = [key for path in found.rejects for key in read_part(storage, path, ["key"]).column("key").to_pylist()]
     refused = GivenKeys(given, found.draft.source).rows(rejects)
     unmatched = np.setdiff1d(unused, refused)
@@ -147,19 +148,19 @@ def _told(storage: Storage, done: Imported, found: Pictured, given: GivenVectors
 
 
 def _path(published: generations.PublishedFiles, space: str, part: int, vectors: Float32) -> str:
-    """Where a part lies: elsewhere than that of an earlier space of this name, which older generations still have."""
+    """Return the path of a part; another one if older generations have a space of this name."""
     path = layout.embeddings(space, part)
     return layout.revised(path, hashlib.sha256(vectors.tobytes()).hexdigest()) if path in published else path
 
 
 def _spec(path: Path, space: str, given: GivenVectors) -> ModelSpec:
-    """What stands for the network that nobody knows: two imports are two, whatever their vectors."""
+    """Return a spec in place of the unknown network: two imports always differ, whatever their vectors."""
     origin = WeightsSpec("file", str(path.absolute()), digest_of([space, str(path.absolute()), given.vectors.shape[1]]))
     return ModelSpec(IMPORTED, 0, origin, PreprocessingSpec(1, 1, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear", True))
 
 
 def _matched(images: Images, given: GivenVectors, all_of_them: bool) -> _Matched:
-    """Match vectors and images; UsageError: none match, or `all_of_them` must and one does not, or two name one."""
+    """Match vectors with images; UsageError: none match, a required match is missing, or two match the same image."""
     found = images.rows(given.keys)
     unknown = np.flatnonzero(found < 0)
     if len(unknown) and (all_of_them or len(unknown) == len(found)):
@@ -176,7 +177,7 @@ def _matched(images: Images, given: GivenVectors, all_of_them: bool) -> _Matched
 
 
 def _listed(storage: Storage, path: Path, given: GivenVectors) -> Manifest:
-    """A collection of the keys: images without a picture."""
+    """Create a collection from the keys: images without a file."""
     listing, images = [], []
     labels = given.labels or [None] * len(given.keys)
     for part, start in enumerate(range(0, len(given.keys), _PART)):
@@ -192,7 +193,7 @@ def _listed(storage: Storage, path: Path, given: GivenVectors) -> Manifest:
 
 
 def _table(columns: list[object], of: pa.Schema) -> pa.Table:
-    """A table of the first columns of a schema; the others are null."""
+    """Return a table of the first columns of a schema; the others are null."""
     arrays = [pa.array(column, type=field.type) for column, field in zip(columns, of, strict=False)]
     arrays += [pa.nulls(len(arrays[0]), field.type) for field in list(of)[len(columns) :]]
     return pa.table(arrays, schema=of)

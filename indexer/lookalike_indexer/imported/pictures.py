@@ -1,4 +1,4 @@
-"""The images of a source as those of a new collection: listed, decoded and described, without any network."""
+"""Images of a source for a new collection: listed, decoded and described, without a network."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from lookalike_indexer.sources.listing import ListingReport, require_pictures, u
 from lookalike_indexer.sources.row import Source
 from lookalike_indexer.threads import processors
 
-# Images of a part, as embedding makes them by default.
+# Images per part, as embedding uses by default.
 PART = 1024
 _AHEAD = 64
 
 
 @dataclass(frozen=True)
 class Pictured:
-    """A completed draft with the images of a source, the paths of its rejects, and what listing told."""
+    """A completed draft with the images of a source, the paths of its rejects, and the listing report."""
 
     draft: Manifest
     rejects: list[str]
@@ -41,7 +41,7 @@ class Pictured:
 
 @dataclass(frozen=True)
 class _For:
-    """What the rejects are told of: the model's name, its identity, and the transforms that decoding goes through."""
+    """The owner of the rejects: the model's name, its identity, and the transforms of the decoding."""
 
     model: str
     identity: str
@@ -57,11 +57,11 @@ def pictured(
     preprocessing: PreprocessingSpec,
     progress: Progress,
 ) -> Pictured:
-    """List and decode the images of a source, part by part; publishes nothing.
+    """List and decode the images of a source, part by part; publish nothing.
 
-    A picture that cannot be read becomes a reject of `model`, whose digest is `identity`. A part that a killed run
-    finished is not decoded again. UsageError: the source is empty, no vector has the key of one of its images, or none
-    can be read; nothing is written in the first two cases.
+    An unreadable image becomes a reject of `model`, whose digest is `identity`. A part that a killed run finished is
+    not decoded again. UsageError: the source is empty, no vector has the key of one of its images, or none can be read;
+    in the first two cases nothing is written.
     """
     require_pictures(source)
     keys = GivenKeys(given, source.entry)
@@ -89,7 +89,7 @@ def pictured(
 def described(
     storage: Storage, source: Source, parts: Sequence[str], wanted: _For, bar: Bar
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """The images and the rejects of each of some parts of the listing, decoded by worker processes."""
+    """Yield the images and the rejects of each of some parts of the listing, decoded by worker processes."""
     pool_settings = PoolSettings(processors())
     requests = ImageRequests(source.entry, kept_pictures.folder(storage), pool_settings.limits.max_bytes)
     try:
@@ -109,7 +109,7 @@ def described(
 
 
 def _check_matches(source: Source, given: GivenVectors, keys: GivenKeys) -> None:
-    """UsageError when no vector has the key of an image; reads the source up to the first that one has."""
+    """Raise UsageError if no vector has the key of an image; read the source up to the first match."""
     first = ""
     for row in source.rows():
         first = first or row.key
@@ -122,7 +122,7 @@ def _check_matches(source: Source, given: GivenVectors, keys: GivenKeys) -> None
 
 
 def _write(storage: Storage, listing: str, images: pa.Table, rejects: pa.Table, wanted: _For) -> None:
-    """Rejects before images, as embedding writes them: where the images are, both are."""
+    """Write rejects before images, as embedding does: if the images exist, both are complete."""
     number = layout.part_number(listing)
     mark = {schema.FINGERPRINT: wanted.identity.encode(), schema.ABOUT: about(images).encode()}
     write_part(storage, layout.rejects(wanted.model, number), rejects.replace_schema_metadata(mark))
@@ -131,7 +131,7 @@ def _write(storage: Storage, listing: str, images: pa.Table, rejects: pa.Table, 
 
 
 def _is_left(storage: Storage, listing: str, wanted: _For) -> bool:
-    """Whether a killed run left the images of this part of the listing, and what was rejected of them."""
+    """Return whether a killed run left the images of this part of the listing, and its rejects."""
     number = layout.part_number(listing)
     images, rejects = layout.images(number), layout.rejects(wanted.model, number)
     if not (storage.exists(images) and storage.exists(rejects)):

@@ -1,4 +1,4 @@
-"""Vectors and their keys from files: an array of numpy with a table of keys, or Parquet or Arrow with both."""
+"""Reader of vectors and their keys: a NumPy array with a table of keys, or Parquet or Arrow with both."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _VECTORS = ("embedding", "vector", "vectors", "embeddings")
 
 @dataclass(frozen=True)
 class GivenVectors:
-    """Keys (rows,), labels or None, and `vectors`, an array (rows, dim) of floats that is mapped, not read."""
+    """Keys (rows,), labels or None, and `vectors`, a memory-mapped array (rows, dim) of floats."""
 
     keys: list[str]
     labels: list[str | None] | None
     vectors: npt.NDArray[Any]
 
     def rows(self, rows: npt.NDArray[np.int64]) -> Float32:
-        """Some vectors as float32, (n, dim). UsageError: one is not finite."""
+        """Return some vectors as float32, (n, dim). UsageError: one is not finite."""
         found = np.ascontiguousarray(self.vectors[rows], dtype=np.float32)
         finite = np.isfinite(found).all(axis=1)
         if not finite.all():
@@ -45,7 +45,7 @@ class GivenVectors:
 def given_vectors(path: Path, keys: Path | None, scratch: Path) -> Iterator[GivenVectors]:
     """Open the vectors of a file; those of a table are copied to the file `scratch`, which is removed afterwards.
 
-    NotFoundError: no such file. UsageError: not such a file, or not one key for each vector.
+    NotFoundError: no such file. UsageError: another kind of file, or the number of keys differs from that of vectors.
     """
     for file in (path, keys):
         if file is not None and not file.is_file():
@@ -76,7 +76,7 @@ def _array(path: Path) -> npt.NDArray[Any]:
 
 
 def _keys(path: Path) -> tuple[list[str], list[str | None] | None]:
-    """Keys, and labels where a CSV has the column `label`."""
+    """Return keys, and labels if a CSV has the column `label`."""
     try:
         if path.suffix != ".csv":
             return path.read_text("utf-8").splitlines(), None
@@ -96,7 +96,7 @@ def _columns(table: pa.Table, path: Path) -> tuple[list[str], list[str | None] |
 
 @dataclass(frozen=True)
 class _Table:
-    """A table in a file: the names of its columns, its rows, and some of its columns batch by batch."""
+    """A table in a file: the names of its columns, its number of rows, and a reader of some columns in batches."""
 
     names: list[str]
     rows: int
@@ -115,27 +115,29 @@ def _parquet(path: Path) -> Iterator[_Table]:
 
 @contextmanager
 def _arrow(path: Path) -> Iterator[_Table]:
-    """Arrow's file format, of which Feather is another name, or its stream format; one record batch is held at a time.
+    """Open Arrow's file format, also called Feather, or its stream format; one record batch is in memory.
 
-    pa.ArrowException: not such a file, or one whose offsets lead out of its buffers.
+    pa.ArrowException: another kind of file, or its offsets lead out of its buffers.
     """
     with pa.memory_map(str(path)) as mapped:
         names: list[str] = _record_batches(mapped, [])[0].names
 
         def batches(columns: list[str]) -> Iterator[pa.RecordBatch]:
             for batch in _record_batches(mapped, [names.index(name) for name in columns])[1]:
-                # pyarrow follows the offsets of a file without a look at them.
+                # pyarrow does not check the offsets of a file.
                 batch.validate(full=True)
                 for start in range(0, batch.num_rows, _BATCH):
                     yield batch.slice(start, _BATCH).select(columns)
 
-        # Keys are far smaller than vectors, which are decompressed when they are read.
+        # Count by the keys, which are far smaller than vectors, because reading decompresses them.
         counted = names[names.index("key") if "key" in names else 0 :][:1]
         yield _Table(names, sum(batch.num_rows for batch in batches(counted)), batches)
 
 
 def _record_batches(mapped: pa.MemoryMappedFile, columns: list[int]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """The columns at some places, all where there are none given, of a file or a stream."""
+    """Return the schema and the record batches of the columns at some positions, or all if empty, of a file or a
+    stream.
+    """
     options = pa.ipc.IpcReadOptions(included_fields=columns)
     mapped.seek(0)
     try:
@@ -181,7 +183,7 @@ def _of_table(path: Path, keys: Path | None, scratch: Path) -> GivenVectors:
 
 
 def _block(column: pa.Array) -> Float32:
-    """Lists of numbers of one length as a matrix; pa.ArrowException, ValueError: they are not."""
+    """Return lists of numbers of equal length as a matrix; pa.ArrowException, ValueError: they have another form."""
     lists = (pa.types.is_fixed_size_list, pa.types.is_list, pa.types.is_large_list)
     if not any(each(column.type) for each in lists):
         raise pa.ArrowInvalid(f"its vectors are {column.type} in place of lists of numbers")

@@ -1,4 +1,4 @@
-"""The flags of a picture, each with its threshold in words."""
+"""Quality flags of an image, each with its threshold in words."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from lookalike_indexer.errors import NotFoundError
 
-# It reads pictures, which those who ask for flags do not.
+# It imports image decoding, which users of the flags do not need.
 if TYPE_CHECKING:
     from lookalike_indexer.quality.measures import Measures
 
-# The attribute table; a change of what is measured or of a threshold needs another version.
+# The attribute table; a change of the measures or of a threshold requires another version.
 TABLE: Final = "quality"
 VERSION: Final = 2
 
@@ -32,7 +32,7 @@ class Flag:
 
 
 def aspect(width: int, height: int) -> float:
-    """The longer side divided by the shorter one."""
+    """Return the longer side divided by the shorter one."""
     return max(width, height) / max(1, min(width, height))
 
 
@@ -80,6 +80,6 @@ COLUMNS: Final = {**dict.fromkeys(MEASURES, "float64"), HASH: "int64", **dict.fr
 
 
 def check_flag(name: str) -> None:
-    """NotFoundError: there is no such flag; "" stands for all."""
+    """Raise NotFoundError if there is no such flag; "" means all."""
     if name and name not in FLAGS:
         raise NotFoundError(f"There is no quality flag {name!r}; the flags are {', '.join(FLAGS)}.")

@@ -1,4 +1,4 @@
-"""Pictures measured in confined processes, in the order asked for."""
+"""Measuring of images in isolated processes, in the requested order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TIMEOUT_S = 30.0
 
 
 class MeasurePool:
-    """`workers` processes that read, decode and measure pictures."""
+    """Worker processes that read, decode and measure images."""
 
     def __init__(self, workers: int, limits: ImageLimits) -> None:
         self._limits, self._ahead = limits, 4 * workers
@@ -39,7 +39,7 @@ class MeasurePool:
         self._pool.close()
 
     def measure(self, uris: Iterable[str]) -> Iterator[Measures | None]:
-        """Measure the pictures of some URIs in order; None where a file is gone, or is no picture any more."""
+        """Measure the images of some URIs in order; yield None if a file is missing or is not an image."""
         source = iter(uris)
         waiting: deque[tuple[list[str], Future[list[Measures | None]]]] = deque()
         while True:
@@ -57,7 +57,7 @@ class MeasurePool:
         try:
             return future.result()
         except (ProcessExpired, BrokenProcessPool, FutureTimeoutError):
-            # One of them is at fault, or none: alone, each answers for itself.
+            # One of them, or none, is at fault: retry each of them alone.
             return [self._alone(uri) for uri in uris]
 
     def _alone(self, uri: str) -> Measures | None:

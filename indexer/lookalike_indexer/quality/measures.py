@@ -1,4 +1,4 @@
-"""What is measured of a picture: how bright, how varied and how sharp it is."""
+"""Measures of an image: brightness, contrast, sharpness and perceptual hash."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from PIL import Image
 
 from lookalike_indexer.arrays import Float64
 
-# The longer side that larger pictures are reduced to, so that sharpness means the same at any resolution.
+# Larger images are reduced to this longer side, so that sharpness is comparable for any resolution.
 _SIDE = 320
 
 
-# The side of the picture that is hashed, and its lowest frequencies (8, 32).
+# The side of the image for the hash, and its lowest frequencies (8, 32).
 _HASHED = 32
 _COSINES = np.cos(np.pi / _HASHED * np.outer(np.arange(8), np.arange(_HASHED) + 0.5))
 
 
 @dataclass(frozen=True)
 class Measures:
-    """Of the luma of a picture whose longer side has at most 320 pixels, from 0 (black) to 1 (white).
+    """Measures of the luma of an image, from 0 (black) to 1 (white); its longer side has at most 320 pixels.
 
     `brightness` is the mean, `darkest` and `lightest` the 5th and 95th percentile, `contrast` the standard deviation.
     `sharpness` is the 99th percentile of the absolute Laplacian, in units of the contrast; 0 without contrast. `phash`
     is the perceptual hash, 64 bits as a signed integer: which of the 64 lowest frequencies of the cosine transform of
-    the picture at 32 x 32 pixels are above their median (C. Zauner: Implementation and Benchmarking of Perceptual Image
+    the image at 32 x 32 pixels are above their median (C. Zauner: Implementation and Benchmarking of Perceptual Image
     Hash Functions, 2010).
     """
 
@@ -38,7 +38,7 @@ class Measures:
 
 
 def measured(image: Image.Image) -> Measures:
-    """Measure an RGB picture of any size."""
+    """Measure an RGB image of any size."""
     luma = _luma(image)
     darkest, lightest = np.percentile(luma, (5, 95)).tolist()
     contrast = float(luma.std())
@@ -62,7 +62,7 @@ def _phash(image: Image.Image) -> int:
 
 
 def _luma(image: Image.Image) -> Float64:
-    """The luma of ITU-R 601, 0 to 1, of shape (height, width)."""
+    """Return the luma of ITU-R 601, 0 to 1, of shape (height, width)."""
     scale = _SIDE / max(image.size)
     if scale < 1:
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
@@ -71,7 +71,7 @@ def _luma(image: Image.Image) -> Float64:
 
 
 def _laplacian(luma: Float64) -> Float64:
-    """The absolute difference of four times each pixel and its four neighbors; the border repeats itself."""
+    """Return the absolute difference of four times each pixel and its four neighbors; the border is repeated."""
     around = np.pad(luma, 1, mode="edge")
     out: Float64 = np.abs(around[1:-1, :-2] + around[1:-1, 2:] + around[:-2, 1:-1] + around[2:, 1:-1] - 4 * luma)
     return out

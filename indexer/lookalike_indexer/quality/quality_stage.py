@@ -1,4 +1,4 @@
-"""The stage that measures the pictures of a collection, part by part, and keeps measures and flags as attributes."""
+"""Quality stage: measures the images of a collection, part by part, and stores measures and flags as attributes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ABOUT = ["id", "key", "uri", "sha256", "width", "height"]
 
 @dataclass(frozen=True)
 class QualityReport:
-    """What the stage did: `measured` images now, `known` ones before, `unreadable` ones have no measures."""
+    """The counts of the stage: images `measured` now, `known` from before, and `unreadable`, which have no measures."""
 
     measured: int
     known: int
@@ -36,11 +36,10 @@ class QualityReport:
 
 
 def run_quality(storage: Storage, draft: Manifest, workers: int, progress: Progress) -> tuple[Manifest, QualityReport]:
-    """Measure the images of a completed draft, and return it with the attribute table; publishes nothing.
+    """Measure the images of a completed draft, and return it with the attribute table; publish nothing.
 
-    A part whose images an earlier run measured is used as it is, unless some of them could not be read.
-    UsageError: another attribute table has a column of the same name. NotBuiltError: there are no images, or none that
-    can be read.
+    A part whose images an earlier run measured is reused, unless some of them could not be read. UsageError: another
+    attribute table has a column of the same name. NotBuiltError: there are no images, or none is readable.
     """
     _check_columns(draft)
     rows = draft.rows(draft.images)
@@ -63,7 +62,7 @@ def run_quality(storage: Storage, draft: Manifest, workers: int, progress: Progr
                 measured += images.num_rows - len(gone)
                 unreadable += len(gone)
                 if gone:
-                    # Under a name of its own, so that the next run tries again.
+                    # Under a separate name, so that the next run tries again.
                     digest = digest_of([digest, gone])
                     target = layout.attributes(TABLE, digest, number)
                 if not storage.exists(target):
@@ -99,7 +98,7 @@ def _check_columns(draft: Manifest) -> None:
 
 
 def _digest(images: pa.Table) -> str:
-    """Of what is measured and by which rules: equal where a part need not be measured again."""
+    """Return the digest of the images and the rules: equal if a part need not be measured again."""
     found = hashlib.sha256(images.column("id").to_numpy().astype("<i8").tobytes())
     for column in ("width", "height"):
         found.update(images.column(column).to_numpy().astype("<i8").tobytes())
@@ -109,7 +108,7 @@ def _digest(images: pa.Table) -> str:
 
 
 def _measured(images: pa.Table, uris: list[str], pool: MeasurePool, bar: Bar) -> tuple[pa.Table, list[int]]:
-    """The measures and flags of the images of a part, and the ids of those that could not be read."""
+    """Return the measures and flags of the images of a part, and the ids of the unreadable ones."""
     found: list[Measures | None] = []
     for one in pool.measure(uris):
         found.append(one)
