@@ -73,9 +73,10 @@ class AwaitedBatcher(Batcher[W, R], Generic[W, R]):
     async def submit(self, work: W, deadline: float | None = None) -> Answer[R]:
         """Queue a request and wait for its answer. `deadline` is in the time of `time.monotonic`.
 
-        Raises OverloadedError if the queue is full or the request waited too long, ExpiredError if
-        the deadline passed in the queue, and DeviceError if no worker has a device. Otherwise it
-        raises the error that the batch failed with. A canceled caller leaves the queue at once.
+        Raises OverloadedError if the queue is full or the request waited too long. Raises
+        ExpiredError if the deadline passed in the queue, and DeviceError if no worker has a device.
+        Otherwise it raises the error that the batch failed with. A canceled caller leaves the queue
+        at once.
         """
         if self._calls is None or self._calls.inbox.loop is not asyncio.get_running_loop():
             self._calls = Calls()

@@ -95,8 +95,8 @@ class Batcher(Generic[W, R]):
         """Queue a request and return its number, which `withdraw` takes. `deadline` is in the time of `time.monotonic`.
 
         The inbox gets, with the ticket, an Answer or an exception: OverloadedError if the request
-        waited too long, ExpiredError if its deadline passed in the queue, otherwise the batch's
-        error.
+        waited too long, or ExpiredError if its deadline passed in the queue. Otherwise the
+        exception is the batch's error.
 
         Raises OverloadedError if the queue is full, and DeviceError if no worker has a device.
         """

@@ -1,7 +1,7 @@
 """Fair order: peers share the workers' time equally, and a peer's light calls pass its heavy ones.
 
-Start-time fair queueing (Goyal, Vin and Cheng, 1996), which is deficit round robin without rounds:
-each peer has used some seconds of the workers, and the peer that used the least is next. A new peer
+Start-time fair queueing (Goyal, Vin and Cheng, 1996), which is deficit round robin without rounds.
+Each peer has used some seconds of the workers, and the peer that used the least is next. A new peer
 starts at the level of the waiting peers, so that no peer saves up turns by staying away.
 
 Within a peer, a call is due after it has waited `_STRETCH` times its own duration. So one query

@@ -40,8 +40,8 @@ from lookalike_indexer.errors import (
 
 DOMAIN = "lookalike"
 
-# Bytes of the longest message. Messages travel in headers, of which gRPC accepts 8 KiB: as text, in which each byte
-# beyond ASCII takes three, and in the details, twice as base64. A quoted key of a caller may be longer.
+# Bytes of the longest message. Messages travel in headers, of which gRPC accepts 8 KiB. Each is sent as text, in which
+# a byte beyond ASCII takes three, and twice in the details, as base64. A quoted key of a caller may be longer.
 _LONGEST = 900
 
 

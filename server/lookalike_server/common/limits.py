@@ -46,11 +46,11 @@ class Limits:
     those of calls in flight, which include requests in pieces from their beginning. Streams are
     long-lived calls: health watches and reflection.
 
-    Work that exceeds its time limit has hung, and is given up: a batch on a device after
-    `max_search_ms`, a scan of all embeddings after `max_scan_ms`, reading stored vectors after
-    `max_read_ms`, a batch of images after `max_embed_ms` plus their decoding, and an experiment
-    after `max_experiment_ms`. A process without a heartbeat for `max_silence_ms` has hung too. A
-    call that holds a generation for longer than `max_lease_ms` is logged.
+    Work that exceeds its time limit has hung, and is given up. The limit is `max_search_ms` for a
+    batch on a device, `max_scan_ms` for a scan of all embeddings, and `max_read_ms` for reading
+    stored vectors. It is `max_embed_ms` plus the decoding for a batch of images, and
+    `max_experiment_ms` for an experiment. A process without a heartbeat for `max_silence_ms` has
+    hung too. A call that holds a generation for longer than `max_lease_ms` is logged.
 
     Items that are processed one by one are bounded by number: `max_class_map` labels and classes,
     and `max_names` names of models, clusterings, or tables. `max_text_bytes` bounds the bytes of a

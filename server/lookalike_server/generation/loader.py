@@ -79,9 +79,9 @@ class Loader:
         Images that an index lacks are searched beside it; see rows.py. The `first` generation of a
         server is served before all of it is verified; `Snapshot.verify_rest` verifies the rest.
 
-        Raises DataLossError if stored bytes are not what was written, NotFoundError if no index has
-        a name in `indexes`, DeviceError if the devices cannot hold an index, and ShardsMovedOnError
-        if shards have a newer generation. A failure leaves nothing behind.
+        Raises DataLossError if stored bytes are not what was written, and NotFoundError if no index
+        has a name in `indexes`. Raises DeviceError if the devices cannot hold an index, and
+        ShardsMovedOnError if shards have a newer generation. A failure leaves nothing behind.
         """
         started = time.monotonic()
         # If pandas is installed, Arrow imports it at its first conversion, needed or not, for a quarter of a second.

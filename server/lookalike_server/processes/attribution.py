@@ -31,9 +31,9 @@ class Attributions:
     ) -> experiment_pb2.GetAttributionResponse:
         """Return the attribution of an image's class, by default the most probable one, without `served`.
 
-        Raises NotFoundError if the model does not exist or the image's file is gone, NotBuiltError
-        if the weights have no classifier, WeightsError if the model's weights are missing, and
-        UsageError if the class does not exist.
+        Raises NotFoundError if the model does not exist or the image's file is gone, and UsageError
+        if the class does not exist. Raises NotBuiltError if the weights have no classifier, and
+        WeightsError if the model's weights are missing.
         """
         spec = classifying_spec(view.reader, model)
         chosen, probability = _class(view, row, model, class_index)

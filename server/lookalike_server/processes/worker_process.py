@@ -42,8 +42,8 @@ class WorkerSpec:
     `open` must be a module's function, because the process imports it. It takes `argument` and
     returns a context manager, which stays entered while the process lives and yields the answer
     function. `purpose` completes sentences in errors. `niceness` lowers the priority of the
-    process. It is killed if it sends no heartbeat for `silence_s` seconds, or six times as long
-    while it opens, or if it opens for longer than `opening_s`.
+    process. It is killed if it sends no heartbeat for `silence_s` seconds, or for six times as long
+    while it opens. It is also killed if it opens for longer than `opening_s`.
     """
 
     name: str

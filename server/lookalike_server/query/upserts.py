@@ -39,9 +39,9 @@ class Picture(NamedTuple):
 class Embedded(NamedTuple):
     """New images in every space.
 
-    `vectors` (n, dim) of each space; metadata of each image; errors by row; `classes` (n, top), the
-    predictions of each model that keeps them; and `files`, the images themselves, empty if vectors
-    were given.
+    `vectors` has (n, dim) for each space, `pictures` the metadata of each image, and `failed` the
+    errors by row. `classes` has the predictions (n, top) of each model that keeps them. `files` are
+    the images themselves, empty if vectors were given.
     """
 
     vectors: dict[str, Float32]
@@ -60,8 +60,8 @@ class NewVectors:
     async def of(self, snapshot: Snapshot, request: update_pb2.UpsertRequest, deadline: float | None) -> Embedded:
         """Return the images' vectors and metadata.
 
-        Raises ArgumentError if vectors are malformed or missing for a space, MismatchError for
-        vectors of another space, and WeightsError if there is no network to embed images.
+        Raises ArgumentError if vectors are malformed or missing for a space, and MismatchError for
+        vectors of another space. Raises WeightsError if there is no network to embed images.
         """
         count = len(request.keys)
         if request.vectors:

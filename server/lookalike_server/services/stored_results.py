@@ -37,8 +37,8 @@ def page(
     """Return a page of one result: the same range of rows of each of its tables.
 
     Reads from the disk, so do not call it on the event loop. Raises NotFoundError if the result or
-    table does not exist, ArgumentError if the size or token is invalid, and MismatchError if the
-    token is of another generation.
+    table does not exist, and ArgumentError if the size or token is invalid. Raises MismatchError if
+    the token is of another generation.
     """
     entry = stored_results.entry(reader, request.name)
     wanted = _wanted(request, entry)
