@@ -1,6 +1,6 @@
-"""Measure the flag "blurry" of `lookalike quality` on photographs and their blurred copies: figures of the docs.
+"""Measure the flag "blurry" of `lookalike quality` on images and blurred copies, for the figures in the docs.
 
-python scripts/blurred_pictures.py FOLDER...     every picture below the folders, as it is and blurred three times
+python scripts/blurred_pictures.py FOLDER...     every JPEG below the folders, unchanged and blurred three times
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BLURS = (0.0, 0.01, 0.015, 0.02)
 
 
 def main(folders: list[str]) -> None:
-    """Print how many pictures are blurry at each blur."""
+    """Print the share of blurry images at each blur."""
     for folder in folders:
         counts, pictures = dict.fromkeys(BLURS, 0), 0
         for path in sorted(Path(folder).rglob("*.[jJ][pP]*")):

@@ -1,10 +1,10 @@
-"""Ask pip-audit whether a pinned release has a known weakness. Says clearly what could not be asked.
+"""Check the pinned releases for known vulnerabilities with pip-audit, and report what could not be checked.
 
-It asks for every pinned package by name, so it is not a part of `make lint`:
-run `make audit` where such questions are welcome. It takes a minute at most.
+pip-audit queries a service for every pinned package by name, so this is not part of `make lint`:
+run `make audit` where such queries are allowed. It takes a minute at most.
 
-Exit code 0: none has one that a later release mends, or some or all were not
-checked; the last line tells. Exit code 1: some have.
+Exit code 1: a release has a vulnerability that a later release fixes. Exit code 0: none
+has, or some or all were not checked; the last line says which.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 SECONDS = 60
 ROOT = Path(__file__).resolve().parent.parent
-# The file has hashes for everything: nothing is installed or resolved anew.
+# The file has hashes for everything, so nothing is installed or resolved.
 COMMAND = [
     "-m", "pip_audit", "--requirement", "requirements.txt", "--disable-pip", "--require-hashes", "--timeout", "15",
     "--progress-spinner", "off", "--format", "json",
@@ -31,7 +31,7 @@ def main() -> int:
 
 
 def asked(command: list[str], seconds: float) -> tuple[int, list[str]]:
-    """The exit code and what to print, from what pip-audit answers within so many seconds."""
+    """Run pip-audit with a timeout; return the exit code and the lines to print."""
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -40,10 +40,10 @@ def asked(command: list[str], seconds: float) -> tuple[int, list[str]]:
 
 
 def verdict(report: str, complaints: str) -> tuple[int, list[str]]:
-    """The exit code and what to print, from pip-audit's report in JSON and what it complained of.
+    """Return the exit code and the lines to print for pip-audit's JSON report and its error output.
 
-    Its own last words are not to be trusted: it says that nothing was found,
-    and exits with 0, also when it could look up nothing.
+    pip-audit's own exit code and summary are not reliable: it reports that nothing was found,
+    and exits with 0, even if it could look up nothing.
     """
     try:
         dependencies = json.loads(report)["dependencies"]
@@ -65,7 +65,7 @@ def verdict(report: str, complaints: str) -> tuple[int, list[str]]:
 
 
 def _named(weak: dict[str, Any]) -> str:
-    """A weak release, and for each weakness which releases mend it."""
+    """Format a vulnerable release, with the releases that fix each vulnerability."""
     found = [
         f"{one['id']} (mended in {', '.join(one['fix_versions'])})"
         if one.get("fix_versions")

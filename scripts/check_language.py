@@ -1,11 +1,11 @@
 """Check the language of documents, docstrings, help texts, errors and comments; CONTRIBUTING.md has the rules.
 
-    python scripts/check_language.py            exit code 1 where a rule is broken
-    python scripts/check_language.py --fix      correct the spelling where there is one correction
+    python scripts/check_language.py            exit code 1 if a rule is broken
+    python scripts/check_language.py --fix      correct misspellings that have one correction
     python scripts/check_language.py --shares   print the shares of long and of passive sentences
 
-A page or a package may have a few sentences of more than 25 words, and a third of passive ones. The words are those of
-scripts/language/words.toml, besides proselint's and codespell's own.
+A page or a package may have a few sentences of more than 25 words, and a third of passive ones. The word lists are
+scripts/language/words.toml, proselint's and codespell's.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from language.prose import Prose, comments, errors, of_markdown, of_python
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("client/lookalike", "indexer/lookalike_indexer", "server/lookalike_server")
-# Their comments are checked as those of the packages are.
+# Of these folders only comments are checked.
 MORE_CODE = ("benchmarks/lookalike_benchmarks", "scripts", "tests")
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 
 MOST_LONG = 0.07
 MOST_PASSIVE = 0.35
-# Of fewer sentences a share tells nothing.
+# Shares are not checked for fewer sentences.
 FEWEST = 15
 
 
 def collected() -> dict[str, list[Prose]]:
-    """The prose of each page and of each package, by its name."""
+    """Return the prose of each page and of each package, by name."""
     pages = [*sorted((ROOT / "docs").rglob("*.md")), *(ROOT / name for name in DOCUMENTS)]
     found = {str(page.relative_to(ROOT)): [of_markdown(page)] for page in pages}
     for package in PACKAGES:
@@ -47,7 +47,7 @@ def _modules(package: str) -> list[Path]:
 
 
 def shares(collection: dict[str, list[Prose]], told: bool) -> Iterable[str]:
-    """The pages and packages with too many long or passive sentences."""
+    """Yield a problem for each page and package with too many long or passive sentences."""
     for name, texts in collection.items():
         measure = measured(texts)
         if not measure.sentences:
@@ -67,7 +67,7 @@ def _place(finding: Finding) -> str:
 
 
 def correct(findings: Iterable[Finding]) -> None:
-    """Write the one correction of each misspelled word into its line, but for code."""
+    """Correct each misspelled word that has one correction, except in code."""
     for finding in findings:
         word, _, better = finding.message.partition(" ==> ")
         if "," in better:

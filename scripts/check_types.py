@@ -1,8 +1,8 @@
-"""Check that pyright knows every type of the public client, and a program that uses it.
+"""Check with pyright that every type of the public client is known, and type-check a program that uses it.
 
     python scripts/check_types.py
 
-basedpyright is pyright as a package of Python that brings its own Node.js.
+basedpyright is a Python package of pyright that includes Node.js.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
-    # It looks the package up as an installed one, by the search path, and other packages by the first Python in PATH.
+    # pyright finds the package by PYTHONPATH, and other packages by the first Python in PATH.
     environment = {
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),

@@ -1,11 +1,10 @@
-"""Index pictures, serve them, ask, and draw the answers.
+"""Demo: index images, serve them, query the server, and draw the results.
 
     python scripts/demo.py [PHOTOS] [--out demo]
 
-Without PHOTOS it cuts the photographs that come with scikit-image into
-overlapping crops, whose label is the photograph that they come from. Every
-step is a command that is printed before it runs, so that it can be repeated by
-hand.
+Without PHOTOS, this cuts the photographs of scikit-image into overlapping crops; a
+crop's label is its photograph. Every step is a command that is printed before it runs,
+so that it can be repeated by hand.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ NETWORKS = {
 
 @dataclass(frozen=True)
 class Answers:
-    """What the running server was asked, and how fast it answered."""
+    """Results of the queries to the running server, and their rate."""
 
     images: int
     agreement: float
@@ -65,7 +64,7 @@ def main() -> None:
     print(NETWORKS[weights])
     out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
-    # make hands ~ over as it was typed where the shell does not expand it.
+    # make passes ~ on unexpanded if the shell did not expand it.
     photos = arguments.photos.expanduser() if arguments.photos else cut_crops(out / "photos")
     if not photos.is_dir():
         sys.exit(f"{photos} is not a folder; name one that holds pictures, or leave PHOTOS out.")
@@ -90,7 +89,7 @@ def main() -> None:
 
 
 def available_weights() -> str:
-    """The weights of ResNet152 where they are here or can be fetched; else those of the package, or none."""
+    """Return "imagenet" if the weights of ResNet152 can be loaded, else "package", else "untrained"."""
     from lookalike_indexer.errors import IndexerError, WeightsError
     from lookalike_indexer.models.architecture import checked_architecture
     from lookalike_indexer.models.timm_models import PACKAGED, package_file
@@ -129,7 +128,7 @@ def cut_crops(folder: Path) -> Path:
 
 
 def ask(client: lookalike.Client) -> Answers:
-    """Query every stored image for its neighbours, one at a time for a second, then in batches."""
+    """Query every stored image for its neighbors, one at a time for a second, then in batches."""
     client.server_info(timeout=120)  # answers when the network is open, which would slow the first queries down
     ids = [image.id for image in client.images()]
     labels = {image.id: image.label for image in client.images()}
@@ -148,7 +147,7 @@ def ask(client: lookalike.Client) -> Answers:
 
 
 def run(*arguments: str | Path, capture: bool = False) -> str:
-    """Run a lookalike command after printing it; leave with its exit code when it fails."""
+    """Print and run a lookalike command; exit with its exit code if it fails."""
     words = [str(argument) for argument in arguments]
     print(f"\n$ lookalike {shlex.join(words)}", flush=True)
     done = subprocess.run([*COMMAND, *words], stdout=subprocess.PIPE if capture else None, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Show the examples in docstrings as code: they begin with >>>, which Markdown takes for a quotation."""
+"""mkdocs extension that fences examples in docstrings: Markdown treats >>> as a quotation."""
 
 from __future__ import annotations
 

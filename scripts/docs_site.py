@@ -1,7 +1,7 @@
-"""Hooks of mkdocs: the pages that are made of other files, and links to files that are no pages.
+"""mkdocs hooks: pages that are generated from other files, and links to files that are not pages.
 
 README.md, ARCHITECTURE.md, CHANGELOG.md, CONTRIBUTING.md and SECURITY.md are pages of the site. The references of the
-command line and of gRPC are written from the commands and from proto/.
+command line and of gRPC are generated from the commands and from proto/.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The pages that lie outside docs/.
+# Pages outside docs/.
 OUTSIDE = {
     "README.md": "index.md",
     "ARCHITECTURE.md": "architecture.md",
@@ -28,7 +28,7 @@ LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?://|#|mailto:)([^)#\s]+)(#[^)\s]+
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that are made of other files."""
+    """Add the generated pages."""
     for source, page in OUTSIDE.items():
         text = rewritten((ROOT / source).read_text(encoding="utf-8"), PurePosixPath(source), PurePosixPath(page))
         files.append(File.generated(config, page, content=text))
@@ -38,7 +38,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Rewrite the links of a page of docs/ that lead out of it."""
+    """Rewrite the links of a page of docs/ that lead out of docs/."""
     if page.file.generated_by is not None or page.file.src_uri.endswith(".ipynb"):
         return markdown
     place = PurePosixPath("docs") / page.file.src_uri
@@ -46,7 +46,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def references() -> Iterator[tuple[str, str]]:
-    """The pages of reference that are written anew with each build."""
+    """Yield the reference pages, which every build generates."""
     sys.path.insert(0, str(ROOT / "scripts"))  # mkdocs takes out what a hook adds while it is loaded
     import document_commands
     import document_proto
@@ -56,7 +56,7 @@ def references() -> Iterator[tuple[str, str]]:
 
 
 def rewritten(text: str, source: PurePosixPath, page: PurePosixPath) -> str:
-    """The text with links as the site has them; a link to a file that is no page becomes its name."""
+    """Return the text with the site's links; a link to a file that is not a page becomes the file's name."""
 
     def link(found: re.Match[str]) -> str:
         picture, words, target, anchor = found.groups()

@@ -1,6 +1,6 @@
-"""Write the reference of the command line, from the commands themselves.
+"""Generate the reference of the command line from the commands.
 
-python scripts/document_commands.py     print it, as Markdown
+python scripts/document_commands.py     print it as Markdown
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _command(spelled: str, name: str, section: str) -> Iterator[str]:
 
 
 def _paragraphs(text: str) -> str:
-    """The help text as Markdown. Click keeps the lines of a paragraph that begins with \\b."""
+    """Return the help text as Markdown. Click keeps the line breaks of a paragraph that begins with \\b."""
     told = []
     for paragraph in text.split("\n\n"):
         if paragraph.startswith("\b"):

@@ -1,6 +1,6 @@
-"""Write the reference of the gRPC services, from proto/ and its comments.
+"""Generate the reference of the gRPC services from proto/ and its comments.
 
-python scripts/document_proto.py     print it, as Markdown
+python scripts/document_proto.py     print it as Markdown
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TYPES = {
     for name, number in _FIELD.Type.items()
     if name not in ("TYPE_MESSAGE", "TYPE_ENUM", "TYPE_GROUP")
 }
-# The numbers of the lists in descriptor.proto, of which the paths to comments are made.
+# Field numbers of the lists in descriptor.proto, which make up the paths of comments.
 _MESSAGES, _ENUMS, _SERVICES, _METHODS, _FIELDS, _VALUES = 4, 5, 6, 2, 2, 2
 
 

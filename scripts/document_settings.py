@@ -1,7 +1,7 @@
-"""Write the table of settings in docs/configuration.md from the options of `lookalike serve`.
+"""Generate the table of settings in docs/configuration.md from the options of `lookalike serve`.
 
 python scripts/document_settings.py           write it
-python scripts/document_settings.py --check   fail when it is not what would be written
+python scripts/document_settings.py --check   exit code 1 if the page is not up to date
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ BEGIN, END = "<!-- settings: begin -->\n", "<!-- settings: end -->\n"
 
 
 def settings() -> list[Settable]:
-    """All that a file can set, without tables first."""
+    """Return all settings of the file, those without a table first."""
     return sorted(settable(serve).values(), key=lambda one: "." in one.key)
 
 
 def table() -> Iterator[str]:
-    """The lines of the table."""
+    """Yield the lines of the table."""
     yield "| key | value | default | meaning |\n|---|---|---|---|\n"
     for one in settings():
         text = one.help or "" if isinstance(one, Setting) else _ARGUMENT
@@ -36,7 +36,7 @@ def table() -> Iterator[str]:
 
 
 def _told(default: str) -> str:
-    """A default that the help tells in words, or as a number."""
+    """Format a default from the help text: words as they are, a value as code."""
     return default if " " in default else f"`{default}`"
 
 
@@ -62,7 +62,7 @@ def _value(one: Settable) -> str:
 
 
 def written(page: str) -> str:
-    """A page with the table as it is now."""
+    """Return a page with the current table."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}{''.join(table())}{END}{after}"

@@ -1,6 +1,6 @@
-"""Measure `lookalike label-issues` with 5 % of the labels flipped: the figures of docs/experiments.md.
+"""Measure `lookalike label-issues` with 5 % of the labels flipped, for the figures in docs/experiments.md.
 
-python scripts/flipped_labels.py COLLECTION     a labelled collection with a graph; five draws
+python scripts/flipped_labels.py COLLECTION     a labeled collection with a graph; five random draws
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class FlippedView(View):
     """A view in which some images have another label."""
 
     def flip(self, share: float, seed: int) -> np.ndarray:
-        """Give a share of the images another label by chance; returns who they are, bool (images,)."""
+        """Give a random share of the images another label; return a mask of them, bool (images,)."""
         codes, names = self._encoded
         generator = np.random.default_rng(seed)
         flipped = generator.choice(len(codes), round(share * len(codes)), replace=False)

@@ -2,8 +2,8 @@
 
     python scripts/floors.py .cache/floors
 
-Makes a virtual environment there, with the lowest direct dependencies of the client, its command line and the explorer,
-and runs tests/client in it. Needs uv.
+Creates a virtual environment there with the lowest direct dependencies of the client, its command line and the
+explorer, and runs tests/client in it. Needs uv.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# What the tests need besides: of the same age where it speaks to gRPC.
+# Packages that the tests need in addition.
 TOOLS = (
     "pytest>=8.3,<9.2",
     "pytest-asyncio",
@@ -28,9 +28,9 @@ TOOLS = (
     "pandas==2.2.*",
     "pyarrow==17.*",
 )
-# Tests of other packages, and of tools that only developers have.
+# Packages that are not installed here; tests that import them are skipped.
 PACKAGES = ("lookalike_indexer", "lookalike_server", "playwright", "scipy")
-# Tests that need all commands, or a prepared process that has loaded all packages, or ruff.
+# Tests that need all commands, a prepared process with all packages, or ruff.
 NEED_ALL = (
     "help_lists_every_command", "analyses_are_a_group", "ctrl_c_ends_quietly", "reader_that_leaves", "shell_completes",
     "asyncio_client_is_what_its_source_makes",
@@ -56,7 +56,7 @@ def main(home: Path) -> None:
     grpc = next(line.partition("==")[2] for line in pins.read_text().splitlines() if line.startswith("grpcio=="))
     same = [f"{name}=={grpc}" for name in OF_GRPC]
     run(*uv, "pip", "install", "--quiet", "--python", python, "-r", pins, *TOOLS, *same)
-    # For its entry points, which are the commands.
+    # Installed for its entry points, which are the commands.
     run(*uv, "pip", "install", "--quiet", "--python", python, "--no-deps", "--editable", ROOT)
     others = [f"--ignore={file}" for file in (ROOT / "tests" / "client").rglob("test_*.py") if needs_more(file)]
     run(
@@ -75,7 +75,7 @@ def main(home: Path) -> None:
 
 
 def needs_more(file: Path) -> bool:
-    """Whether a test is also about packages that the client does without."""
+    """Return True if a test imports a package that is not installed here."""
     return any(re.search(rf"^\s*(?:import|from) {name}\b", file.read_text(), flags=re.MULTILINE) for name in PACKAGES)
 
 

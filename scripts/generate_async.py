@@ -1,9 +1,9 @@
-"""Make the asyncio client's methods of the synchronous client's.
+"""Generate the asyncio client's methods from those of the synchronous client.
 
     python scripts/generate_async.py [--check]
 
-Each method that sends a call becomes a coroutine; lists become AsyncPager. Examples in docstrings are left out, since
-the synchronous client has them. With --check, nothing is written: the exit code is 1 where a file differs.
+Each method that sends a call becomes a coroutine, and lists become AsyncPager. Examples in docstrings are left out,
+since the synchronous client has them. With --check, nothing is written; the exit code is 1 if a file is not up to date.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 
 CLIENT = Path(__file__).resolve().parent.parent / "client" / "lookalike"
 FILES = {"_sync_methods.py": "_aio_methods.py", "_sync_experiments.py": "_aio_experiments.py"}
-# Methods that a subclass has, and that wait.
+# Methods that a subclass defines as coroutines.
 AWAITED = {"_send", "_prepared"}
 RENAMED = {"Pager": "AsyncPager"}
 
 
 class Asynchronous(ast.NodeTransformer):
-    """Turn the methods of a class into coroutines, but for those that return a pager."""
+    """Turn the methods of a class into coroutines, except those that return a pager."""
 
     def __init__(self, coroutines: set[str]) -> None:
         self._coroutines = coroutines
@@ -71,13 +71,13 @@ def _drop_examples(node: ast.FunctionDef) -> None:
 
 
 def _ending(text: str) -> str:
-    """A docstring of several lines ends with its closing quotes on a line of their own."""
+    """Return the end of a docstring: a docstring of several lines has its closing quotes on a line of their own."""
     kept = re.sub(r"\n\s*\n\s*>>> .*", "", text, flags=re.DOTALL).rstrip()
     return "\n        " if "\n" in kept else ""
 
 
 def generated(source: str, name: str) -> str:
-    """The asyncio methods of the source of a file called `name`."""
+    """Return the asyncio methods generated from the source of the file `name`."""
     tree = ast.parse(source)
     methods = [
         node

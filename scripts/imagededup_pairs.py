@@ -1,6 +1,6 @@
-"""Measure imagededup on the photographs with variants that near_duplicates.py makes: figures of docs/experiments.md.
+"""Measure imagededup on the images with variants of near_duplicates.py, for the figures in docs/experiments.md.
 
-python scripts/imagededup_pairs.py FOLDER     in an environment that has imagededup; no part of Lookalike is needed
+python scripts/imagededup_pairs.py FOLDER     in an environment with imagededup; Lookalike is not needed
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Pairs = set[tuple[str, str]]
 
 
 def main(folder: str) -> None:
-    """Print precision, recall and F1 of pairs: by groups, as Lookalike counts them, and as they are found."""
+    """Print precision, recall and F1 of pairs: as found, and grouped as Lookalike counts them."""
     names = [str(path.relative_to(folder)) for path in sorted(Path(folder).rglob("*")) if path.is_file()]
     families: dict[str, list[str]] = {}
     for name in names:
@@ -39,7 +39,7 @@ def _found(method: Any, folder: str, **settings: float) -> Pairs:
 
 
 def _grouped(pairs: Pairs) -> Pairs:
-    """All pairs of the connected components."""
+    """Return all pairs within the connected components."""
     group: dict[str, set[str]] = {}
     for one, other in pairs:
         joined = group.get(one, {one}) | group.get(other, {other})

@@ -1,11 +1,11 @@
-"""Write WordNet's hypernyms of the 1,000 ImageNet classes as the table that names of clusters are made from.
+"""Write the WordNet hypernyms of the 1,000 ImageNet classes as the table for names of clusters.
 
     python scripts/imagenet_tree.py WORDNET/data.noun CLASSES.csv > imagenet_tree.txt
 
-`data.noun` is WordNet 3.0's (Debian's package wordnet-base has it); the CSV
-has the columns `index` and `wnid`, the WordNet number of each class. The first
-hypernym that WordNet gives is the parent, so that the result is a tree.
-WordNet's license, which permits copies, stands at its head.
+`data.noun` is WordNet 3.0's (Debian's package wordnet-base has it). The CSV file
+has the columns `index` and `wnid`, the WordNet number of each class. The parent is the
+first hypernym in WordNet, so that the result is a tree. The table begins with
+WordNet's license, which permits copies.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main(nouns: Path, classes: Path) -> None:
 
 
 def _read(nouns: Path) -> tuple[dict[str, list[str]], dict[str, str], list[str]]:
-    """The synonyms and the first hypernym of each noun, and the lines of the license."""
+    """Return the synonyms and the first hypernym of each noun, and the lines of the license."""
     words: dict[str, list[str]] = {}
     parents: dict[str, str] = {}
     license_lines = []

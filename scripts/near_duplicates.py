@@ -1,6 +1,6 @@
-"""Measure `lookalike duplicates` on photographs with variants: the figures of docs/experiments.md.
+"""Measure `lookalike duplicates` on images with variants, for the figures in docs/experiments.md.
 
-python scripts/near_duplicates.py make PHOTOS FOLDER      write photographs and variants of every sixth
+python scripts/near_duplicates.py make PHOTOS FOLDER      write images, and variants of every sixth
 python scripts/near_duplicates.py report COLLECTION       precision and recall of pairs, for a collection with a graph
 """
 
@@ -25,7 +25,7 @@ Pairs = set[tuple[int, int]]
 
 
 def make(photos: Path, target: Path) -> None:
-    """Write the first photographs of each class, and six variants of every sixth as STEM~KIND."""
+    """Write the first images of each class, and six variants of every sixth image as STEM~KIND."""
     for folder in sorted(path for path in photos.iterdir() if path.is_dir()):
         out = target / folder.name
         out.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def _write_variants(path: Path, out: Path) -> None:
 
 
 def _watermarked(picture: Image.Image) -> Image.Image:
-    """The picture with a half transparent line of text over its middle."""
+    """Return the picture with a half-transparent line of text over its middle."""
     width, height = picture.size
     layer = Image.new("RGBA", picture.size, (0, 0, 0, 0))
     text = ImageDraw.Draw(layer)
@@ -61,7 +61,7 @@ def _watermarked(picture: Image.Image) -> Image.Image:
 
 
 def report(collection: str) -> None:
-    """Print precision and recall of the pairs that are in one group, for auto and some distances."""
+    """Print precision and recall of the pairs within groups, for auto and several distances."""
     view = View(CollectionReader.open(collection))
     names = [key.rpartition(".")[0].partition("~") for key in view.keys(np.arange(len(view)))]
     families: dict[str, list[int]] = {}

@@ -1,9 +1,9 @@
-"""Build the distributions, check them, and try each in fresh environments.
+"""Build the distributions, check them, and test each in fresh environments.
 
     python scripts/release.py dist
 
-Nothing is uploaded. The wheel is installed in a fresh environment of each Python from 3.11 to 3.13 that is here: the
-client alone, then with its command line. In the end the whole pipeline runs from the wheel, by the packages of this
+Nothing is uploaded. The wheel is installed in a fresh environment of each Python from 3.11 to 3.13 on this machine: the
+client alone, then with its command line. At the end the whole pipeline runs from the wheel, with the packages of this
 environment: index, serve and search a dozen small images.
 """
 
@@ -78,13 +78,13 @@ def build(dist: Path) -> tuple[Path, Path]:
 
 
 def interpreter(version: str) -> str | None:
-    """Python of this version, on PATH or among those of pyenv; None where there is none."""
+    """Return the Python of this version on PATH or in pyenv; None if there is none."""
     found = [shutil.which(f"python{version}")]
     if "PYENV_ROOT" in os.environ:
         versions = Path(os.environ["PYENV_ROOT"]) / "versions"
         found += map(str, versions.glob(f"{version}.*/bin/python{version}"))
     for python in filter(None, found):
-        # A shim of pyenv is there for versions that are not chosen.
+        # pyenv has shims also for versions that are not selected.
         if subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0:
             return python
     return None
@@ -116,13 +116,13 @@ def try_in_fresh_environments(wheel: Path) -> int:
 
 
 def try_the_pipeline(wheel: Path) -> None:
-    """Index, serve and search by the code of the wheel, with the dependencies of this environment."""
+    """Index, serve and search with the code of the wheel and the dependencies of this environment."""
     with tempfile.TemporaryDirectory() as folder:
         code, images = Path(folder) / "code", Path(folder) / "images"
         run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", code, wheel)
         run(sys.executable, "-c", DRAW, images)
         lookalike = [sys.executable, "-m", "lookalike"]
-        # The name of a network of random weights: nothing is downloaded.
+        # A network with random weights, so that nothing is downloaded.
         options = ["--model", "squeezenet1_1", "--weights", "untrained:0", "--clusters", "2", "--workers", "1"]
         environment = {"PYTHONPATH": str(code)}
         run(*lookalike, "index", images, "--collection", Path(folder) / "made", *options, **environment)

@@ -1,9 +1,9 @@
-"""Picture each view of the explorer into docs/images, over photographs that may be shown.
+"""Write screenshots of each view of the explorer to docs/images, with images that may be published.
 
     python scripts/screenshots.py [--model resnet50 --weights FILE] [--work FOLDER]
 
-The pictures are crops of the photographs that come with scikit-image, as in
-demo.py. Needs Chromium on PATH and the packages of the extra [dev].
+The images are crops of the photographs of scikit-image, as in demo.py. Needs Chromium
+on PATH and the packages of the extra [dev].
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ EXAMPLE = "chelsea/1-2.jpg"
 
 @dataclass(frozen=True)
 class Shot:
-    """A view to picture; `{id}` in the path stands for the example. `ready` is what must be there before."""
+    """A screenshot of a view; `{id}` in the path stands for the example. `ready` selects the element to wait for."""
 
     name: str
     path: str
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def make(work: Path, model: str, weights: str) -> Path:
-    """The collection of the crops, with a clustering and a map."""
+    """Make the collection of the crops, with a clustering and a map."""
     collection = work / "photographs"
     if not collection.exists():
         photos = cut_crops(work / "crops")
@@ -92,7 +92,7 @@ def run(*arguments: object) -> None:
 
 @contextmanager
 def page_of(collection: Path) -> Iterator[str]:
-    """Serve the collection with its page; yield the page's address."""
+    """Serve the collection with its page; yield the page's URL."""
     command = [*COMMAND, "serve", str(collection), "--port", "0", "--http", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

@@ -1,9 +1,9 @@
-"""Make a virtual environment with everything that the project's commands need.
+"""Create a virtual environment with everything that the project's commands need.
 
     python scripts/setup.py .venv
 
-Installs the pinned requirements.txt, then the project itself in editable mode.
-Uses the standard library only, because it runs before anything is installed.
+Installs the pinned requirements.txt, then the project itself in editable mode. Uses only
+the standard library, because it runs before anything is installed.
 """
 
 from __future__ import annotations

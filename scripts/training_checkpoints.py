@@ -1,8 +1,8 @@
-"""Train a ResNet-18 from nothing on a folder of classes, and write its checkpoints: the example of docs/experiments.md.
+"""Train a ResNet-18 from scratch on a folder of classes and write its checkpoints, as in docs/experiments.md.
 
     python scripts/training_checkpoints.py things checkpoints
 
-`things` has a folder of photographs for each class. After 0, 3, 10, 25 and 60 steps the state dict is written as
+`things` has a folder of images for each class. After 0, 3, 10, 25 and 60 steps the state dict is written as
 `checkpoints/stepN.pth`, for `lookalike evolution --checkpoints 'checkpoints/step*.pth'`.
 """
 
@@ -23,7 +23,7 @@ STEPS = (0, 3, 10, 25, 60)
 
 
 def photographs(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """All pictures of a folder of classes, (n, 3, SIDE, SIDE), and the number of the class of each."""
+    """Load all images of a folder of classes, (n, 3, SIDE, SIDE), and the number of each image's class, (n,)."""
     files = [(number, file) for number, each in enumerate(sorted(folder.iterdir())) for file in sorted(each.iterdir())]
     pixels = [np.asarray(Image.open(file).convert("RGB").resize((SIDE, SIDE)), np.float32) for _, file in files]
     scaled = (np.stack(pixels).transpose(0, 3, 1, 2) / 255 - 0.45) / 0.225

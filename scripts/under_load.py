@@ -1,9 +1,9 @@
-"""Runs a command several times in a row beside processes that keep every core busy.
+"""Run a command repeatedly beside processes that keep every core busy.
 
     python scripts/under_load.py --times 10 --busy 3 -- python -m pytest tests/server
 
-It stops at the first run that fails and ends with its exit status. The busy
-processes end with this one, however it ends.
+It stops at the first run that fails and exits with its status. The busy processes
+exit with this one, even if it is killed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-# Computes until its parent is another one than at first, or gone.
+# Computes until its parent process has exited.
 _BUSY = """
 import os
 parent = os.getppid()
@@ -28,13 +28,13 @@ while os.getppid() == parent:
 
 @contextlib.contextmanager
 def load(processes: int) -> Iterator[None]:
-    """Keep so many processes busy while the block runs."""
+    """Keep `processes` processes busy while the block runs."""
     command = [sys.executable, "-c", _BUSY]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(processes)]
     try:
         for process in running:
             assert process.stdout is not None
-            process.stdout.readline()  # it has begun
+            process.stdout.readline()  # it is running
         yield
     finally:
         for process in running:
@@ -43,7 +43,7 @@ def load(processes: int) -> Iterator[None]:
 
 
 def main(arguments: list[str]) -> int:
-    """The exit status of the first run that fails, else 0."""
+    """Run the command; return the exit status of the first run that fails, else 0."""
     parser = argparse.ArgumentParser(description="Run a command several times in a row beside busy processes.")
     parser.add_argument("--times", type=int, default=10, help="runs in a row (default: 10)")
     parser.add_argument("--busy", type=int, default=3, help="busy processes for each core (default: 3; 0: at rest)")

@@ -1,10 +1,10 @@
-"""Fetch what the explorer's page borrows from others, and write it where the wheel takes it from.
+"""Download the third-party files of the explorer's page to where the wheel includes them.
 
     python scripts/vendor_explorer.py
 
-Needs npm, and is run when a version below changes; installing Lookalike needs
-neither. Each file begins with its name, version and licence, and the licences
-stand beside them in full.
+Needs npm. Run it after changing a version below; installing Lookalike does not need it.
+Each file begins with its name, version and license, and the full licenses are beside
+the files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 STATIC = Path(__file__).resolve().parent.parent / "client" / "lookalike" / "explorer" / "static" / "vendor"
 BUNDLER = "esbuild@0.28.2"
-# Package, version, and what of it the page uses.
+# Package, version, and the exports that the page uses.
 MODULES = {
     "twgl": ("twgl.js", "7.0.0", "createProgramInfo, createBufferInfoFromArrays, setBuffersAndAttributes, setUniforms, "
              "drawBufferInfo, setAttribInfoBufferFromArray"),

@@ -1,4 +1,4 @@
-"""Checks of proselint with the project's words, and the mechanical rules: length of sentences, passive voice."""
+"""Language checks: proselint with the project's words, spelling, length of sentences, and passive voice."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from proselint.tools import LintFile
 from language.prose import Prose, sentences
 
 WORDS: Final = tomllib.loads((Path(__file__).parent / "words.toml").read_text(encoding="utf-8"))
-# The rules of proselint that fit a reference. Its typography asks for curly quotes, and its cliches for taste.
+# Rules of proselint for reference texts. Its typography rules require curly quotes, its cliche rules are about taste.
 _RULES: Final = ("redundancy", "needless_variants", "malapropisms", "mixed_metaphors", "nonwords", "lookalike")
 
 MOST_WORDS: Final = 25
-# No sentence at all may be longer, wherever it is.
+# Upper limit for every sentence.
 LONGEST: Final = 40
 _WORD: Final = re.compile(r"\S*[A-Za-z0-9]\S*")
 _PASSIVE: Final = re.compile(
@@ -37,7 +37,7 @@ _PASSIVE: Final = re.compile(
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong, and where."""
+    """A problem and its place."""
 
     path: Path
     line: int
@@ -49,7 +49,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Measure:
-    """The sentences of a document or of a package: how many, how many are long, and how many are passive."""
+    """Sentences of a document or a package: the number of all, the long ones, and the number of passive ones."""
 
     sentences: int
     long: tuple[Finding, ...]
@@ -70,7 +70,7 @@ def measured(texts: Sequence[Prose]) -> Measure:
 
 
 def too_long(text: Prose) -> Iterator[Finding]:
-    """Sentences that no page may have."""
+    """Yield sentences above the limit for every sentence."""
     for offset, sentence in sentences(text.text):
         words = len(_WORD.findall(sentence))
         if words > LONGEST:
@@ -78,7 +78,7 @@ def too_long(text: Prose) -> Iterator[Finding]:
 
 
 def phrases(texts: Sequence[Prose]) -> Iterator[Finding]:
-    """Words and phrases that proselint, or the project's list, has another one for."""
+    """Yield words and phrases for which proselint, or the project's list, prefers another."""
     registry = CheckRegistry()
     if not registry.checks:
         registry.register_many(__register__)
@@ -86,7 +86,7 @@ def phrases(texts: Sequence[Prose]) -> Iterator[Finding]:
     rules = dict.fromkeys(_RULES, True)
     config: Any = {"max_errors": 1000, "checks": rules}
     for text in texts:
-        # A phrase may go on in the next line; every character keeps its place.
+        # A phrase may continue on the next line; every character keeps its position.
         for result in LintFile("prose", re.sub(r"(?<!\n)\n(?!\n)", " ", text.text)).lint(config):
             found = result.check_result
             yield Finding(text.path, text.line_of(found.span[0]), found.message)
@@ -106,7 +106,7 @@ def _own() -> tuple[Check, ...]:
 
 
 def spelling(texts: Sequence[Prose]) -> Iterator[Finding]:
-    """Misspelled and British words, by codespell."""
+    """Yield misspelled and British words, found by codespell."""
     with tempfile.TemporaryDirectory() as folder:
         for number, text in enumerate(texts):
             Path(folder, f"{number}.txt").write_text(text.text.replace("\f", "\n"), encoding="utf-8")

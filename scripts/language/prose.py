@@ -1,6 +1,6 @@
-"""The prose of the project: what people read in documents, docstrings and help texts, without code.
+"""Prose of the project: documents, docstrings, comments, errors and help texts, without code.
 
-What is no prose is blanked, so that each character keeps its place and a finding can name its line.
+Everything else is replaced by blanks, so that each character keeps its place and a finding can name its line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-# Blanked as a whole: fenced code, comments of HTML, tables, directives of mkdocstrings.
+# Blocks to blank: fenced code, HTML comments, tables, mkdocstrings directives, indented code.
 _BLOCKS: Final = (
     re.compile(r"^([ \t]*)(```|~~~).*?^\1\2", re.MULTILINE | re.DOTALL),
     re.compile(r"<!--.*?-->", re.DOTALL),
@@ -22,26 +22,26 @@ _BLOCKS: Final = (
     re.compile(r"^:::.*(?:\n[ \t]+\S.*)*", re.MULTILINE),
     re.compile(r"(?:(?<=\n\n)|\A)(?: {4,}|\t).*(?:\n(?: {4,}|\t).*|\n(?=\n(?: {4,}|\t)))*"),
 )
-# One word each, however long: code, an address, the target of a link.
+# Replaced by one word each: code, a link's target, a URL.
 _CODE: Final = re.compile(r"``[^`]+``|`[^`\n]*(?:\n[^`\n]*)?`")
 _TARGET: Final = re.compile(r"\]\([^)\s]*\)")
 _ADDRESS: Final = re.compile(r"https?://\S+")
 _MARKS: Final = re.compile(r"[*_#>\[\]]|(?:^|(?<=\f))[ \t]*(?:[-+]|\d+\.) ", re.MULTILINE)
-# Comments for tools, and commented lines of a drawing.
+# Comments for tools, and drawings in comments.
 _PRAGMA: Final = re.compile(r"#\s*(?:noqa|type:|nosec|fmt:|pragma|pyright|ruff|isort)|#!|#\s*[-=|+]{2}")
 _EXAMPLE: Final = re.compile(r"^[ \t]*>>> .*?(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Prose:
-    """The prose of a file, in which `line` is that of the first character."""
+    """The prose of a file; `line` is the line of its first character."""
 
     path: Path
     text: str
     line: int = 1
 
     def line_of(self, offset: int) -> int:
-        # A form feed stands for the line that ends before an item of a list.
+        # A form feed stands for the line break before a list item.
         return self.line + self.text.count("\n", 0, offset) + self.text.count("\f", 0, offset)
 
 
@@ -49,13 +49,13 @@ def of_markdown(path: Path) -> Prose:
     text = path.read_text(encoding="utf-8")
     for block in _BLOCKS:
         text = block.sub(_blank, text)
-    # A list item is a paragraph of its own, and so is a heading.
+    # A list item or a heading is a paragraph.
     text = re.sub(r"\n(?=[ \t]*(?:[-*+]|\d+\.) )", "\f", text)
     return Prose(path, _plain(text))
 
 
 def of_python(path: Path) -> Iterator[Prose]:
-    """The docstrings of a module, and the texts of `help=`."""
+    """Yield the docstrings of a module, and the texts of `help=`."""
     source = path.read_text(encoding="utf-8")
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -77,7 +77,7 @@ def of_python(path: Path) -> Iterator[Prose]:
 
 
 def comments(path: Path) -> Iterator[Prose]:
-    """The comments of a module, those of successive lines as one text."""
+    """Yield the comments of a module; comments on successive lines are one text."""
     lines = path.read_text(encoding="utf-8")
     held: list[str] = []
     first = 0
@@ -94,7 +94,7 @@ def comments(path: Path) -> Iterator[Prose]:
 
 
 def errors(path: Path) -> Iterator[Prose]:
-    """The sentences of what a module raises; a value in a sentence is one word."""
+    """Yield the messages of the exceptions that a module raises; a value in a message is one word."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             for argument in node.exc.args:
@@ -112,7 +112,7 @@ def _text_of(node: ast.expr) -> str:
 
 
 def _docstring(text: str) -> str:
-    # Deeper than its paragraph is a drawing, a table or code.
+    # Lines indented deeper than their paragraph are a drawing, a table or code.
     least = min((len(line) - len(line.lstrip()) for line in text.split("\n")[1:] if line.strip()), default=0)
     lines = _EXAMPLE.sub(_blank, text).split("\n")
     kept = [
@@ -134,7 +134,7 @@ def _blank(found: re.Match[str]) -> str:
 
 
 def paragraphs(text: str) -> Iterator[tuple[int, str]]:
-    """Each paragraph, with where it begins."""
+    """Yield each paragraph with its position."""
     start = 0
     for found in re.finditer(r"\n[ \t]*\n|\f", text):
         yield start, text[start : found.start()]
@@ -147,7 +147,7 @@ _END: Final = re.compile(r"(?<=[.!?])[\"')]*\s+(?=[\"'(]?[A-Z0-9x*]|\w+(?:, \w+)
 
 
 def sentences(text: str) -> Iterator[tuple[int, str]]:
-    """Each sentence of at least one word, with where it begins."""
+    """Yield each sentence of at least one word, with its position."""
     for start, paragraph in paragraphs(text):
         place = 0
         for found in [*_END.finditer(paragraph), None]:
