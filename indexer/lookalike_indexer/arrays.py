@@ -1,4 +1,4 @@
-"""Types of numpy arrays, by their elements."""
+"""Type aliases of NumPy arrays, by element type."""
 
 from __future__ import annotations
 

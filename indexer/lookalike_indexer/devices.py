@@ -1,4 +1,4 @@
-"""Which GPUs a command may use."""
+"""Selection of GPUs for a command."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from lookalike_indexer.errors import DeviceError, UsageError
 
 
 def parse_gpus(text: str, there: int) -> list[int]:
-    """The GPU numbers that `--gpus` names: "all", or numbers separated by commas; "" for none.
+    """Return the GPU numbers in `--gpus`: "all", or numbers separated by commas; "" for none.
 
-    `there` is how many GPUs the library that will use them can see.
-    UsageError: not such a list. DeviceError: a GPU that is not there.
+    `there` is the number of GPUs that the library that uses them can see. UsageError: not such a list. DeviceError: a
+    GPU that does not exist.
     """
     text = text.strip()
     if not text:

@@ -1,4 +1,4 @@
-"""What is on this machine, and what that means for Lookalike."""
+"""Diagnosis of this machine: installed software and hardware, and their meaning for Lookalike."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIBRARIES = ("torch", "torchvision", "pyarrow", "numpy", "pillow", "grpcio", "pr
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: what was found, what it means, and whether something is to be mended."""
+    """One finding: what was found, its meaning, and whether it is a problem."""
 
     topic: str
     found: str
@@ -24,14 +24,14 @@ class Finding:
 
 
 def examine(model: str) -> list[Finding]:
-    """Look at the interpreter, the libraries, the processor, the GPUs and the weights of `model`."""
+    """Check the interpreter, the libraries, the CPU, the GPUs and the weights of `model`."""
     return [_python(), *(_library(name) for name in LIBRARIES), _faiss(), _processor(), *_gpus(), *_model(model)]
 
 
 def examine_store(url: str) -> list[Finding]:
-    """Look whether the store of a URL can do what a collection needs; what is written for it is removed again.
+    """Check that the store of a URL supports what a collection needs; remove the test objects afterwards.
 
-    UsageError: a URL of no known store.
+    UsageError: the URL has no known scheme.
     """
     from lookalike_indexer.collection.objects import checks
     from lookalike_indexer.collection.objects.store import place_of
@@ -109,7 +109,7 @@ def _gpus() -> list[Finding]:
 
 
 def _model(model: str) -> list[Finding]:
-    """The library that a model is of, where that is an extra, and the model's weights."""
+    """Return findings on the model's library, if that is an extra, and on the model's weights."""
     from lookalike_indexer.models.architecture import checked_architecture
     from lookalike_indexer.models.availability import weights_status
     from lookalike_indexer.models.open_clip_models import is_open_clip

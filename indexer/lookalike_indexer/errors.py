@@ -1,18 +1,18 @@
-"""What can go wrong, as one tree.
+"""Error classes, as one tree.
 
     IndexerError                     exit code 1
     ├── UsageError                   a wrong argument or setting; exit code 2
     ├── NotFoundError                no such image, space, clustering, file or folder
-    ├── NotBuiltError                the collection lacks what was asked of it
+    ├── NotBuiltError                the collection lacks what is needed
     ├── MismatchError                two things that must agree do not; the message names both
     ├── DataLossError                stored bytes are not what was written
-    ├── DecodeError                  a picture that cannot be read; becomes a row of rejects
+    ├── DecodeError                  an image that cannot be read; becomes a row of rejects
     ├── WeightsError                 weights that are missing, or do not fit the network
-    ├── DeviceError                  a device that is not there, is lost, or cannot do it
+    ├── DeviceError                  a device that does not exist, is lost, or cannot do it
     └── CollectionLockedError        another process is writing to the collection
 
-Each message is one sentence for the person who can mend it: it names the
-thing and says what to do.
+Each message is one sentence for the person who can fix the problem: it names
+the thing and says what to do.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DecodeErrorKind = Literal["missing", "unreadable", "timeout", "crashed", "limit"
 
 
 class IndexerError(Exception):
-    """The root of all errors that the indexer and the server raise on purpose."""
+    """The base class of all errors that the indexer and the server raise on purpose."""
 
 
 class UsageError(IndexerError):
@@ -37,7 +37,7 @@ class NotFoundError(IndexerError):
 
 
 class NotBuiltError(IndexerError):
-    """The collection lacks what was asked of it, such as an index."""
+    """The collection lacks what is needed, such as an index."""
 
 
 class MismatchError(IndexerError):
@@ -49,11 +49,10 @@ class DataLossError(IndexerError):
 
 
 class DecodeError(IndexerError):
-    """A picture that cannot be read, or a text that has no embedding.
+    """An image that cannot be read, or a text that has no embedding.
 
-    `kind` classifies the reason. Every kind but "damaged" may pass, so that a
-    later run can try again. `position` is that of the picture or text among
-    several, and then the message begins with "Picture POSITION " or "Text POSITION ".
+    `kind` classifies the reason. Every kind except "damaged" may pass, so that a later run can try again. `position` is
+    that of the image or text among several; then the message begins with "Picture POSITION " or "Text POSITION ".
     """
 
     def __init__(self, message: str, *, kind: DecodeErrorKind = "damaged", position: int | None = None) -> None:
@@ -62,13 +61,13 @@ class DecodeError(IndexerError):
         self.position = position
 
     def at(self, position: int) -> DecodeError:
-        """The same error of the picture at another position, as when it was sent with others."""
+        """Return the same error for the image at another position, as when it was sent with others."""
         what, _, rest = str(self).partition(f" {self.position} ")
         message = f"{what} {position} {rest}" if what in ("Picture", "Text") else str(self)
         return DecodeError(message, kind=self.kind, position=position)
 
     def __reduce__(self) -> tuple[Callable[..., DecodeError], tuple[object, ...]]:
-        # Without this, an error that crosses a process boundary loses its kind.
+        # Needed to keep the kind when the error is pickled across a process boundary.
         return partial(DecodeError, kind=self.kind, position=self.position), self.args
 
 
@@ -77,7 +76,7 @@ class WeightsError(IndexerError):
 
 
 class DeviceError(IndexerError):
-    """A device that is not there, is lost, or cannot do what was asked."""
+    """A device that does not exist, is lost, or does not support the operation."""
 
 
 class CollectionLockedError(IndexerError):

@@ -1,4 +1,4 @@
-"""What the processor can do, as Linux tells."""
+"""Properties of the CPU, as reported by Linux."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def vendor(cpuinfo: Path = CPUINFO) -> str:
-    """Who made the processor, such as GenuineIntel; "" where the system does not tell."""
+    """Return the vendor of the CPU, such as GenuineIntel; "" if the system does not report it."""
     return next(iter(_values("vendor_id", cpuinfo)), "")
 
 
 def flags(cpuinfo: Path = CPUINFO) -> frozenset[str]:
-    """The features that the processor names; none where the system does not tell."""
+    """Return the feature flags of the CPU; none if the system does not report them."""
     return frozenset(flag for listed in _values("flags", cpuinfo) for flag in listed.split())
 
 
 def _values(name: str, cpuinfo: Path) -> list[str]:
-    """What each processor says under a name."""
+    """Return each CPU's value of a field."""
     try:
         text = cpuinfo.read_text()
     except OSError:

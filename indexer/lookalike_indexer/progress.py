@@ -1,4 +1,4 @@
-"""How long work reports where it is, without knowing who is looking."""
+"""Interface for progress reports of long operations, independent of the display."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import Protocol
 
 
 class Bar(Protocol):
-    """One stage's progress."""
+    """The progress of one stage."""
 
     def advance(self, amount: int = 1) -> None:
-        """`amount` more units are done."""
+        """Report that `amount` more units are done."""
 
     def note(self, text: str) -> None:
         """Show a short text beside the bar, such as the current inertia."""
 
 
 class Progress(Protocol):
-    """Makes a bar for each stage."""
+    """A factory of bars, one for each stage."""
 
     @contextmanager
     def stage(self, name: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:
-        """A bar over `total` units (None when unknown), of which `done` were done by an earlier run."""
+        """Return a bar over `total` units (None if unknown), of which an earlier run did `done`."""
         ...
 
     def say(self, text: str) -> None:
-        """Tell a sentence before the work that it is about."""
+        """Show a sentence before the work that it is about."""
 
 
 class Silent:
-    """Reports nothing: for libraries and tests."""
+    """Implementation that reports nothing: for libraries and tests."""
 
     @contextmanager
     def stage(self, name: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:

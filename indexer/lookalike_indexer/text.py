@@ -1,4 +1,4 @@
-"""Text for terminals and pictures: names from anywhere made harmless, tables aligned."""
+"""Text for terminals and drawings: sanitized names and aligned tables."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-# Before a word: "n01440764_10026.JPEG" is the number of a file.
+# Only before a word: "n01440764_10026.JPEG" is a numbered file.
 _WNID = re.compile(r"\bn\d{8}[_ -](?=[^\W\d])")
 _NAMES = 20
 _LEADING = re.compile(r"^n\d{8}[_ -]+")
 
 
 def printable(text: str) -> str:
-    """The text on one line, without characters that would move a cursor or color a terminal."""
+    """Return the text on one line, without characters that would move a cursor or color a terminal."""
     return harmless(" ".join(text.split()))
 
 
 def plain_names(text: str) -> str:
-    """The text without WordNet numbers: "n03445777_golf_ball" is "golf_ball"."""
+    """Return the text without WordNet numbers: "n03445777_golf_ball" is "golf_ball"."""
     return _WNID.sub("", text)
 
 
 def loose_name(text: str) -> str:
-    """What two spellings of one name share: "n02979186_cassette_player" and "Cassette player" do."""
+    """Return a key that spellings of one name share, such as "n02979186_cassette_player" and "Cassette player"."""
     return " ".join(re.split(r"[\s_-]+", _LEADING.sub("", text, count=1).strip().casefold()))
 
 
 def harmless(text: str) -> str:
-    """The text with every character written out as an escape that is not to be seen, such as a line's end."""
+    """Return the text with every nonprintable character, such as a line break, as an escape sequence."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def did_you_mean(name: str, names: Iterable[str], those: str) -> str:
-    """The end of a sentence about a name that there is not: the most similar of `names`, then `those` and all names.
+    """Return the end of a sentence about an unknown name: the most similar of `names`, then `those` and all names.
 
-    After 20 names, it tells how many more there are.
+    After 20 names, it gives the number of further ones.
     """
     there = list(names)
     by_case = {each.casefold(): each for each in reversed(there)}
@@ -48,14 +48,14 @@ def did_you_mean(name: str, names: Iterable[str], those: str) -> str:
 
 
 def columns(text: str) -> int:
-    """The number of terminal columns of a printable text."""
+    """Return the number of terminal columns of a printable text."""
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
 
 
 def aligned(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table of aligned columns, numbers to the right; None and NaN are "-", floats have three decimals."""
+    """Return a table of aligned columns, numbers to the right; None and NaN are "-", floats have three decimals."""
     cells = [[cell(value) for value in row] for row in rows]
     numeric = [
         any(_number(row[at]) for row in rows) and all(row[at] is None or _number(row[at]) for row in rows)
@@ -73,7 +73,7 @@ def aligned(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def cell(value: object) -> str:
-    """A value as a short printable text."""
+    """Return a value as a short printable text."""
     if value is None:
         return "-"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Merging small parts: fewer and larger files of every table, with the same rows in the same order."""
+"""Merging of small parts: fewer and larger files of every table, with the same rows in the same order."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ from lookalike_indexer.sources.listing import listed_parts
 from lookalike_indexer.upkeep.grouping import ROWS, Grouping, Tables, group, small_parts
 from lookalike_indexer.upkeep.merging import Merger
 
-# So many small parts are worth a sentence.
+# The number of small parts from which the user gets a note.
 _MANY = 8
 
 
 @dataclass(frozen=True)
 class Compacted:
-    """What was merged, or would be.
+    """The result of a merge, or of its plan.
 
-    The listing had `parts_before` parts and has `parts_after`; `merged` of them
-    became `into`. `files` of all tables, `bytes` long together, became
-    `new_files`. `apart` small parts stay as they are.
+    The listing had `parts_before` parts and has `parts_after`; `merged` of them became `into`. `files` of all tables,
+    with a total size of `bytes`, became `new_files`. `apart` small parts stay.
     """
 
     parts_before: int
@@ -46,7 +45,7 @@ class Compacted:
 
 
 def planned(storage: Storage, draft: Manifest, rows: int = ROWS) -> tuple[Grouping, Compacted]:
-    """The groups of parts that `compact` merges, and the report on it; writes nothing. UsageError as there."""
+    """Return the groups of parts that `compact` merges, and its report; write nothing. UsageError as in `compact`."""
     _check_finished(storage, draft)
     found = group(draft, rows, lambda path: _columns(storage, path))
     tables = Tables.of(draft)
@@ -67,13 +66,11 @@ def planned(storage: Storage, draft: Manifest, rows: int = ROWS) -> tuple[Groupi
 
 
 def compact(storage: Storage, draft: Manifest, rows: int, progress: Progress) -> tuple[Manifest, Compacted]:
-    """Merge small parts into parts of at most `rows` images; returns the completed draft, which is not published.
+    """Merge small parts into parts of at most `rows` images; return the completed, unpublished draft and the report.
 
-    `draft` is the newest generation. The caller holds the collection's lock.
-    Merged parts get new numbers, so that the files of the generations before
-    stay as they are. Clusterings, indexes and results stay valid. UsageError: a
-    run that was stopped left parts that no generation has yet. DataLossError: a
-    file is not as it was written.
+    `draft` is the newest generation. The caller holds the collection's lock. Merged parts get new numbers, so that the
+    files of earlier generations stay unchanged. Clusterings, indexes and results stay valid. UsageError: a stopped run
+    left parts that no generation has yet. DataLossError: a file was changed.
     """
     found, report = planned(storage, draft, rows)
     merger = Merger(CollectionReader(storage, draft), Tables.of(draft))
@@ -87,7 +84,7 @@ def compact(storage: Storage, draft: Manifest, rows: int, progress: Progress) ->
 
 
 def compact_note(manifest: Manifest, root: str) -> str:
-    """A sentence with the command that merges small parts; "" where there are few."""
+    """Return a sentence with the command that merges small parts; "" if there are few."""
     count = small_parts(manifest)
     if count < _MANY:
         return ""
@@ -97,10 +94,10 @@ def compact_note(manifest: Manifest, root: str) -> str:
 
 
 def _renamed(draft: Manifest, paths: Mapping[str, str]) -> Manifest:
-    """The manifest with merged files in place of those that they were made of."""
+    """Return the manifest with merged files in place of their inputs."""
 
     def now(before: Iterable[str]) -> list[str]:
-        # A dictionary keeps the first place of each.
+        # A dictionary keeps the first position of each.
         return list(dict.fromkeys(paths.get(path, path) for path in before))
 
     return dataclasses.replace(
@@ -130,7 +127,7 @@ def _renamed(draft: Manifest, paths: Mapping[str, str]) -> Manifest:
 
 
 def _same_results(before: Manifest, after: Manifest) -> Manifest:
-    """The manifest with results that were up to date still so: they are of the same rows."""
+    """Return the manifest with its up-to-date results still marked as such, because their rows are unchanged."""
     results = {
         name: entry
         if out_of_date(before, name)
@@ -141,10 +138,9 @@ def _same_results(before: Manifest, after: Manifest) -> Manifest:
 
 
 def _numbers(draft: Manifest) -> set[int]:
-    """The numbers that parts of any table have.
+    """Return the part numbers that any table uses.
 
-    Files that no generation names do not count, so that a run which was killed
-    is repeated under the same names.
+    Files that no generation refers to do not count, so that a repeated run after a kill uses the same names.
     """
     every = Tables.of(draft)
     tables = [table.paths for table in [*every.every(), *every.attributes]]
@@ -156,7 +152,7 @@ def _numbers(draft: Manifest) -> set[int]:
 
 
 def _check_finished(storage: Storage, draft: Manifest) -> None:
-    """UsageError when a run that was stopped left parts which the next run would take, and could not after this."""
+    """Raise UsageError if a stopped run left parts that its continuation needs, because merging would prevent that."""
     left = listed_parts(storage, draft.source, draft)[len(draft.listing) :]
     numbers = {layout.part_number(path) for path in draft.listing}
     unnamed = [path for path in storage.walk() if path not in draft.files and _is_part(path, numbers)]
@@ -172,7 +168,7 @@ def _check_finished(storage: Storage, draft: Manifest) -> None:
 
 
 def _is_part(path: str, numbers: set[int]) -> bool:
-    """Whether a file is a first part of what a model made of these parts of the listing."""
+    """Return whether a file is the first version of a model's part for these parts of the listing."""
     folder, _, name = path.rpartition("/")
     if folder.partition("/")[0] not in ("embeddings", "predictions", "rejects") or not name.startswith("part-"):
         return False
@@ -181,7 +177,7 @@ def _is_part(path: str, numbers: set[int]) -> bool:
 
 
 def _named_before(storage: Storage, draft: Manifest) -> set[str]:
-    """The files that older generations name, as far as these can be read."""
+    """Return the files that readable older generations refer to."""
     named: set[str] = set()
     for number in generations.numbers(storage):
         if number != draft.generation:

@@ -1,11 +1,9 @@
-"""Changes that were made while a collection was served become its next generation.
+"""Folding of changes that were made while a collection was served into its next generation.
 
-New images are one more part of each table: the listing, the images, the
-embeddings of each space, the assignments of each clustering. Deleted and
-replaced images get tombstones. Nothing that is there is written again, but
-for parts in which labels or attributes change. Servers find up to MOST_BESIDE
-images that an index lacks by comparing; before there are more, an increment of
-the index is written, see indexing/extend.py.
+New images become one more part of each table: the listing, the images, the embeddings of each space, the assignments of
+each clustering. Deleted and replaced images get tombstones. Existing files are not rewritten, except parts in which
+labels or attributes change. Servers find up to MOST_BESIDE images that an index lacks by comparison. Above that number,
+an increment of the index is written, see indexing/extend.py.
 """
 
 from __future__ import annotations
@@ -36,18 +34,17 @@ from lookalike_indexer.indexing.extend import extend_index
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.sources.listing import listing_metadata
 
-# So many images an index may lack after a fold: with fewer, a query is compared in less time than it is searched.
+# The maximum number of images that an index may lack after a fold: comparing fewer is faster than a search.
 MOST_BESIDE = 1024
 
 
 @dataclass(frozen=True)
 class NewImages:
-    """Images that came since the generation was made, by ascending id, those that are gone again among them.
+    """Images added since the generation was made, by ascending id, including those that were deleted again.
 
-    All of them are (n,), but for the `vectors` (n, dim) of each space. `labels` are "" where there is none.
-    `attributes` has Arrow arrays of some columns by name. `bytes`, `widths` and `heights` are 0 where not known. `uris`
-    are those of pictures that the collection keeps, "" for none. `classes` has the ids (m,) of some of the images for a
-    model, and what it takes them for.
+    All fields are (n,), except the `vectors` (n, dim) of each space. `labels` are "" if there is none. `attributes` has
+    Arrow arrays of some columns by name. `bytes`, `widths` and `heights` are 0 if unknown. `uris` are those of uploaded
+    pictures, "" for none. `classes` has for a model the ids (m,) of some of the images, and their predicted classes.
     """
 
     ids: Int64
@@ -66,10 +63,10 @@ class NewImages:
 
 @dataclass(frozen=True)
 class Changes:
-    """The changes to a generation, up to the one with the number `sequence`.
+    """The changes to a generation, up to the change with the number `sequence`.
 
-    `gone` are ids of deleted images by the reason. `labels` and `attributes` are what images of the generation have
-    from now on, by id; "" for no label.
+    `gone` are ids of deleted images by reason. `labels` and `attributes` are new values for images of the generation,
+    by id; "" for no label.
     """
 
     sequence: int
@@ -80,7 +77,7 @@ class Changes:
 
 
 def fold(storage: Storage, manifest: Manifest, changes: Changes) -> Manifest:
-    """Publish the generation after `manifest`, which must be the newest, with the changes; returns it.
+    """Publish the generation after `manifest`, which must be the newest, with the changes; return it.
 
     The caller holds the collection's lock.
     """
@@ -104,7 +101,7 @@ class _Added:
 
     def __init__(self, storage: Storage, reader: CollectionReader, draft: Manifest, new: NewImages) -> None:
         self._storage, self._reader, self._draft, self._new = storage, reader, draft, new
-        # Made-up collections have no listing.
+        # Generated collections have no listing.
         numbers = map(layout.part_number, [*draft.listing, *draft.images])
         self._part = 1 + max(numbers, default=-1)
         self._rows = np.flatnonzero(new.alive)
@@ -149,7 +146,7 @@ class _Added:
         )
 
     def _model(self, name: str) -> Any:
-        """Parts of rejects without rows, and of predictions with those of pictures; vectors have none."""
+        """Write a part of rejects without rows, and of predictions for the new images; imported vectors have none."""
         model = self._draft.models[name]
         rejects = layout.rejects(name, self._part)
         write_part(self._storage, rejects, schema.REJECTS.empty_table().replace_schema_metadata(self._about))
@@ -166,7 +163,7 @@ class _Added:
         top = columns.field("class_index").type.list_size
         found = self._new.classes.get(model)
         if found is None or found[1].indexes.shape[1] < top:
-            # As many classes as the other parts tell, or none.
+            # Either as many classes as the other parts have, or none.
             return columns.empty_table()
         ids, classes = found
         there = np.isin(ids, self._new.ids[self._rows])
@@ -231,12 +228,12 @@ class _Added:
         return dataclasses.replace(entry, columns=counted, parts=[*entry.parts, path])
 
     def _index(self, draft: Manifest, entry: IndexEntry) -> IndexEntry:
-        """The index, with all images of its space where it would lack too many otherwise."""
+        """Return the index, extended with all images of its space if it would lack too many."""
         space, known = draft.spaces[entry.space], draft.parts_of(entry)
-        # Where embeddings have changed since it was built, rows have other numbers.
+        # If embeddings have changed since the index was built, rows have other numbers.
         if space.rows - entry.rows <= MOST_BESIDE or space.parts[: len(known)] != known:
             return entry
-        # Measuring the ladder takes many times as long as all the rest, and a server waits for it.
+        # Measuring the recall ladder takes many times longer than the rest, and a server waits for the result.
         return extend_index(self._storage, draft, entry, Silent(), most_queries=0)
 
 
@@ -248,7 +245,7 @@ def _relabelled(storage: Storage, draft: Manifest, labels: Mapping[int, str]) ->
 
 
 def _with_values(storage: Storage, draft: Manifest, values: Mapping[int, Mapping[str, Any]]) -> Manifest:
-    """The draft with other values of attributes of some images, by id."""
+    """Return the draft with new attribute values of some images, by id."""
     found = dict(draft.attributes)
     for part, ids in _by_part(storage, draft, sorted(values)):
         number = layout.part_number(draft.images[part])
@@ -297,7 +294,7 @@ def _revised(
 
 
 def _by_part(storage: Storage, draft: Manifest, ids: Sequence[int]) -> list[tuple[int, Int64]]:
-    """Some ids, ascending, by the place of the images part that has them."""
+    """Return ascending ids, grouped by the position of their images part."""
     wanted = np.array(ids, np.int64)
     found = []
     for part, path in enumerate(draft.images):
@@ -309,7 +306,7 @@ def _by_part(storage: Storage, draft: Manifest, ids: Sequence[int]) -> list[tupl
 
 
 def _table(columns: Sequence[Any], of: pa.Schema, metadata: Mapping[bytes, bytes]) -> pa.Table:
-    """A table of the first columns of a schema; the others are null."""
+    """Return a table of the first columns of a schema; the others are null."""
     arrays = [pa.array(column, type=of_field.type) for column, of_field in zip(columns, of, strict=False)]
     arrays += [pa.nulls(len(arrays[0]), of_field.type) for of_field in list(of)[len(columns) :]]
     return pa.table(arrays, schema=of.with_metadata(dict(metadata)))

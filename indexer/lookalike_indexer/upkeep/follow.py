@@ -1,4 +1,4 @@
-"""Bringing a collection to what its source is now: embed, delete, and extend what was made of the images."""
+"""Sync run of a collection with its source: embed, delete, and extend derived data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lookalike_indexer.upkeep.growing import Grown, grow
 
 @dataclass(frozen=True)
 class Followed:
-    """What a run did: the changes that the source had, what each model embedded, and what was extended."""
+    """The result of a run: the changes of the source, the report of each model, and the extended entries."""
 
     changes: Changes
     embedded: list[EmbedReport]
@@ -34,9 +34,9 @@ def embed_all(
     check: Check = lambda space, images, dim: None,
     machines: Machines | None = None,
 ) -> tuple[Manifest, list[EmbedReport]]:
-    """Follow the source with the model of the settings, then with every other one of the collection.
+    """Follow the source with the model of the settings, then with every other model of the collection.
 
-    Returns the completed draft, which is not published, and a report for each model. Errors: see run_embed.
+    Returns the completed, unpublished draft, and a report for each model. Errors: see run_embed.
     """
     before = [] if draft is None else [name for name, entry in draft.models.items() if entry.spec.arch != IMPORTED]
     draft, report = run_embed(storage, draft, settings, progress, check, sync, machines)
@@ -59,10 +59,10 @@ def follow(
     gpus: tuple[int, ...],
     machines: Machines | None = None,
 ) -> tuple[Manifest, Followed]:
-    """The completed draft of what the source is now, which is not published; clusterings and indexes are extended.
+    """Return the completed, unpublished draft for the present source; clusterings and indexes are extended.
 
-    The caller holds the collection's lock. UsageError: more images are gone than may be deleted; nothing was changed
-    then. Errors besides: see run_embed, run_cluster and run_build.
+    The caller holds the collection's lock. UsageError: more images are missing than may be deleted; then nothing
+    changes. Further errors: see run_embed, run_cluster and run_build.
     """
     draft, reports = embed_all(storage, draft, settings, sync, progress, machines=machines)
     draft, grown = grow(storage, draft, progress, gpus)

@@ -1,9 +1,8 @@
-"""Which consecutive parts of a collection can become one part of every table.
+"""Grouping of consecutive parts that can be merged into one part of every table.
 
-Tables join by the numbers of their parts, so a group is merged in all tables
-or in none. Parts stay apart where a table, a clustering or an index begins or
-ends between them, where their embeddings were made by different arithmetic,
-and where releases gave them different columns.
+Tables join by part number, so a group is merged in all tables or in none. Parts are not grouped across a boundary of a
+table, a clustering or an index, if their embeddings have different arithmetic, or if releases gave them different
+columns.
 """
 
 from __future__ import annotations
@@ -16,35 +15,33 @@ import pyarrow as pa
 from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.manifest import ClusteringEntry, GraphEntry, IndexEntry, Manifest
 
-# The rows of a merged part: of 2,048 dimensions in float32 they take 128 MiB.
+# The maximum rows of a merged part: with 2,048 dimensions in float32 they take 128 MiB.
 ROWS = 16_384
-# `lookalike embed` writes parts of 1,024 images; half of that is small.
+# `lookalike embed` writes parts of 1,024 images; less than half of that is small.
 SMALL = 512
 
-# Gives the columns of a file by its path.
+# Returns the columns of a file by its path.
 Columns = Callable[[str], pa.Schema]
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """Groups of at least two part numbers, in the order of the listing; `apart` counts small parts outside of them."""
+    """Groups of at least two part numbers, in the order of the listing; `apart` counts small parts in no group."""
 
     groups: list[tuple[int, ...]]
     apart: int
 
     @property
     def merged(self) -> int:
-        """How many parts become fewer."""
+        """The number of parts that are merged."""
         return sum(map(len, self.groups))
 
 
 def group(manifest: Manifest, rows: int = ROWS, columns: Columns | None = None) -> Grouping:
     """Group the parts of the listing, each group with at most `rows` images.
 
-    The groups are as long as they can be, from the first part on: what is
-    merged once is not merged again before other parts follow. Without
-    `columns` the parts are assumed to have the same columns, and no file is
-    read.
+    Each group is as long as possible, from the first part on, so that merged parts are not merged again before others
+    follow. Without `columns` the parts are assumed to have the same columns, and no file is read.
     """
     borders = _Borders(manifest, columns)
     groups: list[tuple[int, ...]] = []
@@ -66,14 +63,14 @@ def group(manifest: Manifest, rows: int = ROWS, columns: Columns | None = None) 
 
 
 def small_parts(manifest: Manifest) -> int:
-    """How many small parts `lookalike compact` would merge; reads no file."""
+    """Return how many small parts `lookalike compact` would merge; read no file."""
     within = {number for numbers in group(manifest).groups for number in numbers}
     small = (path for path in manifest.listing if manifest.rows([path]) < SMALL)
     return sum(layout.part_number(path) in within for path in small)
 
 
 class Table:
-    """The parts of a table by number: their places in its list."""
+    """The parts of a table by number: their positions in its list."""
 
     def __init__(self, paths: list[str]) -> None:
         self.paths = paths
@@ -85,11 +82,11 @@ class Table:
         return self._places.get(number, [])
 
     def of(self, number: int) -> list[str]:
-        """The paths of a part, in the order of the table."""
+        """Return the paths of a part, in the order of the table."""
         return [self.paths[place] for place in self.places(number)]
 
     def all_of(self, numbers: Sequence[int]) -> list[str]:
-        """The paths of several parts, in their order."""
+        """Return the paths of several parts, in order."""
         return [path for number in numbers for path in self.of(number)]
 
 
@@ -97,9 +94,8 @@ class Table:
 class Tables:
     """Every table of a manifest.
 
-    `assignments` has the space of each clustering and of each graph, and its file by the
-    embedding part that it is of. Attribute tables join by id, not by part, so
-    that a group may have parts in some of them.
+    `assignments` has the space of each clustering and graph, and its files by embedding part. Attribute tables join by
+    id, not by part, so that only some parts of a group may occur in them.
     """
 
     listing: Table
@@ -130,15 +126,15 @@ class Tables:
         )
 
     def single(self) -> list[Table]:
-        """The tables that have one file for each part."""
+        """Return the tables that have one file for each part."""
         return [self.listing, self.images, *self.predictions.values(), *self.spaces.values()]
 
     def every(self) -> list[Table]:
-        """All tables but the assignments and the attributes."""
+        """Return all tables except the assignments and the attributes."""
         return [*self.single(), *self.rejects.values()]
 
     def assigned(self, space: str, numbers: Sequence[int]) -> Iterator[list[str]]:
-        """The assignments or neighbors of some parts, for each clustering and graph of their present embeddings."""
+        """Yield the paths of some parts' assignments or neighbors, by clustering and graph of their embeddings."""
         parts = self.spaces[space].all_of(numbers)
         for of, by_part in self.assignments:
             paths = [by_part[part] for part in parts if part in by_part] if of == space else []
@@ -161,14 +157,14 @@ class _Borders:
         self._first: tuple[int, tuple[Hashable, ...], list[pa.Schema]] | None = None
 
     def are_alike(self, first: int, number: int, first_place: int, place: int) -> bool:
-        """Whether a part can be merged with the first one of its group, by the numbers and places of both."""
+        """Return whether a part can be merged with the first one of its group, by their numbers and positions."""
         if self._first is None or self._first[0] != first:
             self._first = (first, self._signature(first, first_place), self._schemas(first))
         _, signature, schemas = self._first
         return signature == self._signature(number, place) and schemas == self._schemas(number)
 
     def _signature(self, number: int, place: int) -> tuple[Hashable, ...]:
-        """What is equal for all parts of a group, relative to their places in the listing."""
+        """Return the properties that are equal for all parts of a group, relative to their positions in the listing."""
         single = [table.places(number) for table in self._tables.single()]
         if any(len(places) > 1 for places in single) or not self._tables.images.places(number):
             return ("alone", number)
@@ -181,12 +177,12 @@ class _Borders:
             at = places.get(path) if path else None
             if isinstance(entry, ClusteringEntry) and at is not None and at >= len(entry.assignments):
                 return ("alone", number)
-            # None: it is of other embeddings, and keeps them.
+            # None: the entry covers other embeddings, and keeps them.
             found.append(None if at is None else at - place)
         return tuple(found)
 
     def _schemas(self, number: int) -> list[pa.Schema]:
-        """The distinct columns of each table's files."""
+        """Return the distinct schemas of each table's files."""
         if self._columns is None:
             return []
         return [schema for table in self._tables.every() for schema in _distinct(self._columns, table.of(number))]

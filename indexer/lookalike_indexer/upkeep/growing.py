@@ -1,4 +1,4 @@
-"""Clusterings and indexes that follow a collection which has grown a little: extended instead of made again."""
+"""Extension of clusterings and indexes for a collection that has grown a little, instead of recreating them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from lookalike_indexer.indexing.recall_ladder import ladder_recall
 from lookalike_indexer.indexing.settings import settings_of as build_settings_of
 from lookalike_indexer.progress import Progress
 
-# What is new is searched beside an index, exactly, until it is this share of its rows: then the index is extended.
+# New images are searched exactly beside an index up to this share of its rows; above it the index is extended.
 _BESIDE_SHARE = 0.01
-# At least so many are, and at most so many: servers do not search more beside an index.
+# The minimum and the maximum number of such images: servers do not compare more.
 _LEAST_BESIDE, _MOST_BESIDE = 256, 4096
-# A clustering or an index is made again once its rows are so many times those that it was trained for.
+# A clustering or an index is recreated if its rows reach this multiple of those that it was trained for.
 _GROWN = 2
-# And an index whose recall fell by this.
+# An index is also recreated if its recall decreases by this much.
 _LOST = 0.01
 
 Done = Literal["kept", "extended", "made again"]
@@ -35,17 +35,17 @@ Done = Literal["kept", "extended", "made again"]
 
 @dataclass(frozen=True)
 class Grown:
-    """What was done with each clustering and each index that lacked images, by "space/name"."""
+    """The action for each clustering and each index that lacked images, by "space/name"."""
 
     clusterings: dict[str, Done]
     indexes: dict[str, Done]
 
 
 def grow(storage: Storage, draft: Manifest, progress: Progress, gpus: tuple[int, ...] = ()) -> tuple[Manifest, Grown]:
-    """Extend what lacks images of its space, or make it again where it has to be; publishes nothing.
+    """Extend the entries that lack images of their space, or recreate them if necessary; publish nothing.
 
-    New images are assigned to the stored centroids, and added to the trained index once they are more than a few.
-    Which clustering and which index is the current one stays as it was. Errors: see run_cluster and run_build.
+    New images are assigned to the stored centroids, and added to the trained index once there are more than a few. The
+    current clustering and the current index stay the same. Errors: see run_cluster and run_build.
     """
     done = Grown({}, {})
     for key, clustering in sorted(draft.clusterings.items()):
@@ -84,7 +84,7 @@ def _index(
 
 
 def _has_lost(before: IndexEntry, after: IndexEntry) -> bool:
-    """Whether the recall@10 fell by more than a little, beyond what the choice of queries explains."""
+    """Return whether the recall@10 decreased by more than a small amount and the sampling error."""
     was, now = (ladder_recall(one.recall, one.default_nprobe) for one in (before, after))
     asked = 10 * max(1, min(before.recall_queries, after.recall_queries))
     # Two standard errors of the difference of two shares.
@@ -92,7 +92,7 @@ def _has_lost(before: IndexEntry, after: IndexEntry) -> bool:
 
 
 def _is_first(some: Sequence[str], of: Sequence[str]) -> bool:
-    """Whether parts are the first ones of others, in order, so that rows keep their numbers."""
+    """Return whether `some` parts are the first of `of`, in order, so that rows keep their numbers."""
     return list(of[: len(some)]) == list(some)
 
 

@@ -1,4 +1,4 @@
-"""Writing the parts of a group as one part of every table; no row and no bit of a vector changes."""
+"""Merging of the parts of a group into one part of every table; rows and vectors stay bit-identical."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Metadata = Mapping[bytes, bytes]
 
 @dataclass
 class Merger:
-    """Merges groups of a manifest's parts; `paths` maps each file that was merged to the one that has its rows."""
+    """Merges groups of a manifest's parts; `paths` maps each merged file to the one that has its rows."""
 
     reader: CollectionReader
     tables: Tables
     paths: dict[str, str] = field(default_factory=dict)
 
     def merge(self, numbers: Sequence[int], into: int) -> None:
-        """Write one part of every table. DataLossError: a file is not as it was written."""
+        """Write one part of every table. DataLossError: a file was changed."""
         manifest, tables = self.reader.manifest, self.tables
         listing = layout.source(into)
         self._small(tables.listing.all_of(numbers), listing, listing_metadata(manifest.source))
@@ -55,13 +55,13 @@ class Merger:
                 self._small(paths, _renumbered(paths[0], into), {})
 
     def _small(self, paths: Sequence[str], target: str, metadata: Metadata) -> None:
-        """Merge files of a table that is small enough to be held; their rows come by ascending id."""
+        """Merge files of a table that fits into memory; their rows are ordered by id."""
         if not paths:
             return
         tables = [read.replace_schema_metadata() for read in self._read(paths)]
         whole = pa.concat_tables(tables).combine_chunks()
         if target.startswith("rejects/"):
-            # A part may have several such files.
+            # A part may have several reject files.
             whole = whole.sort_by("id")
         write_part(self.reader.storage, target, whole.replace_schema_metadata(dict(metadata) or None))
         self._done(paths, target, whole.num_rows)
@@ -72,7 +72,7 @@ class Merger:
             yield read_part(self.reader.storage, path)
 
     def _embeddings(self, paths: Sequence[str], target: str, metadata: dict[bytes, bytes]) -> None:
-        """Merge parts of a space, one row group after another."""
+        """Merge parts of a space, one row group at a time."""
         if not paths:
             return
         compute = self.reader.manifest.files[paths[0]].compute
@@ -93,7 +93,7 @@ class Merger:
         self._done(paths, target, rows)
 
     def _blocks(self, paths: Sequence[str], size: int) -> Iterator[pa.Table]:
-        """The rows of some parts in blocks of `size`, the last one shorter."""
+        """Yield the rows of some parts in blocks of `size`, the last one shorter."""
         held: list[pa.Table] = []
         count = 0
         for path in paths:
@@ -117,5 +117,5 @@ class Merger:
 
 
 def _renumbered(path: str, into: int) -> str:
-    """The path of another part of the table that a part is of."""
+    """Return the path of another part of the same table."""
     return f"{path.rsplit('/', 1)[0]}/{layout.part_name(into)}"

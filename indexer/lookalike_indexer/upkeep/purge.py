@@ -1,8 +1,8 @@
-"""Writing every table without the rows of deleted images, so that these are gone from the disk once gc ran.
+"""Purge: rewrites every table without deleted images, so that gc removes them from the disk.
 
-Parts keep their numbers and get other names, as parts that were revised do. The listing keeps the key of a deleted
-image alone, so that it is not listed again by mistake. Indexes are filled anew without being trained again. Centroids,
-which are means of many images, stay.
+Parts keep their numbers and get other names, as revised parts do. The listing keeps only the key of a deleted image, so
+that it is not listed again by mistake. Indexes are refilled without training. Centroids, which are means of many
+images, stay.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from lookalike_indexer.progress import Progress
 from lookalike_indexer.sources.listing import listing_metadata
 from lookalike_indexer.sources.revisions import revise_part
 
-# From this share of deleted rows on, `compact` writes the parts without them.
+# From this share of deleted rows on, `compact` rewrites the parts without them.
 WORTH_IT = 0.2
-# What the listing keeps of a deleted image besides its id and key.
+# The values that replace all other columns of a deleted image in the listing.
 _BLANK = {
     "label": None,
     "uri": "",
@@ -44,7 +44,7 @@ _BLANK = {
 
 @dataclass(frozen=True)
 class Purged:
-    """What was purged: images, the files that were written anew, and the results that named one of the images."""
+    """The result of a purge: the deleted images, the number of rewritten files, and results that named an image."""
 
     images: int
     files: int
@@ -52,7 +52,7 @@ class Purged:
 
 
 def dead_rows(storage: Storage, manifest: Manifest) -> int:
-    """The number of deleted images that the images table still has."""
+    """Return the number of deleted images that the images table still contains."""
     if not manifest.tombstones:
         return 0
     live = sum(map(len, CollectionReader(storage, manifest).stream_images(["id"])))
@@ -60,14 +60,14 @@ def dead_rows(storage: Storage, manifest: Manifest) -> int:
 
 
 def is_worth_it(storage: Storage, manifest: Manifest) -> bool:
-    """Whether so many rows are deleted that reading past them costs more than writing the others anew."""
+    """Return whether so many rows are deleted that skipping them costs more than rewriting the others."""
     return dead_rows(storage, manifest) >= max(1.0, WORTH_IT * manifest.rows(manifest.images))
 
 
 def purge(storage: Storage, draft: Manifest, progress: Progress) -> tuple[Manifest, Purged]:
-    """The completed draft without rows of deleted images; publishes nothing.
+    """Return the completed draft without rows of deleted images; publish nothing.
 
-    The caller holds the collection's lock. DataLossError: a file is not as it was written.
+    The caller holds the collection's lock. DataLossError: a file was changed.
     """
     dead = dead_rows(storage, draft)
     purger = _Purger(CollectionReader(storage, draft))
@@ -87,15 +87,15 @@ def purge(storage: Storage, draft: Manifest, progress: Progress) -> tuple[Manife
 
 @dataclass
 class _Purger:
-    """Writes parts without deleted images; `paths` maps each part that had some to the one that has none."""
+    """Writes parts without deleted images; `paths` maps each part with deleted images to the rewritten one."""
 
     reader: CollectionReader
     paths: dict[str, str] = field(default_factory=dict)
-    # Of the images of each part that was written anew, by its number: see schema.ABOUT.
+    # The digest of the images of each rewritten part, by its number: see schema.ABOUT.
     _marks: dict[int, bytes] = field(default_factory=dict)
 
     def images(self, advance: Callable[[int], None]) -> None:
-        """The listing and the images, which the other tables are about."""
+        """Rewrite the listing and the images, on which the other tables depend."""
         manifest, storage = self.reader.manifest, self.reader.storage
         for path in manifest.listing:
             table = with_columns(read_part(storage, path), schema.SOURCE.names)
@@ -111,7 +111,7 @@ class _Purger:
                 self._marks[layout.part_number(path)] = about(table).encode()
 
     def others(self) -> None:
-        """All other tables."""
+        """Rewrite all other tables."""
         manifest = self.reader.manifest
         small = [path for model in manifest.models.values() for path in (*model.predictions, *model.rejects)]
         for path in small:
@@ -123,7 +123,7 @@ class _Purger:
             *manifest.indexes.values(),
             *manifest.graphs.values(),
         ]
-        # Also embeddings that have changed since something was made of them.
+        # Include embeddings that have changed since an entry was made from them.
         for path in _once(path for entry in made for path in manifest.parts_of(entry)):
             if path not in self.paths:
                 self._embeddings(path)
@@ -138,7 +138,7 @@ class _Purger:
                 self._neighbors(path)
 
     def renamed(self, draft: Manifest) -> Manifest:
-        """The manifest with the parts that were written."""
+        """Return the manifest with the rewritten parts."""
 
         def now(before: Iterable[str]) -> list[str]:
             return [self.paths.get(path, path) for path in before]
@@ -171,7 +171,7 @@ class _Purger:
         return {} if mark is None else {schema.ABOUT: mark}
 
     def _small(self, path: str, changed: Mapping[bytes, bytes]) -> bool:
-        """Write a table that is small enough to be held, if it has deleted images; tells whether it has."""
+        """Rewrite a table that fits into memory, if it has deleted images; return whether it has."""
         table = self._read(path)
         live = self.reader.live(table.column("id").to_numpy())
         if live.all():
@@ -182,7 +182,7 @@ class _Purger:
         return True
 
     def _neighbors(self, path: str) -> None:
-        """Write a part of a graph; the lists of other images name no deleted one either."""
+        """Rewrite a part of a graph, also removing deleted images from the lists of others."""
         table = self._read(path)
         ids, neighbors, distances = self.reader.graph_part(path)
         live = self.reader.live(ids)
@@ -201,7 +201,7 @@ class _Purger:
         )
 
     def _embeddings(self, path: str) -> None:
-        """Write a part of a space, one row group after another, if it has deleted images."""
+        """Rewrite a part of a space, one row group at a time, if it has deleted images."""
         live = self.reader.live(self.reader.ids_of([path]))
         if live.all():
             return
@@ -216,7 +216,7 @@ class _Purger:
                 writer.write_table(block.cast(columns), row_group_size=size)
 
     def _blocks(self, path: str, size: int) -> Iterator[pa.Table]:
-        """The rows of a part that stay, in blocks of `size`, the last one shorter."""
+        """Yield the remaining rows of a part in blocks of `size`, the last one shorter."""
         held: pa.Table | None = None
         with open_part(self.reader.storage, path) as part:
             for batch in part.iter_batches(batch_size=size):
@@ -234,14 +234,14 @@ class _Purger:
         return read_part(self.reader.storage, path)
 
     def _target(self, path: str, live: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> str:
-        """The name of a part without some rows: that of the part and of these rows."""
+        """Return the name of a part without some rows, from the digest of the part and these rows."""
         sha256 = self.reader.manifest.files[path].sha256
         self.paths[path] = layout.revised(path, digest_of([sha256, np.packbits(live).tobytes().hex()]))
         return self.paths[path]
 
 
 def _renamed(entry: IndexEntry, parts: list[str], draft: Manifest) -> IndexEntry:
-    """The entry of an index with the parts that were written; its file of ids counts the rows of those before."""
+    """Return an index entry with the rewritten parts; its id file is dropped if rows have changed."""
     same = parts == draft.parts_of(entry)
     return dataclasses.replace(entry, parts=parts, ids=entry.ids if same else "")
 
@@ -251,7 +251,7 @@ def _once(paths: Iterable[str]) -> Iterator[str]:
 
 
 def _counted(storage: Storage, manifest: Manifest) -> Manifest:
-    """The manifest with the rows that its parts have now, and attributes told of without deleted images."""
+    """Return the manifest with the present row counts, and attribute summaries without deleted images."""
     return dataclasses.replace(
         manifest,
         spaces={

@@ -1,4 +1,4 @@
-"""Making clusterings and indexes again for a collection that has grown, each with its own recorded settings."""
+"""Recreation of clusterings and indexes for a collection that has grown, with their recorded settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lookalike_indexer.progress import Progress
 
 @dataclass(frozen=True)
 class Renewed:
-    """What was made again: a report for each clustering and each index."""
+    """The result of a renewal: a report for each recreated clustering and index."""
 
     clusterings: list[ClusterReport]
     indexes: list[BuildReport]
@@ -31,12 +31,11 @@ class Renewed:
 def renew(
     storage: Storage, draft: Manifest, progress: Progress, gpus: tuple[int, ...] = (), unusable_only: bool = False
 ) -> tuple[Manifest, Renewed]:
-    """Make each clustering and index again that lacks images of its space; publishes nothing.
+    """Recreate each clustering and index that lacks images of its space; publish nothing.
 
-    With `unusable_only`, make again only those of embedding files that are no
-    longer there: nothing can read or serve these. Which of them is the current
-    one stays as it was. NotBuiltError: some of them cannot be made of so few
-    images; nothing was made then. Further errors: see run_cluster and run_build.
+    With `unusable_only`, recreate only those whose embedding files do not exist anymore: they cannot be read or served.
+    The current ones stay current. NotBuiltError: some of them cannot be made from so few images; then nothing is made.
+    Further errors: see run_cluster and run_build.
     """
     done = Renewed([], [])
 
@@ -66,7 +65,7 @@ def _require_images(
     indexes: dict[str, IndexEntry],
     gpus: tuple[int, ...],
 ) -> None:
-    """NotBuiltError names what cannot be made of the images that its space has now, and the command that removes it."""
+    """Raise NotBuiltError for entries that need more images than exist, with the command that removes them."""
     reasons, unwanted = [], []
     for key, clustering in clusterings.items():
         wanted = cluster_settings_of(clustering, gpus).clusters
@@ -90,18 +89,18 @@ def _require_images(
 
 
 def _has_lost(storage: Storage, draft: Manifest, entry: ClusteringEntry | IndexEntry) -> bool:
-    """Whether a file that an entry was made of is gone, and its space has another one in its place."""
+    """Return whether an embedding file of an entry is missing and was replaced in its space."""
     replaced = set(draft.parts_of(entry)).difference(draft.spaces[entry.space].parts)
     return not all(storage.exists(path) for path in replaced)
 
 
 def recorded_clustering(manifest: Manifest | None, space: str, gpus: tuple[int, ...] = ()) -> ClusterSettings | None:
-    """The settings of a space's current clustering; None where it has none."""
+    """Return the settings of a space's current clustering; None if it has none."""
     key = None if manifest is None else default_clustering(manifest, space)
     return None if manifest is None or key is None else cluster_settings_of(manifest.clusterings[key], gpus)
 
 
 def recorded_index(manifest: Manifest | None, space: str, gpus: tuple[int, ...] = ()) -> BuildSettings | None:
-    """The settings of a space's current index; None where it has none."""
+    """Return the settings of a space's current index; None if it has none."""
     key = None if manifest is None else default_index(manifest, space)
     return None if manifest is None or key is None else build_settings_of(manifest.indexes[key], gpus)

@@ -1,4 +1,4 @@
-"""Following a folder as its files change: a run with --sync for each batch of changes."""
+"""Watching of a folder: a sync run for each batch of changes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from lookalike_indexer.upkeep.follow import Followed, follow
 
 # A batch ends when nothing has changed for a second, or after half a minute.
 _QUIET_MS, _LONGEST_MS = 1_000, 30_000
-# What failed is tried again after so long, though nothing changes.
+# The retry interval after a failure, even if nothing changes.
 _AGAIN_S = 30
 
-# Is told of each run that changed something.
+# Called after each run that changed something.
 Done = Callable[[Manifest, Followed], None]
 
 
@@ -36,10 +36,10 @@ def keep_following(
     failed: Callable[[str], None],
     gpus: tuple[int, ...] = (),
 ) -> None:
-    """Follow the source now, then for each true value of `changes`; a false one tries again what failed.
+    """Follow the source now, then for each true value of `changes`; a false one retries a failed run.
 
-    Ends with `changes`. What can be mended outside of this process, such as a source that is offline or a collection
-    that another process writes to, is said to `failed`, and does not end it.
+    Ends with `changes`. Errors that can be fixed outside of this process, such as an offline source or another writer,
+    are passed to `failed`, and do not end it.
     """
     owes = _tried(storage, settings, sync, progress, done, failed, gpus)
     for has_changed in changes:
@@ -56,7 +56,7 @@ def _tried(
     failed: Callable[[str], None],
     gpus: tuple[int, ...],
 ) -> bool:
-    """Follow once; tells whether it failed."""
+    """Follow once; return whether it failed."""
     try:
         with writing(storage):
             before = generations.require_latest(storage)
@@ -71,10 +71,10 @@ def _tried(
 
 
 def changes_of(folder: Path, collection: Path, poll: bool = False) -> Iterator[bool]:
-    """Yield True after each batch of changes below a folder, and False now and then; ends with Ctrl-C alone.
+    """Yield True after each batch of changes below a folder, and False at intervals; only Ctrl-C ends it.
 
-    What changes below the collection does not count. `poll` looks at all files again and again, for file systems that
-    tell of no changes, such as network mounts. A folder that is gone is waited for.
+    Changes below the collection are ignored. `poll` repeatedly checks all files, for file systems without change
+    notifications, such as network mounts. If the folder is missing, wait for it.
     """
     import watchfiles
 
@@ -97,7 +97,7 @@ def changes_of(folder: Path, collection: Path, poll: bool = False) -> Iterator[b
             yield bool(batch)
             if _identity(folder) != which:
                 break
-        # Another folder bears the name now, such as that of a mount: what it holds is new.
+        # Another folder has the path now, such as a new mount: its content is new.
         yield True
 
 

@@ -1,4 +1,4 @@
-"""Whether the log of changes that were made while the collection was served is whole."""
+"""Check of the change log of a served collection."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from lookalike_indexer.verification.examination import Examination
 
 
 def check_changes(examination: Examination) -> None:
-    """Read every record that the log has and compare its checksum; nothing where there is no log."""
+    """Read every record of the log and compare its checksum; do nothing if there is no log."""
     storage = examination.reader.storage
     names = changelog.names(storage)
     if not names:

@@ -1,4 +1,4 @@
-"""Whether each image is assigned to its nearest centroid."""
+"""Check that each image is assigned to its nearest centroid."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lookalike_indexer.vectors.sample import choose_rows
 from lookalike_indexer.verification.examination import Examination
 
 _BLOCK = 4096
-# Distances are sums in float64, whose order differs between libraries; stored in float32.
+# Distances are sums in float64, whose order differs between libraries; they are stored in float32.
 _TOLERANCE = 1e-4
 
 
@@ -38,7 +38,7 @@ def check_clusterings(examination: Examination) -> None:
 
 
 def _check(examination: Examination, name: str, entry: ClusteringEntry) -> Iterator[int]:
-    """Yields how many images were looked at, block by block."""
+    """Yield the number of checked images for each block."""
     reader = examination.reader
     stored = reader.assignments(name)
     if not np.isfinite(reader.centroids(name)).all():

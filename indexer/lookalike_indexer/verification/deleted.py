@@ -1,7 +1,7 @@
-"""Whether anything of a deleted image is left in the files of a collection.
+"""Search for remains of a deleted image in the files of a collection.
 
-Every file is looked at, whichever generation names it, and also those that none does: the ids of each table, the texts
-of each table and manifest, the neighbors of each graph, and the parts that each index was filled from.
+Every file is searched, even if no generation refers to it: the ids of each table, the texts of each table and manifest,
+the neighbors of each graph, and the parts that each index was filled from.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BATCH = 1 << 16
 
 @dataclass(frozen=True)
 class Left:
-    """The files that still have something of the image, and the command that removes it; both empty where none has."""
+    """The files that contain remains of the image, and the command that removes them; both empty if there are none."""
 
     ids: list[int]
     files: list[str]
@@ -37,7 +37,7 @@ class Left:
 
 
 def left_of(storage: Storage, key: str) -> Left:
-    """What is left of all images that had a key and are deleted.
+    """Return the remains of all deleted images that had a key.
 
     The listing keeps the key, so that the image is not listed again by mistake; that does not count. NotFoundError: no
     image ever had the key. UsageError: an image that is not deleted has it. DataLossError: a file cannot be read.
@@ -51,7 +51,7 @@ def left_of(storage: Storage, key: str) -> Left:
         if not len(dead):
             delete = command("remove", storage.location, "--image", key)
             raise UsageError(f"The image {key!r} is not deleted; delete it with: {delete}")
-        # Its older versions are: only they are looked for, and the key is that of the newest.
+        # Only its older versions are deleted: search for their ids, because the key belongs to the newest.
         key = ""
     files = sorted(
         {*_tables(storage, dead, key), *_manifests(storage, key), *_indexes(storage, dead), *_pictures(storage, newest)}
@@ -65,7 +65,7 @@ def left_of(storage: Storage, key: str) -> Left:
 
 
 def _ids_of(storage: Storage, manifest: Manifest, key: str) -> Int64:
-    """The ids that a key ever had."""
+    """Return all ids that ever had a key."""
     found = [np.empty(0, np.int64)]
     for path in manifest.listing:
         table = read_part(storage, path, ["id", "key"])
@@ -74,7 +74,7 @@ def _ids_of(storage: Storage, manifest: Manifest, key: str) -> Int64:
 
 
 def _tables(storage: Storage, ids: Int64, key: str) -> Iterator[str]:
-    """The tables that have one of the ids, or the key where there is one; segments of the log that name the key."""
+    """Yield tables that contain one of the ids, or the key unless it is "", and log segments with the key."""
     for path in storage.walk():
         if path.startswith(f"{changelog.FOLDER}/") and key and key.encode() in storage.read(path):
             yield path
@@ -88,7 +88,7 @@ def _tables(storage: Storage, ids: Int64, key: str) -> Iterator[str]:
 
 
 def _is_listed(storage: Storage, path: str, ids: Int64) -> bool:
-    """Whether a part of the listing knows more of an image than its key."""
+    """Return whether a part of the listing contains more of an image than its key."""
     table = read_part(storage, path, ["id", "label", "uri", "source_label", "changed_sha256"])
     rows = table.filter(pa.array(np.isin(table.column("id").to_numpy(), ids)))
     return any(value for name in rows.column_names[1:] for value in rows.column(name).to_pylist())
@@ -118,7 +118,7 @@ def _has(storage: Storage, path: str, ids: Int64, key: str) -> bool:
 
 
 def _manifests(storage: Storage, key: str) -> Iterator[str]:
-    """The manifests whose texts name the key: the findings of stored results, values of attributes."""
+    """Yield the manifests whose texts contain the key: in findings of stored results, or in attribute values."""
     told = json.dumps(key, ensure_ascii=False)[1:-1].encode()
     for number in generations.numbers(storage) if key else ():
         path = layout.generation(number)
@@ -127,7 +127,7 @@ def _manifests(storage: Storage, key: str) -> Iterator[str]:
 
 
 def _pictures(storage: Storage, newest: Manifest) -> Iterator[str]:
-    """The pictures that the collection keeps of no image that is there: theirs may be among them."""
+    """Yield the uploaded pictures without an existing image: those of the deleted image may be among them."""
     kept = {path for path in storage.walk() if path.startswith(f"{kept_pictures.FOLDER}/")}
     if not kept:
         return
@@ -144,7 +144,7 @@ def _pictures(storage: Storage, newest: Manifest) -> Iterator[str]:
 
 
 def _indexes(storage: Storage, ids: Int64) -> Iterator[str]:
-    """The indexes that were filled from rows of the images, and those of which no generation tells."""
+    """Yield the indexes that were filled from rows of the images, and those that no generation describes."""
     known: dict[str, bool] = {}
     for number in generations.numbers(storage):
         manifest = generations.read(storage, number)

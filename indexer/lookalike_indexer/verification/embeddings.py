@@ -1,4 +1,4 @@
-"""Whether the source's pictures still give the embeddings that are stored."""
+"""Check that the source's images still give the stored embeddings."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from lookalike_indexer.vectors.sample import choose_rows
 from lookalike_indexer.verification.examination import Examination
 
 _BATCH = 16
-# How far an embedding may lie from the stored one, as a share of its length: what rounding in the computing type adds
-# up to in a deep network, on another device or in other batches.
+# The maximum distance of an embedding to the stored one, relative to its length: the accumulated rounding of the
+# compute type in a deep network, on another device or in other batches.
 TOLERANCES = {"float32": 5e-3, "float16": 3e-2, "bfloat16": 1e-1}
-# Pictures that a GPU decoded have other chroma than here: a cosine of 0.97 was the least that was seen.
+# Images that a GPU decoded have other chroma than here: the lowest observed cosine was 0.97.
 _NVJPEG_TOLERANCE = 3e-1
 _REJECTED = {
     "missing": "are gone from the source",
@@ -42,7 +42,7 @@ _REJECTED = {
 
 
 def check_embeddings(examination: Examination) -> None:
-    """Embed some images of each model again, or all of them, where source and weights are there."""
+    """Embed some images of each model again, or all of them, if source and weights are available."""
     manifest = examination.reader.manifest
     for name in sorted(manifest.models):
         spaces = [space for space, entry in sorted(manifest.spaces.items()) if entry.model == name]
@@ -52,7 +52,7 @@ def check_embeddings(examination: Examination) -> None:
 
 @dataclass(frozen=True)
 class _Image:
-    """An image to embed again: its id, its absolute URI, and the SHA-256 that it should have, None if unknown."""
+    """An image to embed again: its id, its absolute URI, and its expected SHA-256, None if unknown."""
 
     id: int
     uri: str
@@ -75,14 +75,14 @@ class _Model:
         self._looked = 0
 
     def check(self) -> None:
-        """Compare, and say how many images were."""
+        """Compare, and record the number of images."""
         name = f"embeddings of {self._name}"
         spaces = self._manifest.spaces
         parts = [path for space in self._spaces for path in spaces[space].parts]
         if not self._examination.intact([*parts, *self._manifest.images]):
             self._examination.checked(name, 0, "images", "not embedded again: some of them are damaged")
             return
-        # Read once: a deep look asks for them with each batch.
+        # Read once: a deep check needs them for each batch.
         self._ids = {space: self._reader.ids(space) for space in self._spaces}
         ids = self._chosen()
         if not len(ids):
@@ -108,17 +108,17 @@ class _Model:
         self._examination.checked(name, self._looked, "images", self._note())
 
     def _chosen(self) -> Int64:
-        """The ids to embed: those that every space of the model has."""
+        """Return the ids to embed: those that every space of the model has."""
         settings = self._examination.settings
         ids = self._ids[self._spaces[0]]
         for space in self._spaces[1:]:
             ids = np.intersect1d(ids, self._ids[space])
-        # The source has no pictures of deleted images, or other ones.
+        # For deleted images the source has no image, or another one.
         ids = ids[~tombstones.contains(tombstones.deleted_ids(self._reader.storage, self._manifest), ids)]
         return ids if settings.deep else ids[np.sort(choose_rows(len(ids), settings.images, settings.seed))]
 
     def _by_arithmetic(self) -> dict[str, list[str]]:
-        """The parts of the images, by the arithmetic that made their embeddings."""
+        """Return the parts of the images, by the arithmetic that produced their embeddings."""
         made: dict[int, set[str]] = {}
         for space in self._spaces:
             for path in self._manifest.spaces[space].parts:
@@ -129,7 +129,7 @@ class _Model:
         return found
 
     def _images(self, paths: list[str], ids: Int64) -> Iterator[_Image]:
-        """The images of some parts that have one of these ids; one part is held at a time."""
+        """Yield the images of some parts with one of these ids; one part is in memory at a time."""
         listing = {layout.part_number(path): path for path in self._manifest.listing}
         kept = kept_pictures.folder(self._reader.storage)
         for path in paths:
@@ -145,7 +145,7 @@ class _Model:
                     yield image
 
     def _times(self, listing: str | None) -> dict[int, int]:
-        """When the files of a part were modified, by id: all that format 1 knows of their bytes."""
+        """Return the modification times of a part's files, by id, because format 1 has no digests."""
         if listing is None or not self._examination.intact([listing]):
             return {}
         table = read_part(self._reader.storage, listing, ["id", "modified_ns"])
@@ -200,18 +200,18 @@ class _Model:
 
 
 def _modified(uri: str) -> int | None:
-    """When a file was modified; None where it is not there, or lies in a container."""
+    """Return when a file was modified; None if it does not exist, or is in a container."""
     path = Path(uri)
     return path.stat().st_mtime_ns if path.is_file() else None
 
 
 def computed_in(arithmetic: str) -> Compute:
-    """The type to embed in again, by the arithmetic that made a part."""
+    """Return the type for embedding again, by the arithmetic of a part."""
     return resolve_compute("bfloat16" if arithmetic.endswith("bfloat16") else "float32", "cpu")
 
 
 def tolerance(arithmetic: str) -> float:
-    """How far an embedding may lie from the stored one, as a share of its length, by the arithmetic of its part."""
+    """Return the maximum relative distance of an embedding to the stored one, by the arithmetic of its part."""
     words = arithmetic.split()
     if "nvjpeg" in words:
         return _NVJPEG_TOLERANCE

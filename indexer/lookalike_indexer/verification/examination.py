@@ -1,4 +1,4 @@
-"""One generation while it is being verified: what is known to be damaged already, and what is found."""
+"""State of the verification of one generation: settings, checks and damages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lookalike_indexer.verification.report import Check, Damage
 
 @dataclass(frozen=True)
 class VerifySettings:
-    """`deep` looks at everything; otherwise at `rows` of each table that is too long, and `images` of each model.
+    """`deep` checks everything; otherwise `rows` of each table that is too long, and `images` of each model.
 
     `seed` chooses them.
     """
@@ -26,7 +26,7 @@ class VerifySettings:
 
 @dataclass
 class Examination:
-    """Collects checks and damages. A file that is damaged is not read again: what it says means nothing."""
+    """Collects checks and damages. A damaged file is not read again, because its content is meaningless."""
 
     reader: CollectionReader
     settings: VerifySettings
@@ -39,14 +39,14 @@ class Examination:
         self._damaged.update(damage.path for damage in self.damages)
 
     def damaged(self, path: str, what: str) -> None:
-        """Note a damage, the first one of each file."""
+        """Record a damage, only the first one of each file."""
         if self.intact([path]):
             advice = mend(self.reader.manifest, self.reader.storage, path)
             self.damages.append(Damage(path, what, advice))
             self._damaged.add(path)
 
     def intact(self, paths: Iterable[str]) -> bool:
-        """Whether none of these files is known to be damaged."""
+        """Return whether none of these files is known to be damaged."""
         return self._damaged.isdisjoint(paths)
 
     def checked(self, name: str, looked: int, unit: str, note: str = "") -> None:

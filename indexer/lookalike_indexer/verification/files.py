@@ -1,4 +1,4 @@
-"""Every file of every generation: there, as long as it was, and of the same digest."""
+"""Check of every file of every generation: existence, length and digest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lookalike_indexer.verification.report import Check, Damage
 
 
 def readable_manifests(storage: Storage) -> tuple[list[Manifest], list[Damage]]:
-    """The manifests that can be read, oldest first, and those that cannot."""
+    """Return the manifests that can be read, oldest first, and the damages of the others."""
     found, damages = [], []
     for number in generations.numbers(storage):
         try:
@@ -28,7 +28,7 @@ def readable_manifests(storage: Storage) -> tuple[list[Manifest], list[Damage]]:
 
 
 def check_files(storage: Storage, manifests: list[Manifest], progress: Progress) -> tuple[Check, list[Damage]]:
-    """Hash every file that a generation names, once."""
+    """Hash every file that a generation refers to, once."""
     damages: dict[str, Damage] = {}
     newest = manifests[-1] if manifests else None
     wanted: dict[tuple[str, str], tuple[FileEntry, Manifest]] = {}
@@ -48,7 +48,7 @@ def check_files(storage: Storage, manifests: list[Manifest], progress: Progress)
         for index in manifest.indexes.values():
             records.setdefault(layout.index_record(index.path), []).append((index, manifest))
     for path, told in records.items():
-        # Where the recall of an index was measured again, generations say different things of it.
+        # If the recall of an index was measured again, generations have different values.
         if storage.exists(path) and not any(_record_fits(storage, path, index, manifest) for index, manifest in told):
             what = "does not say of its index what the manifest says"
             damages.setdefault(path, Damage(path, what, mend(told[-1][1], storage, path)))
@@ -57,7 +57,7 @@ def check_files(storage: Storage, manifests: list[Manifest], progress: Progress)
 
 
 def _difference(storage: Storage, path: str, entry: FileEntry) -> str:
-    """What is wrong with a file, or ""."""
+    """Return the problem with a file, or ""."""
     try:
         if not storage.exists(path):
             return "is missing"
@@ -77,7 +77,7 @@ def _record_fits(storage: Storage, path: str, index: IndexEntry, manifest: Manif
     canonical = msgspec.json.encode(record, order="sorted") == storage.read(path)
     if record.sha256 != manifest.files[index.path].sha256:
         return False
-    # The measures from before the increment.
+    # An index with increments may have the earlier measurements.
     same = (record.recall, record.recall_queries) == (index.recall, index.recall_queries) or bool(index.increments)
     return canonical and same
 

@@ -1,4 +1,4 @@
-"""Whether each index can be read, holds all rows that it was built from, and finds them."""
+"""Check that each index can be read, has all rows that it was built from, and finds them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lookalike_indexer.vectors.sample import choose_rows
 from lookalike_indexer.verification.examination import Examination
 
 _QUERIES = 64
-# What float32 leaves of a distance of zero, for vectors of unit length.
+# The rounding error of float32 for a distance of zero between unit vectors.
 _NOTHING = 2e-3
 
 
 def check_indexes(examination: Examination) -> None:
-    """Read each index; of one that is exact, let some of its images find themselves."""
+    """Read each index; for an exact one, check that some of its images find themselves."""
     left_out, looked = [], 0
     indexes = examination.reader.manifest.indexes
     with examination.progress.stage("indexes", len(indexes), "index") as bar:
@@ -38,7 +38,7 @@ def check_indexes(examination: Examination) -> None:
 
 
 def _difference(examination: Examination, entry: IndexEntry) -> str:
-    """What is wrong with an index, or ""."""
+    """Return the problem with an index, or ""."""
     reader = examination.reader
     space, parts = reader.manifest.spaces[entry.space], reader.manifest.parts_of(entry)
     try:
@@ -47,7 +47,7 @@ def _difference(examination: Examination, entry: IndexEntry) -> str:
         return str(error)
     if (index.ntotal, index.d) != (entry.rows, space.dim):
         return f"holds {index.ntotal} vectors of {index.d} values and should hold {entry.rows} of {space.dim}"
-    # The stages of an index in two compare unit vectors by Euclidean distance under cosine, too.
+    # Two-stage indexes use Euclidean distance of unit vectors for cosine too.
     if index.metric_type != (faiss.METRIC_L2 if is_two_stage(index) else faiss_metric(entry.metric)):
         return f"was built for another metric than {entry.metric}"
     if describe(index).lossless and reader.manifest.rows(parts) == entry.rows and examination.intact(parts):
@@ -55,7 +55,7 @@ def _difference(examination: Examination, entry: IndexEntry) -> str:
         vectors = prepare(reader.vectors_of(parts, rows, space.dim), entry.metric)
         scores, _ = index.search(vectors, 1)
         lost = to_distances(scores[:, 0], entry.metric) > _NOTHING * np.maximum(1, np.linalg.norm(vectors, axis=1))
-        # A vector of zeros has no direction, so nothing is near it by cosine.
+        # A zero vector has no direction, so nothing is near it by cosine.
         lost &= np.linalg.norm(vectors, axis=1) > 0
         if lost.any():
             return f"does not find row {rows[int(np.argmax(lost))]} of what it was built from"

@@ -1,4 +1,4 @@
-"""Whether the tables join: part N of each is about the same images as part N of the listing."""
+"""Check that the tables join: part N of each covers the same images as part N of the listing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Parts = dict[int, list[str]]
 def check_join(examination: Examination) -> None:
     """Compare the ids of each part in all tables, one part at a time."""
     manifest, storage = examination.reader.manifest, examination.reader.storage
-    # They may be gone from the other tables, or not.
+    # Other tables may or may not contain deleted images.
     deleted = deleted_ids(storage, manifest) if examination.intact(manifest.tombstones) else np.empty(0, np.int64)
     tables = _Tables.of(manifest, deleted)
     last = -1
@@ -46,8 +46,8 @@ def check_join(examination: Examination) -> None:
 class _Model:
     """The parts of one model, by number.
 
-    `rejected` says whether the model has a table of rejects at all, `imported` that its vectors came from elsewhere:
-    these need not be of every image.
+    `rejected` is whether the model has a rejects table. `imported` means that its vectors were imported, and need not
+    cover every image.
     """
 
     predictions: Parts
@@ -59,7 +59,7 @@ class _Model:
 
 @dataclass(frozen=True)
 class _Tables:
-    """The parts of every table, by number: each list of the manifest is gone through once."""
+    """The parts of every table, by number: each list of the manifest is traversed once."""
 
     listing: Parts
     images: Parts
@@ -83,7 +83,7 @@ class _Tables:
         return cls(_by_number(manifest.listing), _by_number(manifest.images), models, attributes, deleted)
 
     def paths(self, number: int) -> Iterator[str]:
-        """The paths of a part in all tables."""
+        """Yield the paths of a part in all tables."""
         tables = [self.listing, self.images, *self.attributes]
         for model in self.models:
             tables += [model.predictions, model.rejects, *model.spaces]
@@ -104,7 +104,7 @@ class _Part:
             examination.damaged(listing, "has ids that do not ascend")
 
     def check(self) -> int:
-        """Compare the part of every table; returns the largest id of the listing's."""
+        """Compare the part of every table; return the largest id in the listing's part."""
         images, models = self._of(self._tables.images), self._tables.models
         kept = self._images(images)
         for attributes in self._tables.attributes:
@@ -123,7 +123,7 @@ class _Part:
 
     @property
     def _without_picture(self) -> Int64:
-        """The ids of images that no picture can be read of."""
+        """The ids of images without a readable file."""
         found: Int64 = self._ids[pc.equal(self._table.column("uri"), "").to_numpy()]
         return found
 
@@ -149,7 +149,7 @@ class _Part:
     def _space(self, paths: list[str], kept: Int64, rejected: Int64 | None) -> None:
         for path in paths:
             if self._subset(path, kept) and rejected is not None:
-                # A model that came after an image was deleted, or came as a vector, has not looked at it.
+                # A model that was added after an image was deleted, or after its vector was imported, has not seen it.
                 there = np.concatenate(
                     [_ids(self._storage, path), rejected, self._tables.deleted, self._without_picture]
                 )
@@ -167,7 +167,7 @@ class _Part:
 
 
 def _check_derived(examination: Examination) -> None:
-    """Compare the ids of each part of a clustering or graph with those of the embeddings that it was made of."""
+    """Compare the ids of each part of a clustering or graph with those of its embeddings."""
     manifest, storage = examination.reader.manifest, examination.reader.storage
     made = [(entry.assignments, manifest.parts_of(entry)) for entry in manifest.clusterings.values()]
     made += [(entry.neighbors, entry.parts) for entry in manifest.graphs.values()]
@@ -193,7 +193,7 @@ def _ids(storage: Storage, path: str) -> Int64:
 
 
 def _by_number(paths: list[str]) -> Parts:
-    """The paths of each part, in the order of the table."""
+    """Return the paths of each part, in the order of the table."""
     found: Parts = {}
     for path in paths:
         found.setdefault(layout.part_number(path), []).append(path)

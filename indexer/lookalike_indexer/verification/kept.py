@@ -1,4 +1,4 @@
-"""Whether the pictures that the collection keeps are there, byte for byte."""
+"""Check that uploaded pictures exist and are unchanged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lookalike_indexer.verification.examination import Examination
 
 
 def check_kept_pictures(examination: Examination) -> None:
-    """Hash each picture that the images table names; checks nothing where it names none."""
+    """Hash each uploaded picture in the images table; do nothing if there is none."""
     storage = examination.reader.storage
     tables = [path for path in examination.reader.manifest.images if examination.intact([path])]
     named = sorted(kept_pictures.named_by(storage, tables))

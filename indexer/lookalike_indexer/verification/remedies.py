@@ -1,4 +1,4 @@
-"""How each kind of file is mended: by removing it and running again what made it."""
+"""Remedy for each kind of file: remove it and repeat the command that made it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _AGAIN = "with the options that it was made with"
 
 
 def mend(manifest: Manifest, storage: Storage, path: str) -> str:
-    """What to do about a damaged file of a generation, as the second half of a sentence."""
+    """Return the remedy for a damaged file of a generation, as the second half of a sentence."""
     root = storage.location
     folder = path.partition("/")[0]
     if folder == "generations":
@@ -52,12 +52,12 @@ def mend(manifest: Manifest, storage: Storage, path: str) -> str:
 
 
 def without_old_generations(storage: Storage) -> str:
-    """What to do about a damaged file that only earlier generations name: no later run makes it again."""
+    """Return the remedy for a damaged file of earlier generations only: no later run recreates it."""
     return f"only earlier generations need it; remove these with: {command('gc', storage.location, '--keep', 1)}"
 
 
 def _embed(root: str, manifest: Manifest, path: str) -> str:
-    """The command that made an embedding part, or for other tables the first model's that has such a part."""
+    """Return the command that made an embedding part, or for other tables the first model's with such a part."""
     space, alias = _space_of(manifest, path), _model_of(manifest, path)
     options: list[object] = ["--collection", root]
     if alias:
@@ -71,12 +71,12 @@ def _embed(root: str, manifest: Manifest, path: str) -> str:
 
 
 def _space_of(manifest: Manifest, path: str) -> str:
-    """The space that a file is a part of, or ""."""
+    """Return the space that a file is a part of, or ""."""
     return next((name for name, entry in manifest.spaces.items() if path in entry.parts), "")
 
 
 def _model_of(manifest: Manifest, path: str) -> str:
-    """The model that a file is of; for tables of no model the first one, a network where there is one; or ""."""
+    """Return the model of a file; for shared tables the first one, preferably a network; or ""."""
     space = _space_of(manifest, path)
     if space:
         return manifest.spaces[space].model
@@ -88,13 +88,13 @@ def _model_of(manifest: Manifest, path: str) -> str:
 
 
 def _import(root: str, manifest: Manifest, alias: str, path: str) -> str:
-    """What to do about a file of vectors that were imported, or of a collection that has no others."""
+    """Return the remedy for a file of imported vectors, or of a collection that has no others."""
     vectors = manifest.models[alias].spec.weights.name
     given: list[object] = ["import", vectors, "--space", alias]
     if _space_of(manifest, path) and len(manifest.models) > 1:
         remove = command("remove", root, "--model", alias)
         return f"run: {remove}, and import the vectors again with their keys: {command(*given, '--collection', root)}"
-    # A collection of vectors alone was made from their file.
+    # A collection of only vectors was made from their file.
     images = ["--images", manifest.source.uri] if manifest.source.uri != vectors else []
     again = command(*given, *images, "--collection", "NEW_FOLDER")
     return f"import the vectors again with their keys, into a new collection: {again}"

@@ -1,4 +1,4 @@
-"""What verification found, as plain data."""
+"""Report of a verification as plain data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Damage:
-    """A file that is not what it should be: its path in the collection, what is wrong, and how to mend it."""
+    """A damaged file: its path in the collection, the problem, and the remedy."""
 
     path: str
     what: str
@@ -16,7 +16,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at: `looked` of `unit`. `note` says what was left out, and why; "" when nothing was."""
+    """One check: `looked` is the number of checked items, in `unit`. `note` explains omissions, or is ""."""
 
     name: str
     looked: int
@@ -26,7 +26,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """The newest generation that can be read (0 when none can), what was looked at, and what is damaged."""
+    """The newest readable generation (0 if none), the checks, and the damages."""
 
     generation: int
     checks: list[Check]

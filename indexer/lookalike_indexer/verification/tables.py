@@ -1,4 +1,4 @@
-"""Every table of a generation: the columns that it should have, and the rows that the manifest says."""
+"""Check of every table of a generation: its schema, and its rows in the manifest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lookalike_indexer.verification.examination import Examination
 
 
 def check_tables(examination: Examination) -> None:
-    """Compare schemas, fingerprints and numbers of rows; also of each space and clustering as a whole."""
+    """Compare schemas, fingerprints and row counts; also of each space and clustering as a whole."""
     manifest = examination.reader.manifest
     looked = 0
     for path, columns, fingerprint in _expected(manifest):
@@ -34,7 +34,7 @@ def check_tables(examination: Examination) -> None:
 
 
 def _expected(manifest: Manifest) -> Iterator[tuple[str, list[pa.Schema], str]]:
-    """Each table's path, the columns that it may have, where they are fixed, and what made it, if it says so."""
+    """Yield each table's path, its permitted schemas, if they are fixed, and its fingerprint, if it has one."""
     for path in manifest.listing:
         yield path, [schema.SOURCE, schema.SOURCE_1], ""
     for path in manifest.tombstones:
@@ -83,7 +83,7 @@ def _totals(manifest: Manifest) -> Iterator[tuple[str, int, list[str]]]:
 
 
 def _difference(examination: Examination, path: str, columns: list[pa.Schema], fingerprint: str) -> str:
-    """What is wrong with a table, or ""."""
+    """Return the problem with a table, or ""."""
     try:
         with open_part(examination.reader.storage, path) as part:
             found, rows = part.schema_arrow, part.metadata.num_rows

@@ -1,4 +1,4 @@
-"""Everything that `lookalike verify` looks at, in order."""
+"""Verification stage: all checks of `lookalike verify`, in order."""
 
 from __future__ import annotations
 
@@ -30,10 +30,9 @@ _CHECKS = (
 
 
 def run_verify(storage: Storage, settings: VerifySettings, progress: Progress) -> Report:
-    """Look at the files of all generations, and at what the newest one says.
+    """Check the files of all generations, and the content of the newest one.
 
-    Changes nothing. What is damaged is in the report; NotFoundError when there
-    is no collection.
+    Changes nothing. Damages are in the report; NotFoundError: there is no collection.
     """
     if not generations.numbers(storage):
         raise NotFoundError(f"{storage.location} holds no collection.")
@@ -42,7 +41,7 @@ def run_verify(storage: Storage, settings: VerifySettings, progress: Progress) -
     if not manifests:
         return Report(0, checks, unreadable)
     files, damages = check_files(storage, manifests, progress)
-    # Rows as the files have them: those of deleted images must be right as well, as long as they are there.
+    # Include deleted images: their rows must be valid as well, as long as they exist.
     reader = CollectionReader.open(storage.location, manifests[-1].generation).whole
     examination = Examination(reader, settings, progress, [*checks, files], [*unreadable, *damages])
     for check in _CHECKS:
