@@ -57,13 +57,13 @@ class LiveGraph:
         self._metric: Metric = metric
         self._projects = rows.values.shape[1] >= _PROJECTED_FROM
         self._graph = _Graph(rows.values.shape[1], metric, None)
-        # Held while the graph is changed or searched: faiss allows no search while it grows.
+        # Held while the graph is changed or searched, because faiss allows no search while it grows.
         self._lock = threading.Lock()
-        # Held while the thread is begun or ends.
+        # Held while the thread starts or ends.
         self._begin = threading.Lock()
         self._grows = False
         self._broken = False
-        # What searches keep, 0 before that was found out, and at how many rows that is looked at again.
+        # Candidates that searches keep (0: not measured yet), and the number of rows at which to measure again.
         self._effort = 0
         self._look_at = LEAST
         # Number of rows at which components are computed again in any case.
@@ -94,7 +94,7 @@ class LiveGraph:
             if not self._effort or newer > _MOST_NEWER or effort * _LINKS > count:
                 return None
             found = self._graph.near(queries, min(count, k + newer), effort + newer, self._rows.values)
-        # A view has no rows of later ones.
+        # A view must not get rows that were added later.
         return min(count, rows), np.where(found < rows, found, -1)
 
     def _look(self, graph: _Graph, efforts: Iterable[int]) -> bool:
@@ -105,7 +105,7 @@ class LiveGraph:
         count = graph.count
         rows = self._rows.values[:count]
         queries = np.ascontiguousarray(rows[-_SAMPLE:])
-        # Each finds itself as well.
+        # Each query also finds itself.
         true, _ = exact_search([(np.arange(count), rows)], queries, _NEIGHBORS + 1, self._metric, prepared=True)
         enough = False
         for effort in efforts:
@@ -124,7 +124,7 @@ class LiveGraph:
     def _grow(self) -> None:
         with contextlib.suppress(OSError, AttributeError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-        # Of this thread alone.
+        # Applies only to this thread.
         faiss.omp_set_num_threads(1)
         try:
             while self._step():
@@ -146,7 +146,7 @@ class LiveGraph:
                 self._look_again()
             return True
         with self._begin:
-            # What is appended from now on begins another thread.
+            # An append from now on starts another thread.
             self._grows = self.count < len(self._rows)
             return self._grows
 
@@ -189,7 +189,7 @@ class _Graph:
         if components is not None:
             self._index = faiss.IndexHNSWFlat(components.shape[1], _LINKS, faiss.METRIC_L2)
         elif metric == "cosine":
-            # Of length one, so that half the bits tell candidates as well. Their distances are computed anew.
+            # Unit vectors, so float16 is enough to find candidates. Their distances are recomputed.
             self._index = faiss.IndexHNSWSQ(dim, faiss.ScalarQuantizer.QT_fp16, _LINKS, faiss_metric(metric))
             self._index.is_trained = True
         else:

@@ -22,6 +22,7 @@ First the placement, then the search strategies, then where they get their candi
     list_source.py       inverted lists
     graph_source.py      graphs
     projected_source.py  indexes of principal components
+    some_codes.py        search of chosen rows of a scalar quantizer
     other_source.py      any other index, such as one on a GPU
     lists.py             choice of inverted lists for a query
     filtered_lists.py    choice of inverted lists for a query with a mask

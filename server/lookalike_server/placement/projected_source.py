@@ -67,7 +67,7 @@ class TwoStageSource:
 
     @property
     def has_codes(self) -> bool:
-        """Whether the second stage consists of codes, which `best` compares."""
+        """True if the second stage consists of codes, which `best` compares."""
         return self._codes is not None
 
     def best(self, queries: Float32, candidates: Sequence[Int64], kept: int) -> Int64:
@@ -82,7 +82,7 @@ class TwoStageSource:
 
 
 def _all_compared(masks: QueryMasks) -> Probes:
-    """Return what describes queries whose matches are all compared."""
+    """Return the probes of queries whose matches are all compared."""
     count = len(masks.numbers)
     kinds: list[Strategy] = ["matches" if matches else "none" for matches in masks.matches.tolist()]
     facts = replace(Facts.alike("matches", count), strategy=kinds)
@@ -105,7 +105,7 @@ class ProjectedSource:
         self._project = two_stage.Projection(index)
         self._first = first
         self.ntotal = first.ntotal
-        # Queries and what they were projected to last: probes and the search that follows get the same array.
+        # The last queries and their projection, because `probes` and the search after it get the same array.
         self._last: tuple[Float32 | None, Float32] = None, np.empty((0, 0), np.float32)
 
     def probes(

@@ -12,7 +12,7 @@ from lookalike_indexer.arrays import Float32, Int64
 
 # Largest number of bytes to copy. Each thread keeps this memory, because fresh pages take longer than the copy.
 _COPIED_BYTES = 1 << 22
-# Bytes copied in the time that faiss takes to ask a selector about one row, and bytes that each row adds to its codes.
+# Bytes copied in the time of one selector look-up in faiss, and overhead bytes of each copied row.
 _BYTES, _MORE_BYTES = 32, 64
 
 
