@@ -5,7 +5,8 @@ or a child of a server needs, and the tests start hundreds of them. Here
 one process for each worker of pytest, the zygote, imports everything before it
 has any thread. It then forks what is asked for:
 
-- command lines `python -m lookalike ...` and those of the benchmarks, whoever starts them by subprocess;
+- command lines `python -m lookalike ...`, those of the benchmarks and of the harness of faults, and programs of
+  `tests.programs`, whoever starts them by subprocess;
 - the processes of the `lookalike` packages, and of pools of concurrent.futures, that multiprocessing spawns.
 
 A fork gets the arguments, environment, folder, open files and session that the
@@ -59,6 +60,8 @@ _HIGH = 512
 _MAX_MESSAGE = 1 << 20
 _PR_SET_CHILD_SUBREAPER = 36
 _DECODERS = "decoders"
+
+_OURS = ("lookalike.", "lookalike_benchmarks.", "tests.faults.", "tests.programs.")
 
 Command = Callable[[], None]
 
@@ -202,7 +205,7 @@ def own_processes() -> Iterator[None]:
 
 
 def _is_ours(line: Sequence[str]) -> bool:
-    return line[1:2] == ["-m"] and line[2].split(".")[0] in ("lookalike", "lookalike_benchmarks")
+    return line[1:2] == ["-m"] and f"{line[2]}.".startswith(_OURS)
 
 
 def _parsed(environment: Sequence[bytes]) -> dict[str, str]:

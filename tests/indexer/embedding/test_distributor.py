@@ -63,18 +63,9 @@ def test_an_error_in_a_process_is_raised_as_what_it_was(storage: Storage, settin
 
 @pytest.mark.slow
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path, photos: Path):
-    script = """
-import sys
-from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.embedding.settings import EmbedSettings
-from lookalike_indexer.embedding.embed_stage import run_embed
-from lookalike_indexer.progress import Silent
-if __name__ == "__main__":
-    settings = EmbedSettings(sys.argv[1], model="squeezenet1_1", weights="untrained", devices=("cpu", "cpu"))
-    run_embed(Storage(sys.argv[2]), None, settings, Silent())
-"""
     with EndlessPicture(photos / "a" / "00.png") as endless:
-        parent = subprocess.Popen([sys.executable, "-c", script, str(photos), str(tmp_path / "collection")])
+        program = "tests.programs.embed_on_two_devices"
+        parent = subprocess.Popen([sys.executable, "-m", program, str(photos), str(tmp_path / "collection")])
         try:
             endless.wait_for_reader()
             children = psutil.Process(parent.pid).children(recursive=True)

@@ -13,12 +13,6 @@ import pytest
 
 from lookalike_indexer.collection.storage import Storage
 
-SCRIPT = """
-import sys
-from lookalike_indexer.cli.embed import embed
-if __name__ == "__main__":
-    embed(sys.argv[1:])
-"""
 FILES = 9 * 7 + 2  # of 9 parts: 5 tables of 1 model with 3 spaces; the statistics and the manifest
 
 
@@ -34,7 +28,7 @@ def many_photos(tmp_path: Path, add_photo: Callable[[Path, int], None]) -> Path:
 def start(photos: Path, collection: Path) -> subprocess.Popen[bytes]:
     options = ["--model", "shufflenet_v2_x0_5", "--weights", "untrained:5", "--part-size", "7", "--batch-size", "4"]
     options += ["--layer", "conv5", "--layer", "stage2", "--pool", "max", "--workers", "1", "--compute", "float32"]
-    command = [sys.executable, "-c", SCRIPT, str(photos), "--collection", str(collection), *options]
+    command = [sys.executable, "-m", "lookalike", "embed", str(photos), "--collection", str(collection), *options]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
