@@ -33,6 +33,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # OpenBLAS's own threads spin whatever the policy, which took three quarters of the processor in tests of clustering.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# scikit-learn sets these when it is imported. A process that has another environment of OpenMP than the zygote had at
+# its start is a new interpreter, so every process that is started after that import would be one.
+os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "True")
+os.environ.setdefault("KMP_INIT_AT_FORK", "FALSE")
+
 # numba compiles UMAP for a minute, and interprets it for a second on the few images that tests have.
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 

@@ -1,0 +1,29 @@
+"""The processes that tests start are forks, which import nothing again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = [sys.executable, "-m", "tests.programs.tell_fork"]
+
+
+def told() -> str:
+    return subprocess.run(PROGRAM, capture_output=True, text=True, check=True, timeout=240).stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every process is a new interpreter")
+def test_processes_are_forks_whatever_this_process_has_imported() -> None:
+    import faiss  # noqa: F401
+    import matplotlib.pyplot  # noqa: F401
+    import sklearn.cluster  # noqa: F401
+    import torch  # noqa: F401
+
+    assert told() == "True"
+
+
+@pytest.mark.own_process
+def test_a_test_can_ask_for_new_interpreters() -> None:
+    assert told() == "False"
