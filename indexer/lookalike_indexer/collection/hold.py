@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,25 +20,25 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import IndexerError, NotFoundError
 
 
-def hold(storage: Storage, number: int, holder: object) -> None:
-    """Keep a generation from being removed for the lifetime of `holder`.
+def hold(storage: Storage, number: int, holder: object) -> Callable[[], object]:
+    """Keep a generation from being removed for the lifetime of `holder`, or until the returned function is called.
 
     NotFoundError: the generation does not exist, or is being removed.
     """
     if isinstance(storage, ObjectStorage):
-        holds.hold(storage.place, number, holder, layout.generation(number))
-        return
+        return holds.hold(storage.place, number, holder, layout.generation(number))
     path = storage.local(layout.generation(number))
     descriptor = _opened(path)
-    weakref.finalize(holder, os.close, descriptor)
+    release = weakref.finalize(holder, os.close, descriptor)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise NotFoundError(f"{path} is being removed from the collection.") from error
     except OSError:
-        return  # the file system has no such locks
+        return release  # the file system has no such locks
     if not path.exists():
         raise NotFoundError(f"{path} is missing from the collection.")
+    return release
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,19 +58,29 @@ class CollectionReader:
         self.storage = storage
         self.manifest = manifest
         self._live_rows: dict[str, Int64] = {}
+        self._releases: list[Callable[[], object]] = []
 
     @classmethod
     def open(cls, root: str, generation: int | None = None) -> CollectionReader:
         """Open the newest generation, or a given one; NotFoundError if it does not exist.
 
-        `lookalike gc` keeps the generation for the lifetime of this reader.
+        `lookalike gc` keeps the generation for the lifetime of this reader, or until `release`.
         """
         storage = open_storage(root)
         # A given generation can be read even if the newest one is damaged.
         manifest = generations.require_latest(storage) if generation is None else generations.read(storage, generation)
         reader = cls(storage, manifest)
-        hold(storage, manifest.generation, reader)
+        reader.hold(storage)
         return reader
+
+    def hold(self, storage: Storage) -> None:
+        """Keep `lookalike gc` from removing the generation until `release`, or for the lifetime of this reader."""
+        self._releases.append(hold(storage, self.manifest.generation, self))
+
+    def release(self) -> None:
+        """Let `lookalike gc` remove the generation, although this reader is still referenced."""
+        for release in self._releases:
+            release()
 
     @property
     def name(self) -> str:

@@ -95,7 +95,7 @@ class Loader:
         early = first and self.mapped is None
         later = self.verifier.later(reader, chosen.values()) if early else ()
         unhurried = of_other_shards(reader.manifest, self.share) if self.share or self.shards else ()
-        reader = self.verifier.verified(reader, elsewhere, later, unhurried)
+        opened, reader = reader, self.verifier.verified(reader, elsewhere, later, unhurried)
         with ExitStack() as while_loading, ExitStack() as undo, ThreadPoolExecutor(1, "tables") as beside:
             if self.shards is not None:
                 while_loading.enter_context(
@@ -118,6 +118,8 @@ class Loader:
             filters = Filters(reader, held.ids, held.held(), self.limits.max_filter_bytes)
             snapshot = Snapshot(reader, held, spaces, clusterings.result(), filters, self.name, shared)
             undo.pop_all()
+        # The snapshot's own reader holds the generation now, until the snapshot is closed.
+        opened.release()
         log.info(
             "loaded generation %d of %s: %d images in %.1f s",
             reader.manifest.generation, snapshot.name, len(snapshot.columns), time.monotonic() - started,

@@ -113,8 +113,12 @@ class Snapshot:
         return [told for space in self.spaces.values() if space.searchable for told in space.engine.look()]
 
     def close(self) -> None:
-        """Stop its threads and remove its files. The memory is freed with the last reference."""
+        """Stop its threads, remove its files, and let `lookalike gc` remove the generation.
+
+        The memory is freed with the last reference, for example when the last thread ends.
+        """
         self._later.stop()
+        self.reader.release()
         for space in self.spaces.values():
             space.close()
         if self.shared is not None:

@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lookalike_indexer.collection.hold import hold
 from lookalike_indexer.collection.manifest import IndexEntry, Manifest
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Stamp, Storage
@@ -68,7 +67,7 @@ class FileVerifier:
         files = LaterFiles(later, len(stamps), lambda path: self._verify_later(reader, path, unread[path]), unhurried)
         storage = VerifiedStorage(reader.storage, reader.manifest, {**stamps, **unread}, files)
         pinned = CollectionReader(storage, reader.manifest)
-        hold(reader.storage, reader.manifest.generation, pinned)
+        pinned.hold(reader.storage)
         return pinned
 
     def abandon(self) -> None:

@@ -122,3 +122,13 @@ def test_without_the_right_to_write_on_nfs_nobody_can_tell(storage, monkeypatch)
 
     monkeypatch.setattr(os, "open", read_only)
     assert is_free(storage) is None
+
+
+def test_a_released_reader_holds_nothing_although_it_is_still_referenced(storage):
+    reader, other = (CollectionReader.open(str(storage.root)) for _ in range(2))
+    reader.release()
+    assert not is_free(storage)
+    other.release()
+    assert is_free(storage)
+    other.release()
+    assert len(reader.ids()) == 10

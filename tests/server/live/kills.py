@@ -6,6 +6,7 @@ import random
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,12 +66,15 @@ def killed(toy: Any, kills: int, chance: random.Random) -> int:
 
 def _started(toy: Any) -> tuple[subprocess.Popen[str], str]:
     command = [sys.executable, "-m", "lookalike", "serve", str(toy.root), "--port", "0", "--writable"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    line = process.stdout.readline() if process.stdout else ""
-    found = re.search(r"127\.0\.0\.1:\d+", line)
-    if found is None:
-        process.kill()
-        raise AssertionError(f"serve said {line!r}")
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        line = process.stdout.readline() if process.stdout else ""
+        found = re.search(r"127\.0\.0\.1:\d+", line)
+        if found is None:
+            process.kill()
+            process.wait()
+            errors.seek(0)
+            raise AssertionError(f"serve said {line!r} and {errors.read()!r}")
     return process, found.group()
 
 

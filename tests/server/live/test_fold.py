@@ -179,6 +179,24 @@ def reader_files(toy) -> set[str]:
     return set(generations.require_latest(toy.storage).files)
 
 
+async def test_a_generation_that_a_server_closed_can_be_removed_at_once(make_toy, serve) -> None:
+    """Whatever still refers to it, such as a thread that has not ended yet."""
+    toy = make_toy(random(30))
+    async with serve(toy, writable=True) as served:
+        first = served.app.current.snapshot.base
+        await served.update.Upsert(upsert(["a"], random(1)))
+        await served.update.Fold(FOLD)
+        second = served.app.current.snapshot.base
+        with writing(toy.storage):
+            assert (await asyncio.to_thread(collect, toy.storage, 1)).in_use == []
+        await served.update.Upsert(upsert(["b"], random(1, seed=2)))
+        await served.update.Fold(FOLD)
+    assert (first.generation, second.generation) == (1, 2)
+    with writing(toy.storage):
+        collected = collect(toy.storage, 1)
+    assert collected.removed == [2]
+
+
 async def test_gc_and_verify_know_the_log(make_toy, serve) -> None:
     toy = make_toy(random(60), clusters=3)
     # The toy's own files are not all as a real run writes them.

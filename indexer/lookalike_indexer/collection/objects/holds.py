@@ -11,7 +11,7 @@ import datetime
 import secrets
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,24 +22,26 @@ HEARTBEAT_S = 20.0
 _CLAIM = "claimed"
 
 
-def hold(place: Place, number: int, holder: object, manifest: str) -> None:
-    """Keep a generation from being removed for the lifetime of `holder`; `manifest` is the path of its manifest.
+def hold(place: Place, number: int, holder: object, manifest: str) -> Callable[[], object]:
+    """Keep a generation from being removed for the lifetime of `holder`, or until the returned function is called.
 
+    `manifest` is the path of its manifest.
     NotFoundError: the generation does not exist, or is being removed.
     """
     path = f"{_folder(place, number)}/{secrets.token_hex(8)}"
     try:
         _write(place, path)
     except IndexerError:
-        return  # this reader has no write permission
+        return lambda: None  # this reader has no write permission
     ended = threading.Event()
     threading.Thread(target=_beat, args=(place, path, ended), name="hold", daemon=True).start()
-    weakref.finalize(holder, _let_go, place, path, ended)
+    release = weakref.finalize(holder, _let_go, place, path, ended)
     missing = f"{place.bucket}/{manifest} is missing from the collection."
     if _CLAIM in dict(_listed(place, number)):
         raise NotFoundError(f"{place.bucket}/{manifest} is being removed from the collection.")
     with asking(f"{place.bucket}/{manifest}", place.bucket, missing=missing):
         place.store.head(place.path(manifest))
+    return release
 
 
 @contextmanager
