@@ -1,4 +1,4 @@
-"""`lookalike attach`: attributes of the images, from a table."""
+"""`lookalike attach`: add attributes of the images from a table."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _type(text: str) -> tuple[str, str]:
 
 
 def summary(done: Attached) -> list[str]:
-    """What was attached, as lines for a person."""
+    """Return the summary of the attached table, one line for each fact."""
     lines = []
     if done.table:
         rows = [(one.name, one.type, one.count, ", ".join(one.examples)) for one in done.columns]

@@ -1,4 +1,4 @@
-"""`lookalike build`: the index that searches ask."""
+"""`lookalike build`: build the search index."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lookalike_indexer.collection.manifest import Candidate, IndexEntry
     from lookalike_indexer.indexing.build_stage import BuildReport
 
-# Stands for every space, unless one has that name.
+# Means all spaces, unless a space has this name.
 _ALL = "all"
 
 
@@ -72,7 +72,7 @@ def build(collection: str, as_json: bool, **options: Any) -> None:
 
 
 def as_data(report: BuildReport, generation: int) -> dict[str, Any]:
-    """The report for machines."""
+    """Return the report as a JSON-compatible dictionary."""
     entry = report.entry
     return {
         "space": entry.space,
@@ -95,7 +95,7 @@ def as_data(report: BuildReport, generation: int) -> dict[str, Any]:
 
 
 def summary(report: BuildReport) -> str:
-    """The report for people, with the recall ladder as a table."""
+    """Return the report as text, with the recall by nprobe as a table."""
     from lookalike_indexer.indexing.search_time_model import RULE
 
     entry = report.entry
@@ -116,19 +116,19 @@ def summary(report: BuildReport) -> str:
 
 
 def ladders(entry: IndexEntry) -> list[str]:
-    """The recall by nprobe, a column for each k; "-" where more lists gained nothing any more."""
+    """Return the recall table: a row for each nprobe, a column for each k. "-" means that recall no longer rose."""
     ks = sorted({point.k for point in entry.recall})
     measured = {(point.nprobe, point.k): f"{point.recall:.4f}" for point in entry.recall}
     lines = [f"  {'nprobe':>6}" + "".join(f"  {f'k = {k}':>8}" for k in ks)]
     for nprobe in sorted({point.nprobe for point in entry.recall}):
         cells = "".join(f"  {measured.get((nprobe, k), '-'):>8}" for k in ks)
         lines.append(f"  {nprobe:>6}{cells}{'  default' * (nprobe == entry.default_nprobe)}")
-    # An index without lists has one step, which is no number of lists.
+    # An index without lists has no nprobe: remove that column.
     return lines if entry.default_nprobe else [line[:2] + line[10:] for line in lines]
 
 
 def tried(candidates: list[Candidate], rows: int) -> list[str]:
-    """The kinds of index that were tried, a line each; their speed over the sample and as expected over all rows."""
+    """Return one line for each index type tried, with the speed measured on the sample and expected for all rows."""
     scaled = f"of {rows}"
     width = max(9, len(scaled))
     lines = [f"  {'kind':<10}  {'nprobe':>6}  recall  {'queries/s':>9}  {scaled:>{width}}  {'bytes/image':>11}"]

@@ -1,4 +1,4 @@
-"""The options that say how to build an index, for each command that does."""
+"""Options of the commands that build an index."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def build_options(command: F) -> F:
     """Add --index, --nlist, --target-recall, --max-memory and --train-size to a command.
 
-    The command itself has --space, --metric, --seed and --gpus, which other
-    stages share.
+    The command itself defines --space, --metric, --seed and --gpus, which it shares with other stages.
     """
     for option in reversed(
         [
@@ -63,9 +62,9 @@ def build_options(command: F) -> F:
 
 
 def build_settings(**options: Any) -> BuildSettings:
-    """The settings that the options of a command say; those that are of other stages are left alone.
+    """Return the index settings from a command's options, and ignore the options of other stages.
 
-    `gpus` is the text of --gpus. UsageError or DeviceError: a wrong value.
+    `gpus` is the text of --gpus. Raise UsageError or DeviceError for an invalid value.
     """
     import faiss
 

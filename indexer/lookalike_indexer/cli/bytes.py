@@ -1,4 +1,4 @@
-"""Sizes as people write them."""
+"""Option types for sizes in bytes and in pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lookalike choose-k`: how many clusters."""
+"""`lookalike choose-k`: recommend a number of clusters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lookalike classes`: which classes the models get right."""
+"""`lookalike classes`: measure how often each model predicts each class correctly."""
 
 from __future__ import annotations
 

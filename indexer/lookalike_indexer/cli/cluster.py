@@ -1,4 +1,4 @@
-"""`lookalike cluster`: the groups that are there."""
+"""`lookalike cluster`: group the images."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def cluster(collection: str, ray: str | None, as_json: bool, **options: Any) -> 
         every = settings.space == "all" and "all" not in draft.spaces
         reports = []
         spaces = sorted(draft.spaces) if every else [settings.space]
-        # All of them first, so that a mistake does not wait for the clusterings before it.
+        # Check all spaces first, so that an error appears before any clustering starts.
         for space in spaces if every else []:
             check_clusters(settings.clusters, draft.spaces[space].rows, space)
         for space in spaces:
@@ -77,7 +77,7 @@ def cluster(collection: str, ray: str | None, as_json: bool, **options: Any) -> 
 
 
 def as_data(report: ClusterReport, generation: int) -> dict[str, Any]:
-    """The report for machines."""
+    """Return the report as a JSON-compatible dictionary."""
     entry = report.entry
     return {
         "clustering": f"{entry.space}/{entry.name}",
@@ -98,7 +98,7 @@ def as_data(report: ClusterReport, generation: int) -> dict[str, Any]:
 
 
 def summary(report: ClusterReport) -> str:
-    """The report for people."""
+    """Return the report as text."""
     entry, sizes = report.entry, report.sizes
     groups = "1 cluster" if entry.k == 1 else f"{entry.k} clusters"
     empty = f", {report.empty} empty" if report.empty else ""
@@ -113,7 +113,7 @@ def summary(report: ClusterReport) -> str:
 
 
 def _inertia(entry: ClusteringEntry) -> str:
-    """What became of the inertia, and by how much work."""
+    """Return a description of the inertia and of the steps or restarts that reached it."""
     reached = f"{entry.inertia[-1]:.6g} on {entry.trained_on} images"
     if entry.strategy == "agglomerative":
         return reached

@@ -1,4 +1,4 @@
-"""The options that say how to cluster, for each command that does."""
+"""Options of the commands that cluster."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def cluster_options(command: F) -> F:
     """Add --clusters, --strategy, --spherical, --iterations, --restarts and --points-per-centroid to a command.
 
-    The command itself has --space, --metric, --seed and --gpus, which other
-    stages share, and --name where only one clustering is made.
+    The command itself defines --space, --metric, --seed and --gpus, which it shares with other stages. It defines
+    --name if it makes only one clustering.
     """
     for option in reversed(
         [
@@ -58,9 +58,9 @@ def cluster_options(command: F) -> F:
 
 
 def cluster_settings(**options: Any) -> ClusterSettings:
-    """The settings that the options of a command say; those that are of other stages are left alone.
+    """Return the clustering settings from a command's options, and ignore the options of other stages.
 
-    `gpus` is the text of --gpus. UsageError or DeviceError: a wrong value.
+    `gpus` is the text of --gpus. Raise UsageError or DeviceError for an invalid value.
     """
     import faiss
 

@@ -1,4 +1,4 @@
-"""One way to name the collection of a command: -c/--collection, the first argument, or the environment."""
+"""The collection of a command: -c/--collection, the first argument, or the environment variable."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ collection_option = click.option(
 
 
 class CollectionCommand(click.Command):
-    """A command with the option --collection, which also takes the collection as its first argument.
+    """A command with the option --collection that also accepts the collection as its first argument.
 
-    The first argument is the collection where there is one argument more than
-    the command declares, and the option was not given.
+    The first argument is the collection if the option is missing and there is one argument more than the command
+    declares.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -57,12 +57,12 @@ class CollectionCommand(click.Command):
             return args
         first = places[0]
         rest = args[:first] + args[first + 1 :]
-        # Behind a "--" nothing is an option any more, so this one comes before everything.
+        # After "--" click reads no options, so put this option first.
         return ["--collection", args[first], *rest]
 
 
 def _scanned(args: Sequence[str], options: dict[str, click.Option]) -> tuple[list[int], set[str]]:
-    """The places of the arguments among the words of a command line, and the options that it has."""
+    """Return the positions of the arguments in a command line, and the options that it contains."""
     places: list[int] = []
     named: set[str] = set()
     number = 0

@@ -60,7 +60,7 @@ def compact(collection: str, rows: int, purge: bool, dry_run: bool, as_json: boo
     else:
         with writing(storage):
             draft = generations.require_latest(storage)
-            # What a run that was stopped left is refused before anything is written.
+            # Report files that a stopped run left before anything is written.
             planned(storage, draft, rows)
             if purge or is_worth_it(storage, draft):
                 draft, without = write_without(storage, draft, TerminalProgress())
@@ -84,7 +84,7 @@ def compact(collection: str, rows: int, purge: bool, dry_run: bool, as_json: boo
 
 
 def summary(done: Compacted, dry_run: bool) -> list[str]:
-    """What was merged, as lines for a person."""
+    """Return the summary of the merge, one line for each fact."""
     if done.merged:
         did = "would merge" if dry_run else "merged"
         lines = [

@@ -1,4 +1,4 @@
-"""`lookalike compare`: spaces and ways to cluster them, side by side."""
+"""`lookalike compare`: compare spaces and clustering strategies."""
 
 from __future__ import annotations
 
@@ -114,13 +114,13 @@ def compare(
 
 
 def _shown(result: Result) -> list[str]:
-    """The columns that are printed: the metric of each space, too, where not all have the same one."""
+    """Return the columns to print, with the metric if the spaces have different ones."""
     same = result.settings["metric"] != BY_SPACE
     return [name for name in _SHOWN if name != "metric" or not same]
 
 
 def _with_costs(scores: pa.Table, costs: pa.Table) -> pa.Table:
-    """The scores with what each took, in the order of the scores; nothing for what is stored."""
+    """Add the time and memory of each run to the scores, in the same order. They are null for stored clusterings."""
     import pyarrow as pa
 
     taken = iter(costs.to_pylist())

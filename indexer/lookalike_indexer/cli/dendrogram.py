@@ -1,4 +1,4 @@
-"""`lookalike dendrogram`: the classes that a model sees, as a tree."""
+"""`lookalike dendrogram`: show a model's predicted classes as a tree."""
 
 from __future__ import annotations
 

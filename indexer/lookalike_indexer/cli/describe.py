@@ -1,4 +1,4 @@
-"""What `lookalike info DIR` shows of a folder: the same facts that a server tells of its collection."""
+"""The description of a collection folder that `lookalike info DIR` prints, with the same facts as a server's."""
 
 from __future__ import annotations
 

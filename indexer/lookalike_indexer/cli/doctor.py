@@ -1,4 +1,4 @@
-"""`lookalike doctor`: what GPUs, weights and libraries were found, and what that means."""
+"""`lookalike doctor`: report which GPUs, weights and libraries exist, and what that means."""
 
 from __future__ import annotations
 

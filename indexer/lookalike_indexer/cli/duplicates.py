@@ -1,4 +1,4 @@
-"""`lookalike duplicates`: groups of near-duplicates, and the image of each to keep."""
+"""`lookalike duplicates`: list groups of near-duplicates, and the image of each group to keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lookalike embed: pictures in, embeddings out."""
+"""`lookalike embed`: embed the images of a source."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def embed(photos: str, collection: str, ray: str | None, as_json: bool, **option
 
 
 def summary(report: EmbedReport) -> list[str]:
-    """What a run did, as lines for a person."""
+    """Return the summary of a run, one line for each fact."""
     untrained = "" if report.pretrained else " (UNTRAINED: neighbors mean nothing beyond color and texture)"
     lines = [
         f"Embedded {report.embedded:,} images in {report.seconds:.1f} s ({report.images_per_second:.1f} images/s) "
@@ -108,7 +108,7 @@ def summary(report: EmbedReport) -> list[str]:
 
 
 def left_out_lines(left_out: Mapping[str, int], unreadable_folders: Sequence[str]) -> list[str]:
-    """What of a source is not listed, as lines for a person: counts by reason, and folders that cannot be read."""
+    """Return lines with the number of omitted files by reason, and the folders that cannot be read."""
     lines = []
     if left_out:
         kinds = (f"{count:,} {why}" for why, count in sorted(left_out.items()))

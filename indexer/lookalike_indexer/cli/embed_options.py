@@ -1,4 +1,4 @@
-"""The options of every command that embeds, and the settings that they make."""
+"""Options of the commands that embed, and the settings from them."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ _OPTIONS = [
 
 
 def embed_options(command: F) -> F:
-    """Add the options; the command takes them as **options and passes them to `embed_settings`."""
+    """Add the options to a command, which passes them to `embed_settings` as **options."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -172,10 +172,11 @@ def embed_settings(
     machines: Machines | None = None,
     **options: Any,
 ) -> EmbedSettings:
-    """The settings of a run from the options of `embed_options` and the source; options of other stages are left alone.
+    """Return the embedding settings from a command's options and source, and ignore the options of other stages.
 
-    With `machines` the devices are those of a cluster.
-    UsageError: pools that do not go with the layers. DeviceError: a GPU that is not there.
+    With `machines`, the devices are those of the cluster.
+
+    Raise UsageError if the poolings do not match the layers, and DeviceError if a GPU does not exist.
     """
     from lookalike_indexer.embedding.settings import EmbedSettings
 

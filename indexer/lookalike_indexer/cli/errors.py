@@ -1,4 +1,4 @@
-"""Turn the indexer's errors into what click shows: one sentence and an exit code."""
+"""Convert the indexer's errors to click's: one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 def reported(command: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a command: UsageError exits with 2, every other IndexerError with 1."""
+    """Decorate a command to exit with 2 on UsageError, and with 1 on any other IndexerError."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,4 +1,4 @@
-"""`lookalike evolution`: how clusters, neighbors and single images change over the checkpoints of a model."""
+"""`lookalike evolution`: show how clusters, neighbors and single images change over a model's checkpoints."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def evolution(
     folder = open_out(out)
     if checkpoints:
         if image is not None:
-            open_view(collection).row_of_key(image)  # before hours of embedding
+            open_view(collection).row_of_key(image)  # check the key before hours of embedding
         _make(collection, checkpoints, options)
     elif options["clusters"] or options["gpus"] or options["preprocess"]:
         raise UsageError("--clusters, --gpus and --preprocess say how --checkpoints are embedded; name those too.")

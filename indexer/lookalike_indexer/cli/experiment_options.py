@@ -1,4 +1,4 @@
-"""What all commands for experiments share: the collection, what is printed, where pictures go, what is kept."""
+"""Shared parts of the experiment commands: options, the view, printed output, and storage of results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _fit(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    """A name that a result can have, checked before any work."""
+    """Return a valid name for a result. Runs before any work, so that an error appears at once."""
     from lookalike_indexer.collection.layout import checked_name
     from lookalike_indexer.errors import UsageError
 
@@ -39,7 +39,7 @@ def _fit(context: click.Context, option: click.Parameter, value: str | None) -> 
 
 
 def checked_keep(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    """A name for a result, refused before any work when it cannot be one."""
+    """Return a valid name for a result. Runs before any work, so that an error appears at once."""
     try:
         return None if value is None else checked_name(value, "result")
     except UsageError as error:
@@ -95,7 +95,7 @@ keep_option = click.option(
     callback=_fit,
     help="Store the result in the collection under this name, as a new generation.",
 )
-# Where click keeps the table that `for_programs` prints as CSV.
+# The context key of the table that `for_programs` prints as CSV.
 _CSV = "lookalike.csv"
 
 
@@ -104,7 +104,7 @@ def _kept_table(context: click.Context, option: click.Parameter, value: str | No
 
 
 def _json_or_csv(context: click.Context, option: click.Parameter, value: bool) -> bool:
-    """Whether a program reads the output: it is JSON, or a table as CSV."""
+    """Return whether the output is for a program: JSON, or a table as CSV."""
     if value and context.meta.get(_CSV):
         raise click.UsageError("Use --json or --csv, not both.")
     return value or context.meta.get(_CSV) is not None
@@ -114,34 +114,34 @@ json_option = click.option("--json", "as_json", is_flag=True, callback=_json_or_
 
 
 def csv_option(*tables: str) -> Callable[[F], F]:
-    """Add --csv with the names of a result's tables. `as_json` of `json_option` is true for it, too."""
+    """Add --csv, whose choices are a result's tables. It also sets `as_json` of `json_option`."""
     return click.option(
         "--csv",
         type=click.Choice(tables),
         callback=_kept_table,
-        is_eager=True,  # so that it is read before --json
+        is_eager=True,  # read before --json
         expose_value=False,
         help="Print this table of the result as CSV.",
     )
 
 
 def experiment_options(command: F) -> F:
-    """Add --collection, --out and --json, which every experiment with pictures has."""
+    """Add --collection, --out and --json, which every experiment that draws images has."""
     for option in (json_option, out_option, collection_option):
         command = option(command)
     return command
 
 
 def named_list(text: str) -> list[str]:
-    """The names of an option such as --models A,B; none for an empty text."""
+    """Return the names in an option such as --models A,B. The list is empty for an empty text."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def open_view(collection: str, class_names: str = "") -> View:
-    """The newest generation of a collection, its classes called as --class-names says.
+    """Open a view of a collection's newest generation, with the class names of --class-names.
 
-    NotFoundError: there is none. UsageError: class names that cannot be read,
-    or of another number than any model has classes.
+    Raise NotFoundError if the collection does not exist. Raise UsageError if the class names cannot be read, or if no
+    model has this number of classes.
     """
     sleep_while_waiting()
     from lookalike_indexer.embedding.class_names_file import read_class_names
@@ -157,14 +157,14 @@ def open_view(collection: str, class_names: str = "") -> View:
 
 
 def keep_result(view: View, result: Result, name: str | None, as_json: bool = False) -> None:
-    """Store a result when it has a name, and say where; see `stored_results.keep`."""
+    """Store a result if it has a name, and print where; see `stored_results.keep`."""
     if name is None:
         return
     from lookalike_indexer.collection.spec import digest_of
     from lookalike_indexer.experiments import stored_results
 
     if view.given_class_names is not None:
-        # Results of other names are other results.
+        # Class names affect the result, so they are part of its settings.
         settings = {**result.settings, "class_names": digest_of(view.given_class_names)}
         result = dataclasses.replace(result, settings=settings)
     generation = stored_results.keep(view.reader, name, result).generation
@@ -172,7 +172,7 @@ def keep_result(view: View, result: Result, name: str | None, as_json: bool = Fa
 
 
 def as_data(result: Result) -> dict[str, Any]:
-    """A result for machines: tables are lists of rows; what is not finite is null."""
+    """Return a result as a JSON-compatible dictionary: tables as lists of rows, numbers that are not finite as null."""
     return {
         "kind": result.kind,
         "settings": dict(result.settings),
@@ -183,13 +183,13 @@ def as_data(result: Result) -> dict[str, Any]:
 
 
 def csv_asked() -> str | None:
-    """The table that --csv names, None without it."""
+    """Return the table that --csv names, None without --csv."""
     context = click.get_current_context(silent=True)
     return None if context is None else context.meta.get(_CSV)
 
 
 def for_programs(result: Result) -> str:
-    """`as_data` as JSON that every parser reads, or the table of --csv as CSV. UsageError: there is no such table."""
+    """Return `as_data` as strict JSON, or the --csv table as CSV. Raise UsageError if the table does not exist."""
     name = csv_asked()
     if name is None:
         return json.dumps(as_data(result), indent=1, allow_nan=False)
@@ -199,7 +199,7 @@ def for_programs(result: Result) -> str:
 
 
 def as_csv(table: pa.Table) -> str:
-    """A table as CSV: nothing where there is no value, a list as JSON."""
+    """Return a table as CSV, with null as an empty cell and lists as JSON."""
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(table.column_names)
@@ -218,7 +218,7 @@ def _cell(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A value with None in place of every float that JSON does not have."""
+    """Return a value in which None replaces every float that JSON cannot represent."""
     if isinstance(value, dict):
         return {key: plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -229,14 +229,14 @@ def plain(value: Any) -> Any:
 
 
 def findings(result: Result) -> str:
-    """What was found, a sentence a line."""
+    """Return the findings, one sentence a line."""
     return "\n".join(printable(finding) for finding in result.findings)
 
 
 def shown(table: pa.Table, columns: Sequence[str], most: int = 30, metric: object = "") -> str:
-    """Some columns of a table's first rows, aligned, for people; a last line says how many rows are left out.
+    """Return columns of a table's first rows as aligned text. A last line counts the rows that are not shown.
 
-    The headings of distances and silhouettes name the `metric` that the result was measured by.
+    The headings of distances and silhouettes include `metric`, which the result was measured with.
     """
     from lookalike_indexer.collection.metrics import heading
 
@@ -248,5 +248,5 @@ def shown(table: pa.Table, columns: Sequence[str], most: int = 30, metric: objec
 
 
 def print_all(*parts: str) -> None:
-    """Print parts with an empty line between them; empty ones are left out."""
+    """Print the parts that are not empty, separated by empty lines."""
     click.echo("\n\n".join(part for part in parts if part))

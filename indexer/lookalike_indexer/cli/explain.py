@@ -1,4 +1,4 @@
-"""`lookalike explain`: why images were classified as they were."""
+"""`lookalike explain`: explain predictions for images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `lookalike explain` finds and draws."""
+"""Results and drawings of `lookalike explain`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _THUMBNAIL = 160
 
 
 class Explainer:
-    """Explains images of a view and pictures outside of it; the network is loaded when it is first needed."""
+    """Explains stored images and image files. Loads the network when it is first needed."""
 
     def __init__(
         self,
@@ -47,17 +47,17 @@ class Explainer:
 
     @functools.cached_property
     def opened(self) -> OpenedModel:
-        """The space's model with its weights. WeightsError, MismatchError, NotBuiltError: see OpenedModel."""
+        """The space's model with its weights. Raise the same errors as OpenedModel."""
         from lookalike_indexer.attribution.opened import OpenedModel
 
         return OpenedModel(self.view.reader, self.model, self._weights_file)
 
     def uri(self, image: Named) -> str:
-        """Where the image lies: a file, or a member of a container."""
+        """Return the URI of an image: a file, or a member of a container."""
         return self.view.uris(np.array([image.row]))[0] if image.row >= 0 else str(Path(image.text).absolute())
 
     def result(self, image: Named) -> Result:
-        """The explanation; DecodeError: a file that is no picture."""
+        """Explain an image. Raise DecodeError if the file is not an image."""
         given = {"neighbours": self._neighbours, "class_map": self._class_map}
         if image.row >= 0:
             return explain(self.view, image.row, self.space, **given)  # type: ignore[arg-type]
@@ -70,7 +70,7 @@ class Explainer:
         return explain_picture(self.view, picture, self.space, **given)  # type: ignore[arg-type]
 
     def attributions(self, image: Named, result: Result, methods: Sequence[str]) -> Attributions:
-        """The attributions of an explained image; DecodeError: it is not there any more."""
+        """Compute the attributions of an explained image. Raise DecodeError if it no longer exists."""
         from lookalike_indexer.attribution.drawn import drawn_attributions
 
         try:
@@ -82,7 +82,7 @@ class Explainer:
         return drawn_attributions(self.opened, pixels, result, methods)  # type: ignore[arg-type]
 
     def thumbnail(self, image: Named) -> Image.Image | None:
-        """A small copy of an image; None where it cannot be read any more."""
+        """Return a thumbnail of an image, None if it cannot be read."""
         import io
 
         from PIL import Image
@@ -98,11 +98,10 @@ class Explainer:
 def draw(
     explainer: Explainer, folder: OutFolder, images: Sequence[Named], results: Sequence[Result], asked: Sequence[str]
 ) -> list[str]:
-    """Draw the table of all images, and a sheet for each; returns what could not be drawn, and why.
+    """Draw a table of all images and a sheet for each image. Return the reasons for missing drawings.
 
-    The methods that are `asked` for must be had, and are drawn on the sheet of
-    each image, too. Without any, the table has both methods, as far as they can
-    be had.
+    The methods in `asked` must succeed, and also appear on each image's sheet. Without any, the table shows both
+    methods where possible.
     """
     from lookalike_indexer.pictures.explain_sheet import explain_sheets
     from lookalike_indexer.pictures.explanation import explanation_sheet
@@ -131,7 +130,7 @@ def draw(
 def _attributed(
     explainer: Explainer, images: Sequence[Named], results: Sequence[Result], asked: Sequence[str]
 ) -> tuple[dict[str, Attributions], list[str]]:
-    """The attributions by key, and why some could not be drawn: an error where they were asked for."""
+    """Return the attributions by key, and the reasons for missing ones. Raise the error if `asked` names the method."""
     found: dict[str, Attributions] = {}
     notes: list[str] = []
     for image, result in zip(images, results, strict=True):

@@ -1,4 +1,4 @@
-"""`lookalike export`: the embeddings of a space with their keys, as Parquet or as an array of numpy."""
+"""`lookalike export`: write the embeddings of a space with their keys, as Parquet or a NumPy array."""
 
 from __future__ import annotations
 

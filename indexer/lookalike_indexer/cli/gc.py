@@ -1,4 +1,4 @@
-"""`lookalike gc`: remove what no kept generation names."""
+"""`lookalike gc`: remove files that no kept generation names."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def gc(collection: str, keep: int, assume_unread: bool, dry_run: bool, as_json: 
 
 
 def summary(done: Collected, dry_run: bool) -> list[str]:
-    """What was done, as lines for a person."""
+    """Return the summary of the removal, one line for each fact."""
     did = "would remove" if dry_run else "removed"
     lines = [
         f"{did} {_counted(len(done.removed), 'generation')}, {_counted(len(done.files), 'file')} in all, "

@@ -1,4 +1,4 @@
-"""`lookalike graph`: the nearest others of each image, as a table."""
+"""`lookalike graph`: store the nearest neighbors of each image."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def graph(collection: str, keys: tuple[str, ...], as_json: bool, **options: Any)
 
 
 def _print_lists(collection: str, keys: tuple[str, ...], as_json: bool) -> None:
-    """Print the stored lists of some images. UsageError: an option that only the making of a graph takes."""
+    """Print the stored neighbors of some images. Raise UsageError for an option that only applies to making a graph."""
     from click.core import ParameterSource
 
     from lookalike_indexer.experiments.graph_lists import graph_lists
@@ -97,7 +97,7 @@ def _print_lists(collection: str, keys: tuple[str, ...], as_json: bool) -> None:
 
 
 def as_data(report: GraphReport) -> dict[str, Any]:
-    """The report for machines, without the names of files."""
+    """Return the report as a JSON-compatible dictionary, without file names."""
     entry = dataclasses.asdict(report.entry)
     return {
         **{name: value for name, value in entry.items() if name not in ("neighbors", "parts", "digest")},
@@ -109,7 +109,7 @@ def as_data(report: GraphReport) -> dict[str, Any]:
 
 
 def summary(report: GraphReport) -> list[str]:
-    """The report for people."""
+    """Return the report as lines of text."""
     entry = report.entry
     lines = [
         f"{entry.space}: the {entry.k} nearest of each of {entry.rows:,} images by {NAMES[entry.metric]} distance; "

@@ -1,4 +1,4 @@
-"""The images of a folder, for `lookalike images`."""
+"""The list of images in a folder that `lookalike images` prints."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _EVERY = "*"
 
 @reported
 def images_of_folder(folder: str, label: str, where: str | None, fields: Sequence[str], limit: int) -> dict[str, Any]:
-    """At most `limit` images of a collection by ascending id, and how many there are: all, or those that match.
+    """Return at most `limit` images of a collection by ascending id, and the total number of matching images.
 
-    `where` is the text of a filter, `fields` are columns to add, "*" all attributes.
+    `where` is the text of a filter. `fields` are columns to add, "*" for all attributes.
     """
     import numpy as np
     import pyarrow as pa
@@ -43,13 +43,13 @@ def images_of_folder(folder: str, label: str, where: str | None, fields: Sequenc
     found = table.take(pa.array(rows[:limit])).to_pylist()
     for name in _names(columns, fields):
         for row, value in zip(found, columns.column(name).taken(rows[:limit]).to_pylist(), strict=True):
-            # As a server tells it: in UTC.
+            # In UTC, as in a server's response.
             row[name] = value.replace(tzinfo=dt.UTC).isoformat() if isinstance(value, dt.datetime) else value
     return {"label": label or None, "where": where, "total": len(rows), "images": found}
 
 
 def _names(columns: Any, fields: Sequence[str]) -> list[str]:
-    """The columns that are asked for, each once; UsageError names those there are."""
+    """Return the requested columns without duplicates. Raise UsageError with the existing columns if one is unknown."""
     from lookalike_indexer.errors import UsageError
 
     asked: dict[str, None] = {}

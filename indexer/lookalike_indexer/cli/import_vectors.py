@@ -1,4 +1,4 @@
-"""`lookalike import`: embeddings that people already have, as a space that can be searched."""
+"""`lookalike import`: import existing embeddings as a searchable space."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def import_vectors(
 
 
 def _unmatched(done: Imported, collection: str) -> Iterator[str]:
-    """What has no vector, and what vectors are not imported, as lines for a person."""
+    """Yield lines about images without a vector and vectors that are not imported."""
     from lookalike_indexer.collection.commands import command
 
     if done.without:

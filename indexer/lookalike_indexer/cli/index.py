@@ -1,4 +1,4 @@
-"""`lookalike index`: embed, cluster and build in one go, published as one generation."""
+"""`lookalike index`: embed, cluster and build an index, published as one generation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lookalike_indexer.cli.machines_option import joined_machines, ray_option
 from lookalike_indexer.cli.sync_options import sync_options, sync_settings, told_followed, with_model
 from lookalike_indexer.errors import IndexerError
 
-# The options that decide a clustering, and an index, beside those that all stages share.
+# Options that affect a clustering or an index, apart from those that all stages share.
 CLUSTERING = ("clusters", "strategy", "spherical", "iterations", "restarts", "points_per_centroid")
 BUILDING = ("index", "nlist", "target_recall", "max_memory", "train_size")
 
@@ -89,7 +89,7 @@ def index(
     from lookalike_indexer.upkeep.renew import recorded_clustering, recorded_index
     from lookalike_indexer.upkeep.renew import renew as renew_all
 
-    # All settings are made before any work, so that a mistake in the last option costs nothing.
+    # Create all settings before any work, so that an invalid option costs no time.
     machines = joined_machines(ray, options)
     embedding = embed_settings(source=photos, machines=machines, **options)
     wanted = sync_settings(sync, dry_run, allow_deletions, undelete)
@@ -103,7 +103,7 @@ def index(
         latest = generations.latest(storage)
         embedding = settled(with_model(embedding, latest) if sync else embedding, latest)
         options["space"] = embedding.space_name(None)
-        del options["name"]  # the model's; the clustering is named auto, or by --clusters
+        del options["name"]  # the model's name; the clustering's is auto, or from --clusters
         clustering, building = cluster_settings(**options), build_settings(**options)
         space = options["space"]
         if not _given(*CLUSTERING, "metric", "seed"):
@@ -159,14 +159,14 @@ def index(
 
 
 def _given(*names: str) -> bool:
-    """Whether the user gave one of some options."""
+    """Return whether the user gave one of some options."""
     context = click.get_current_context()
     return any(context.get_parameter_source(name) is not ParameterSource.DEFAULT for name in names)
 
 
 @contextmanager
 def _embeddings_kept() -> Iterator[None]:
-    """Say of a refusal that comes after embedding that the embeddings are there, and how to go on."""
+    """Add to a later error that the embeddings are kept, and how to continue."""
     try:
         yield
     except IndexerError as error:

@@ -1,4 +1,4 @@
-"""`lookalike interpret`: what each cluster is about."""
+"""`lookalike interpret`: describe each cluster."""
 
 from __future__ import annotations
 

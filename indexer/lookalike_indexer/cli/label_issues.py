@@ -1,4 +1,4 @@
-"""`lookalike label-issues`: labels that are likely wrong."""
+"""`lookalike label-issues`: list labels that are likely wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lookalike leaks`: images of one split with near-duplicates in another."""
+"""`lookalike leaks`: list images of one split with near-duplicates in another split."""
 
 from __future__ import annotations
 

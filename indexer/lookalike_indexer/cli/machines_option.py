@@ -1,4 +1,4 @@
-"""`--ray`: the machines of a cluster, for the commands that can use them."""
+"""The option --ray: the machines of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ ray_option = click.option(
 
 
 def joined_machines(ray: str | None, options: Mapping[str, Any]) -> Machines | None:
-    """The machines of the cluster that --ray names, which the command leaves when it ends; None without --ray.
+    """Return the machines of the cluster that --ray names, None without --ray. The command leaves it when it ends.
 
-    UsageError: an option of the command chooses among this machine's GPUs. Errors besides: see `machines`.
+    Raise UsageError if an option selects GPUs of this machine, and the errors of `machines`.
     """
     if ray is None:
         return None

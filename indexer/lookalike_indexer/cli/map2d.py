@@ -1,4 +1,4 @@
-"""`lookalike map`: the images on a plane."""
+"""`lookalike map`: place the images on a plane."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def map2d(
 
     view, folder = open_view(collection, class_names), open_out(out)
     space, _ = view.reader.space(space)
-    # What the colors mean is looked up first, and without --out, too: a map can take minutes.
+    # Look up the color categories before the map, even without --out, because a map can take minutes.
     asked = folder is not None or color is not None or clustering
     coloured = categories(view, space, color, clustering) if asked else ("", [])
     result = experiment(
@@ -94,7 +94,7 @@ def map2d(
         click.echo(for_programs(result))
     else:
         click.echo(findings(result))
-    # A map of some images does not take the place of that of all.
+    # A map of some images must not replace the map of all images.
     otherwise = None if where else default_name(result)
     keep_result(view, result, keep if keep is not None else otherwise, as_json)
     if folder is not None:
@@ -103,7 +103,7 @@ def map2d(
 
 
 def categories(view: View, space: str, color: str | None, clustering: str) -> tuple[str, list[str]]:
-    """What colors mean, and the category of each image of the view."""
+    """Return the meaning of the colors, and the category of each image of the view."""
     import numpy as np
 
     from lookalike_indexer.experiments.space_notes import partial_notes
@@ -126,7 +126,7 @@ def categories(view: View, space: str, color: str | None, clustering: str) -> tu
 
 
 def _clustering(view: View, space: str, clustering: str) -> str:
-    """The clustering that names come from: the one that is asked for, or the space's current one; "" without any."""
+    """Return the requested clustering or the space's current one, "" if neither exists."""
     from lookalike_indexer.errors import NotBuiltError
 
     try:

@@ -1,4 +1,4 @@
-"""`lookalike matrix`: which classes are in which clusters."""
+"""`lookalike matrix`: count the images of each class in each cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lookalike mistakes`: the classes that a model confuses, and the images that it misclassifies."""
+"""`lookalike mistakes`: list the classes that a model confuses, and the misclassified images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands about near-duplicates share."""
+"""The option of the commands about near-duplicates."""
 
 from __future__ import annotations
 

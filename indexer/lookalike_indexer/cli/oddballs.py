@@ -1,4 +1,4 @@
-"""`lookalike oddballs`: images that are odd for their class."""
+"""`lookalike oddballs`: list images that are unusual for their class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder that a command draws into."""
+"""The output folder of a command."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ _LONGEST = 80
 
 
 class OutFolder:
-    """Writes pictures under names that any file system takes, and remembers them.
+    """Writes images and tables under portable file names, and records the files.
 
-    The folder is made at once, so that a wrong one is said before any work:
-    UsageError when there is a file of that name, NotFoundError when it cannot
-    be made. A command that ends without a picture leaves no new folder.
+    Creates the folder at once, so that an invalid path fails before any work. Raise UsageError if the path is a file,
+    and NotFoundError if the folder cannot be made. A command that ends without output leaves no new folder.
     """
 
     def __init__(self, path: str) -> None:
@@ -46,11 +45,11 @@ class OutFolder:
             context.call_on_close(self._remove_empty)
 
     def save(self, name: str, picture: Image.Image | Figure) -> Path:
-        """Write a picture as "NAME.png", the name made fit for a file; no two of one run share a file."""
+        """Write an image as "NAME.png", with a portable name. No two files of one run have the same name."""
         return self._write(name, "png", _encoded(picture))
 
     def save_table(self, name: str, table: pa.Table) -> Path:
-        """Write a table as "NAME.csv", likewise."""
+        """Write a table as "NAME.csv", named like the images."""
         from pyarrow import csv
 
         out = io.BytesIO()
@@ -71,24 +70,24 @@ class OutFolder:
         return path
 
     def _remove_empty(self) -> None:
-        """Remove the folders that were made, as far as nothing lies in them."""
+        """Remove the new folders that are empty."""
         with contextlib.suppress(OSError):
             for folder in self._new:
                 folder.rmdir()
 
     def tell(self, as_json: bool = False) -> None:
-        """Say what was written; on standard error beside JSON."""
+        """Print the names of the written files, on standard error if the output is JSON."""
         if self.written:
             click.echo(f"Wrote {listed([path.name for path in self.written])} into {self.path}", err=as_json)
 
 
 def open_out(path: str | None) -> OutFolder | None:
-    """The folder of --out, None when it is not given."""
+    """Open the folder of --out. Return None without --out."""
     return None if path is None else OutFolder(path)
 
 
 def listed(names: Sequence[str], most: int = 6) -> str:
-    """Some names for a sentence."""
+    """Join names for a sentence, at most `most` of them."""
     names = list(names)
     return (
         ", ".join(names) if len(names) <= most else f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
@@ -96,7 +95,7 @@ def listed(names: Sequence[str], most: int = 6) -> str:
 
 
 def file_name(text: str) -> str:
-    """A name of letters, digits and . _ - for a text, never empty and never hidden."""
+    """Return a file name of letters, digits and . _ - for a text. It is never empty and never hidden."""
     ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", ascii_only).strip(".-_")
     return name[:_LONGEST] or "picture"

@@ -1,4 +1,4 @@
-"""`lookalike parts`: which Parquet files a table consists of, for other programs."""
+"""`lookalike parts`: list the Parquet files of a table, for other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress on standard error: bars in a terminal, and a line now and then where it is none."""
+"""Progress on standard error: bars in a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from lookalike_indexer.progress import Bar
 
-# Seconds between two lines where there is no terminal; shorter stages say nothing there.
+# Seconds between two lines without a terminal. Shorter stages print none.
 INTERVAL_S = 10.0
 
 
 class TerminalProgress:
-    """Bars with rate and time left in a terminal; elsewhere, in a log say, a line every ten seconds."""
+    """Shows bars with rate and remaining time in a terminal, and a line every ten seconds elsewhere."""
 
     def __init__(self) -> None:
         self._said: set[str] = set()
@@ -32,16 +32,16 @@ class TerminalProgress:
             yield _TqdmBar(bar)
 
     def say(self, text: str) -> None:
-        """Print the sentence on standard error, once."""
+        """Print a sentence on standard error, once."""
         if text not in self._said:
             self._said.add(text)
             click.echo(text, err=True)
 
 
 class LineBar:
-    """Tells what is done in lines such as "Embedding: 1,024 of 2,000 images, 85.3 a second, 00:11 left".
+    """Prints progress in lines such as "Embedding: 1,024 of 2,000 images, 85.3 a second, 00:11 left".
 
-    The first step often loads something. So the rate counts from its end, and no time left is told before the second.
+    The first step often loads something, so the rate excludes it. The remaining time appears from the second step on.
     """
 
     def __init__(self, name: str, total: int | None, unit: str, done: int) -> None:
@@ -83,7 +83,7 @@ class _TqdmBar:
     def advance(self, amount: int = 1) -> None:
         self._steps += 1
         if self._steps == 1:
-            # The time of the first step does not count, as in LineBar.
+            # The rate excludes the first step, as in LineBar.
             self._bar.unpause()
         self._bar.update(amount)
 

@@ -1,4 +1,4 @@
-"""`lookalike quality`: pictures that are dark, bright, blurry, uniform, tiny or of an odd aspect."""
+"""`lookalike quality`: list images that are dark, bright, blurry, uniform, tiny, or have an unusual aspect ratio."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def quality(
     if as_list and as_json:
         raise click.UsageError("Give --list or --json, not both.")
     folder = open_out(out)
-    # Before pictures are measured, which may take long.
+    # Check the options before the images are measured, which can take long.
     check_flag(flag)
     if where:
         parse(where)
@@ -87,7 +87,7 @@ def quality(
 
 
 def _measure(collection: str, workers: int | None) -> None:
-    """Measure what is new, and publish the attributes; a collection that has nothing new stays as it is."""
+    """Measure new images and publish the attributes. Without new images, the collection stays unchanged."""
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.location import open_storage

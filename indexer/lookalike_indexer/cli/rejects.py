@@ -1,4 +1,4 @@
-"""`lookalike rejects`: the images that could not be embedded, and what was left out of the source."""
+"""`lookalike rejects`: list the images that could not be embedded, and the omissions from the source."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def rejects(collection: str, model: str, kind: str, csv_path: str | None, as_jso
 
 
 def rejected(reader: Any, model: str = "") -> list[dict[str, Any]]:
-    """The rejects of a generation as plain rows, by model and id; NotFoundError: no such model."""
+    """Return the rejects of a generation as rows, by model and id. Raise NotFoundError if the model does not exist."""
     from lookalike_indexer.collection.rejects import FINAL, kind_of
 
     names = [model] if model else sorted(reader.manifest.models)

@@ -1,4 +1,4 @@
-"""`lookalike relocate`: the photographs are somewhere else now."""
+"""`lookalike relocate`: change the location of the source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lookalike remove`: take clusterings, indexes, results, attributes, graphs, spaces and models away."""
+"""`lookalike remove`: remove clusterings, indexes, results, attributes, graphs, spaces and models."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def remove(
 
 
 def summary(done: Removed) -> list[str]:
-    """What was removed, as lines for a person."""
+    """Return the summary of the removal, one line for each fact."""
     kinds = [
         ("model", done.models),
         ("space", done.spaces),

@@ -1,4 +1,4 @@
-"""`lookalike report`: all experiments as one page."""
+"""`lookalike report`: write all experiments to one HTML page."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def report(collection: str, out: str, image: str, label: str, class_names: str, 
 
     view, path = open_view(collection, class_names), Path(out)
     try:
-        # At once: a report takes minutes.
+        # Create the folder first, because a report takes minutes.
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise NotFoundError(f"--out {out}: its folder cannot be made: {os.strerror(error.errno or 0)}.") from error

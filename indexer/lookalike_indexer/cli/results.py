@@ -1,4 +1,4 @@
-"""The results that are stored in a folder, for `lookalike results`."""
+"""The stored results in a folder that `lookalike results` prints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lookalike_indexer.cli.errors import reported
 
 @reported
 def stored_results(folder: str, name: str = "") -> Any:
-    """All stored results of a collection as dicts, with the length of each table; or one of them with its rows."""
+    """Return all stored results of a collection with the lengths of their tables, or one result with its rows."""
     from lookalike_indexer.cli.experiment_options import as_data, plain
     from lookalike_indexer.collection.reader import CollectionReader
     from lookalike_indexer.experiments import stored_results

@@ -1,4 +1,4 @@
-"""`lookalike sample`: a subset that is spread out, for labeling."""
+"""`lookalike sample`: select a diverse subset of images for labeling."""
 
 from __future__ import annotations
 

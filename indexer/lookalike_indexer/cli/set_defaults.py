@@ -1,4 +1,4 @@
-"""`lookalike set`: what a collection answers with when a caller names nothing."""
+"""`lookalike set`: set the collection's default space."""
 
 from __future__ import annotations
 

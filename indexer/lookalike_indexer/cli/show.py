@@ -1,4 +1,4 @@
-"""`lookalike show`: images in all spaces."""
+"""`lookalike show`: show images in all spaces."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _tell(result: Result) -> None:
 
 
 def _clusters(result: Result) -> list[str]:
-    """The columns that are printed: the metric of each clustering, too, where not all have the same one."""
+    """Return the columns to print, with the metric if the clusterings have different ones."""
     same = result.settings["metric"] != BY_SPACE
     return [name for name in _CLUSTERS if name != "metric" or not same]
 
@@ -109,6 +109,6 @@ def _draw(view: View, row: int, result: Result, folder: OutFolder, prefix: str) 
     for name, picture in cluster_montages(result, row, thumbnails):
         folder.save(f"{prefix}{name}", picture)
     figure = agreement_figure(result)
-    # It is about all images.
+    # The figure describes all images, so draw it once.
     if figure is not None and not any(path.name == "agreement.png" for path in folder.written):
         folder.save("agreement", figure)

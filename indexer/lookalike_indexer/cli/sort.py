@@ -1,4 +1,4 @@
-"""`lookalike sort`: the files of the images, in a folder for each cluster or label."""
+"""`lookalike sort`: put the image files into a folder for each cluster or label."""
 
 from __future__ import annotations
 

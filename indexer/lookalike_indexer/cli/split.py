@@ -1,4 +1,4 @@
-"""`lookalike split`: the groups within one class."""
+"""`lookalike split`: cluster the images of one class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `explain` and `show` are asked about: the collection, and images of it or pictures that are files."""
+"""The images that `explain` and `show` get as arguments: stored images, or image files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lookalike_indexer.errors import NotFoundError, UsageError
 if TYPE_CHECKING:
     from lookalike_indexer.experiments.view import View
 
-# The collection may also be the first argument.
+# The collection can also be the first argument.
 collection_option = click.option(
     "-c",
     "--collection",
@@ -34,7 +34,7 @@ random_option = click.option(
 
 @dataclass(frozen=True)
 class Named:
-    """An image that a command is asked about: a stored one by its row, or (-1) the file of a picture."""
+    """An image named in a command: a stored image with its row, or an image file, with row -1."""
 
     text: str
     row: int = -1
@@ -43,11 +43,13 @@ class Named:
 def open_subjects(
     subjects: Sequence[str], collection: str | None, drawn: int | None, seed: int, class_names: str = ""
 ) -> tuple[View, str, list[Named]]:
-    """The collection, its folder, and the images that are named or drawn, each once.
+    """Return the view, the collection's folder, and the named or sampled images without duplicates.
 
-    The first argument is the collection's folder unless --collection is given.
-    A text that is no key is a file; the file of a stored image is that image.
-    UsageError: no collection, no image, or class names that do not fit. NotFoundError: neither a key nor a file.
+    The first argument is the collection's folder unless --collection is given. A text that is not a key is a file path.
+    The file of a stored image stands for that image.
+
+    Raise UsageError without a collection or an image, or if the class names do not match. Raise NotFoundError for a
+    text that is neither a key nor a file.
     """
     subjects = list(subjects)
     source = click.get_current_context().get_parameter_source("collection")

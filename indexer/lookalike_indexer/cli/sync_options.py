@@ -1,4 +1,4 @@
-"""The options of commands that bring a collection to what its source is, and what these say of it."""
+"""Options and output of the commands that bring a collection up to date with its source."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _OPTIONS = [
 
 
 def sync_options(command: F) -> F:
-    """Add the options; `sync_settings` takes them."""
+    """Add the options to a command, which passes them to `sync_settings`."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def sync_settings(sync: bool, dry_run: bool, allow_deletions: bool, undelete: tuple[str, ...]) -> Sync | None:
-    """The settings of a run with --sync, None without. UsageError: an option that needs it."""
+    """Return the settings of a run with --sync, None without. Raise UsageError for an option that needs --sync."""
     from lookalike_indexer.sources.sync import Sync
 
     given = {"--dry-run": dry_run, "--allow-deletions": allow_deletions, "--undelete": bool(undelete)}
@@ -52,14 +52,14 @@ def sync_settings(sync: bool, dry_run: bool, allow_deletions: bool, undelete: tu
 
 
 def with_model(settings: EmbedSettings, manifest: Manifest | None) -> EmbedSettings:
-    """The settings with the model of the default space, where they name none."""
+    """Return the settings, with the model of the default space if they name none."""
     if manifest is None or settings.name or settings.model or manifest.default_space not in manifest.spaces:
         return settings
     return dataclasses.replace(settings, name=manifest.spaces[manifest.default_space].model)
 
 
 def told_followed(done: Followed, published: Manifest, collection: str, as_json: bool) -> None:
-    """Print what a run did."""
+    """Print the summary of a run."""
     from lookalike_indexer.cli.embed import summary
     from lookalike_indexer.sources.sync import said
     from lookalike_indexer.upkeep.compact import compact_note

@@ -1,4 +1,4 @@
-"""`lookalike verify`: whether a collection is still what was written."""
+"""`lookalike verify`: check whether a collection is as it was written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 
-# Files that are named one by one.
+# The maximum number of files to list.
 _SHOWN = 12
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _verify_deleted(storage: Storage, key: str, as_json: bool) -> None:
 
 
 def summary(report: Report, storage: Storage) -> list[str]:
-    """What was found, as lines for a person."""
+    """Return the findings, one line each."""
     width = max(len(check.name) for check in report.checks)
     lines = []
     for check in report.checks:

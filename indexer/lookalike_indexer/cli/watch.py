@@ -1,4 +1,4 @@
-"""`lookalike watch`: keep a collection what its source is."""
+"""`lookalike watch`: keep a collection up to date with its source."""
 
 from __future__ import annotations
 
