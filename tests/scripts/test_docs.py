@@ -107,7 +107,8 @@ def test_the_reference_of_the_wire_has_every_method_and_field() -> None:
             assert all(f"**{method.name}** (" in page for method in service.methods)
         for message in file.message_types_by_name.values():
             assert all(f"| `{field.name}` = {field.number} |" in page for field in message.fields)
-    assert "How many neighbours for each query" in page or "How many neighbors for each query" in page
+    # The comment of SearchRequest.k.
+    assert "The number of neighbors of each query, from 1 to Limits.max_k." in page
 
 
 def test_links_out_of_the_docs_become_names() -> None:
