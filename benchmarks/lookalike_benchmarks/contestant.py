@@ -36,15 +36,20 @@ class EngineError(Exception):
 
 @dataclass(frozen=True)
 class Timed:
-    """Calls within one interval."""
+    """Calls within one interval. `cpu_s` is the processor time of the engine's process, without its servers."""
 
     batch: int
     latencies_s: list[float]
     seconds: float
+    cpu_s: float
 
     @property
     def queries_per_s(self) -> float:
         return self.batch * len(self.latencies_s) / self.seconds
+
+    @property
+    def cpu_us_per_query(self) -> float:
+        return 1e6 * self.cpu_s / (self.batch * len(self.latencies_s))
 
 
 class Contestant:
@@ -127,7 +132,7 @@ class Contestant:
         """Send queries for `seconds` and time them."""
         task = {"task": "time", "queries": str(queries), "k": k, "effort": effort, "batch": batch}
         answer = self._asked({**task, "callers": callers, "seconds": seconds})
-        return Timed(batch, answer["latencies_s"], answer["seconds"])
+        return Timed(batch, answer["latencies_s"], answer["seconds"], answer["cpu_s"])
 
     def rss_mib(self) -> float:
         """Return the resident memory of the process and its children in MiB."""

@@ -30,6 +30,9 @@ def test_a_peer_is_measured_beside_ours(bench):
         assert row["measured"]["our_recall_at_10"] >= row["params"]["recall_target"]
         ours, theirs = row["measured"]["our_queries_per_s"], row["measured"]["queries_per_s"]
         assert row["measured"]["ratio_median"] == pytest.approx(ours / theirs)
+        cpu = row["measured"]["cpu_us"] / row["measured"]["our_cpu_us"]
+        assert row["measured"]["cpu_ratio"] == pytest.approx(cpu)
+        assert row["measured"]["our_cpu_us"] > 0
         assert row["params"]["ours"] == "lookalike_local"
     lower, higher = (
         rows[f"exact, recall@10 {target}, 1 caller"]["params"]["our_effort"] for target in ("0.80", "0.90")

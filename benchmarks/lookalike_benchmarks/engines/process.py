@@ -6,12 +6,12 @@ vectors and ids are in .npy files. It exits at EOF.
     {"task": "build", "vectors": FILE, "folder": FOLDER}     -> {"seconds": S, "efforts": [...], "about": {...}}
     {"task": "find", "queries": FILE, "k": K, "effort": E, "out": FILE}               -> {}
     {"task": "time", "queries": FILE, "k": K, "effort": E, "batch": B, "callers": C, "seconds": S}
-                                                             -> {"latencies_s": [...], "seconds": S}
+                                                             -> {"latencies_s": [...], "seconds": S, "cpu_s": S}
     {"task": "filtered", "queries": FILE, "where": [...], "k": K, "effort": E, "passes": N, "out": FILE}
                                                              -> {"cpu_s": [...], "seconds": S}
 
 A "build" with "columns", an .npz file, makes an engine that accepts filters. A "filtered" task sends each query alone;
-`cpu_s` is the processor time of the process, all threads together, for each pass over the queries.
+`cpu_s` is the processor time of the process, all threads together; of a "filtered" task, that of each pass.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _time(engine: Engine, task: dict[str, Any], queries: Float32) -> dict[str, A
     batch, k, effort, callers = task["batch"], task["k"], task["effort"], task["callers"]
     batches = [queries[start : start + batch] for start in range(0, len(queries) - batch + 1, batch)]
     engine.search(batches[0], k, effort)
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     latencies: list[list[float]] = [[] for _ in range(callers)]
     failures: list[Exception] = []
 
@@ -111,7 +111,11 @@ def _time(engine: Engine, task: dict[str, Any], queries: Float32) -> dict[str, A
         thread.join()
     if failures:
         raise failures[0]
-    return {"latencies_s": [one for caller in latencies for one in caller], "seconds": time.perf_counter() - began}
+    return {
+        "latencies_s": [one for caller in latencies for one in caller],
+        "seconds": time.perf_counter() - began,
+        "cpu_s": time.process_time() - cpu,
+    }
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from lookalike_benchmarks.engines.shape import Columns, Where, filled
+from lookalike_benchmarks.engines.shape import GRAPH_EFFORTS, Columns, Where, filled
 from lookalike_indexer.arrays import Float32, Int64
 
 _BLOCK = 1000
@@ -19,7 +19,7 @@ _GRAPH_FROM = 100
 
 
 class QdrantEdge:
-    efforts = (16, 32, 64, 128, 256, 512)
+    efforts = GRAPH_EFFORTS
 
     def build(self, vectors: Float32, folder: Path) -> None:
         self.build_with(vectors, {}, folder)

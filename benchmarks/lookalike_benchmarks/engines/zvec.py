@@ -9,7 +9,7 @@ from typing import Any
 
 import zvec
 
-from lookalike_benchmarks.engines.shape import Columns, Where, filled
+from lookalike_benchmarks.engines.shape import GRAPH_EFFORTS, Columns, Where, filled
 from lookalike_indexer.arrays import Float32, Int64
 
 _BLOCK = 1000
@@ -17,7 +17,7 @@ _M, _EF_CONSTRUCTION = 32, 200
 
 
 class Zvec:
-    efforts = (16, 32, 64, 128, 256, 512)
+    efforts = GRAPH_EFFORTS
 
     def build(self, vectors: Float32, folder: Path) -> None:
         self.build_with(vectors, {}, folder)

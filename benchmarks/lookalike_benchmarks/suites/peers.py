@@ -172,11 +172,13 @@ def _at_recall(setting: _Setting, peer: Peer, theirs: _Built, ours: _Built, targ
             continue
         (effort, recall), (our_effort, our_recall) = steps["theirs"], steps["ours"]
         rates: dict[str, list[float]] = {"theirs": [], "ours": []}
+        cpu: dict[str, list[float]] = {"theirs": [], "ours": []}
         for _ in range(setting.options.number("rounds")):
             for name, built, chosen in (("theirs", theirs, effort), ("ours", ours, our_effort)):
                 seconds = setting.options.seconds("seconds")
                 timed = built.engine.time(setting.queries_file, K, chosen, batch, callers, seconds)
                 rates[name].append(timed.queries_per_s)
+                cpu[name].append(timed.cpu_us_per_query)
         ratios = [mine / their for mine, their in zip(rates["ours"], rates["theirs"], strict=True)]
         measured = {
             "queries_per_s": statistics.median(rates["theirs"]),
@@ -187,6 +189,10 @@ def _at_recall(setting: _Setting, peer: Peer, theirs: _Built, ours: _Built, targ
             "recall_at_10": recall,
             "our_recall_at_10": our_recall,
         }
+        if not peer.networked:
+            # Other programs on the machine take from the clock, and from this hardly.
+            theirs_us, ours_us = statistics.median(cpu["theirs"]), statistics.median(cpu["ours"])
+            measured |= {"cpu_us": theirs_us, "our_cpu_us": ours_us, "cpu_ratio": theirs_us / ours_us}
         yield Row("peers", case, {**params, "effort": effort, "our_effort": our_effort}, measured)
 
 

@@ -7,7 +7,6 @@ gives the same order.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,13 @@ from lookalike_indexer.indexing.projection import TRAINED_ON, projectable, train
 # The first stage searches this many times k candidates, and at least LEAST.
 FACTOR = 4
 LEAST = 40
+# Candidates beyond k that are ranked exactly: rounded queries and codes rank a few neighbors too low, and copies tie.
+SPARE = 4
+# Candidates for the links of a new entry of a graph. With faiss's 40, a search for 0.99 of the neighbors compares
+# twice as many vectors.
+_LINK_CANDIDATES = 80
+# The `k_factor` of an index whose graph returns only the candidates that its search keeps. Other indexes have FACTOR.
+_AS_KEPT = 1
 _MOST_PARAMETERS = 1024
 # Codes that can be decoded row by row, so that distances are exact.
 _FACTORY = re.compile(r"PCA(\d+),(.+),Refine\((Flat|SQ[a-z0-9]+)\)")
@@ -55,6 +61,9 @@ def empty(stages: TwoStage, dim: int) -> faiss.IndexRefine:
     projected = faiss.IndexPreTransform(faiss.LinearTransform(dim, stages.components, False), first)
     index = faiss.IndexRefine(projected, faiss.index_factory(dim, stages.second, faiss.METRIC_L2))
     index.k_factor = FACTOR
+    if isinstance(first, faiss.IndexHNSW):
+        first.hnsw.efConstruction = _LINK_CANDIDATES
+        index.k_factor = _AS_KEPT
     return index
 
 
@@ -114,9 +123,22 @@ def first_stage(index: faiss.IndexRefine) -> faiss.Index:
     return faiss.downcast_index(_projected(index).index)
 
 
-def candidates_for(k: int, ntotal: int) -> int:
-    """Return how many candidates the first stage searches for k neighbors."""
-    return min(max(math.ceil(FACTOR * k), LEAST), ntotal)
+def candidates_for(k: int, ntotal: int, kept: int | None = None) -> int:
+    """Return how many candidates the first stage searches for k neighbors.
+
+    `kept` is the efSearch of a graph that returns only the candidates that its search keeps; at least k + SPARE.
+    """
+    most = max(FACTOR * k, LEAST)
+    return min(most if kept is None else min(most, max(kept, k + SPARE)), ntotal)
+
+
+def kept_by(index: faiss.IndexRefine, effort: int) -> int | None:
+    """Return the `kept` of `candidates_for` for a search with an effort; None if the effort does not limit candidates.
+
+    Indexes of earlier releases search for all candidates, because their recall was measured with them.
+    """
+    graph = isinstance(first_stage(index), faiss.IndexHNSW)
+    return effort if graph and index.k_factor == _AS_KEPT else None
 
 
 class TwoStageSearch:
@@ -160,7 +182,8 @@ class TwoStageSearch:
 def searched(index: faiss.Index, queries: Float32, k: int, effort: int) -> npt.NDArray[np.int64]:
     """Return the rows (n, k) that any index finds for prepared queries (n, dim) with an nprobe or efSearch."""
     if is_two_stage(index):
-        return TwoStageSearch(index)(queries, k, candidates_for(k, int(index.ntotal)), effort)[1]
+        kept = kept_by(faiss.downcast_index(index), effort)
+        return TwoStageSearch(index)(queries, k, candidates_for(k, int(index.ntotal), kept), effort)[1]
     rows: npt.NDArray[np.int64] = index.search(queries, k, params=search_parameters(index, effort))[1]
     return rows
 

@@ -20,14 +20,14 @@ from lookalike_server.placement.sources import HARDEST, MARGIN, Source
 class TwoStageSource:
     """Principal components find candidates, and faiss keeps the best of them by the codes of all dimensions.
 
-    May return fewer rows than requested: the others are certainly not the nearest, up to the
-    rounding of the queries. `first` is the first stage alone, which searches for queries with
-    masks; `best` then keeps the best of its rows.
+    `first` is the first stage alone, which searches for queries with masks; `best` then keeps
+    the best of its rows.
     """
 
     filters = True
 
     def __init__(self, index: faiss.IndexRefine, first: Source) -> None:
+        self._index = index
         self._search = two_stage.TwoStageSearch(index)
         self.first = ProjectedSource(index, first)
         refine = faiss.downcast_index(index.refine_index)
@@ -49,14 +49,21 @@ class TwoStageSource:
     ) -> tuple[Int64, Float32]:
         if masks is not None:
             return self.first.near(queries, k, nprobe, probes, masks)
-        kept = kept_of(k)
-        costs, rows = self._search(queries, kept, k, nprobe)
-        effort = max(nprobe, k)
+        return self.nearest(queries, k, k, nprobe)
+
+    def candidates_for(self, k: int, nprobe: int) -> int:
+        """Return how many candidates a search for k neighbors without masks has."""
+        return two_stage.candidates_for(k, self.ntotal, two_stage.kept_by(self._index, nprobe))
+
+    def nearest(self, queries: Float32, kept: int, candidates: int, nprobe: int) -> tuple[Int64, Float32]:
+        """Return the best rows (n, kept) of the candidates by the second stage, and their costs, as `near` does."""
+        costs, rows = self._search(queries, kept, candidates, nprobe)
+        effort = max(nprobe, candidates)
         hardest = effort * HARDEST if self._graph else effort
         while effort < hardest and len(short := np.flatnonzero((rows < 0).any(axis=1))):
             effort *= 2
             again = np.ascontiguousarray(queries[short])
-            costs[short], rows[short] = self._search(again, kept, k, effort)
+            costs[short], rows[short] = self._search(again, kept, candidates, effort)
         return rows, np.where(rows < 0, np.float32(np.inf), costs)
 
     def compares(self, masks: QueryMasks, k: int) -> Bools:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from lookalike_indexer.arrays import Float32, Int64
+from lookalike_indexer.indexing.two_stage import SPARE
 from lookalike_server.placement.decoded_vectors import DecodedVectors
 from lookalike_server.placement.first_stage import best_candidates, first_stage
 from lookalike_server.placement.lists import Probes
@@ -55,7 +56,10 @@ class Reranked:
         self, queries: Float32, k: int, more: int, nprobe: int, probes: Probes | None, masks: QueryMasks | None
     ) -> tuple[Int64, Float32]:
         """Return the k nearest (n, k) among `more` times as many candidates as usual."""
-        candidates = min(more * max(math.ceil(k * self._factor), self._least), self._source.ntotal)
+        usual = max(math.ceil(k * self._factor), self._least)
+        if masks is None and isinstance(self._source, TwoStageSource):
+            usual = self._source.candidates_for(k, nprobe)
+        candidates = min(more * usual, self._source.ntotal)
         rows, distances = self._refined(queries, k, candidates, nprobe, probes, masks)
         found = padded(rows[:, :k], distances[:, :k], k)
         tied = cut_through_a_tie(rows, distances, k)
@@ -80,9 +84,15 @@ class Reranked:
         probes: Probes | None,
         masks: QueryMasks | None,
     ) -> tuple[Int64, Float32]:
-        """Return the candidates of the quick codes; those certainly not among the k nearest are at infinity."""
+        """Return the candidates of the quick codes; those certainly not among the k nearest are at infinity.
+
+        If faiss ranks the candidates, return the k + SPARE best of them, or all of them after a tie.
+        """
         if masks is not None and isinstance(self._source, TwoStageSource) and self._source.has_codes:
             rows = best_candidates(self._source, queries, candidates, nprobe, probes, masks)
+        elif masks is None and isinstance(self._source, TwoStageSource):
+            kept = k + SPARE if candidates <= self._source.candidates_for(k, nprobe) else candidates
+            rows, _ = self._source.nearest(queries, min(kept, candidates), candidates, nprobe)
         else:
             rows, _ = first_stage(self._source, queries, candidates, nprobe, probes, masks)
         return by_distance(rows, self._vectors.nearest(queries, rows, k))

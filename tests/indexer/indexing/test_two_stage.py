@@ -93,6 +93,21 @@ def test_rows_added_in_other_blocks_give_the_same_index():
     assert made[0] == made[1]
 
 
+def test_a_graph_gives_no_more_candidates_than_it_keeps():
+    vectors = prepare(in_few_directions(1500), "cosine")
+    index = empty_index(FACTORIES[0], 64, "cosine", 1)
+    train(index, vectors, FACTORIES[0], (), Silent())
+    add(index, vectors)
+    queries = vectors[:40]
+    search = two_stage.TwoStageSearch(index)
+    for effort, candidates in ((8, 14), (16, 16), (512, 40)):
+        found = two_stage.searched(index, queries, 10, effort)
+        assert np.array_equal(found, search(queries, 10, candidates, effort)[1])
+    # As earlier releases wrote it, whose recall was measured with all candidates.
+    index.k_factor = two_stage.FACTOR
+    assert np.array_equal(two_stage.searched(index, queries, 10, 16), search(queries, 10, 40, 16)[1])
+
+
 @pytest.mark.parametrize(
     ("name", "factory"),
     [
