@@ -8,8 +8,8 @@ from lookalike_indexer.errors import DeviceError, UsageError
 def parse_gpus(text: str, there: int) -> list[int]:
     """Return the GPU numbers in `--gpus`: "all", or numbers separated by commas; "" for none.
 
-    `there` is the number of GPUs that the library that uses them can see. UsageError: not such a list. DeviceError: a
-    GPU that does not exist.
+    `there` is the number of GPUs that the library that uses them can see. Raise UsageError for any other text. Raise
+    DeviceError for a GPU that does not exist.
     """
     text = text.strip()
     if not text:

@@ -31,7 +31,7 @@ def examine(model: str) -> list[Finding]:
 def examine_store(url: str) -> list[Finding]:
     """Check that the store of a URL supports what a collection needs; remove the test objects afterwards.
 
-    UsageError: the URL has no known scheme.
+    Raise UsageError if the URL has no known scheme.
     """
     from lookalike_indexer.collection.objects import checks
     from lookalike_indexer.collection.objects.store import place_of

@@ -49,9 +49,9 @@ def attach(
     """Return the completed draft with a user's table attached as the attribute table `name`; publish nothing.
 
     A table of that name is replaced. The values of a column `label` correct the labels of the images: null keeps a
-    label, an empty value removes it. The caller holds the collection's lock. UsageError: the table cannot be read, has
-    a duplicate key or a row without one, no key that matches an image, or a column of an unsupported name or type.
-    NotFoundError: no such file.
+    label, an empty value removes it. The caller holds the collection's lock. Raise UsageError if the table cannot be
+    read, has a duplicate or missing key, has no key of an image, or has a column with an unsupported name or type.
+    Raise NotFoundError if the file does not exist.
     """
     layout.checked_name(name, "attribute table")
     table = open_table(path, wanted)

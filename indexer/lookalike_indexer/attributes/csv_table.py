@@ -19,7 +19,7 @@ class CsvTable:
     """Rows of a CSV file in UTF-8. An empty cell is null; a quoted empty cell is an empty string."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file. UsageError: it cannot be read as CSV."""
+        """Open the file. Raise UsageError if it cannot be read as CSV."""
         self._path = path
         try:
             with path.open(encoding="utf-8-sig") as file:

@@ -53,7 +53,7 @@ class TextColumn:
 
 
 def from_text(texts: pa.Array, kind: str) -> pa.Array:
-    """Convert an array of strings to a type; pa.ArrowException or ValueError: a value does not fit.
+    """Convert an array of strings to a type. Raise pa.ArrowException or ValueError if a value does not fit.
 
     A list is a JSON array of strings, or strings separated by semicolons.
     """

@@ -23,7 +23,7 @@ class JsonTable:
     """Rows of a JSON lines file. A name that a line lacks is null."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file and read all of it to determine its columns. UsageError: a line is not an object."""
+        """Open the file and read all of it to determine its columns. Raise UsageError if a line is not an object."""
         self._path = path
         names: dict[str, None] = {}
         for rows in self._read():

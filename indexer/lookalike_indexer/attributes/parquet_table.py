@@ -19,7 +19,7 @@ class ParquetTable:
     """Rows of a Parquet file."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file. IndexerError: it cannot be read."""
+        """Open the file. Raise IndexerError if it cannot be read."""
         self._path = path
         self._schema: pa.Schema = self._opened().schema_arrow
         self.names: Sequence[str] = self._schema.names

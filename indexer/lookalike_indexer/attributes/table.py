@@ -40,7 +40,7 @@ class Source(Protocol):
     def batches(self, key: str, kinds: Mapping[str, str]) -> Iterator[pa.Table]:
         """Yield the rows in order: the key column as strings, called `key`, and columns of these types.
 
-        UsageError: a value has another type.
+        Raise UsageError if a value has another type.
         """
         ...
 
@@ -64,7 +64,8 @@ class UserTable:
 def open_table(path: Path, wanted: TableColumns) -> UserTable:
     """Open a table, and determine the types of its columns.
 
-    NotFoundError: no such file. UsageError: another kind of file, no such column, an unsupported name or type.
+    Raise NotFoundError if the file does not exist. Raise UsageError if the file has another type, a column does not
+    exist, or a name or type is not supported.
     """
     if not path.is_file():
         raise NotFoundError(f"There is no table {path}.")

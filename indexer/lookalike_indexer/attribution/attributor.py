@@ -39,8 +39,9 @@ class Attributor:
     def open(cls, reader: CollectionReader, model: str, weights_file: str | None = None) -> Attributor:
         """Load the network of a model of the collection.
 
-        `weights_file` overrides the location of its weights on this machine. WeightsError: they are not available.
-        MismatchError: they differ from those that the collection was made with. NotBuiltError: they have no classifier.
+        `weights_file` overrides the location of its weights on this machine. Raise WeightsError if they are not
+        available. Raise MismatchError if they differ from those that the collection was made with. Raise NotBuiltError
+        if they have no classifier.
         """
         spec = classifying_spec(reader, model)
         module = stored_module(reader, model, weights_file)
@@ -52,7 +53,7 @@ class Attributor:
         `pixels` is a prepared image, uint8 of shape (3, crop, crop). "cam" is Grad-CAM (Selvaraju et al. 2017,
         arXiv:1610.02391) on the last feature maps, interpolated; "gbp" is guided backpropagation (Springenberg et al.
         2014, arXiv:1412.6806), the greatest magnitude of the three colors. All 0 if nothing contributes to the class.
-        UsageError: no such class. NotBuiltError: the network lacks what the method needs.
+        Raise UsageError if the class does not exist. Raise NotBuiltError if the network lacks what the method needs.
         """
         if not 0 <= class_index < self.classes:
             raise UsageError(f"The model {self.model} has the classes 0 to {self.classes - 1}, not {class_index}.")

@@ -23,8 +23,8 @@ class OpenedModel:
     def __init__(self, reader: CollectionReader, model: str, weights_file: str | None = None) -> None:
         """Load the network of a model of the collection; `weights_file` overrides the location of its weights.
 
-        WeightsError: they are not available. MismatchError: they differ from those that the collection was made with.
-        NotBuiltError: they have no classifier.
+        Raise WeightsError if they are not available. Raise MismatchError if they differ from those that the collection
+        was made with. Raise NotBuiltError if they have no classifier.
         """
         self._reader, self._model = reader, model
         self._spec = classifying_spec(reader, model)
@@ -39,7 +39,7 @@ class OpenedModel:
     def pixels(self, image: str | bytes) -> Pixels:
         """Return an image by its URI or its encoded bytes, in the form that the network takes: uint8 (3, crop, crop).
 
-        DecodeError: it cannot be read.
+        Raise DecodeError if it cannot be read.
         """
         prepared = prepare(image, self._spec.preprocessing, self._reader.manifest.limits)
         if not isinstance(prepared, Prepared):

@@ -39,7 +39,7 @@ class Assigned:
 def assign(vectors: Float32, centroids: Float32) -> Assigned:
     """Assign vectors (n, dim) to centroids (k, dim), both finite and prepared for the clustering's metric.
 
-    The result of a row depends only on that vector and the centroids. UsageError: a vector is not finite.
+    The result of a row depends only on that vector and the centroids. Raise UsageError if a vector is not finite.
     """
     return Assigner(centroids).assign(vectors)
 

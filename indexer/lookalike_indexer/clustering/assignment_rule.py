@@ -32,7 +32,7 @@ class Rule:
 
     @classmethod
     def of(cls, reader: CollectionReader, clustering: str) -> Rule:
-        """Return the rule of a stored clustering, by "space/name"; NotFoundError: there is none of that name."""
+        """Return the rule of a stored clustering, by "space/name". Raise NotFoundError if it does not exist."""
         entry = reader.clustering(clustering)
         whitening = tables.read_whitening(reader.storage, entry.whitening) if entry.whitening else None
         return cls(entry.metric, reader.centroids(clustering), whitening)
@@ -43,7 +43,7 @@ class Rule:
         return prepared if self.whitening is None else self.whitening.apply(prepared)
 
     def assign(self, vectors: Float32) -> Assigned:
-        """Assign stored embeddings (n, dim) by Euclidean distances; UsageError: one is not finite.
+        """Assign stored embeddings (n, dim) by Euclidean distances. Raise UsageError if an embedding is not finite.
 
         On the CPU it is thread-safe; on GPUs only one thread may call it at a time.
         """

@@ -26,7 +26,7 @@ def check_clusters(wanted: int | None, images: int, space: str) -> None:
 
 
 def choose_clusters(reader: CollectionReader, space: str, wanted: int | None) -> tuple[int, str]:
-    """Return the number of clusters and the reason for it. UsageError: more clusters than images."""
+    """Return the number of clusters and the reason for it. Raise UsageError for more clusters than images."""
     rows = reader.space(space)[1].rows
     check_clusters(wanted, rows, space)
     if wanted is not None:

@@ -60,8 +60,8 @@ def run_cluster(
     """Cluster a space of a completed draft and return the draft with the clustering; publish nothing.
 
     Files that an earlier run with the same settings and embeddings finished are reused. With `machines` the machines of
-    a cluster assign the images. NotFoundError: no such space. NotBuiltError: it is empty. UsageError: more clusters
-    than images. IndexerError: an embedding is not finite.
+    a cluster assign the images. Raise NotFoundError if the space does not exist. Raise NotBuiltError if the space is
+    empty. Raise UsageError for more clusters than images. Raise IndexerError if an embedding is not finite.
     """
     reader = CollectionReader(storage, draft)
     space, entry = reader.space(settings.space)

@@ -24,7 +24,7 @@ def extend_clustering(
     """Return the clustering with every part of its space assigned; existing assignments stay.
 
     A part of assignments is named by the digest of its embeddings, so that a part that a killed run left is reused.
-    IndexerError: an embedding is not finite.
+    Raise IndexerError if an embedding is not finite.
     """
     reader = CollectionReader(storage, draft)
     stored = Rule.of(reader, f"{entry.space}/{entry.name}")

@@ -21,7 +21,7 @@ class ClusterSettings:
     `space` "" means the collection's default. None for `clusters`, `name` and `restarts` means a choice by the
     collection, see `choice.py`. `strategy` is the algorithm that finds the centroids, see `strategies.py`.
     `points_per_centroid` bounds the training sample. `gpus` decides where the work is done and does not affect the
-    result, so it is not part of a clustering's digest. UsageError: a value out of range.
+    result, so it is not part of a clustering's digest. Raise UsageError for a value out of range.
     """
 
     space: str = ""

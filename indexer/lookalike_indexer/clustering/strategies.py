@@ -67,7 +67,7 @@ def check_paired(images: int, k: int) -> None:
 def agglomerative(vectors: Float32, k: int, seed: int) -> Float32:
     """Return the means of the k groups of Ward's method (1963) on the vectors, or on a sample of MOST_PAIRED of them.
 
-    UsageError: see `check_paired`.
+    Raise UsageError as `check_paired` does.
     """
     check_paired(len(vectors), k)
     some = vectors[np.sort(choose_rows(len(vectors), MOST_PAIRED, seed))]

@@ -47,7 +47,7 @@ def write_centroids(storage: Storage, path: str, trained: Trained) -> None:
 
 
 def read_centroids(storage: Storage, path: str) -> Trained:
-    """Return the centroids and their inertia; DataLossError: the file is not such a table."""
+    """Return the centroids and their inertia. Raise DataLossError if the file is not such a table."""
     with open_part(storage, path) as part:
         metadata = part.schema_arrow.metadata or {}
         if _TRAINING not in metadata:

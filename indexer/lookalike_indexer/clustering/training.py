@@ -41,8 +41,8 @@ def sample_size(rows: int, k: int, settings: ClusterSettings) -> int:
 def find_centroids(vectors: Float32, k: int, settings: ClusterSettings, progress: Progress) -> TrainedClustering:
     """Find k centroids of vectors (n, dim), n >= k, all finite and prepared for the metric.
 
-    The inertia of strategies without iterations is a single value, that of the final centroids. UsageError: the vectors
-    to whiten are all alike.
+    The inertia of strategies without iterations is a single value, that of the final centroids. Raise UsageError if the
+    vectors to whiten are all alike.
     """
     if settings.strategy == "whitened":
         whitening = fit_whitening(vectors, k)

@@ -57,7 +57,7 @@ class Whitening:
 def fit_whitening(vectors: Float32, components: int) -> Whitening:
     """Fit a whitening to unit vectors (n, dim); fewer components if there are fewer vectors or directions.
 
-    UsageError: the vectors are all alike, so that there is nothing to scale.
+    Raise UsageError if the vectors are all alike, so that there is nothing to scale.
     """
     count, dim = vectors.shape
     kept = min(components, dim, count - 1)

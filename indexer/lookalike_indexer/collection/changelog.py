@@ -159,7 +159,10 @@ class Tail:
         self._end = 0
 
     def read(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the sequence and payload of each new record. OverruledError: a record that was read before is gone."""
+        """Yield the sequence and payload of each new record.
+
+        Raise OverruledError if a record that was read before is gone.
+        """
         there = segments(self._storage)
         if self._segment is not None and any(one.name > self._segment and one.first <= self.last for one in there):
             raise OverruledError
@@ -231,7 +234,7 @@ def _is_unfinished(path: Path, end: int, size: int) -> bool:
 def begin(storage: Storage, name: Name, first: int) -> int:
     """Create a segment whose first record will have the sequence `first`; return its file descriptor, open for writing.
 
-    The name and header are synced to the disk. OSError: the system refuses, or the name exists.
+    The name and header are synced to the disk. Raise OSError if the system refuses, or the name exists.
     """
     path = storage.local(name.path)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -250,7 +253,7 @@ def begin(storage: Storage, name: Name, first: int) -> int:
 
 
 def write_all(file: int, data: bytes) -> None:
-    """Write all of the data to a file descriptor. OSError: the system refuses."""
+    """Write all of the data to a file descriptor. Raise OSError if the system refuses."""
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
@@ -260,7 +263,7 @@ def renew(storage: Storage, folded_through: int) -> None:
     """Create an empty segment so that the others can be removed, if there is no writer and all changes are folded.
 
     The epoch increases, so that a writer that was presumed dead detects the change. `folded_through` as in `removable`.
-    IndexerError: the system refuses to write.
+    Raise IndexerError if the system refuses to write.
     """
     if not storage.is_local or not names(storage):
         return

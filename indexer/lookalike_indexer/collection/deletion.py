@@ -31,8 +31,8 @@ class Deleted:
 def delete(storage: Storage, keys: Sequence[str] = (), ids: Sequence[int] = (), reason: Reason = "deleted") -> Deleted:
     """Delete images by key or id and publish the result; publish nothing if none of them exists.
 
-    A key means its newest image. Unknown keys and ids are counted, and are not an error. CollectionLockedError: another
-    process writes to the collection. NotFoundError: there is no collection.
+    A key means its newest image. Unknown keys and ids are counted, and are not an error. Raise CollectionLockedError if
+    another process writes to the collection. Raise NotFoundError if the collection does not exist.
     """
     generations.require_latest(storage)
     with writing(storage):

@@ -86,8 +86,8 @@ def encode(manifest: Manifest) -> EncodedManifest:
 def decode(data: bytes, name: str, read_list: ReadList) -> Manifest:
     """Parse a manifest; `name` is used in error messages.
 
-    MismatchError: this version does not support the format. DataLossError: the data is not a manifest, or it or one of
-    its lists was changed.
+    Raise MismatchError if this version does not support the format. Raise DataLossError if the data is not a manifest,
+    or it or one of its lists was changed.
     """
     try:
         head = _HEAD.decode(data)

@@ -33,8 +33,8 @@ class Exported:
 def exported(reader: CollectionReader, space: str, file: Path, progress: Progress) -> Exported:
     """Write a space's embeddings as float32, in row order, within the memory of one block and the images table.
 
-    UsageError: the name does not end in .parquet or .npy. NotFoundError: there is no such space, or the file cannot be
-    written. An existing file of that name is replaced when the new one is complete.
+    Raise UsageError if the name does not end in .parquet or .npy. Raise NotFoundError if the space does not exist, or
+    the file cannot be written. An existing file of that name is replaced when the new one is complete.
     """
     space, entry = reader.space(space)
     keys = file.with_suffix(".keys.csv")

@@ -76,8 +76,8 @@ def collect(storage: Storage, keep: int, *, dry_run: bool = False, assume_unread
     whether a generation is in use, it is kept unless `assume_unread` is set.
 
     The caller holds the collection's lock. Unfinished work of a killed run is removed as well, because no generation
-    refers to it. NotFoundError: there is no collection. DataLossError, MismatchError: a kept manifest cannot be read;
-    then no file that it may refer to is removed.
+    refers to it. Raise NotFoundError if the collection does not exist. Raise DataLossError or MismatchError if a kept
+    manifest cannot be read; then no file that it may refer to is removed.
     """
     generations.require_latest(storage)
     numbers = generations.numbers(storage)

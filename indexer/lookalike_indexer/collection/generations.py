@@ -27,7 +27,8 @@ def numbers(storage: Storage) -> list[int]:
 def read(storage: Storage, number: int) -> Manifest:
     """Return the manifest of a published generation.
 
-    NotFoundError: there is no such generation. DataLossError, MismatchError: see encoding.decode and consistency.check.
+    Raise NotFoundError if the generation does not exist. Raise DataLossError or MismatchError as encoding.decode and
+    consistency.check do.
     """
     path = layout.generation(number)
     name = storage.shown(path)

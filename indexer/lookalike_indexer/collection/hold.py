@@ -23,7 +23,7 @@ from lookalike_indexer.errors import IndexerError, NotFoundError
 def hold(storage: Storage, number: int, holder: object) -> Callable[[], object]:
     """Keep a generation from being removed for the lifetime of `holder`, or until the returned function is called.
 
-    NotFoundError: the generation does not exist, or is being removed.
+    Raise NotFoundError if the generation does not exist, or is being removed.
     """
     if isinstance(storage, ObjectStorage):
         return holds.hold(storage.place, number, holder, layout.generation(number))

@@ -12,7 +12,7 @@ from lookalike_indexer.collection.storage import Storage
 def open_storage(location: str | os.PathLike[str]) -> Storage:
     """Open the storage of a collection: a path, file:///PATH, s3://, gs:// or az://BUCKET/PREFIX.
 
-    UsageError: an unknown kind of URL, or its package is not installed.
+    Raise UsageError if the kind of URL is unknown, or its package is not installed.
     """
     text = str(location)
     if text.startswith("file://"):

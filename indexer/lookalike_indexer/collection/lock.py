@@ -41,9 +41,9 @@ def writing(storage: Storage, *, sweep: bool = True) -> Iterator[None]:
     """Hold the collection for writing, and remove leftovers of killed runs unless `sweep` is false.
 
     The operating system releases the lock with the process that holds it, so a killed writer never blocks the next one.
-    CollectionLockedError: another process holds it; the message names that process. If the first writer fails before it
-    writes anything, it leaves no folder. The same holds if its options are rejected when only the source listing
-    exists.
+    Raise CollectionLockedError if another process holds it; the message names that process. If the first writer fails
+    before it writes anything, it leaves no folder. The same holds if its options are rejected when only the source
+    listing exists.
     """
     if isinstance(storage, ObjectStorage):
         with _leased(storage):

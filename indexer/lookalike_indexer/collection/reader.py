@@ -146,8 +146,8 @@ class CollectionReader:
     def clustering_name(self, name: str = "", space: str = "") -> str:
         """Return the "space/name" of a clustering: `name`, or for "" the current one of a space.
 
-        The space "" is the default one. See current.py for the rules. NotFoundError: no such clustering or space.
-        NotBuiltError: the space has no clustering.
+        The space "" is the default one. See current.py for the rules. Raise NotFoundError if the clustering or space
+        does not exist. Raise NotBuiltError if the space has no clustering.
         """
         if name:
             self.clustering(name)
@@ -165,7 +165,7 @@ class CollectionReader:
     def index(self, space: str = "", name: str = "") -> IndexEntry:
         """Return an index of a space by name, "" for the current one.
 
-        NotBuiltError: the space has no index. NotFoundError: it has none of that name.
+        Raise NotBuiltError if the space has no index. Raise NotFoundError if it has none of that name.
         """
         space, _ = self.space(space)
         found = default_index(self.manifest, space)
@@ -182,7 +182,10 @@ class CollectionReader:
         return self.manifest.indexes[wanted]
 
     def graph(self, space: str = "") -> GraphEntry:
-        """Return the k-nearest-neighbor graph of a space, "" for the default one; NotBuiltError: it has none."""
+        """Return the k-nearest-neighbor graph of a space, "" for the default one.
+
+        Raise NotBuiltError if the space has no graph.
+        """
         space, _ = self.space(space)
         if space not in self.manifest.graphs:
             raise NotBuiltError(
@@ -265,7 +268,10 @@ class CollectionReader:
         return self._with_uris(self._living(self._table(self.manifest.models[model].rejects, schema.REJECTS)))
 
     def predictions(self, model: str) -> pa.Table:
-        """Return a model's most probable classes; NotFoundError lists the models, NotBuiltError: none were stored."""
+        """Return a model's most probable classes.
+
+        Raise NotFoundError with the list of models if the model does not exist, and NotBuiltError if none were stored.
+        """
         return pa.concat_tables(self.stream_predictions(model))
 
     def stream_predictions(self, model: str) -> Iterator[pa.Table]:
@@ -345,7 +351,7 @@ class CollectionReader:
     def vectors_of(self, parts: Sequence[str], rows: Int64, dim: int) -> Float32:
         """Return the stored embeddings of some rows of embedding parts, shape (len(rows), dim), in the given order.
 
-        DataLossError: the parts have fewer rows.
+        Raise DataLossError if the parts have fewer rows.
         """
         out = np.empty((len(rows), dim), np.float32)
         ends = np.cumsum([self.manifest.files[path].rows or 0 for path in parts], dtype=np.int64)

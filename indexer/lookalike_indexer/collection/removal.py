@@ -46,8 +46,8 @@ def remove(manifest: Manifest, unwanted: Unwanted) -> tuple[Manifest, Removed]:
     """Return a draft without the unwanted entries and their dependents, and the list of removed entries.
 
     A model takes its spaces along. A space takes along its clusterings, its indexes, its graph and the results that
-    were computed in it. UsageError: nothing is named, or no space would remain. NotFoundError: an entry does not exist;
-    the message lists the existing ones.
+    were computed in it. Raise UsageError if nothing is named, or no space would remain. Raise NotFoundError if an entry
+    does not exist; the message lists the existing ones.
     """
     if not any(dataclasses.astuple(unwanted)):
         raise UsageError(

@@ -39,7 +39,7 @@ class Stamp(NamedTuple):
 class Storage:
     """A collection's files on a local disk; see objects/storage.py for object stores.
 
-    DataLossError: a disk cannot read a file. IndexerError: the system refuses to read or write.
+    Raise DataLossError if a disk cannot read a file. Raise IndexerError if the system refuses to read or write.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
@@ -74,8 +74,9 @@ class Storage:
         return self.root
 
     def local(self, path: str) -> Path:
-        """Return a local path to read from: pyarrow and faiss open files by name. DataLossError: it leads out of the
-        root.
+        """Return a local path to read from: pyarrow and faiss open files by name.
+
+        Raise DataLossError if it leads out of the root.
         """
         inside = PurePosixPath(path)
         if inside.is_absolute() or ".." in inside.parts:
@@ -134,7 +135,7 @@ class Storage:
             _sync_folder(final.parent)
 
     def publish(self, path: str, data: bytes) -> None:
-        """Create `path` with these bytes; CollectionLockedError: it exists already."""
+        """Create `path` with these bytes. Raise CollectionLockedError if it already exists."""
         final = self.local(path)
         with _temporary(final) as temporary:
             temporary.write_bytes(data)

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class TypedJson(Generic[T]):
-    """A decoder for JSON of type `kind`; create it at module level. msgspec.MsgspecError: the JSON has another form."""
+    """A decoder for JSON of type `kind`; create it at module level. Raise msgspec.MsgspecError for other JSON."""
 
     def __init__(self, kind: type[T]) -> None:
         self._kind = kind

@@ -21,7 +21,7 @@ from lookalike_indexer.progress import Progress
 def checkpoint_files(patterns: Sequence[str]) -> list[Path]:
     """Return the files that match the patterns, ordered by the numbers in their names.
 
-    NotFoundError: a pattern matches no file. UsageError: two files have the same name.
+    Raise NotFoundError if a pattern matches no file. Raise UsageError if two files have the same name.
     """
     found: dict[str, Path] = {}
     for pattern in patterns:

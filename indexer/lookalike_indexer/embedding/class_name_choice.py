@@ -20,8 +20,8 @@ from lookalike_indexer.models.presets import published_name
 def names_given(settings: EmbedSettings, spec: ModelSpec) -> list[str] | None:
     """Return the class names given by the settings or the weights, None if neither gives any.
 
-    A file with the digest of torchvision's weights has ImageNet's classes. UsageError: the number of names differs from
-    the model's number of classes.
+    A file with the digest of torchvision's weights has ImageNet's classes. Raise UsageError if the number of names
+    differs from the model's number of classes.
     """
     if settings.class_names:
         names = read_class_names(settings.class_names)

@@ -19,7 +19,8 @@ def read_class_names(text: str) -> list[str]:
 
     The file is text with a line for each class, or JSON: a list of names, or an object of names by index ("0" to the
     last). A name may be a list, such as ["n01440764", "tench"], whose last string is used. An object of indexes by
-    name, as torchvision's `class_to_idx`, is accepted too. UsageError: the file cannot be read, or has another form.
+    name, as torchvision's `class_to_idx`, is accepted too. Raise UsageError if the file cannot be read, or has another
+    form.
     """
     if text == IMAGENET:
         return list(imagenet_names())

@@ -51,7 +51,7 @@ def names_path(entry: ModelEntry) -> str:
 
 
 def stored_names(reader: CollectionReader, model: str) -> list[str] | None:
-    """Return the class names stored with a model, None if there are none. DataLossError: they were changed."""
+    """Return the class names stored with a model, None if there are none. Raise DataLossError if they were changed."""
     path = names_path(reader.model(model))
     if not path:
         return None

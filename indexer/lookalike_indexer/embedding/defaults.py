@@ -16,8 +16,8 @@ def settled(settings: EmbedSettings, draft: Manifest | None) -> EmbedSettings:
     """Return the settings with a model, its name in the collection, weights, and limits for images.
 
     `draft` is the newest generation, or None. A model of the collection keeps its weights. A collection with one model
-    continues with it. A collection keeps its limits. Settled settings are returned unchanged. UsageError: the
-    collection has several models, and none is named. MismatchError: the name belongs to another model.
+    continues with it. A collection keeps its limits. Settled settings are returned unchanged. Raise UsageError if the
+    collection has several models, and none is named. Raise MismatchError if the name belongs to another model.
     """
     alias = settings.name or alias_of(settings.model) or _only_model(draft) or DEFAULT_MODEL
     known = draft.models.get(alias) if draft else None

@@ -122,8 +122,8 @@ def run_embed(
     is not embedded again, whether they were published or left by a killed run. Images that were rejected for a reason
     that may pass are tried again. Nothing is written until the source, the model and its weights are validated. `check`
     is called before anything is embedded, and may reject a later stage. With `sync` the collection gets the source's
-    present images. With `machines` the machines of a cluster embed. MismatchError: another source, or a name with
-    another meaning.
+    present images. With `machines` the machines of a cluster embed. Raise MismatchError for another source, or a name
+    with another meaning.
     """
     settings = settled(settings, draft)
     if machines is not None:

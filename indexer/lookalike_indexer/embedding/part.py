@@ -195,7 +195,7 @@ class PartEmbedder:
 
 
 def embedding_table(space: SpacePlan, ids: list[object], batches: list[Float32], arithmetic: str) -> pa.Table:
-    """Return a part of a space; IndexerError: the network produced values that cannot be stored.
+    """Return a part of a space. Raise IndexerError if the network produced values that cannot be stored.
 
     Its metadata hold the fingerprint of the space, and the `arithmetic`.
     """

@@ -70,8 +70,8 @@ def model_identity(spec: ModelSpec) -> str:
 def load_module(spec: ModelSpec, statistics: str, weights_file: str | None = None) -> torch.nn.Module:
     """Return the network of a spec, in eval mode, on the CPU.
 
-    `weights_file` overrides the location of weights of kind "file" or "imagenet". WeightsError: they are not available.
-    MismatchError: they differ from those of the spec.
+    `weights_file` overrides the location of weights of kind "file" or "imagenet". Raise WeightsError if they are not
+    available. Raise MismatchError if they differ from those of the spec.
     """
     weights = spec.weights
     if weights.kind == "untrained":

@@ -43,7 +43,10 @@ class Processes:
     devices: Sequence[str]
 
     def embed(self, job: Job, parts: Sequence[str], advance: Advance) -> Iterator[Written]:
-        """Embed parts, see `Distributor`. Errors of the workers are raised here. DeviceError: a worker process died."""
+        """Embed parts, see `Distributor`. Errors of the workers are raised here.
+
+        Raise DeviceError if a worker process died.
+        """
         context = multiprocessing.get_context("spawn")
         numbers: Queue[str | None] = context.Queue()
         reports: Queue[Any] = context.Queue()

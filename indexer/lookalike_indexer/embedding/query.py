@@ -65,8 +65,8 @@ class QueryEmbedder:
         """Load the network of a space, "" for the default one.
 
         `weights_file` is the location of the weights on this machine; `threads` is the number of CPU threads of the
-        network; `limits` defaults to those of the collection. WeightsError: the weights are not available.
-        MismatchError: they differ from those that the collection was made with.
+        network; `limits` defaults to those of the collection. Raise WeightsError if the weights are not available.
+        Raise MismatchError if they differ from those that the collection was made with.
         """
         name, entry = reader.space(space)
         model = reader.manifest.models[entry.model]

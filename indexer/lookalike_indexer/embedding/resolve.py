@@ -95,7 +95,7 @@ def resolve(
 ) -> Resolved:
     """Determine the plan of a run; calibrate a network without weights on the first images of the listing.
 
-    MismatchError: a name with another meaning.
+    Raise MismatchError for a name with another meaning.
     """
     loaded = _calibrated(storage, draft, settings, loaded, pool, source, listing)
     spec, traced, nodes = loaded.spec, loaded.traced, loaded.nodes
@@ -131,8 +131,8 @@ def resolve(
 def load(draft: Manifest | None, settings: EmbedSettings) -> Loaded:
     """Load the network and find its layers, before anything is written.
 
-    UsageError: an unknown model, layer or choice. WeightsError: weights that are not available. MismatchError: a name
-    with another meaning.
+    Raise UsageError for an unknown model, layer or choice. Raise WeightsError if the weights are not available. Raise
+    MismatchError for a name with another meaning.
     """
     arch = checked_architecture(settings.model)
     request = parse_weights(settings.weights)
@@ -199,8 +199,8 @@ def _own_file(storage: Storage, draft: Manifest | None, path: str, spec: ModelSp
 def check_options(settings: EmbedSettings) -> None:
     """Check settled settings before the source is read.
 
-    UsageError: an unknown model, weights, transforms or compute type. WeightsError: a weights file that does not exist.
-    DeviceError: a compute type that the device does not support.
+    Raise UsageError for an unknown model, weights, transforms or compute type. Raise WeightsError if the weights file
+    does not exist. Raise DeviceError for a compute type that the device does not support.
     """
     arch = checked_architecture(settings.model)
     request = parse_weights(settings.weights)

@@ -13,7 +13,10 @@ from lookalike_indexer.errors import NotBuiltError, WeightsError
 
 
 def classifying_spec(reader: CollectionReader, model: str) -> ModelSpec:
-    """Return the spec of a model with a classifier; NotFoundError: no such model, NotBuiltError: no classifier."""
+    """Return the spec of a model with a classifier.
+
+    Raise NotFoundError if the model does not exist, and NotBuiltError if it has no classifier.
+    """
     spec = reader.model(model).spec
     if not spec.classifies:
         others = [name for name, entry in reader.manifest.models.items() if entry.spec.classifies]
@@ -27,9 +30,9 @@ def classifying_spec(reader: CollectionReader, model: str) -> ModelSpec:
 def stored_module(reader: CollectionReader, model: str, weights_file: str | None = None) -> torch.nn.Module:
     """Return the network of a model of the collection, in eval mode, on the CPU.
 
-    `weights_file` overrides the location of the weights on this machine. NotFoundError: no such model. WeightsError:
-    the weights are not available. MismatchError: they differ from those that the collection was made with.
-    DataLossError: its own files were changed.
+    `weights_file` overrides the location of the weights on this machine. Raise NotFoundError if the model does not
+    exist. Raise WeightsError if the weights are not available. Raise MismatchError if they differ from those that the
+    collection was made with. Raise DataLossError if its own files were changed.
     """
     entry = reader.model(model)
     if entry.spec.arch == IMPORTED:

@@ -22,7 +22,7 @@ class Chosen:
 
 
 def named_transforms(settings: EmbedSettings, request: WeightsRequest) -> PreprocessingSpec:
-    """Return the transforms named by the settings, or the default ones; UsageError: an unknown name."""
+    """Return the transforms named by the settings, or the default ones. Raise UsageError for an unknown name."""
     return transforms_of(settings.model, _named(settings, request))
 
 
@@ -37,7 +37,7 @@ def chosen_transforms(
 
     They are, in this order, those that the settings name; those that the collection's model was made with; those of the
     published weights with the `digest` of a weights file; or the default ones. A network that only takes images of
-    `image_size` pixels gets such images. UsageError: the named transforms produce another size.
+    `image_size` pixels gets such images. Raise UsageError if the named transforms produce another size.
     """
     known = None if settings.preprocess else _known(draft, settings)
     if known is not None and (image_size is None or image_size == known.crop):

@@ -22,7 +22,7 @@ class Step:
 def steps_of(view: View, model: str = "") -> list[Step]:
     """Return the steps of a model in order; "" means the first model that has any.
 
-    NotBuiltError: there are fewer than two, or one has no clustering.
+    Raise NotBuiltError if there are fewer than two, or one has no clustering.
     """
     there = [name for name in view.reader.manifest.models if "@" in name]
     model = model or (sorted(there)[0].split("@", 1)[0] if there else "")

@@ -81,8 +81,8 @@ def choose_k(
     meanings that the space's model sees.
 
     Tables: k (one row for each tried number), rules (rule, k, value), routes (route, k), suggestions (rank, k, route).
-    `last` is limited to one less than the number of images. UsageError: numbers out of range. NotBuiltError: fewer than
-    two images, or all embeddings are equal.
+    `last` is limited to one less than the number of images. Raise UsageError for numbers out of range. Raise
+    NotBuiltError for fewer than two images, or if all embeddings are equal.
     """
     if not 2 <= first <= last:
         raise UsageError(f"--from {first} --to {last}: give two numbers from 2 up, the smaller one first.")

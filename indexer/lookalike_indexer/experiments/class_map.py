@@ -55,8 +55,8 @@ def class_map(view: View, model: str, written: Mapping[str, Sequence[str]] | Non
 
     Labels match by the same name, or else ignoring case, spaces, hyphens, underscores and a leading WordNet number
     ("n02979186_cassette_player" is "cassette player"). `written` gives the classes of some labels, by name or index,
-    and takes precedence. If it names classes of ImageNet, a head of 1,000 classes without names has ImageNet's.
-    NotFoundError: no such model, or `written` names a class that the model does not have.
+    and takes precedence. If it names classes of ImageNet, a head of 1,000 classes without names has ImageNet's. Raise
+    NotFoundError if the model does not exist, or `written` names a class that the model does not have.
     """
     names = _names(view, model, written)
     exact: dict[str, list[int]] = {}
@@ -111,7 +111,7 @@ def digest_of_map(written: Mapping[str, Sequence[str]] | None) -> str:
 def read_class_map(path: Path) -> dict[str, list[str]]:
     """Read a CSV file with the columns label and class; a label with several classes has several rows.
 
-    UsageError: the file has another form.
+    Raise UsageError if the file has another form.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

@@ -56,8 +56,8 @@ def class_accuracies(
     the module of that name. Labels that tie with the last of the best are included.
 
     Tables: accuracies (label, model, class, rule, images, top1, top5), best (label, images, lowest, mean; by the lowest
-    accuracy of any model) and unmapped (model, label, images). NotBuiltError: no labels, no predictions, or no label
-    that stands for a class. NotFoundError: no such model.
+    accuracy of any model) and unmapped (model, label, images). Raise NotBuiltError if there are no labels, no
+    predictions, or no label that stands for a class. Raise NotFoundError if the model does not exist.
     """
     view.require_labels()
     if best < 1:
@@ -106,7 +106,7 @@ def _all_counted(
     """Return the counts of each model; models that were not requested may be left out, with a sentence that explains
     it.
 
-    NotBuiltError: no label stands for a class of a requested model, or of any model.
+    Raise NotBuiltError if no label stands for a class of a requested model, or of any model.
     """
     counted: list[_Counted] = []
     failed: list[NotBuiltError] = []

@@ -67,8 +67,8 @@ def compare(
 
     Tables: scores, one row for each space and strategy (`stored` is "" there), and one for each stored clustering, with
     `stored` as "space/name"; and COSTS with the seconds and the bytes of memory that each needed beyond the embeddings.
-    COSTS differs between runs and machines: do not store it. NotFoundError: no such space. UsageError: no such
-    strategy, fewer than three images, or not fewer clusters than images.
+    COSTS differs between runs and machines: do not store it. Raise NotFoundError if the space does not exist. Raise
+    UsageError for an unknown strategy, fewer than three images, or no more images than clusters.
     """
     spaces = _checked_spaces(view, spaces)
     strategies = _checked_strategies(strategies)
@@ -128,7 +128,7 @@ def _checked_strategies(strategies: Sequence[str]) -> list[str]:
 
 
 def _fitting(one: Sampled, strategies: Sequence[str]) -> list[str]:
-    """Return the requested strategies, or all that suit the space; UsageError: one that does not."""
+    """Return the requested strategies, or all that suit the space. Raise UsageError for one that does not."""
     if one.metric == "l2" and "whitened" in strategies:
         raise UsageError(
             f"--strategies whitened: the space {one.space} is measured by Euclidean distances; leave whitened out."

@@ -41,8 +41,9 @@ def duplicates(
 
     Tables: "groups", the `limit` largest, largest first, and "images", those of these groups, with the one to keep
     first in each. `distance` is the smallest to another image of the group. `exact` means that a file has the bytes of
-    the one to keep, `by_hash` that only a hash joins an image to its group. Figures cover all groups. NotFoundError: no
-    such space. NotBuiltError: no graph. UsageError: a negative distance, or a limit below 1.
+    the one to keep, `by_hash` that only a hash joins an image to its group. Figures cover all groups. Raise
+    NotFoundError if the space does not exist. Raise NotBuiltError if there is no graph. Raise UsageError for a negative
+    distance, or a limit below 1.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: list at least one group.")

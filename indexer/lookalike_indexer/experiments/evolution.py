@@ -46,8 +46,8 @@ def evolution(
     is one of these; NaN without such labels.
 
     Tables: steps, clusters, labels (if there are any), images, map (of at most `sample` images, drawn by `seed`, with
-    each image's label and prediction). NotBuiltError: fewer than two checkpoints, or one without clustering.
-    UsageError: k or sample out of range.
+    each image's label and prediction). Raise NotBuiltError if there are fewer than two checkpoints, or one has no
+    clustering. Raise UsageError if `k` or `sample` is out of range.
     """
     steps = steps_of(view, model)
     rows = common_rows(view, steps)

@@ -39,7 +39,7 @@ def explain(view: View, row: int, space: str = "", *, neighbours: int = 5, class
     Tables: predictions (of each model that keeps any), nearest (groups "own" and "rival", at most `neighbours` each),
     clusters (of each clustering of the space: the image's cluster and the labels in it), odd (why it is odd for its
     label, see oddballs; empty if it is not). Figures: own_distance and rival_distance, those of the nearest of each
-    group. NotBuiltError: the model keeps no predictions, or the image is not in the space.
+    group. Raise NotBuiltError if the model keeps no predictions, or the image is not in the space.
     """
     space, _ = view.reader.space(space)
     return _explained(view, stored_subject(view, row, space), space, neighbours, class_map)

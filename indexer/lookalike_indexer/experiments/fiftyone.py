@@ -51,8 +51,8 @@ def export_fiftyone(view: View, space: str, into: Path, progress: Progress) -> F
     space), prediction and probability (of the space's model), and those of users: "attribute_NAME" if NAME is one of
     these or one of FiftyOne's. An image without a label is "unlabeled".
 
-    UsageError: images are in archives or not in files, or the folder has files. NotFoundError: it cannot be written, or
-    there is no such space.
+    Raise UsageError if images are in archives or not in files, or the folder has files. Raise NotFoundError if it
+    cannot be written, or the space does not exist.
     """
     space, entry = view.reader.space(space)
     rows = view.space_rows(space)

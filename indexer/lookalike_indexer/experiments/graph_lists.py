@@ -18,9 +18,9 @@ from lookalike_indexer.experiments.view import View
 def graph_lists(view: View, keys: Sequence[str], space: str = "", k: int | None = None) -> Result:
     """Return the lists of the images with these keys, all of the graph's neighbors or the first `k`.
 
-    The table `neighbors` has a row for each neighbor: image (its key), rank, id, key, label and distance.
-    NotBuiltError: the space has no graph. NotFoundError: no such image, or one that the graph lacks. UsageError: a k
-    that the graph does not have.
+    The table `neighbors` has a row for each neighbor: image (its key), rank, id, key, label and distance. Raise
+    NotBuiltError if the space has no graph. Raise NotFoundError if an image does not exist, or is not in the graph.
+    Raise UsageError for a k that the graph does not have.
     """
     reader = view.reader
     space, _ = reader.space(space)

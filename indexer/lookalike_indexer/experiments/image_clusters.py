@@ -38,8 +38,8 @@ def image_clusters(view: View, row: int, members: int = 12) -> Result:
     - predictions: model, rank, class_index, class, probability
     - agreement: of each pair of clusterings: first, second, ari, nmi, images
 
-    The image itself is not listed as a member. UsageError: members below 0. NotBuiltError: the collection has no
-    clustering.
+    The image itself is not listed as a member. Raise UsageError if `members` is below 0. Raise NotBuiltError if the
+    collection has no clustering.
     """
     if members < 0:
         raise UsageError(f"members is {members}; it must be at least 0.")

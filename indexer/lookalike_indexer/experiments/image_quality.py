@@ -25,8 +25,8 @@ def image_quality(view: View, flag: str = "", limit: int = 40, where: str = "") 
     images are counted and listed.
 
     Tables: "flags", for each flag its rule, images and share of the measured images; and "images", with the `value`
-    that decides the flag. NotBuiltError: nothing was measured. NotFoundError: no such flag. UsageError: a limit below
-    1. FilterError: `where` is not a valid filter.
+    that decides the flag. Raise NotBuiltError if nothing was measured. Raise NotFoundError if the flag does not exist.
+    Raise UsageError if the limit is below 1. Raise FilterError if `where` is not a valid filter.
     """
     check_flag(flag)
     if limit < 1:

@@ -37,7 +37,8 @@ def interpret_clusters(view: View, clustering: str = "", samples: int = 5, seed:
     - samples: cluster, kind ("central", "borderline", "random"), rank, id, key, label, prediction, distance, margin
       (in the clustering's metric)
 
-    UsageError: samples below 1. NotBuiltError: no clustering. NotFoundError: no such clustering.
+    Raise UsageError if `samples` is below 1. Raise NotBuiltError if there is no clustering. Raise NotFoundError if the
+    clustering does not exist.
     """
     if samples < 1:
         raise UsageError(f"samples is {samples}; it must be at least 1.")

@@ -31,8 +31,8 @@ def label_issues(
     score is the probability of the given label minus that of the suggested one, from -1 to 1.
 
     Tables: "issues", the `limit` likeliest; "labels", for each label its images and issues; "pairs", the count of each
-    label and suggestion; with `scores` also "scores", of all labeled images, by ascending id. NotFoundError: no such
-    space. NotBuiltError: no graph, or fewer than two labels.
+    label and suggestion; with `scores` also "scores", of all labeled images, by ascending id. Raise NotFoundError if
+    the space does not exist. Raise NotBuiltError if there is no graph, or there are fewer than two labels.
     """
     space, entry = view.reader.space(space)
     view.reader.graph(space)

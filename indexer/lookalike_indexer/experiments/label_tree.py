@@ -52,8 +52,8 @@ def label_tree(
 
     Tables: classes (in the order of the tree's leaves; with the group of each and the words used for it), merges (left,
     right, height, classes: as SciPy's linkage, in the numbers of `leaf`), misses (classes without any word in the
-    file). Figures compare the groups of the images, by their top-1 class, with the labels. UsageError: a number out of
-    range. NotBuiltError: fewer than three classes, or fewer than three with a vector.
+    file). Figures compare the groups of the images, by their top-1 class, with the labels. Raise UsageError for a
+    number out of range. Raise NotBuiltError for fewer than three classes, or fewer than three with a vector.
     """
     model = model or view.reader.space()[1].model
     if most < 3:
@@ -184,7 +184,10 @@ def _merges_table(tree: Float64) -> pa.Table:
 
 
 def _digest(path: str) -> str:
-    """Return the identity of a word vectors file, independent of its location; NotFoundError: it does not exist."""
+    """Return the identity of a word vectors file, independent of its location.
+
+    Raise NotFoundError if it does not exist.
+    """
     with Path(path).open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 

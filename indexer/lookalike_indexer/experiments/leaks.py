@@ -26,9 +26,9 @@ def leaks(
     split. Near-duplicates are pairs of the graph up to `max_distance` (None: the valley, and similar hashes), and
     copies by digest.
 
-    Tables: "splits", the images and the leaked images of each; "pairs_of_splits"; and "leaks", the pairs.
-    NotFoundError: no such space or column. NotBuiltError: no graph, or fewer than two splits. UsageError: a negative
-    distance, or a limit below 1.
+    Tables: "splits", the images and the leaked images of each; "pairs_of_splits"; and "leaks", the pairs. Raise
+    NotFoundError if the space or column does not exist. Raise NotBuiltError if there is no graph, or there are fewer
+    than two splits. Raise UsageError for a negative distance, or a limit below 1.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: list at least one pair.")

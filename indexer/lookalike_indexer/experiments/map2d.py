@@ -51,8 +51,8 @@ def map2d(
     t-SNE and UMAP place only the images of the sample. The same seed gives the same map on the same machine. Table: map
     (id int64, x and y float32), by id; and prediction, the name of the most probable class, if the model of the space
     keeps predictions. `where` is a filter: only matching images are in the table, at their positions among all images.
-    UsageError: no such method, a sample that is too small. NotBuiltError: fewer than four images, or all embeddings are
-    equal.
+    Raise UsageError for an unknown method, or a sample that is too small. Raise NotBuiltError for fewer than four
+    images, or if all embeddings are equal.
     """
     if method not in METHODS:
         raise UsageError(f"There is no method {method!r} for maps; there are {', '.join(METHODS)}.")

@@ -35,7 +35,8 @@ def class_matrix(view: View, clustering: str = "", where: str = "") -> Result:
       labels (those that it is a main cluster of), position
 
     `position` is the place in an order that keeps similar rows together. Images without a label or cluster are left out
-    of all but `size`. NotBuiltError: no labels, or no clustering. NotFoundError: no such clustering.
+    of all but `size`. Raise NotBuiltError if there are no labels, or there is no clustering. Raise NotFoundError if the
+    clustering does not exist.
     """
     view.require_labels()
     name = view.clustering_name(clustering)

@@ -45,8 +45,8 @@ def mistakes(
       probable class that the label stands for; 0 and NaN if none was kept)
     - unmapped: label, images
 
-    NotBuiltError: no labels, no predictions, or no label that stands for a class. NotFoundError: no such model or
-    label. UsageError: limit below 1.
+    Raise NotBuiltError if there are no labels, no predictions, or no label that stands for a class. Raise NotFoundError
+    if the model or label does not exist. Raise UsageError if the limit is below 1.
     """
     view.require_labels()
     if limit < 1:

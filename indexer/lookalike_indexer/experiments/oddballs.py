@@ -65,7 +65,8 @@ def oddballs(
     - typical: label, rank, id, key, distance; the images nearest to the center of each listed label
     - labels: label, images, odd, outside, secondary, far, nearer; all labels, or the requested one
 
-    NotBuiltError: no labels, or no clustering. NotFoundError: no such label or clustering. UsageError: limit below 1.
+    Raise NotBuiltError if there are no labels, or there is no clustering. Raise NotFoundError if the label or
+    clustering does not exist. Raise UsageError if the limit is below 1.
     """
     if limit < 1:
         raise UsageError(f"limit is {limit}; it must be at least 1.")

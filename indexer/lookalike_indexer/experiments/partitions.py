@@ -71,12 +71,15 @@ def bisecting(vectors: Float32, k: int, seed: int) -> Int32:
 
 
 def agglomerative(vectors: Float32, k: int, seed: int) -> Int32:
-    """Return the groups of Ward's method on at most 4,000 of the vectors; UsageError: these are too few for k."""
+    """Return the groups of Ward's method on at most 4,000 of the vectors.
+
+    Raise UsageError if these are too few for k.
+    """
     return assign(vectors, strategies.agglomerative(vectors, k, seed)).clusters
 
 
 def whitened(vectors: Float32, k: int, seed: int) -> Int32:
-    """Return the groups of k-means of k whitened principal components; UsageError: all vectors are alike."""
+    """Return the groups of k-means of k whitened principal components. Raise UsageError if all vectors are alike."""
     return kmeans(fit_whitening(vectors, k).apply(vectors), k, seed)
 
 

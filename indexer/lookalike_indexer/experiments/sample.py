@@ -35,8 +35,8 @@ def spread_sample(
     At most `among` images are considered, chosen randomly if there are more; their embeddings are in memory.
 
     Table "images": rank, id, key, label, and `distance` to the nearest one chosen before (NaN for the first). Figure
-    "radius": the largest distance of an image to its nearest chosen one. NotFoundError: no such space. NotBuiltError:
-    it is empty. UsageError: more images than are considered.
+    "radius": the largest distance of an image to its nearest chosen one. Raise NotFoundError if the space does not
+    exist. Raise NotBuiltError if the space is empty. Raise UsageError for more images than are considered.
     """
     space, entry = view.reader.space(space)
     if not entry.rows:

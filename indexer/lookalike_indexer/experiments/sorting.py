@@ -40,8 +40,8 @@ class Sorted:
 def planned(view: View, by: str, clustering: str = "") -> list[Placed]:
     """Return the target of each image, by folder, then by id; `by` is "cluster" or "label".
 
-    The name is that of the image's file, with the id if two in a folder have the same name. NotFoundError: no such
-    clustering. NotBuiltError: there is none, or no image has a label.
+    The name is that of the image's file, with the id if two in a folder have the same name. Raise NotFoundError if the
+    clustering does not exist. Raise NotBuiltError if there is no clustering, or no image has a label.
     """
     if by == "label":
         view.require_labels()
@@ -69,8 +69,8 @@ def planned(view: View, by: str, clustering: str = "") -> list[Placed]:
 def write_sorted(view: View, plan: Sequence[Placed], into: Path, copy: bool, progress: Progress) -> Sorted:
     """Write links, or copies, into a new or empty folder.
 
-    UsageError: the folder has files, or links are requested and images are in archives. NotFoundError: it cannot be
-    written.
+    Raise UsageError if the folder has files, or links are requested and images are in archives. Raise NotFoundError if
+    it cannot be written.
     """
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise UsageError(f"--into {into} is not an empty folder; name a new one.")

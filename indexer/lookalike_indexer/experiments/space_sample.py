@@ -49,8 +49,8 @@ class Sampled:
 def sampled(view: View, space: str, size: int, seed: int, progress: Progress | None = None) -> Sampled:
     """Return at most `size` images of a space, "" for the default one.
 
-    UsageError: a size below 2. NotBuiltError: the space has fewer than two images. IndexerError: an embedding is not
-    finite.
+    Raise UsageError for a size below 2. Raise NotBuiltError if the space has fewer than two images. Raise IndexerError
+    if an embedding is not finite.
     """
     name, _ = view.reader.space(space)
     return _read(view, name, _choose(view, [name], size, seed), progress)

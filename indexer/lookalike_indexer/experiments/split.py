@@ -49,8 +49,8 @@ def split_label(
     - `neighbours`: subcluster, rank, id, key, label, distance (to the centroid); those 50
     - ks: k, silhouette, inertia (squared Euclidean distances); of each tried k
 
-    NotFoundError: no such label or space. UsageError: k above the number of images, or too few images. IndexerError: an
-    embedding is not finite.
+    Raise NotFoundError if the label or space does not exist. Raise UsageError if k is above the number of images, or
+    there are too few images. Raise IndexerError if an embedding is not finite.
     """
     code = view.label_code(label)
     label = view.label_names[code]

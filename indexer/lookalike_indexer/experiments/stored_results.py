@@ -89,8 +89,8 @@ def _named(manifest: Manifest, kind: str, settings: Mapping[str, Setting]) -> tu
 def keep(reader: CollectionReader, name: str, result: Result) -> Manifest:
     """Store a result computed from this generation as "kind/name", and publish the generation that includes it.
 
-    An existing result of the same settings and inputs is reused. MismatchError: the collection has changed since the
-    result was computed.
+    An existing result of the same settings and inputs is reused. Raise MismatchError if the collection has changed
+    since the result was computed.
     """
     layout.checked_name(name, "result")
     with writing(reader.storage):

@@ -41,7 +41,7 @@ class Subject:
 
 
 def stored_subject(view: View, row: int, space: str) -> Subject:
-    """Return a stored image; NotBuiltError: it is not in the space, or the space's model did not see it."""
+    """Return a stored image. Raise NotBuiltError if it is not in the space, or the space's model did not see it."""
     model = view.reader.space(space)[1].model
     (name,), (label,) = view.keys(np.array([row])), view.label_texts(np.array([row]))
     predicted = view.predicted(model)

@@ -33,7 +33,10 @@ PlaceIn: TypeAlias = Callable[[str], Placed]
 
 
 def stored_vector(view: View, row: int, space: str) -> Float32:
-    """Return the embedding of a stored image, float32 of shape (1, dim); NotBuiltError: it is not in the space."""
+    """Return the embedding of a stored image, float32 of shape (1, dim).
+
+    Raise NotBuiltError if it is not in the space.
+    """
     rows = view.space_rows(space)
     place = int(np.searchsorted(rows, row))
     if place == len(rows) or rows[place] != row:

@@ -105,8 +105,8 @@ class View:
         """Return the position of a label in `label_names`.
 
         If no image has this exact label, it matches the only label that differs just in case, spaces, hyphens,
-        underscores or a leading WordNet number: "church" matches "n03028079_church". NotFoundError: no such label, or
-        several.
+        underscores or a leading WordNet number: "church" matches "n03028079_church". Raise NotFoundError if no label or
+        several labels match.
         """
         self.require_labels()
         if label in self.label_names:
@@ -135,7 +135,7 @@ class View:
         return taken
 
     def row_of_key(self, key: str) -> int:
-        """Return the row of an image by key; NotFoundError: there is none."""
+        """Return the row of an image by key. Raise NotFoundError if it does not exist."""
         row: int = pc.index(self._images.column("key"), key).as_py()
         if row < 0:
             raise NotFoundError(
@@ -150,7 +150,7 @@ class View:
         return row if row >= 0 else None
 
     def row_of_id(self, image_id: int) -> int:
-        """Return the row of an image by id; NotFoundError: there is none."""
+        """Return the row of an image by id. Raise NotFoundError if it does not exist."""
         row = int(np.searchsorted(self.ids, image_id))
         if row == len(self.ids) or self.ids[row] != image_id:
             raise NotFoundError(f"The collection {self.reader.name} has no image with id {image_id}.")
@@ -174,8 +174,9 @@ class View:
         return self._assigned[clustering]
 
     def predicted(self, model: str) -> Predicted:
-        """Return a model's predictions, aligned to the images; NotFoundError: no such model; NotBuiltError: no
-        predictions.
+        """Return a model's predictions, aligned to the images.
+
+        Raise NotFoundError if the model does not exist. Raise NotBuiltError if there are no predictions.
         """
         if model not in self._predicted:
             self._predicted[model] = self._read_predictions(model)
@@ -184,8 +185,8 @@ class View:
     def call_classes(self, names: list[str]) -> None:
         """Use these class names for each model with as many classes and no names of its own.
 
-        If all models with that many classes have names, the names replace theirs. UsageError: no model has that many
-        classes.
+        If all models with that many classes have names, the names replace theirs. Raise UsageError if no model has that
+        many classes.
         """
         models = self.reader.manifest.models
         fitting = [name for name, entry in models.items() if entry.spec.classes == len(names)]
@@ -201,7 +202,7 @@ class View:
         self.given_class_names = names
 
     def class_names(self, model: str) -> list[str]:
-        """Return a name for each class of a model, by index; NotFoundError: no such model.
+        """Return a name for each class of a model, by index. Raise NotFoundError if the model does not exist.
 
         They are those of `call_classes`, of the collection, of published weights, or else those in its predictions;
         "class N" if unknown.
@@ -238,7 +239,10 @@ class View:
         return Predicted(classes, probabilities, names)
 
     def matching(self, where: str) -> Bools | None:
-        """Return which images match a filter, bool (images,); None for "". FilterError: it is not valid here."""
+        """Return which images match a filter, bool (images,); None for "".
+
+        Raise FilterError if it is not valid here.
+        """
         if not where:
             return None
         columns = FilterColumns(self.reader, self.ids)

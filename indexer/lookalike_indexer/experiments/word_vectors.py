@@ -46,7 +46,7 @@ def name_vectors(path: Path, names: Sequence[str]) -> NameVectors:
 
     Stop words do not count. The head noun, the last word before the first stop word, weighs twice as much as all the
     others together. Case is ignored; the first of several spellings counts. Reads the file once and stores only what is
-    needed. NotFoundError: no such file. UsageError: it has another format.
+    needed. Raise NotFoundError if the file does not exist. Raise UsageError if it has another format.
     """
     phrases = [plain(name) for name in names]
     wanted = {word for phrase in phrases for word in (phrase, *phrase.split(" "))}

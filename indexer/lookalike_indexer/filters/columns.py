@@ -65,7 +65,7 @@ class Column(Protocol):
         """Return groups of equal values: a number from 0 on for each row (rows,), -1 for none, and the number of
         groups.
 
-        TypeError: values of the type cannot be grouped.
+        Raise TypeError if values of the type cannot be grouped.
         """
         ...
 

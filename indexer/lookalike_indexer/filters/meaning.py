@@ -44,8 +44,8 @@ _VALUES: dict[Kind, str] = {
 def meant(tree: Filter, columns: FilterColumns) -> Filter:
     """Return the filter with full names, and times as microseconds.
 
-    FilterError: there is no such column, or a value has another type. NotFoundError, NotBuiltError: no such clustering,
-    model or space.
+    Raise FilterError if there is no such column, or a value has another type. Raise NotFoundError or NotBuiltError if a
+    clustering, model or space does not exist.
     """
     named = {
         columns.model(one.model) for one in leaves(tree) if isinstance(one, (Predicted, HasPrediction)) and one.model

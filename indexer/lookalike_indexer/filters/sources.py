@@ -95,7 +95,7 @@ class FilterColumns:
             return sum(_size(one) for one in self._kept.values())
 
     def column(self, name: str) -> Column:
-        """Return a column of `kinds`; KeyError: there is none."""
+        """Return a column of `kinds`. Raise KeyError if it does not exist."""
         return self._once("column", name, self._read_column)
 
     def groups(self, name: str) -> tuple[Int32, int]:
@@ -103,7 +103,10 @@ class FilterColumns:
         return self._once("groups", name, lambda name: self.column(name).groups())
 
     def clustering(self, name: str) -> str:
-        """Return the "space/name" of a clustering, "" for the current one; NotFoundError, NotBuiltError: none."""
+        """Return the "space/name" of a clustering, "" for the current one.
+
+        Raise NotFoundError or NotBuiltError if it does not exist.
+        """
         return self._reader.clustering_name(name)
 
     def assignment(self, clustering: str) -> Assignment:
@@ -114,7 +117,7 @@ class FilterColumns:
         """Return a model with predictions, by its name or that of one of its spaces; "" means that of the default
         space.
 
-        NotFoundError: there is none of that name. NotBuiltError: it keeps no predictions.
+        Raise NotFoundError if it does not exist. Raise NotBuiltError if it keeps no predictions.
         """
         manifest = self._reader.manifest
         if name not in manifest.models and (not name or name in manifest.spaces):

@@ -86,7 +86,7 @@ class _Column(NamedTuple):
 def parse(text: str, field: str = "filter", budget: Budget | None = None, depth: int = 1) -> Filter:
     """Parse a filter's text to a tree. `field` is the path of the text in a request, `depth` its level there.
 
-    FilterError: the filter is invalid, or exceeds a limit.
+    Raise FilterError if the filter is invalid, or exceeds a limit.
     """
     if len(text.encode(errors="replace")) > MOST_BYTES:
         raise FilterError(At(field), f"The filter's text has more than {MOST_BYTES >> 10} KiB")

@@ -143,7 +143,7 @@ MIRRORED: dict[Operator, Operator] = {"=": "=", "!=": "!=", "<": ">", ">=": "<="
 
 
 class Budget:
-    """Counts the size of a filter during parsing; FilterError: a limit is exceeded."""
+    """Counts the size of a filter during parsing. Raise FilterError if a limit is exceeded."""
 
     def __init__(self) -> None:
         self._nodes = self._values = 0

@@ -72,8 +72,8 @@ def component_search(
 ) -> ComponentSearch | None:
     """Find candidates for all images of a space; None: components are not informative enough for this space.
 
-    IndexerError: an embedding is not finite. Memory for each image: at most 9 bytes for each of up to 256 components,
-    and 20 for each candidate.
+    Raise IndexerError if an embedding is not finite. Memory for each image: at most 9 bytes for each of up to 256
+    components, and 20 for each candidate.
     """
     whole = reader.whole
     rows = whole.space(space)[1].rows

@@ -54,9 +54,9 @@ def run_graph(
 ) -> tuple[Manifest, GraphReport]:
     """Create the graph of a space of a completed draft, and return the draft with it; publish nothing.
 
-    A part that an earlier run with the same settings and embeddings finished is reused. NotFoundError: no such space or
-    index. NotBuiltError: the space is empty, or lacks a required index, or its index lacks images. UsageError: an index
-    of another metric. IndexerError: an embedding is not finite.
+    A part that an earlier run with the same settings and embeddings finished is reused. Raise NotFoundError if the
+    space or index does not exist. Raise NotBuiltError if the space is empty, or lacks a required index, or its index
+    lacks images. Raise UsageError for an index of another metric. Raise IndexerError if an embedding is not finite.
     """
     reader = CollectionReader(storage, draft)
     space, entry = reader.space(settings.space)

@@ -26,7 +26,7 @@ class Group:
 
 
 def groups(reader: CollectionReader, space: str, places: Sequence[int]) -> Iterator[Group]:
-    """Yield the parts at some places of a space's list in groups; IndexerError: an embedding is not finite."""
+    """Yield the parts at some places of a space's list in groups. Raise IndexerError if an embedding is not finite."""
     _, entry = reader.space(space)
     room = max(1, _HELD // (4 * entry.dim))
     held: list[int] = []

@@ -43,8 +43,8 @@ class Decoded:
 def decode(data: bytes, limits: ImageLimits) -> Decoded:
     """Decode an image in one of `formats.FORMATS`; the first of several frames.
 
-    DecodeError: another format, damaged or truncated data, or an image beyond the limits, which its header shows before
-    pixels are decoded.
+    Raise DecodeError for another format, damaged or truncated data, or an image beyond the limits, which its header
+    shows before pixels are decoded.
     """
     if len(data) > limits.max_bytes:
         raise DecodeError(

@@ -94,7 +94,10 @@ def prepare(image: ImageRequest, spec: PreprocessingSpec, limits: ImageLimits) -
 
 
 def _read(image: str | bytes | Expected, limits: ImageLimits) -> tuple[bytes, str]:
-    """Return the encoded bytes of an image and their SHA-256; DecodeError: the digest is not the expected one."""
+    """Return the encoded bytes of an image and their SHA-256.
+
+    Raise DecodeError if the digest is not the expected one.
+    """
     given, wanted = (image.image, image.sha256) if isinstance(image, Expected) else (image, "")
     data = fetch(given, limits.max_bytes) if isinstance(given, str) else given
     sha256 = hashlib.sha256(data).hexdigest()
@@ -107,7 +110,7 @@ def _read(image: str | bytes | Expected, limits: ImageLimits) -> tuple[bytes, st
 
 
 def _cut(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    """Return a region of an image; DecodeError: it is not within the image."""
+    """Return a region of an image. Raise DecodeError if it is not within the image."""
     left, top, width, height = box
     if min(left, top) < 0 or min(width, height) < 1 or left + width > image.width or top + height > image.height:
         raise DecodeError(

@@ -24,7 +24,7 @@ _LARGEST_RESIZED = 1 << 26
 def geometric(image: Image.Image, spec: PreprocessingSpec) -> Pixels:
     """Resize the shorter side and crop the central square: uint8, shape (3, crop, crop), RGB planes.
 
-    DecodeError: the image is too thin to be resized.
+    Raise DecodeError if the image is too thin to be resized.
     """
     width, height = resized(image.width, image.height, spec.resize)
     if not can_resize(image.width, image.height, spec):

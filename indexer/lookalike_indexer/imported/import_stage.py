@@ -73,9 +73,9 @@ def import_vectors(
     """Return the completed draft with a space of the vectors in `given`; publish nothing.
 
     With a draft, each key must match one of its images. Without one, the images are those of `source`, or else the keys
-    become images without a file. The caller holds the collection's lock. UsageError: the name of the space is taken or
-    invalid, a key matches no image of the draft, no key matches one of the source, both a draft with images and a
-    source are given, or a vector is not finite.
+    become images without a file. The caller holds the collection's lock. Raise UsageError if the name of the space is
+    taken or invalid, a key matches no image of the draft, no key matches one of the source, both a draft with images
+    and a source are given, or a vector is not finite.
     """
     layout.checked_name(space, "space")
     if draft is not None and source is not None:
@@ -160,7 +160,10 @@ def _spec(path: Path, space: str, given: GivenVectors) -> ModelSpec:
 
 
 def _matched(images: Images, given: GivenVectors, all_of_them: bool) -> _Matched:
-    """Match vectors with images; UsageError: none match, a required match is missing, or two match the same image."""
+    """Match vectors with images.
+
+    Raise UsageError if none match, a required match is missing, or two match the same image.
+    """
     found = images.rows(given.keys)
     unknown = np.flatnonzero(found < 0)
     if len(unknown) and (all_of_them or len(unknown) == len(found)):

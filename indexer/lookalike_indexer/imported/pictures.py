@@ -60,8 +60,8 @@ def pictured(
     """List and decode the images of a source, part by part; publish nothing.
 
     An unreadable image becomes a reject of `model`, whose digest is `identity`. A part that a killed run finished is
-    not decoded again. UsageError: the source is empty, no vector has the key of one of its images, or none can be read;
-    in the first two cases nothing is written.
+    not decoded again. Raise UsageError if the source is empty, no vector has the key of one of its images, or none can
+    be read; in the first two cases nothing is written.
     """
     require_pictures(source)
     keys = GivenKeys(given, source.entry)

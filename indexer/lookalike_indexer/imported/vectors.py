@@ -32,7 +32,7 @@ class GivenVectors:
     vectors: npt.NDArray[Any]
 
     def rows(self, rows: npt.NDArray[np.int64]) -> Float32:
-        """Return some vectors as float32, (n, dim). UsageError: one is not finite."""
+        """Return some vectors as float32, (n, dim). Raise UsageError if an embedding is not finite."""
         found = np.ascontiguousarray(self.vectors[rows], dtype=np.float32)
         finite = np.isfinite(found).all(axis=1)
         if not finite.all():
@@ -45,7 +45,8 @@ class GivenVectors:
 def given_vectors(path: Path, keys: Path | None, scratch: Path) -> Iterator[GivenVectors]:
     """Open the vectors of a file; those of a table are copied to the file `scratch`, which is removed afterwards.
 
-    NotFoundError: no such file. UsageError: another kind of file, or the number of keys differs from that of vectors.
+    Raise NotFoundError if the file does not exist. Raise UsageError for another type of file, or if the numbers of keys
+    and vectors differ.
     """
     for file in (path, keys):
         if file is not None and not file.is_file():
@@ -183,7 +184,10 @@ def _of_table(path: Path, keys: Path | None, scratch: Path) -> GivenVectors:
 
 
 def _block(column: pa.Array) -> Float32:
-    """Return lists of numbers of equal length as a matrix; pa.ArrowException, ValueError: they have another form."""
+    """Return lists of numbers of equal length as a matrix.
+
+    Raise pa.ArrowException or ValueError if they have another form.
+    """
     lists = (pa.types.is_fixed_size_list, pa.types.is_list, pa.types.is_large_list)
     if not any(each(column.type) for each in lists):
         raise pa.ArrowInvalid(f"its vectors are {column.type} in place of lists of numbers")

@@ -26,7 +26,7 @@ _CODE_WORDS = 256
 
 
 def empty_index(factory: str, dim: int, metric: Metric, seed: int) -> faiss.Index:
-    """Return an untrained index whose training depends only on the seed. UsageError: faiss cannot create it."""
+    """Return an untrained index whose training depends only on the seed. Raise UsageError if faiss cannot create it."""
     stages = two_stage.parse(factory)
     try:
         index = two_stage.empty(stages, dim) if stages else faiss.index_factory(dim, factory, faiss_metric(metric))
@@ -49,7 +49,7 @@ def empty_index(factory: str, dim: int, metric: Metric, seed: int) -> faiss.Inde
 
 
 def train(index: faiss.Index, sample: Float32, factory: str, gpus: Sequence[int], progress: Progress) -> None:
-    """Train on vectors of shape (n, dim), prepared for the metric. UsageError: too few vectors."""
+    """Train on vectors of shape (n, dim), prepared for the metric. Raise UsageError for too few vectors."""
     ivf = faiss.try_extract_index_ivf(index)
     if ivf is not None and len(sample) < ivf.nlist:
         raise UsageError(
@@ -72,7 +72,7 @@ def train(index: faiss.Index, sample: Float32, factory: str, gpus: Sequence[int]
 def least_training(index: faiss.Index, dim: int) -> tuple[int, str]:
     """Return the minimum number of vectors to train an untrained index of `dim` dimensions, and what requires them.
 
-    UsageError: a reduction to more dimensions than there are.
+    Raise UsageError for a reduction to more dimensions than there are.
     """
     needs = [(0, "")]
     # Use another name: the caller's may hold the only reference to the index.

@@ -52,9 +52,9 @@ def run_build(
 ) -> tuple[Manifest, BuildReport]:
     """Index a space of a completed draft and return the draft with the index; publish nothing.
 
-    An index that an earlier run with the same settings and embeddings finished is reused. NotFoundError: no such space.
-    NotBuiltError: it is empty. UsageError: an index that faiss cannot create or train. IndexerError: an embedding is
-    not finite.
+    An index that an earlier run with the same settings and embeddings finished is reused. Raise NotFoundError if the
+    space does not exist. Raise NotBuiltError if the space is empty. Raise UsageError for an index that faiss cannot
+    create or train. Raise IndexerError if an embedding is not finite.
     """
     reader = CollectionReader(storage, draft)
     space, entry = reader.space(settings.space)

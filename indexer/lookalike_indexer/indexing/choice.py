@@ -42,8 +42,8 @@ class Choice:
 def pick(reader: CollectionReader, space: str, settings: BuildSettings, progress: Progress) -> Choice:
     """Return the index to build over a space, after trials if the settings leave the type open.
 
-    Trials run on CPUs: if there are GPUs, the type is one that they support. UsageError: settings that contradict each
-    other. IndexerError: an embedding is not finite.
+    Trials run on CPUs: if there are GPUs, the type is one that they support. Raise UsageError for settings that
+    contradict each other. Raise IndexerError if an embedding is not finite.
     """
     entry = reader.manifest.spaces[space]
     if not worth_trying(entry.rows, settings) or settings.gpus or faiss.get_num_gpus():

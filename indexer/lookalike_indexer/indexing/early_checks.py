@@ -18,7 +18,7 @@ _LISTS = re.compile(r"(?:^|,)IVF(\d+)(?=[,_(]|$)")
 
 
 def check_kind(settings: BuildSettings) -> None:
-    """Check the settings without a space. UsageError: no such index type, or no such lists."""
+    """Check the settings without a space. Raise UsageError for an unknown index type, or an invalid number of lists."""
     name = settings.index.strip()
     if name.lower() in NAMES or parse_projected(name.lower()):
         if name.lower() != "auto" and "ivf-" not in name.lower():

@@ -51,8 +51,8 @@ def extend_index(
     """Return the index with all rows of its space; it has the first ones already. Its recall is measured again.
 
     The default nprobe stays. At most `most_queries` queries measure the recall; with 0 the recall stays too. A file
-    that a killed run left is reused. IndexerError: an embedding is not finite. DataLossError: a file differs from the
-    published one.
+    that a killed run left is reused. Raise IndexerError if an embedding is not finite. Raise DataLossError if a file
+    differs from the published one.
     """
     reader = CollectionReader(storage, draft)
     before, parts = draft.parts_of(entry), draft.spaces[entry.space].parts

@@ -53,7 +53,7 @@ def read_index(reader: CollectionReader, entry: IndexEntry) -> faiss.Index:
 
 
 def add_increments(index: faiss.Index, reader: CollectionReader, gained: Sequence[IndexIncrement]) -> None:
-    """Add the increments of an index, in order. DataLossError: a file differs from the published one."""
+    """Add the increments of an index, in order. Raise DataLossError if a file differs from the published one."""
     for one in gained:
         arrays = _read_increment(reader, one.path)
         before = int(index.ntotal)

@@ -216,7 +216,7 @@ class _Graph:
 
 
 def _layers(index: faiss.Index, name: str = "index") -> Iterator[_Layer]:
-    """Yield the components that rows are added to. _UnknownError: an unsupported index, or one that contains one."""
+    """Yield the components that rows are added to. Raise _UnknownError for an index with unsupported components."""
     kind = faiss.downcast_index(index)
     if isinstance(kind, faiss.IndexPreTransform):
         yield from _layers(kind.index, name)

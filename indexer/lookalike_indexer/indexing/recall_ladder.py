@@ -36,7 +36,8 @@ def _reached(ladder: list[RecallPoint], nprobe: int) -> float:
 def nprobe_for_recall(entry: IndexEntry, recall: float, k: int = 10) -> RecallPoint:
     """Return the cheapest step of the ladder that reached a recall@k in (0, 1] when the index was built.
 
-    UsageError: the recall is out of range. NotBuiltError: no step reached it, or none was measured at this k.
+    Raise UsageError if the recall is out of range. Raise NotBuiltError if no step reached it, or none was measured at
+    this k.
     """
     if not 0 < recall <= 1:
         raise UsageError(f"A recall of {recall:g} cannot be asked for; it must be above 0 and at most 1.")

@@ -43,7 +43,10 @@ class Recipe:
 
 
 def choose(rows: int, dim: int, settings: BuildSettings) -> Recipe:
-    """Return the recipe for `rows` vectors of `dim` dimensions. UsageError: settings that contradict each other."""
+    """Return the recipe for `rows` vectors of `dim` dimensions.
+
+    Raise UsageError for settings that contradict each other.
+    """
     name = settings.index.strip().lower()
     reason = "as asked for"
     if name == "auto":
@@ -113,7 +116,7 @@ def worth_trying(rows: int, settings: BuildSettings) -> bool:
 
 
 def list_count(rows: int, settings: BuildSettings) -> int:
-    """Return the number of inverted lists for `rows` vectors. UsageError: more lists than vectors."""
+    """Return the number of inverted lists for `rows` vectors. Raise UsageError for more lists than vectors."""
     return _lists(rows, settings)[0]
 
 

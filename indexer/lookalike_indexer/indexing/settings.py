@@ -17,8 +17,8 @@ class BuildSettings:
     `space` "" means the collection's default. `name` distinguishes the indexes of a space; building one replaces the
     index of the same name. `index` is one of recipes.NAMES or a faiss factory string. `nlist` and `train_size` None
     mean a choice by the number of images. `target_recall` determines the default nprobe, and, with `max_memory` in
-    bytes, the type that "auto" takes. `gpus` decides where training is done and is not part of an index's digest.
-    UsageError: a value out of range.
+    bytes, the type that "auto" takes. `gpus` decides where training is done and is not part of an index's digest. Raise
+    UsageError for a value out of range.
     """
 
     space: str = ""

@@ -53,7 +53,7 @@ def parse(factory: str) -> TwoStage | None:
 def empty(stages: TwoStage, dim: int) -> faiss.IndexRefine:
     """Return an untrained index of `dim` dimensions.
 
-    UsageError: more components than dimensions. RuntimeError: faiss cannot create one of the stages.
+    Raise UsageError for more components than dimensions. Raise RuntimeError if faiss cannot create one of the stages.
     """
     if not 1 <= stages.components <= dim:
         raise UsageError(f"--index: {stages.components} components; the embeddings have {dim} dimensions.")

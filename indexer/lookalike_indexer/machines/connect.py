@@ -22,8 +22,8 @@ _JOIN_S = 60.0
 def joined(address: str) -> Iterator[Any]:
     """Join the cluster at an address, HOST:PORT or "auto" for that of this machine; yield the module ray.
 
-    UsageError: ray is not installed, or the address is invalid. IndexerError: no cluster answers in time, or it refuses
-    this process.
+    Raise UsageError if ray is not installed, or the address is invalid. Raise IndexerError if no cluster answers in
+    time, or it refuses this process.
     """
     check_address(address)
     # ray reads these at import: send no usage reports, and keep workers' output in Ray's own logs.

@@ -87,8 +87,8 @@ class Machines:
     def check(self, folders: Sequence[str] = ()) -> None:
         """Check that each machine has the same releases as this process, and access to some folders.
 
-        `run` also checks machines that join later. IndexerError names a machine that fails. DeviceError: there is no
-        machine.
+        `run` also checks machines that join later. Raise IndexerError with the name of a machine that fails, and
+        DeviceError if there is no machine.
         """
         nodes = self.nodes()
         if not nodes:
@@ -111,8 +111,8 @@ class Machines:
         """Run the function from `make` on all items with the workers; yield the results as they arrive.
 
         `make` and the items are pickled. The items of a lost worker or machine are repeated by others. Machines that
-        join are used if they pass `check`. `name` is the name of an item for messages. Raises a worker's error.
-        DeviceError: no machine is left, or an item repeatedly ends its worker.
+        join are used if they pass `check`. `name` is the name of an item for messages. Raise a worker's error, and
+        DeviceError if no machine is left or an item repeatedly ends its worker.
         """
         with _Run(self, make, advance, name) as run:
             yield from run.results(items)
@@ -137,7 +137,7 @@ class Machines:
         return self._ray.remote(probing(self._folders)).options(**self._place(node, 0)).remote()
 
     def passes(self, node: Node, answer: Any) -> bool:
-        """Return whether a machine has answered and passed the checks. IndexerError: it cannot do the work."""
+        """Return whether a machine has answered and passed the checks. Raise IndexerError if it cannot do the work."""
         try:
             found = self._ray.get(answer, timeout=0)
         except self._ray.exceptions.GetTimeoutError:

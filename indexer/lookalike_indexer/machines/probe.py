@@ -57,8 +57,10 @@ def versions_here() -> dict[str, str]:
 
 
 def checked(machine: str, found: Mapping[str, Any], here: Mapping[str, str]) -> None:
-    """Check a machine. IndexerError: it lacks Lookalike or torch. MismatchError: it has another release. NotFoundError:
-    it does not see a folder.
+    """Check a machine.
+
+    Raise IndexerError if it lacks Lookalike or torch. Raise MismatchError if it has another release. Raise
+    NotFoundError if it does not see a folder.
     """
     lacking = [name for name in here if name not in found["versions"]]
     if not found["lookalike"] and "lookalike" not in lacking:

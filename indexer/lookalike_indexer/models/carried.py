@@ -21,7 +21,7 @@ def carried(module: torch.nn.Module) -> bytes:
 
 
 def restored(spec: ModelSpec, data: bytes) -> torch.nn.Module:
-    """Return the network from the bytes of `carried`, in eval mode, on the CPU. DataLossError: it differs."""
+    """Return the network from the bytes of `carried`, in eval mode, on the CPU. Raise DataLossError if it differs."""
     state = safetensors.torch.load(data)
     if spec.weights.kind == "untrained":
         module = untrained(spec.arch, int(spec.weights.name), spec.preprocessing.crop)

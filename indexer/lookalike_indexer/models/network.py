@@ -63,7 +63,7 @@ class Network:
     ) -> None:
         """Cut the network. With a `fixed_batch` it is compiled for that batch size; smaller batches are padded.
 
-        UsageError: the output of a node is not a tensor that can be pooled to a vector for each image.
+        Raise UsageError if the output of a node is not a tensor that can be pooled to a vector for each image.
         """
         self._device = torch.device(device)
         self._compute = compute
@@ -196,7 +196,7 @@ def device_errors(device: torch.device, batch: int) -> Iterator[None]:
 
 
 def _channel_axes(traced: TracedNetwork, nodes: Sequence[Node], crop: int) -> list[int]:
-    """Return the channel axis of each wanted node's output; UsageError: one cannot be pooled."""
+    """Return the channel axis of each wanted node's output. Raise UsageError if a node cannot be pooled."""
     wanted = [traced.nodes[node.layer] for node in nodes]
     axes = channel_axes(traced.graph, crop, wanted)
     for node, source in zip(nodes, wanted, strict=True):

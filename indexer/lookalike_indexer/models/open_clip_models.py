@@ -69,7 +69,8 @@ def name_of(arch: str) -> str:
 def build(arch: str) -> PictureTower:
     """Build a model in eval mode with fresh random weights.
 
-    UsageError: a part of it belongs to another library, which is not installed or needs to download a configuration.
+    Raise UsageError if a part of it belongs to another library, which is not installed or needs to download a
+    configuration.
     """
     name = name_of(checked(arch))
     try:
@@ -85,8 +86,8 @@ def build(arch: str) -> PictureTower:
 def preprocessing(arch: str, tag: str = "") -> PreprocessingSpec:
     """Return the transforms of a model's published weights: those of `tag`, or of the first that open_clip lists.
 
-    A model without published weights has the transforms of open_clip's configuration. UsageError: no such tag, or the
-    transforms are not a resize and a central square crop.
+    A model without published weights has the transforms of open_clip's configuration. Raise UsageError for an unknown
+    tag, or if the transforms are not a resize and a central square crop.
     """
     library, name = open_clip(arch), name_of(checked(arch))
     config = library.get_model_config(name)
@@ -151,7 +152,7 @@ def check_tag(arch: str, tag: str) -> None:
 def downloaded(arch: str, tag: str) -> Path:
     """Return the file of published weights in open_clip's own cache; download it if necessary.
 
-    UsageError: as in check_tag. WeightsError: they are not here and cannot be downloaded.
+    Raise UsageError as check_tag does. Raise WeightsError if they are not here and cannot be downloaded.
     """
     check_tag(arch, tag)
     library: Any = open_clip(arch)
@@ -190,7 +191,7 @@ def converted(module: PictureTower, state: Mapping[str, torch.Tensor]) -> dict[s
 
 
 def open_clip(arch: str) -> ModuleType:
-    """Return the library; UsageError: it is not installed."""
+    """Return the library. Raise UsageError if it is not installed."""
     try:
         import open_clip as library
     except ImportError as error:
@@ -205,7 +206,10 @@ def _activation(description: Mapping[str, Any]) -> bool:
 
 
 def _published(arch: str, tag: str) -> dict[str, Any]:
-    """Return open_clip's description of published weights, "" for the first ones; UsageError: unknown weights."""
+    """Return open_clip's description of published weights, "" for the first ones.
+
+    Raise UsageError for unknown weights.
+    """
     there = tags(arch)
     if (tag and tag not in there) or not there:
         more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""

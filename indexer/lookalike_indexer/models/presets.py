@@ -15,7 +15,10 @@ from lookalike_indexer.models.architecture import is_torchvision
 
 
 def published(arch: str, name: str = "") -> Any:
-    """Return a member of a model's weights enum of torchvision, "" for the default; UsageError: unknown weights."""
+    """Return a member of a model's weights enum of torchvision, "" for the default.
+
+    Raise UsageError for unknown weights.
+    """
     weights = torchvision.models.get_model_weights(arch)
     if not name:
         return weights.DEFAULT
@@ -53,7 +56,7 @@ def preprocessing(weights: Any) -> PreprocessingSpec:
 def transforms_of(arch: str, name: str) -> PreprocessingSpec:
     """Return the transforms of the published weights `name` of a model, "" for the default ones.
 
-    UsageError: no such weights, or a name for a model of timm, which has its own transforms.
+    Raise UsageError for unknown weights, or a name with a timm model, which has its own transforms.
     """
     if is_torchvision(arch):
         return preprocessing(published(arch, name))
@@ -73,8 +76,8 @@ def fitting(arch: str, name: str, image_size: int | None) -> PreprocessingSpec:
     """Return the transforms of the published weights `name` of a model, for images of `image_size` pixels.
 
     "" for the name means the default weights or, if those have another size, the first ones that fit. If none fit, they
-    are the default ones, resized and cropped to `image_size`. None: any size fits. UsageError: the named weights have
-    another size.
+    are the default ones, resized and cropped to `image_size`. None: any size fits. Raise UsageError if the named
+    weights have another size.
     """
     chosen = transforms_of(arch, name)
     if image_size is None or chosen.crop == image_size:

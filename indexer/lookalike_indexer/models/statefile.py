@@ -31,7 +31,7 @@ _PREFIXES = ("module.", "model.", "_orig_mod.", "backbone.", "net.")
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 of a file; WeightsError: it cannot be read."""
+    """Return the SHA-256 of a file. Raise WeightsError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -44,7 +44,7 @@ def read_state(path: Path) -> State:
     it.
 
     A dict that holds the state dict under one of `_WRAPPERS` is unpacked. Prefixes such as "module.", which wrappers of
-    networks add to the names, are removed. WeightsError: the file cannot be read, or holds no state dict.
+    networks add to the names, are removed. Raise WeightsError if the file cannot be read, or holds no state dict.
     """
     loaded = _safetensors(path) if _is_safetensors(path) else _torch(path)
     wrapper = next((name for name in _WRAPPERS if _holds_mapping(loaded, name)), None)

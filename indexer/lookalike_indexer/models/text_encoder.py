@@ -20,8 +20,9 @@ class TextEncoder:
     """The text half of an open_clip model with its tokenizer; not thread-safe."""
 
     def __init__(self, module: PictureTower, arch: str, device: str) -> None:
-        """Load the tokenizer. WeightsError: it belongs to another library, which is not installed, or its files are
-        missing.
+        """Load the tokenizer.
+
+        Raise WeightsError if it belongs to another library, which is not installed, or its files are missing.
         """
         self._device = torch.device(device)
         # open_clip is largely untyped.

@@ -53,7 +53,10 @@ def build(arch: str, classes: int) -> torch.nn.Module:
 
 
 def preprocessing(arch: str) -> PreprocessingSpec:
-    """Return the transforms of a model's published weights. UsageError: not a resize and a central square crop."""
+    """Return the transforms of a model's published weights.
+
+    Raise UsageError unless they are a resize and a central square crop.
+    """
     timm = _timm(arch)
     config = timm.data.resolve_data_config({}, pretrained_cfg=_config(arch).to_dict(), use_test_size=False)
     _, height, width = config["input_size"]
@@ -75,8 +78,8 @@ def preprocessing(arch: str) -> PreprocessingSpec:
 def pretrained(arch: str, tag: str) -> tuple[torch.nn.Module, int, str]:
     """Return the network with timm's published weights, its number of classes, and the weights' tag.
 
-    timm stores them in its own cache. UsageError: the tag differs from that of the model's name. WeightsError: they are
-    not here and cannot be downloaded.
+    timm stores them in its own cache. Raise UsageError if the tag differs from that of the model's name. Raise
+    WeightsError if they are not here and cannot be downloaded.
     """
     config = _config(arch)
     if tag and tag != config.tag:
@@ -95,7 +98,7 @@ def pretrained(arch: str, tag: str) -> tuple[torch.nn.Module, int, str]:
 def cached(arch: str) -> Path | None:
     """Return where timm stores a model's published weights on this machine, None if they are not there.
 
-    Downloads nothing. UsageError: as in preprocessing.
+    Downloads nothing. Raise UsageError as preprocessing does.
     """
     config = _config(arch)
     if config.hf_hub_id and has_hub():
@@ -105,7 +108,10 @@ def cached(arch: str) -> Path | None:
 
 
 def package_file(arch: str) -> Path:
-    """Return the weights file of the package; UsageError: for another model; WeightsError: it is not installed."""
+    """Return the weights file of the package.
+
+    Raise UsageError for another model. Raise WeightsError if it is not installed.
+    """
     if arch != PACKAGED:
         raise UsageError(f"--weights package: {PACKAGE} holds weights of {PACKAGED} only; give --model {PACKAGED}.")
     # Locate the package without importing it: none of its code needs to run.
@@ -120,7 +126,7 @@ def package_file(arch: str) -> Path:
 def fitted_in_order(arch: str, path: Path) -> tuple[torch.nn.Module, int]:
     """Return the network with the tensors of a file by position, because their names differ, and its number of classes.
 
-    WeightsError: the number or the shapes of the tensors differ.
+    Raise WeightsError if the number or the shapes of the tensors differ.
     """
     classes = int(_config(arch).num_classes)
     module = build(arch, classes)

@@ -79,13 +79,13 @@ def statistics(module: torch.nn.Module, network: str) -> bytes:
 
 
 def statistics_of(data: bytes, source: str) -> str:
-    """Return the description of the network in a statistics file; DataLossError: another kind of file."""
+    """Return the description of the network in a statistics file. Raise DataLossError for another type of file."""
     with _opened(data, source) as arrays:
         return str(arrays[_NETWORK])
 
 
 def restore(module: torch.nn.Module, data: bytes, source: str) -> None:
-    """Load stored statistics; DataLossError: they do not belong to this network."""
+    """Load stored statistics. Raise DataLossError if they do not belong to this network."""
     with _opened(data, source) as arrays:
         for name, norm in batch_norms(module).items():
             for buffer in ("running_mean", "running_var"):

@@ -33,7 +33,7 @@ class WeightsRequest:
 def parse_weights(text: str) -> WeightsRequest:
     """Parse "imagenet[:NAME]", "open_clip:TAG", "package", "untrained[:SEED]" or a path.
 
-    UsageError: the seed is not a number.
+    Raise UsageError if the seed is not a number.
     """
     kind, _, value = text.partition(":")
     if kind == "imagenet":
@@ -55,7 +55,7 @@ def parse_weights(text: str) -> WeightsRequest:
 def load_pretrained(arch: str, request: WeightsRequest) -> tuple[torch.nn.Module, int, WeightsSpec]:
     """Return the network with pretrained weights, its number of classes, and the spec of the weights.
 
-    WeightsError: they are not available, damaged, or of another network.
+    Raise WeightsError if they are not available, damaged, or of another network.
     """
     check_published(arch, request)
     if request.kind == "package":
@@ -96,7 +96,7 @@ def check_published(arch: str, request: WeightsRequest) -> None:
 
 
 def check_file(arch: str, request: WeightsRequest) -> Path:
-    """Return the path of a request for a file; WeightsError: there is no such file."""
+    """Return the path of a request for a file. Raise WeightsError if the file does not exist."""
     path = Path(request.value)
     if not path.is_file():
         raise WeightsError(

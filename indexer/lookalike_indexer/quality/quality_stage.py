@@ -38,8 +38,9 @@ class QualityReport:
 def run_quality(storage: Storage, draft: Manifest, workers: int, progress: Progress) -> tuple[Manifest, QualityReport]:
     """Measure the images of a completed draft, and return it with the attribute table; publish nothing.
 
-    A part whose images an earlier run measured is reused, unless some of them could not be read. UsageError: another
-    attribute table has a column of the same name. NotBuiltError: there are no images, or none is readable.
+    A part whose images an earlier run measured is reused, unless some of them could not be read. Raise UsageError if
+    another attribute table has a column of the same name. Raise NotBuiltError if there are no images, or none is
+    readable.
     """
     _check_columns(draft)
     rows = draft.rows(draft.images)

@@ -58,7 +58,7 @@ class Context:
     def label(self) -> str:
         """The requested label, or the most scattered of the labels with many images, by its largest cluster.
 
-        NotBuiltError: no labels, or no clustering.
+        Raise NotBuiltError if there are no labels, or there is no clustering.
         """
         if self.asked.label:
             return self.view.label_names[self.view.label_code(self.asked.label)]

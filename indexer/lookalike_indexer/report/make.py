@@ -13,7 +13,7 @@ from lookalike_indexer.report.plans import PLANS
 def make_report(
     view: View, asked: Examples | None = None, progress: Progress | None = None
 ) -> tuple[str, list[Chapter]]:
-    """Return the page as HTML, and its chapters. NotFoundError: the requested image or label does not exist."""
+    """Return the page as HTML, and its chapters. Raise NotFoundError if the requested image or label does not exist."""
     context = Context(view, asked or Examples())
     context.check()
     chapters = []

@@ -35,7 +35,10 @@ class ArchiveSource:
     """
 
     def __init__(self, path: Path, exclude: Sequence[str] = ()) -> None:
-        """Open an archive. IndexerError: it is no tar or zip file. UsageError: an invalid pattern."""
+        """Open an archive.
+
+        Raise IndexerError if it is not a tar or zip file. Raise UsageError for an invalid pattern.
+        """
         self.path = path.resolve()
         self.left_out: dict[str, int] = {}
         self.unreadable_folders: list[str] = []
@@ -48,7 +51,7 @@ class ArchiveSource:
         return SourceEntry(self._kind, str(self.path), list(self._exclusion.patterns))
 
     def keys(self) -> Iterator[str]:
-        """Yield the keys, in order: a tar file may have a name twice. IndexerError: the file is damaged."""
+        """Yield the keys, in order: a tar file may have a name twice. Raise IndexerError if the file is damaged."""
         for key, _, _ in self._pictures():
             yield key
 

@@ -44,11 +44,11 @@ class Archive(Protocol):
     """An open archive."""
 
     def members(self) -> Iterator[Member]:
-        """Yield all members, those of a sample consecutively; IndexerError: the archive is damaged."""
+        """Yield all members, those of a sample consecutively. Raise IndexerError if the archive is damaged."""
         ...
 
     def content(self, member: Member, max_bytes: int) -> bytes:
-        """Return the first `max_bytes` of a member; DecodeError: they cannot be read."""
+        """Return the first `max_bytes` of a member. Raise DecodeError if they cannot be read."""
         ...
 
     def read(self, key: str, max_bytes: int) -> bytes:
@@ -59,7 +59,7 @@ class Archive(Protocol):
 
 
 def open_archive(path: str) -> Archive:
-    """Open a tar or zip file, recognized by its suffix; IndexerError: it is neither."""
+    """Open a tar or zip file, recognized by its suffix. Raise IndexerError for any other file."""
     return ZipArchive(path) if suffix_of(path) == ".zip" else TarArchive(path)
 
 

@@ -36,7 +36,7 @@ class DirectorySource:
     """
 
     def __init__(self, root: Path, exclude: Sequence[str] = ()) -> None:
-        """Create a source. UsageError: a pattern of `exclude` is not valid gitignore syntax."""
+        """Create a source. Raise UsageError if a pattern of `exclude` is not valid gitignore syntax."""
         self.root = root.resolve()
         self.left_out: dict[str, int] = {}
         self.unreadable_folders: list[str] = []
@@ -50,7 +50,7 @@ class DirectorySource:
         """Return None: the paths of a directory are unique."""
 
     def rows(self) -> Iterator[SourceRow]:
-        """Yield the images; IndexerError: the folder itself cannot be read."""
+        """Yield the images. Raise IndexerError if the folder itself cannot be read."""
         for key, status in self.files():
             readable = printable(key)
             folder, _, _ = readable.partition("/")

@@ -23,7 +23,7 @@ class Exclusion:
     """
 
     def __init__(self, patterns: Sequence[str] = ()) -> None:
-        """Compile the patterns. UsageError: one of them is not valid gitignore syntax."""
+        """Compile the patterns. Raise UsageError if one of them is not valid gitignore syntax."""
         self.patterns = tuple(patterns)
         for pattern in self.patterns:
             if "\n" in pattern:

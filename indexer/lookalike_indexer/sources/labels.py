@@ -50,7 +50,10 @@ class Labels:
     """
 
     def __init__(self, path: Path, source: SourceEntry) -> None:
-        """Read the file. UsageError: no such file, another kind of file, no rows, or a duplicate key."""
+        """Read the file.
+
+        Raise UsageError if the file does not exist, has another type, has no rows, or has a duplicate key.
+        """
         table = _read(path)
         self._path, self._source = path, source
         self._labels = table.column("label").combine_chunks()

@@ -57,7 +57,7 @@ class ListSource:
         return SourceEntry("list", str(self.path))
 
     def keys(self) -> Iterator[str]:
-        """Yield the keys, in order; UsageError: a line is not UTF-8, or is a web address."""
+        """Yield the keys, in order. Raise UsageError if a line is not UTF-8, or is a web address."""
         self.left_out = {}
         for number, line in enumerate(self._lines(), 1):
             try:

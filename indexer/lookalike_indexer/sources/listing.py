@@ -88,8 +88,8 @@ def update_listing(
     """Update the collection's listing to the present source; new images get parts of `part_size`.
 
     `draft` is the newest generation, or None. With `sync`, images whose bytes changed are listed anew, and the report
-    lists the images to delete. UsageError: the source is empty, has a duplicate key, has none of the keys of the labels
-    file, or lacks more images than may be deleted; then nothing is written.
+    lists the images to delete. Raise UsageError if the source is empty, has a duplicate key, has none of the keys of
+    the labels file, or lacks more images than may be deleted; then nothing is written.
     """
     _check_duplicates(source)
     if labels:

@@ -29,7 +29,10 @@ class ObjectSource:
     """
 
     def __init__(self, url: str, exclude: Sequence[str] = ()) -> None:
-        """Open a source. UsageError: the URL has no known scheme, or a pattern is not valid gitignore syntax."""
+        """Open a source.
+
+        Raise UsageError if the URL has no known scheme, or a pattern is not valid gitignore syntax.
+        """
         self._place: Place = place_of(url)
         self._exclusion = Exclusion(exclude)
         self.left_out: dict[str, int] = {}
@@ -43,7 +46,10 @@ class ObjectSource:
         """Return None: the names in a store are unique."""
 
     def rows(self) -> Iterator[SourceRow]:
-        """Yield the images. NotFoundError: nothing is there. IndexerError: the store cannot be read."""
+        """Yield the images.
+
+        Raise NotFoundError if nothing exists there. Raise IndexerError if the store cannot be read.
+        """
         self.left_out, self.unreadable_folders = {}, []
         is_empty = True
         stack = [self._entries("")]

@@ -25,8 +25,8 @@ def open_source(text: str, exclude: Sequence[str] = ()) -> Source:
     file; "-" for a list on standard input; or s3://, gs:// or az://BUCKET/PREFIX for the images below it. Any other
     file is a list with one path per line.
 
-    NotFoundError: there is nothing. UsageError: a single image, a compressed tar file, a Parquet file without the
-    columns, or an invalid pattern.
+    Raise NotFoundError if the path does not exist. Raise UsageError for a single image, a compressed tar file, a
+    Parquet file without the columns, or an invalid pattern.
     """
     if text == STANDARD_INPUT:
         _check_no_patterns(exclude, "a list; leave lines out of it")

@@ -35,7 +35,7 @@ class ParquetSource:
         return SourceEntry("parquet", str(self.path))
 
     def keys(self) -> Iterator[str]:
-        """Yield the keys, in order; IndexerError: the file is damaged; UsageError: a row has none."""
+        """Yield the keys, in order. Raise IndexerError if the file is damaged. Raise UsageError if a row has no key."""
         with self._open() as file:
             yield from keys_of(file, self._columns, str(self.path))
 

@@ -44,7 +44,7 @@ def columns_of(file: pq.ParquetFile, path: str) -> ParquetColumns:
     path>. The key is the column `key`, else the image's path if all paths are unique, else the row's number. The label
     is the column `label`, else the only ClassLabel of the schema's "huggingface" metadata.
 
-    UsageError: there is no image column, or a column has another type; the message names it.
+    Raise UsageError if there is no image column, or a column has another type; the message names it.
     """
     schema = file.schema_arrow
     features = _features(schema)
@@ -83,7 +83,7 @@ def leaves(batch: pa.RecordBatch, column: str) -> pa.Array:
 
 
 def keys_of(file: pq.ParquetFile, columns: ParquetColumns, path: str) -> Iterator[str]:
-    """Yield the key of each row, in order; IndexerError: a row has none, or the file cannot be read."""
+    """Yield the key of each row, in order. Raise IndexerError if a row has no key, or the file cannot be read."""
     if columns.key is None:
         yield from (str(row) for row in range(file.metadata.num_rows))
         return
@@ -97,7 +97,7 @@ def keys_of(file: pq.ParquetFile, columns: ParquetColumns, path: str) -> Iterato
 
 
 def batches(file: pq.ParquetFile, columns: list[str], path: str) -> Iterator[pa.RecordBatch]:
-    """Yield batches of some columns; IndexerError: the file is damaged."""
+    """Yield batches of some columns. Raise IndexerError if the file is damaged."""
     try:
         yield from file.iter_batches(batch_size=_KEY_BATCH, columns=columns)
     except (OSError, pa.ArrowException) as error:
@@ -105,7 +105,7 @@ def batches(file: pq.ParquetFile, columns: list[str], path: str) -> Iterator[pa.
 
 
 def texts(array: pa.Array, column: str, path: str) -> list[str | None]:
-    """Return an array as strings; UsageError: one is not UTF-8."""
+    """Return an array as strings. Raise UsageError if a value is not UTF-8."""
     try:
         found: list[str | None] = array.cast(pa.string()).to_pylist()
     except (UnicodeDecodeError, pa.ArrowInvalid) as error:
@@ -114,7 +114,7 @@ def texts(array: pa.Array, column: str, path: str) -> list[str | None]:
 
 
 def open_parquet(path: str) -> pq.ParquetFile:
-    """Open a Parquet file for reading page by page; IndexerError: it is not Parquet."""
+    """Open a Parquet file for reading page by page. Raise IndexerError if it is not Parquet."""
     try:
         # By default, pyarrow reads the whole column of a row group before its first batch.
         return pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)

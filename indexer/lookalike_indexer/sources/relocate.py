@@ -45,7 +45,8 @@ def relocate(
 ) -> tuple[Manifest, Relocation]:
     """Return the completed draft with the source's new location; nothing is embedded or published.
 
-    MismatchError: the source is of another kind, an image of the sample has other bytes, or most of them do not exist.
+    Raise MismatchError if the source is of another kind, an image of the sample has other bytes, or most of them do not
+    exist.
     """
     before, now = draft.source, source.entry
     if before.kind != now.kind:

@@ -53,7 +53,7 @@ class ShardSource:
             return False
 
     def keys(self) -> Iterator[str]:
-        """Yield the keys, in order; UsageError: a row has none, or a column has another type."""
+        """Yield the keys, in order. Raise UsageError if a row has no key, or a column has another type."""
         for row in self.rows():
             yield row.key
 

@@ -69,8 +69,8 @@ def compact(storage: Storage, draft: Manifest, rows: int, progress: Progress) ->
     """Merge small parts into parts of at most `rows` images; return the completed, unpublished draft and the report.
 
     `draft` is the newest generation. The caller holds the collection's lock. Merged parts get new numbers, so that the
-    files of earlier generations stay unchanged. Clusterings, indexes and results stay valid. UsageError: a stopped run
-    left parts that no generation has yet. DataLossError: a file was changed.
+    files of earlier generations stay unchanged. Clusterings, indexes and results stay valid. Raise UsageError if a
+    stopped run left parts that no generation has yet. Raise DataLossError if a file was changed.
     """
     found, report = planned(storage, draft, rows)
     merger = Merger(CollectionReader(storage, draft), Tables.of(draft))

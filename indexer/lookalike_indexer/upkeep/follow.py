@@ -61,8 +61,8 @@ def follow(
 ) -> tuple[Manifest, Followed]:
     """Return the completed, unpublished draft for the present source; clusterings and indexes are extended.
 
-    The caller holds the collection's lock. UsageError: more images are missing than may be deleted; then nothing
-    changes. Further errors: see run_embed, run_cluster and run_build.
+    The caller holds the collection's lock. Raise UsageError if more images are missing than may be deleted; then
+    nothing changes. Further errors: see run_embed, run_cluster and run_build.
     """
     draft, reports = embed_all(storage, draft, settings, sync, progress, machines=machines)
     draft, grown = grow(storage, draft, progress, gpus)

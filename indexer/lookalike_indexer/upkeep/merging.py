@@ -29,7 +29,7 @@ class Merger:
     paths: dict[str, str] = field(default_factory=dict)
 
     def merge(self, numbers: Sequence[int], into: int) -> None:
-        """Write one part of every table. DataLossError: a file was changed."""
+        """Write one part of every table. Raise DataLossError if a file was changed."""
         manifest, tables = self.reader.manifest, self.tables
         listing = layout.source(into)
         self._small(tables.listing.all_of(numbers), listing, listing_metadata(manifest.source))

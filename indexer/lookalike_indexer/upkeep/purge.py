@@ -67,7 +67,7 @@ def is_worth_it(storage: Storage, manifest: Manifest) -> bool:
 def purge(storage: Storage, draft: Manifest, progress: Progress) -> tuple[Manifest, Purged]:
     """Return the completed draft without rows of deleted images; publish nothing.
 
-    The caller holds the collection's lock. DataLossError: a file was changed.
+    The caller holds the collection's lock. Raise DataLossError if a file was changed.
     """
     dead = dead_rows(storage, draft)
     purger = _Purger(CollectionReader(storage, draft))

@@ -34,8 +34,8 @@ def renew(
     """Recreate each clustering and index that lacks images of its space; publish nothing.
 
     With `unusable_only`, recreate only those whose embedding files do not exist anymore: they cannot be read or served.
-    The current ones stay current. NotBuiltError: some of them cannot be made from so few images; then nothing is made.
-    Further errors: see run_cluster and run_build.
+    The current ones stay current. Raise NotBuiltError if some of them cannot be made from so few images; then nothing
+    is made. Further errors: see run_cluster and run_build.
     """
     done = Renewed([], [])
 

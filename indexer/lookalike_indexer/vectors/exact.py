@@ -42,7 +42,8 @@ def exact_search(
     as `CollectionReader.stream` yields them. Queries have shape (nq, dim). Neither need be prepared; `prepared` means
     that the blocks' vectors are, which saves time. Equal distances are ordered by ascending row. Missing rows are -1 at
     distance infinity. `allowed` has for each query a boolean for each row number, and only true rows may be found; None
-    permits all. Memory: one block and nq x k. UsageError: k < 1, or a query has another dimension or is not finite.
+    permits all. Memory: one block and nq x k. Raise UsageError if k < 1, or a query has another dimension or is not
+    finite.
     """
     if k < 1:
         raise UsageError(f"k is {k}; it must be at least 1.")

@@ -24,7 +24,8 @@ def choose_rows(rows: int, size: int, seed: int) -> Int64:
 def read_rows(reader: CollectionReader, space: str, rows: Int64, metric: Metric, progress: Progress) -> Float32:
     """Return the embeddings of some rows in the given order, prepared for the metric, shape (len(rows), dim).
 
-    Reads the whole space once, one block at a time. IndexerError: any embedding in it, chosen or not, is not finite.
+    Reads the whole space once, one block at a time. Raise IndexerError if any embedding in it, chosen or not, is not
+    finite.
     """
     name, entry = reader.space(space)
     order = np.argsort(rows, kind="stable")

@@ -39,8 +39,9 @@ class Left:
 def left_of(storage: Storage, key: str) -> Left:
     """Return the remains of all deleted images that had a key.
 
-    The listing keeps the key, so that the image is not listed again by mistake; that does not count. NotFoundError: no
-    image ever had the key. UsageError: an image that is not deleted has it. DataLossError: a file cannot be read.
+    The listing keeps the key, so that the image is not listed again by mistake; that does not count. Raise
+    NotFoundError if no image ever had the key. Raise UsageError if an image that is not deleted has it. Raise
+    DataLossError if a file cannot be read.
     """
     newest = generations.require_latest(storage)
     ids = _ids_of(storage, newest, key)

@@ -32,7 +32,7 @@ _CHECKS = (
 def run_verify(storage: Storage, settings: VerifySettings, progress: Progress) -> Report:
     """Check the files of all generations, and the content of the newest one.
 
-    Changes nothing. Damages are in the report; NotFoundError: there is no collection.
+    Changes nothing. Damages are in the report. Raise NotFoundError if the collection does not exist.
     """
     if not generations.numbers(storage):
         raise NotFoundError(f"{storage.location} holds no collection.")

@@ -30,7 +30,7 @@ def cache_folder() -> Path:
 
 
 def cache_bytes() -> int:
-    """Return the maximum size of the cache in bytes; UsageError: the variable is not a number."""
+    """Return the maximum size of the cache in bytes. Raise UsageError if the variable is not a number."""
     text = os.environ.get(CACHE_BYTES) or str(DEFAULT_BYTES)
     if not text.isdecimal():
         raise UsageError(f"{CACHE_BYTES} is {text!r}; write a number of bytes, such as {DEFAULT_BYTES}.")

@@ -25,8 +25,7 @@ _CLAIM = "claimed"
 def hold(place: Place, number: int, holder: object, manifest: str) -> Callable[[], object]:
     """Keep a generation from being removed for the lifetime of `holder`, or until the returned function is called.
 
-    `manifest` is the path of its manifest.
-    NotFoundError: the generation does not exist, or is being removed.
+    `manifest` is the path of its manifest. Raise NotFoundError if the generation does not exist, or is being removed.
     """
     path = f"{_folder(place, number)}/{secrets.token_hex(8)}"
     try:

@@ -43,7 +43,7 @@ class Lease:
         return self._number
 
     def acquire(self) -> None:
-        """Acquire the lease. CollectionLockedError: another process holds it; the text is its note."""
+        """Acquire the lease. Raise CollectionLockedError if another process holds it; the text is its note."""
         from obstore.exceptions import AlreadyExistsError
 
         newest = self._newest()
@@ -66,8 +66,9 @@ class Lease:
         self._thread.start()
 
     def require(self) -> None:
-        """Check that the lease is still held. CollectionLockedError: another process took it over after missed
-        heartbeats.
+        """Check that the lease is still held.
+
+        Raise CollectionLockedError if another process took it over after missed heartbeats.
         """
         newest = self._newest()
         if newest != self._number:

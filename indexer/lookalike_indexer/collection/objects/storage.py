@@ -31,7 +31,7 @@ class ObjectStorage(Storage):
     """
 
     def __init__(self, url: str, cache: Cache | None = None) -> None:
-        """Open a store. UsageError: the URL has no known scheme."""
+        """Open a store. Raise UsageError if the URL has no known scheme."""
         self._place: Place = place_of(url)
         super().__init__(self._place.url)
         self._cache = cache or Cache(self._place.url)
@@ -214,7 +214,7 @@ class ObjectStorage(Storage):
 
     @contextmanager
     def leased(self, note: bytes) -> Iterator[None]:
-        """Be the only writer for the duration of the block; CollectionLockedError: another process is."""
+        """Be the only writer for the duration of the block. Raise CollectionLockedError if another process is."""
         lease = Lease(self._place, note)
         lease.acquire()
         with self._lock:

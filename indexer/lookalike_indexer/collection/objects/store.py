@@ -58,8 +58,8 @@ def is_url(location: str | os.PathLike[str]) -> bool:
 def place_of(url: str) -> Place:
     """Open the bucket of a URL such as s3://bucket/prefix, without a request to the store.
 
-    Credentials come from the environment or the machine's role, as the store's own tools take them. UsageError: an
-    unknown URL scheme, or the library is not installed.
+    Credentials come from the environment or the machine's role, as the store's own tools take them. Raise UsageError if
+    the URL scheme is unknown, or the library is not installed.
     """
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES:
@@ -88,8 +88,8 @@ def place_of(url: str) -> Place:
 def asking(name: str, location: str, *, missing: str = "") -> Iterator[None]:
     """Convert errors of a store to sentences without secrets.
 
-    NotFoundError: there is no `name`. IndexerError: the store refuses or cannot be reached. AlreadyExistsError of
-    obstore passes through.
+    Raise NotFoundError if `name` does not exist. Raise IndexerError if the store refuses or cannot be reached.
+    AlreadyExistsError of obstore passes through.
     """
     from obstore import exceptions
 
