@@ -1,4 +1,4 @@
-"""Fixtures that every part of the tests shares: real photographs, real weights, the command line."""
+"""Fixtures for all tests: real photographs, real weights, the command line."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from tests import zygote
 from tests.patience import PATIENT_ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parent.parent
-# Photographs and weights lie beside the checkout, never in it; their licenses
-# allow tests but not redistribution.
+# Photographs and weights are outside the checkout: their licenses allow tests
+# but not redistribution.
 DATA = Path(os.environ.get("LOOKALIKE_TEST_DATA", ROOT.parent / "shared" / "data"))
 
-# Python 3.11 crashes now and then when its collector runs, in whichever thread, in the middle of an asyncio server of
-# gRPC that a test has started or ended in this process (docs/reliability-evidence.md). So it runs between tests only.
+# Python 3.11 sometimes crashes if garbage is collected while an asyncio server of gRPC, started by a test in this
+# process, is active (docs/reliability-evidence.md). So garbage is collected only between tests.
 _FULL_EVERY = 50
 
-# Two workers share two cores: threads of OpenMP that spin while they wait would take the time of the other worker.
+# Two pytest workers share two cores: OpenMP threads that spin would take time from the other worker.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-# OpenBLAS's own threads spin whatever the policy, which took three quarters of the processor in tests of clustering.
+# OpenBLAS threads always spin, which took three quarters of the processor time in clustering tests.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# scikit-learn sets these when it is imported. A process that has another environment of OpenMP than the zygote had at
-# its start is a new interpreter, so every process that is started after that import would be one.
+# scikit-learn sets these variables when it is imported. A process whose OpenMP environment differs from the zygote's
+# is a new interpreter, so without this every process that is started after that import would be one.
 os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "True")
 os.environ.setdefault("KMP_INIT_AT_FORK", "FALSE")
 
-# numba compiles UMAP for a minute, and interprets it for a second on the few images that tests have.
+# numba would compile UMAP for a minute; interpreting it takes a second for the few images of the tests.
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
-# How long an example takes says nothing on a machine that others use, and the first one may import something large.
+# No deadline for hypothesis examples: other load and first imports make their duration meaningless.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
@@ -50,10 +50,10 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 def pytest_configure() -> None:
     gc.disable()
-    # Servers that tests kill leave their secrets behind: not in this user's own runtime directory.
+    # Servers that tests kill leave their secrets behind: use a private runtime directory, not the user's.
     os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="lookalike-tests-")
     os.environ.update(PATIENT_ENVIRONMENT)
-    # After the last change of the environment, which the zygote gets.
+    # After the last change of the environment, which the zygote copies.
     global _end_zygote
     _end_zygote = zygote.install(zygote.Zygote.started, zygote.Zygote.of_decoders)
 
@@ -68,14 +68,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_collection_finish() -> None:
-    # What the tests' modules imported stays, and would be looked through each time.
+    # Objects of imported modules stay, so the collector need not examine them again.
     gc.collect()
     gc.freeze()
 
 
 def pytest_sessionfinish() -> None:
     _end_zygote()
-    # Libraries complain at the end about what was not given back.
+    # At exit, libraries report resources that were not freed.
     gc.unfreeze()
     shutil.rmtree(os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
 
@@ -99,13 +99,13 @@ def _folder(name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def photos_dir() -> Path:
-    """Labelled photographs: caltech101, imagenette, imagenet100, cifar10."""
+    """Labeled photographs: caltech101, imagenette, imagenet100, cifar10."""
     return _folder("photos")
 
 
 @pytest.fixture(scope="session")
 def weights_dir() -> Path:
-    """Compressed real weights and decode.py, which expands them."""
+    """Compressed real weights, and decode.py, which expands them."""
     return _folder("weights")
 
 
@@ -117,7 +117,7 @@ def odd_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def expanded(weights_dir: Path) -> Callable[[str, str], Path]:
-    """`expanded("pqf/resnet50_large.pth", "resnet50")`: compressed weights as a plain state dict, kept in a cache."""
+    """Expand compressed weights to a cached state dict: `expanded("pqf/resnet50_large.pth", "resnet50")`."""
 
     def expand(compressed: str, arch: str) -> Path:
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lookalike-tests"
@@ -135,13 +135,13 @@ def expanded(weights_dir: Path) -> Callable[[str, str], Path]:
 
 @pytest.fixture(scope="session")
 def resnet50_weights(expanded: Callable[[str, str], Path]) -> Path:
-    """A real ImageNet ResNet-50."""
+    """Weights of a real ImageNet ResNet-50."""
     return expanded("pqf/resnet50_large.pth", "resnet50")
 
 
 @pytest.fixture(scope="session")
 def resnet18_weights(expanded: Callable[[str, str], Path]) -> Path:
-    """A real ImageNet ResNet-18."""
+    """Weights of a real ImageNet ResNet-18."""
     return expanded("pqf/resnet18.pth", "resnet18")
 
 
@@ -164,9 +164,9 @@ def lookalike() -> Run:
 
 @pytest.fixture
 def typed() -> Run:
-    """As `lookalike`, but in this process, which imports torch once rather than for every command line.
+    """Run the command line in this process, which imports torch only once.
 
-    For what is tested of a command itself; that its process begins and ends as it should is `lookalike`'s.
+    For tests of the command itself; use `lookalike` for tests of its process.
     """
     from lookalike.cli._run import run
 
@@ -182,7 +182,7 @@ def typed() -> Run:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is marked gpu where faiss or torch sees none."""
+    """Skip tests marked gpu if faiss or torch finds no GPU."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return

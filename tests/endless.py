@@ -1,4 +1,4 @@
-"""A picture whose decoding takes longer than any test: a small progressive JPEG with hundreds of thousands of scans."""
+"""Image whose decoding takes longer than any test: a small progressive JPEG with hundreds of thousands of scans."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def _segment(marker: int, content: bytes) -> bytes:
 
 
 def _endless_jpeg() -> bytes:
-    """Each scan says in 17 bytes that it changes nothing in 262,144 blocks; a decoder visits them all."""
+    """Build the JPEG: each scan says in 17 bytes that it changes nothing in 262,144 blocks, which a decoder visits."""
     blocks = (_SIDE // 8) ** 2
     bits = ""
     while blocks:
         run = min(blocks, 0x7FFF)
         size = run.bit_length() - 1
-        # The only code words: "0" for a run of 2^14 blocks and more, "10" for a single block.
+        # The only code words: "0" for a run of at least 2^14 blocks, "10" for a single block.
         bits += "0" + format(run - (1 << size), "014b") if size == 14 else "10" * run
         blocks -= run if size == 14 else blocks
     bits += "1" * (-len(bits) % 8)
@@ -38,7 +38,7 @@ def _endless_jpeg() -> bytes:
 
 
 class EndlessPicture:
-    """Takes the place of a file, and tells when somebody opens it. Decoding it takes many minutes of a processor."""
+    """A file with the endless image, and a watch for its readers. Decoding it takes many minutes of processor time."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -57,7 +57,7 @@ class EndlessPicture:
         os.close(self._events)
 
     def wait_for_reader(self, seconds: float = 120) -> None:
-        """Return once per time that the file is opened: whoever opened it has the picture in hand."""
+        """Wait until the file has been opened once more."""
         if not select.select([self._events], [], [], seconds)[0]:
             raise TimeoutError(f"Nobody opened {self.path} for {seconds} s.")
         os.read(self._events, 16)

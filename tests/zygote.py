@@ -1,27 +1,26 @@
-"""Processes of the tests, forked from one that has imported torch and its like.
+"""Test processes forked from one that has already imported torch and other large modules.
 
-A new interpreter takes 1 to 4 seconds of a processor to import what a command
-or a child of a server needs, and the tests start hundreds of them. Here
-one process for each worker of pytest, the zygote, imports everything before it
-has any thread. It then forks what is asked for:
+A new interpreter takes 1 to 4 seconds of processor time to import what a command or a
+child of a server needs, and the tests start hundreds of them. Instead, each worker of
+pytest has one process, the zygote, that imports everything before it has any thread.
+It then forks on request:
 
-- command lines `python -m lookalike ...`, those of the benchmarks and of the harness of faults, and programs of
-  `tests.programs`, whoever starts them by subprocess;
+- command lines `python -m lookalike ...`, those of the benchmarks and of the fault harness, and programs of
+  `tests.programs`, started by subprocess;
 - the processes of the `lookalike` packages, and of pools of concurrent.futures, that multiprocessing spawns.
 
-A fork gets the arguments, environment, folder, open files and session that the
-new interpreter would have. It runs the same code as `__main__`, ends as an
-interpreter ends, and is a child of the process that asked for it: signals, exit
-codes and process trees are the same. Each fork has a zygote of its own for the
-processes that it spawns.
+A fork gets the arguments, environment, folder, open files and session that the new
+interpreter would have. It runs the same code as `__main__`, exits as an interpreter
+does, and is a child of the requesting process: signals, exit codes and process trees
+are the same. Each fork has its own zygote for the processes that it spawns.
 
-Decoders limit their memory, and must not hold torch. Those that the tests start
-in their own process are forks of a second zygote, which has imported what a
-decoder needs and nothing else.
+Decoders limit their memory, and must not hold torch. Decoders that the tests start in
+their own process are forks of a second zygote, which has imported only what a decoder
+needs.
 
-A new interpreter is started after all where what it imports matters: for
-decoders of commands; where the environment configures Python or numeric
-libraries; and in tests marked `own_process`.
+A new interpreter is started where its imports matter: for decoders of commands; where
+the environment configures Python or numeric libraries; and in tests marked
+`own_process`.
 """
 
 from __future__ import annotations
@@ -48,12 +47,12 @@ from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Read when Python or a library is loaded, so a fork would not see them.
+# Read when Python or a library is loaded, so a fork would ignore them.
 _READ_AT_START = (
     *("PYTHON", "LANG", "LC_", "TZ", "LD_", "MALLOC_", "MPL"),
     *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "NPY_", "NUMBA_"),
 )
-# The thread of pyarrow's allocator, which has handlers for forks.
+# The thread of pyarrow's allocator, which supports forks.
 _STARTED_AGAIN = "jemalloc_bg_thd"
 _SPAWNED = "--multiprocessing-fork"
 _HIGH = 512
@@ -67,7 +66,7 @@ Command = Callable[[], None]
 
 
 class Zygote:
-    """A connection to a zygote that is a child of this process; for any thread."""
+    """A thread-safe connection to a zygote that is a child of this process."""
 
     def __init__(self, connection: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
         self._connection = connection
@@ -76,11 +75,11 @@ class Zygote:
 
     @classmethod
     def started(cls, *what: str) -> Zygote:
-        """A new interpreter that imports everything, or for "decoders" what they need; forks wait until it has."""
+        """Start an interpreter that imports everything, or for "decoders" what they need; forks wait for this."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             command = [sys.executable, "-m", "tests.zygote", str(theirs.fileno()), *what]
-            # Threads of OpenBLAS start when it is loaded, and a process with threads must not be forked.
+            # OpenBLAS starts threads when it is loaded, and a process with threads must not be forked.
             environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
             process = subprocess.Popen(
                 command,
@@ -97,13 +96,13 @@ class Zygote:
         return cls.started(_DECODERS)
 
     def close(self) -> None:
-        """End it; what it has forked goes on."""
+        """Stop the zygote; its forks continue."""
         self._connection.close()
         if self._process is not None:
             self._process.wait()
 
     def fork(self, request: dict[str, Any], files: dict[int, int]) -> int:
-        """The process id of a fork that has this process's `files`, by the numbers that they have there."""
+        """Return the process id of a fork that has this process's `files` under the given numbers."""
         message = json.dumps({**request, "files": list(files)}).encode()
         descriptors = array.array("i", files.values())
         with self._lock, _adopting():
@@ -116,7 +115,7 @@ class Zygote:
 
 @contextlib.contextmanager
 def _adopting() -> Iterator[None]:
-    """Let orphans below this process become its children."""
+    """Adopt orphans below this process as its children."""
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
@@ -126,9 +125,9 @@ def _adopting() -> Iterator[None]:
 
 
 def install(start: Callable[[], Zygote], of_decoders: Callable[[], Zygote] | None = None) -> Callable[[], None]:
-    """From now on, let this process's commands and spawned processes be forks of zygotes, started when needed.
+    """Make this process's commands and spawned processes forks of zygotes, which start on demand.
 
-    Without a zygote of decoders, these are new interpreters. To be called at the end: what ends the zygotes.
+    Without a zygote of decoders, decoders are new interpreters. Returns a function that stops the zygotes.
     """
     if sys.platform != "linux":
         return lambda: None
@@ -195,7 +194,7 @@ _enabled = True
 
 @contextlib.contextmanager
 def own_processes() -> Iterator[None]:
-    """Let every process be a new interpreter as long as the block runs."""
+    """Start new interpreters for all processes while the block runs."""
     global _enabled
     _enabled = False
     try:
@@ -218,7 +217,7 @@ def _at_start(environment: dict[str, str]) -> dict[str, str]:
 
 
 def _serve(connection: socket.socket) -> Command | None:
-    """Fork until the connection ends: None then, and in each fork what it is to run."""
+    """Fork on request until the connection ends; return None then, and in each fork the command to run."""
     while True:
         try:
             message, received, _, _ = socket.recv_fds(connection, _MAX_MESSAGE, 64)
@@ -229,7 +228,7 @@ def _serve(connection: socket.socket) -> Command | None:
         reader, writer = os.pipe()
         between = os.fork()
         if between == 0:
-            # Its child loses its parent at once, and goes to the process that asked, which adopts now.
+            # Its child is orphaned immediately, so that the requesting process adopts it.
             child = os.fork()
             if child:
                 os.write(writer, str(child).encode())
@@ -249,7 +248,7 @@ def _serve(connection: socket.socket) -> Command | None:
 
 
 def _become(request: dict[str, Any], received: list[int]) -> Command:
-    """Be the process that was asked for, in all but what it has imported; what it is to run."""
+    """Become the requested process, except for its imports; return the command to run."""
     if request["new_session"]:
         os.setsid()
     own_zygote = _own_zygote(received)
@@ -270,7 +269,7 @@ def _become(request: dict[str, Any], received: list[int]) -> Command:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _, option, what, *arguments = request["arguments"]
     sys.orig_argv = request["arguments"]
-    # `python -m` has the folder at its front, `python -c` an empty name.
+    # `python -m` puts the folder first in sys.path, `python -c` an empty name.
     sys.path[0] = request["folder"] if option == "-m" else ""
     if _SPAWNED in arguments:
         return _spawned(request["arguments"])
@@ -279,7 +278,7 @@ def _become(request: dict[str, Any], received: list[int]) -> Command:
 
 
 def _read_environment_again() -> None:
-    """Let libraries that read the environment when they are imported have that of this process."""
+    """Make libraries that read the environment when imported use that of this process."""
     with contextlib.suppress(ImportError):
         from prometheus_client import values
 
@@ -287,7 +286,7 @@ def _read_environment_again() -> None:
 
 
 def _open_streams() -> None:
-    """As an interpreter does at its start."""
+    """Open the standard streams as an interpreter does at its start."""
     sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     for number, name, errors in ((1, "stdout", "strict"), (2, "stderr", "backslashreplace")):
         binary = open(number, "wb", closefd=False)  # noqa: SIM115
@@ -298,14 +297,14 @@ def _open_streams() -> None:
 
 
 def _spawned(line: list[str]) -> Command:
-    """What `python -c` of a process that multiprocessing spawns runs."""
+    """Run what `python -c` of a process runs that multiprocessing spawns."""
     code = line[line.index("-c") + 1]
     sys.argv = ["-c", _SPAWNED]
     return lambda: exec(code, {"__name__": "__main__"})  # noqa: S102 - multiprocessing's own line
 
 
 def _own_zygote(received: list[int]) -> Zygote:
-    """Fork a zygote that is this process's child, while it has neither threads nor files of its own."""
+    """Fork a zygote as a child of this process, which has neither threads nor files yet."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
         ours.close()
@@ -320,14 +319,14 @@ def _own_zygote(received: list[int]) -> Zygote:
 
 
 class _Forked(BaseException):
-    """Leaves the frames of the zygotes that a fork comes from."""
+    """Unwinds the frames of the zygotes above a fork."""
 
     def __init__(self, command: Command) -> None:
         self.command = command
 
 
 def _import_everything() -> None:
-    """What commands and the processes of servers import, as far as it takes long."""
+    """Import the slow modules of commands and servers' processes."""
     import importlib
     import pkgutil
 
@@ -348,7 +347,7 @@ def _import_everything() -> None:
         names += [found.name for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
     for name in names:
         if not name.endswith("__main__"):
-            with contextlib.suppress(ImportError):  # of an extra that is not installed
+            with contextlib.suppress(ImportError):  # the extra may not be installed
                 importlib.import_module(name)
 
 
@@ -384,7 +383,7 @@ def main() -> None:
 
 
 def _run(command: Command) -> NoReturn:
-    """Run a command and end as an interpreter does, except that nothing is torn down that was imported before."""
+    """Run a command and exit as an interpreter does, without tearing down imported modules."""
     code = 1
     try:
         command()

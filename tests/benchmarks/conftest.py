@@ -1,4 +1,4 @@
-"""Suites run as users run them, with the quick sizes, and their rows."""
+"""Fixtures that run suites as users run them, with the quick sizes, and read their rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Invoke = Callable[..., Result]
 
 @pytest.fixture
 def invoke(tmp_path: Path) -> Invoke:
-    """Run a suite with --quick and some options."""
+    """Run a suite with --quick and further options."""
 
     def run(suite: str, *options: str) -> Result:
         arguments = [suite, "--quick", "--out", str(tmp_path / "results"), *options]
@@ -30,7 +30,7 @@ def invoke(tmp_path: Path) -> Invoke:
 
 @pytest.fixture
 def bench(invoke: Invoke, tmp_path: Path) -> Callable[..., Rows]:
-    """Run a suite and return its rows, which are labelled and hold nothing but finite numbers."""
+    """Run a suite and return its rows, which must have labels and only finite numbers."""
 
     def run(suite: str, *options: str) -> Rows:
         result = invoke(suite, *options)
@@ -45,7 +45,7 @@ def bench(invoke: Invoke, tmp_path: Path) -> Callable[..., Rows]:
             assert row["measured"]
             for name, value in row["measured"].items():
                 assert math.isfinite(value), (row["case"], name)
-                # An exponent may well be 0, or on a busy machine below.
+                # An exponent of growth can be 0, or negative on a busy machine.
                 may_be_none = "recall" in name or "failed" in name
                 assert value > 0 or (value == 0 and may_be_none) or "exponent" in name, (row["case"], name)
         assert len({row["case"] for row in rows}) == len(rows), "a case is measured twice"

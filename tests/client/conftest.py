@@ -1,8 +1,8 @@
-"""A toy server: the services over eleven images whose distances are known by geometry.
+"""Toy server: the gRPC services over eleven images with distances known from geometry.
 
 Image i lies at an angle of 10 i degrees on the unit circle, so the cosine
-distance of images i and j is 1 - cos(10 (i - j) degrees). The last one lies
-opposite, has no label, belongs to no cluster, and its file is gone.
+distance of images i and j is 1 - cos(10 (i - j) degrees). The last image lies
+opposite, has no label and no cluster, and its file is gone.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ MAX_MESSAGE = 16 << 20
 
 
 def colour(image_id: int) -> tuple[int, int, int]:
-    """The colour that the thumbnail of an image is filled with."""
+    """Return the fill color of an image's thumbnail."""
     return (25 * image_id, 128, 255 - 25 * image_id)
 
 
 def embed(picture: bytes) -> np.ndarray:
-    """The toy network: the redder a picture, the nearer to 90 degrees."""
+    """Embed with the toy network: the redder an image, the nearer to 90 degrees."""
     with Image.open(io.BytesIO(picture)) as image:
         red = np.asarray(image.convert("RGB"), np.float64)[..., 0].mean()
     angle = np.deg2rad(90 * red / 255)
@@ -68,7 +68,7 @@ def embed(picture: bytes) -> np.ndarray:
 
 @dataclass
 class Fault:
-    """Answer the next `times` calls with an error."""
+    """Fails the next `times` calls with an error."""
 
     times: int
     code: grpc.StatusCode
@@ -78,7 +78,7 @@ class Fault:
 
 @dataclass
 class Toy:
-    """A running toy server: what it was asked, and what it shall do."""
+    """State of a toy server: the calls that it received, and its delay, fault and changes."""
 
     address: str = ""
     generation: int = 1
@@ -88,7 +88,7 @@ class Toy:
     uri_padding: int = 0
     max_batch: int = 256
     fault: Fault | None = None
-    change: Callable[[str, object], None] | None = None  # may alter a reply, named by its method
+    change: Callable[[str, object], None] | None = None  # may alter the reply of a method, which is the first argument
     calls: list[str] = field(default_factory=list)
     requests: list[object] = field(default_factory=list)
     metadata: list[dict[str, str | bytes]] = field(default_factory=list)
@@ -96,24 +96,25 @@ class Toy:
     over: Event = field(default_factory=Event, repr=False)
 
     def reset(self) -> None:
-        """Begin anew. Calls that still wait end now, so that a long delay costs no test its length."""
+        """Reset the state and end waiting calls, so that a long delay does not slow down the next test."""
         fresh, over = Toy(address=self.address), self.over
         with self.lock:
             self.__dict__.update(fresh.__dict__)
         over.set()
 
     def until_asked(self) -> None:
-        """Wait until a call has come in, a minute at most."""
+        """Wait until a call has arrived, for a minute at most."""
         end = time.monotonic() + 60
         while not self.calls:
             assert time.monotonic() < end, "nobody called"
             time.sleep(0.005)
 
     def take(self, method: str, request: object) -> tuple[Callable[[], bool], Fault | None]:
-        """Note a call; returns how it waits, which tells whether its test is over, and how it fails, if it does.
+        """Record a call; return how it waits, which returns True if its test is over, and how it fails, None if it does
+        not.
 
-        Both are decided as it begins: a call that outlives its test must not
-        use up the faults of the next.
+        Both are fixed when the call begins, so that a call that outlives its test does not
+        consume the faults of the next test.
         """
         with self.lock:
             self.calls.append(method)
@@ -142,7 +143,7 @@ class Toy:
 
 
 class Watch(grpc.ServerInterceptor):
-    """Notes each call, and fails, delays or alters it as the toy says."""
+    """Interceptor that records each call, and fails, delays or alters it as the toy's state says."""
 
     def __init__(self, toy: Toy) -> None:
         self.toy = toy
@@ -154,7 +155,7 @@ class Watch(grpc.ServerInterceptor):
         method = details.method.rpartition("/")[2]
 
         def answer(request, context):
-            if not context.is_active():  # of a test that is over
+            if not context.is_active():  # the call of a test that is over
                 context.abort(grpc.StatusCode.CANCELLED, "The caller has left.")
             self.toy.metadata.append(dict(context.invocation_metadata()))
             wait, fault = self.toy.take(method, request)
@@ -185,7 +186,7 @@ def check_rows(ids, context) -> list[int]:
 
 
 def unreadable(request) -> set[int]:
-    """The rows of pictures that cannot be read, where errors are wanted by row."""
+    """Return the rows of images that cannot be decoded, if errors are requested by row."""
     if not request.row_errors:
         return set()
     found = set()
@@ -202,7 +203,7 @@ def told(errors: set[int]) -> list[types_pb2.RowError]:
 
 
 def resolve(toy: Toy, batch: types_pb2.QueryBatch, context, errors=frozenset()) -> tuple[np.ndarray, list[int | None]]:
-    """The query vectors, and the stored image of each where it is one."""
+    """Return the query vectors, and the stored image of each query by key or id."""
     kind = batch.WhichOneof("kind")
     count = batch.vectors.values.shape[0] if kind == "vectors" else 0
     count = count or len(batch.images.data if kind == "images" else getattr(batch, kind).values)
@@ -222,7 +223,7 @@ def resolve(toy: Toy, batch: types_pb2.QueryBatch, context, errors=frozenset()) 
         vectors = [[0.0, 1.0] if row in errors else embed(data) for row, data in enumerate(batch.images.data)]
         return np.stack(vectors), [None] * len(vectors)
     if kind == "texts":
-        # "up" is where "other" points, any other text where the first dog does.
+        # The text "up" is at the last image's place, any other text at the first dog's.
         vectors = [[0.0, 1.0] if text == "up" else VECTORS[0] for text in batch.texts.values]
         return np.stack(vectors), [None] * len(vectors)
     if kind == "keys":
@@ -242,7 +243,7 @@ def page_of(rows: list[int], size: int, token: str, toy: Toy, context) -> tuple[
 
 
 def meets(asked: filter_pb2.Filter, label: str) -> bool:
-    """Whether a label is equal, or not equal, to that of a filter; no label is neither."""
+    """Return True if a label meets the comparison of a filter, = or !=; no label meets neither."""
     compared = asked.compare
     equal = label == compared.value.text
     return bool(label) and equal == (compared.operator == filter_pb2.OPERATOR_EQUAL)
@@ -416,7 +417,7 @@ class Collection(collection_pb2_grpc.CollectionServiceServicer):
 
     def ListImages(self, request, context):
         rows = [i for i in range(len(KEYS)) if request.label in ("", LABELS[i])]
-        if request.order == collection_pb2.IMAGE_ORDER_SPREAD:  # as 7 and the number of rows have no common divisor
+        if request.order == collection_pb2.IMAGE_ORDER_SPREAD:  # 7 and the number of rows have no common divisor
             rows = [rows[7 * place % len(rows)] for place in range(len(rows))]
         page, following = page_of(rows, request.page_size, request.page_token, self.toy, context)
         return collection_pb2.ListImagesResponse(
@@ -471,7 +472,7 @@ class Collection(collection_pb2_grpc.CollectionServiceServicer):
 
 
 def echoed(method: str, request) -> experiment_pb2.ExperimentResult:
-    """A result whose settings are the fields of the request, as text."""
+    """Return a result whose settings are the fields of the request, as text."""
     told = [(each.name, str(getattr(request, each.name)).strip()) for each, _ in request.ListFields()]
     settings = [experiment_pb2.Setting(name=n, value=experiment_pb2.SettingValue(text=t)) for n, t in told]
     return experiment_pb2.ExperimentResult(kind=method, settings=settings)
@@ -486,7 +487,7 @@ def texts(name: str, values, **more) -> experiment_pb2.Column:
 
 
 def map_tables(rows: list[int]) -> list[experiment_pb2.Table]:
-    """Tables of a stored map; of those points that are in `rows`."""
+    """Return the tables of a stored map, of the points in `rows`."""
     missing = [place for place, row in enumerate(rows) if not LABELS[row]]
     nulls = {"nulls": wire.encode(np.array(missing, np.int64))} if missing else {}
     near = [[other for other in range(row) if other >= row - 2] for row in rows]
@@ -577,7 +578,7 @@ class Experiments(experiment_pb2_grpc.ExperimentServiceServicer):
 
 
 def value(setting: object) -> experiment_pb2.SettingValue:
-    """A setting on the wire."""
+    """Return a setting as a message."""
     if isinstance(setting, list):
         values = experiment_pb2.SettingValues(values=[value(each) for each in setting])
         return experiment_pb2.SettingValue(list=values)
@@ -586,7 +587,7 @@ def value(setting: object) -> experiment_pb2.SettingValue:
 
 
 def echo(method: str):
-    """A handler that answers with `echoed`."""
+    """Return a handler that replies with `echoed`."""
     reply = getattr(experiment_pb2, f"{method}Response")
 
     def answer(self, request, context):
@@ -656,7 +657,7 @@ class Server(server_pb2_grpc.ServerServiceServicer):
 
 
 class Awaited:
-    """The asyncio client behind the face of the other one, so that one test holds for both."""
+    """The asyncio client with the interface of the synchronous one, so that one test covers both."""
 
     def __init__(self, runner: asyncio.Runner, client: Any) -> None:
         self._runner, self._client = runner, client
@@ -704,7 +705,7 @@ Connect = Callable[..., Any]
 
 @pytest.fixture(params=["sync", "aio"])
 def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
-    """Open a client of either kind, to be used like lookalike.Client, and close it after the test."""
+    """Open a client of either kind, used like lookalike.Client, and close it after the test."""
     if request.param == "sync":
         opened = []
 
@@ -763,7 +764,7 @@ def _running_toy() -> Iterator[Toy]:
 
 @pytest.fixture
 def toy(_running_toy: Toy) -> Iterator[Toy]:
-    """The toy server, in its first state."""
+    """The toy server in its initial state."""
     _running_toy.reset()
     yield _running_toy
     _running_toy.reset()
@@ -771,7 +772,7 @@ def toy(_running_toy: Toy) -> Iterator[Toy]:
 
 @pytest.fixture
 def cli(toy: Toy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Run a command line against the toy server: gives the exit code, output and errors."""
+    """Run a command line against the toy server; return the exit code, output and errors."""
     from lookalike.cli._run import run
 
     monkeypatch.setenv("LOOKALIKE_SERVER", toy.address)
@@ -814,13 +815,13 @@ def toy_everywhere() -> Iterator[int]:
 
 @pytest.fixture(scope="session")
 def geometry() -> Callable[[float], float]:
-    """The cosine distance of two images that are so many degrees apart."""
+    """Return the cosine distance of two images at an angle of `degrees`."""
     return lambda degrees: 1 - float(np.cos(np.deg2rad(degrees)))
 
 
 @dataclass(frozen=True)
 class Certificates:
-    """Paths of an authority, and of certificates and keys that it signed."""
+    """Paths of a certificate authority, and of certificates and keys that it signed."""
 
     ca: Path
     server_cert: Path
@@ -853,9 +854,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @pytest.fixture(params=[True], ids=["mutual"])
 def tls_address(request: pytest.FixtureRequest, certificates: Certificates) -> Iterator[str]:
-    """A toy server with a certificate of the private authority, which asks for the client's too.
+    """The address of a toy server with a certificate of the private authority, which requires a client certificate.
 
-    Parametrise it with False, indirectly, for one that does not ask.
+    Parametrize it indirectly with False for a server that does not require one.
     """
     server = make_server(Toy())
     pair = (certificates.server_key.read_bytes(), certificates.server_cert.read_bytes())

@@ -1,4 +1,4 @@
-"""A program as users write it. `make lint` checks it by `mypy --strict` and by pyright; nothing runs it."""
+"""A typical user's program. `make lint` checks it with `mypy --strict` and pyright; it is never run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A collection made and served by the commands that users type."""
+"""A collection built and served by the commands that users run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HUES = {"red": 0, "yellow": 42, "green": 85, "blue": 170, "violet": 212}
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five folders of twelve pictures, each folder noise of one hue; and one file that is no picture."""
+    """Five folders of twelve images, each folder noise of one hue, and one file that is no image."""
     folder = tmp_path_factory.mktemp("pictures")
     random = np.random.default_rng(7)
     for name, hue in HUES.items():
@@ -39,7 +39,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def collection(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pictures as a collection of an untrained ResNet-18."""
+    """The images as a collection of an untrained ResNet-18."""
     folder = tmp_path_factory.mktemp("collections") / "hues"
     command = [sys.executable, "-m", "lookalike", "index", pictures, "--collection", folder]
     options = ["--model", "resnet18", "--weights", "untrained:3", "--clusters", "5", "--part-size", "16"]
@@ -73,6 +73,6 @@ def serve() -> Serve:
 
 @pytest.fixture(scope="session")
 def address(collection: Path) -> Iterator[str]:
-    """Where the collection is served."""
+    """The address at which the collection is served."""
     with serve_collection(collection) as found:
         yield found

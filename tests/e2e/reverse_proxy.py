@@ -1,4 +1,4 @@
-"""A reverse proxy on loopback that serves another server below a prefix, as nginx does for `location /prefix/`."""
+"""Reverse proxy on loopback that serves another server below a prefix, as nginx does for `location /prefix/`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-# Headers of one connection, which the proxy does not pass on.
+# Hop-by-hop headers, which the proxy does not forward.
 _OWN = {"connection", "keep-alive", "transfer-encoding", "host", "content-length"}
 
 
 @contextmanager
 def proxied(address: str, prefix: str) -> Iterator[str]:
-    """Serve `address` below `prefix`, such as "/some/prefix/"; yield the address of that.
+    """Serve `address` below `prefix`, such as "/some/prefix/"; yield the new address.
 
-    As with nginx, the server behind sees its own host in place of the browser's. What is not below the prefix is 404.
+    As with nginx, the server behind sees its own host instead of the browser's. Other paths are 404.
     """
     behind = urlsplit(address).netloc
 
@@ -43,7 +43,7 @@ def proxied(address: str, prefix: str) -> Iterator[str]:
                 if name.lower() not in _OWN:
                     self.send_header(name, value)
             self.send_header("Content-Length", str(len(data)))
-            # A browser that goes on to another view does not wait for the pictures of this one.
+            # A browser that opens another view does not wait for the images of this one.
             with contextlib.suppress(ConnectionError):
                 self.end_headers()
                 self.wfile.write(data)

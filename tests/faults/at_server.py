@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-# What is run for each, behind `python -m`; it tells its figures, and exits with 1 when a promise was broken.
+# The module for each kind, run by `python -m`; it prints its figures and exits with 1 if a promise was broken.
 KINDS: Final = {
     "hung child": ("tests.faults.hangs", "--kind", "hung child"),
     "hung device thread": ("tests.faults.hangs", "--kind", "hung device thread"),
@@ -16,12 +16,12 @@ KINDS: Final = {
     "killed writer": ("tests.faults.writer", "--kind", "killed writer"),
     "damaged log": ("tests.faults.writer", "--kind", "damaged log"),
 }
-# Those of which there are as many as asked for, as the seed decides.
+# Kinds whose number of faults and seed are arguments.
 _COUNTED: Final = ("killed writer", "damaged log")
 
 
 def bring_about(kinds: Sequence[str], count: int, seed: int) -> int:
-    """Run each in a process of its own; 1 when one broke a promise."""
+    """Run each kind in a process of its own; return 1 if one broke a promise, else 0."""
     codes = []
     for kind in kinds:
         counted = ["--count", str(count), "--seed", str(seed)] if kind in _COUNTED else []

@@ -1,10 +1,10 @@
-"""The kind of fault "the source changes": between any two commands, of which some are killed.
+"""The kind of fault "the source changes": between commands, some of which are killed.
 
-After every command, each stored vector must be that of the bytes whose digest
-is stored beside it, under a key that has held these bytes, each key must have
-one image, and what was deleted must stay so. After a run that nothing
-disturbed, each picture of the source must be an image or a reject; with --sync
-each image must also be of the bytes that the source has now.
+After every command, each stored vector must belong to the bytes whose stored digest
+is beside it, under a key that has held these bytes. Each key must have one image, and
+deleted images must stay deleted. After an undisturbed run, each image of the source
+must be stored or rejected; with --sync, stored images must have the source's current
+bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.faults.stored import left_out, not_followed, not_unique, wrong_vector
 
 KIND = "the source changes"
 _STEPS = 5
-# A command makes about this many operations; a kill that comes later does not happen.
+# A command makes about this many operations; a kill at a later one does not happen.
 _OPERATIONS = 120
 _EMBED = ["--part-size", "4", "--batch-size", "4", "--workers", "1", "--compute", "float32"]
 _MAIN = ["--model", "squeezenet1_1", "--weights", "untrained:5", *_EMBED]
@@ -32,9 +32,9 @@ _SECOND = ["--model", "shufflenet_v2_x0_5", "--weights", "untrained:5", *_EMBED]
 
 @dataclass(frozen=True)
 class Changed:
-    """One source, its changes and commands in words, and the promises that were broken.
+    """A source, its changes and commands in words, and the promises that were broken.
 
-    `code` is -9 where a command was killed, or else that of the last command; `said` is what the last one said.
+    `code` is -9 if a command was killed, else the exit code of the last command; `said` is its output.
     """
 
     source: str
@@ -65,12 +65,12 @@ class _Trial:
         self._root, self._labels, self._found = work / "collection", work / "labels.csv", work / "found.json"
         self._draw = draw
         self._listed_at = ""
-        # The files of each space when it was last looked at: published files never change.
+        # The files of each space at the last check: published files never change.
         self._looked: dict[str, list[str]] = {}
         self._deleted: set[str] = set()
 
     def run(self) -> None:
-        """Index, change and run again and again, and at last complete the collection and verify it."""
+        """Index, change and run repeatedly; at the end complete the collection and verify it."""
         self._index(may_be_killed=True)
         for _ in range(_STEPS):
             if self.problems:
@@ -97,7 +97,7 @@ class _Trial:
             self._index(may_be_killed)
             return
         self._follow(may_be_killed)
-        # Half of a small source is soon gone.
+        # At least half of the source must stay, since it is small.
         arguments = [*self._where(), "--sync", "--allow-deletions", *_EMBED, *self._label_options()]
         self._run("index --sync", index, arguments, may_be_killed, "squeezenet1_1")
 
@@ -132,7 +132,7 @@ class _Trial:
         self._run("verify --deep", verify, [str(self._root), "--deep"], may_be_killed)
 
     def _follow(self, may_be_killed: bool) -> None:
-        """Tell the collection where its source is, where it has moved; move the source back if that is refused."""
+        """Relocate the collection to the moved source; move the source back if that is rejected."""
         from lookalike_indexer.cli.relocate import relocate
 
         now = str(self.source.path)
@@ -157,7 +157,7 @@ class _Trial:
     def _run(
         self, name: str, command: click.Command, arguments: list[str], may_be_killed: bool, model: str = ""
     ) -> None:
-        """Run a command, judge how it ended, and look at what is stored; `model` must have all of the source then."""
+        """Run a command, judge how it ended, and check the stored data; `model` must then have all of the source."""
         fault = Fault(self._draw.randrange(_OPERATIONS), after=self._draw.random() < 0.5) if may_be_killed else None
         self.outcome = run_in_child(lambda: self._child(command, arguments, fault))
         is_killed = self.outcome.code == -9
@@ -181,15 +181,15 @@ class _Trial:
         code, lines = self.outcome.code, self.outcome.said.strip().splitlines()
         if code in (0, -9):
             return []
-        # Nothing was published that could be compacted, a killed run must be finished first, or a picture that was
-        # replaced may be one of another source.
+        # These errors are allowed: nothing published to compact, a killed run to finish first, or a replaced image that
+        # may belong to another source.
         has_reason = name in ("relocate", "compact", "gc")
         if code in (1, 2) and has_reason and lines and lines[-1].startswith("Error: "):
             return []
         return [f"{name} ended with {code} and said: {self.outcome.said}"]
 
     def _look(self, completed: str, is_synced: bool) -> None:
-        """In a child, since it starts threads: write the problems, and the files that were looked at, as JSON."""
+        """Check the stored data in a child, since this starts threads; write problems and checked files as JSON."""
         from lookalike_indexer.collection import generations
         from lookalike_indexer.collection.reader import CollectionReader
         from lookalike_indexer.collection.storage import Storage

@@ -1,4 +1,4 @@
-"""Commands in processes of their own, forked from one that has imported everything and started no thread."""
+"""Commands in processes forked from one that has imported everything and has no threads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_S = 300.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a process ended: its exit code, or minus the signal; what it said, and how many seconds it took."""
+    """Result of a process: its exit code or minus the signal, its output, and its duration in seconds."""
 
     code: int
     said: str
@@ -25,7 +25,7 @@ class Outcome:
 
 
 def run_in_child(work: Callable[[], None], kill_after: float | None = None) -> Outcome:
-    """Run something in a forked child; SIGKILL after some seconds, if it is still running then."""
+    """Run a function in a forked child; kill it with SIGKILL after a number of seconds if it is still running."""
     reader, writer = os.pipe()
     began = time.monotonic()
     sys.stdout.flush()
@@ -67,7 +67,7 @@ def _be_the_child(work: Callable[[], None], writer: int) -> None:
         code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
-    except BaseException:  # whatever it is, the parent must see it
+    except BaseException:  # of any kind: the parent must receive it
         os.write(2, traceback.format_exc().encode())
     finally:
         with contextlib.suppress(BaseException):

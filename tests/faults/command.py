@@ -1,4 +1,4 @@
-"""The command line of the harness. Exits with 1 when a promise was broken."""
+"""Command line of the fault harness. Exits with 1 if a promise was broken."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 
 import click
 
-# Besides what is used here, all that the commands load: once, for all children.
+# Also everything that the commands import: once, for all children.
 import pandas  # noqa: F401
 import sklearn.cluster  # noqa: F401
 import torch
@@ -48,7 +48,7 @@ def main() -> int:
             parser.error(f"those at a server are run apart: {', '.join(at_server.KINDS)}")
         return at_server.bring_about(at_servers, arguments.count, arguments.seed)
     torch.set_num_threads(1)
-    # What a command says besides its sentence would depend on how busy the machine is.
+    # Further output of a command would depend on the machine's load.
     lookalike_indexer.cli.progress.INTERVAL_S = math.inf
     Image.init()
     work = working_folder()
@@ -108,7 +108,7 @@ def _figures(done: list[Trial], seconds: float) -> dict[str, object]:
 
 
 def _shape(sentence: str) -> str:
-    """A sentence without its path, so that equal ones can be counted."""
+    """Return a sentence without its path, so that equal sentences can be counted."""
     return " ".join("PATH" if "/" in word else word for word in sentence.split())
 
 

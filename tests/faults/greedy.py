@@ -1,10 +1,9 @@
-"""`python -m tests.faults.greedy`: what a lone caller notices of a greedy one, at a real server.
+"""`python -m tests.faults.greedy`: effect of a greedy caller on a lone caller, at a real server.
 
-The lone caller asks single queries, alone and then beside callers in another
-process that share nothing with it but the address. In each phase its calls and
-those of the greedy are counted, and what the server says of its batches is
-read. Exits with 1 when a lone call was refused or failed, or when its p99 is
-beyond three times that of the lone caller alone and one batch.
+The lone caller sends single queries, alone and then beside callers in another process
+that share only its address. For each phase this counts the calls of both, and reads the
+server's batch metrics. Exits with 1 if a lone call was rejected or failed, or if its p99
+exceeds three times its p99 alone plus the p99 of a batch.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from lookalike_indexer.progress import Silent
 
 @dataclass(frozen=True)
 class Greedy:
-    """Callers that send one call after another, each with so many queries."""
+    """Callers that send one call after another, each with `queries` queries."""
 
     name: str
     callers: int
@@ -57,7 +56,7 @@ GREEDY = (
 
 @dataclass(frozen=True)
 class Phase:
-    """What the lone caller saw beside `name`: milliseconds, and calls by outcome; `batch_ms` is the server's p99."""
+    """Results of the lone caller beside `name`: milliseconds, calls by outcome; `batch_ms` is the server's p99."""
 
     name: str
     calls: int
@@ -68,7 +67,7 @@ class Phase:
     greedy: dict[str, int]
 
     def problems(self, alone: Phase) -> list[str]:
-        """What was promised and is not so."""
+        """Return the broken promises."""
         bound = 3 * alone.p99_ms + self.batch_ms
         found = [f"{self.refused} calls of the lone caller failed"] if self.refused else []
         if self.p99_ms > bound:
@@ -78,7 +77,7 @@ class Phase:
 
 @contextmanager
 def serving(folder: Path, rows: int, dim: int, index: str) -> Iterator[tuple[str, str]]:
-    """A server of synthetic vectors in a process of its own: its address and that of its metrics."""
+    """Serve synthetic vectors in a process of its own; yield its address and that of its metrics."""
     storage = Storage(folder)
     write_collection(str(folder), Clustered(rows=rows, dim=dim, seed=1))
     draft, _ = run_build(storage, generations.require_latest(storage), BuildSettings(index=index), Silent())
@@ -97,7 +96,7 @@ def serving(folder: Path, rows: int, dim: int, index: str) -> Iterator[tuple[str
 
 
 def ask_much(address: str, greedy: Greedy, dim: int, ended: Any, told: Any) -> None:
-    """The greedy process: its callers ask until the end, and tell how their calls went."""
+    """Run the greedy process: its callers send calls until the end, and report their outcomes."""
     outcomes: Counter[str] = Counter()
 
     def ask(seed: int) -> None:
@@ -120,7 +119,7 @@ def ask_much(address: str, greedy: Greedy, dim: int, ended: Any, told: Any) -> N
 
 
 def ask_little(address: str, dim: int, seconds: float) -> tuple[list[float], int]:
-    """The lone caller: the seconds of each call, and how many failed."""
+    """Run the lone caller; return the seconds of each call, and the number of failures."""
     vectors = np.random.default_rng(99).standard_normal((256, dim)).astype(np.float32)
     times, failed = [], 0
     with Client(address, timeout=60) as client:
@@ -137,7 +136,7 @@ def ask_little(address: str, dim: int, seconds: float) -> tuple[list[float], int
 
 
 def measure(folder: Path, rows: int, dim: int, index: str, seconds: float) -> list[Phase]:
-    """The lone caller alone, then beside each of the greedy."""
+    """Measure the lone caller alone, then beside each of the greedy callers."""
     context = multiprocessing.get_context("spawn")
     with serving(folder, rows, dim, index) as (address, metrics):
         times, failed = ask_little(address, dim, seconds)
@@ -160,7 +159,7 @@ def measure(folder: Path, rows: int, dim: int, index: str, seconds: float) -> li
 
 
 def batches(metrics: str) -> Counter[float]:
-    """How many batches of searches took up to so many seconds."""
+    """Return the cumulative counts of search batches by upper bound in seconds."""
     counts: Counter[float] = Counter()
     text = urllib.request.urlopen(f"http://{metrics}/metrics", timeout=30).read().decode()
     for family in text_string_to_metric_families(text):
@@ -172,7 +171,7 @@ def batches(metrics: str) -> Counter[float]:
 
 
 def _quantile(counts: Counter[float], share: float) -> float:
-    """The bucket's bound in seconds within which such a share of the batches was run."""
+    """Return the upper bound in seconds of the bucket that holds a share of the batches."""
     bounds = sorted(counts)
     return next((bound for bound in bounds if counts[bound] >= share * counts[bounds[-1]] > 0), 0.0)
 

@@ -1,8 +1,8 @@
-"""`python -m tests.faults.hangs`: what callers notice of a network's process, or a device's thread, that hangs.
+"""`python -m tests.faults.hangs`: effect of a hung network process, or a hung device thread, on callers.
 
-The process is that of a real server, stopped by SIGSTOP. A thread cannot be
-stopped from outside, so that its device hangs: one of two, on which a server in
-this process has copies of an index. Exits with 1 when a promise was broken.
+The network process is that of a real server, stopped by SIGSTOP. A thread cannot be
+stopped from outside, so a fake device hangs: one of two, on which a server in this
+process has copies of an index. Exits with 1 if a promise was broken.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _PATIENCE_S = 300.0
 
 @dataclass
 class Hang:
-    """Seconds from the hang until health, or the first caller, told of it, and until all was as before."""
+    """Seconds from the hang until health, or the first caller, reported it, and until everything worked again."""
 
     kind: str
     told_s: float = 0.0
@@ -92,7 +92,7 @@ def hung_child() -> Hang:
 
 
 class HangingDevice:
-    """Searches as the processor does while `works` is set."""
+    """A device that searches like the processor while `works` is set."""
 
     max_selection: int | None = None
 
@@ -101,7 +101,7 @@ class HangingDevice:
         self.works.set()
 
     def host(self, index: Any) -> Any:
-        """A copy of a flat index."""
+        """Return a copy of a flat index."""
         kind: Any = type(index)
 
         def search(hosted: Any, values: Any, k: int, *, params: Any = None) -> Any:
@@ -157,7 +157,7 @@ def _hang(hang: Hang, devices: list[HangingDevice], stub: Any, serves: Callable[
     caught = [threading.Thread(target=code) for _ in range(8)]
     for thread in caught:
         thread.start()
-    # Whichever thread is free takes a call, and one at most is caught.
+    # Any free thread may take a call; at most one call is caught.
     with _others(hang, ask):
         for thread in caught:
             thread.join(_PATIENCE_S)
@@ -186,7 +186,7 @@ def _hang(hang: Hang, devices: list[HangingDevice], stub: Any, serves: Callable[
 
 @contextmanager
 def _others(hang: Hang, ask: Callable[[], Any]) -> Iterator[None]:
-    """Others ask, one call after another, while the block runs; their calls are counted."""
+    """Send calls one after another while the block runs, and count them."""
     ended = threading.Event()
 
     def go_on() -> None:
@@ -209,7 +209,7 @@ def _others(hang: Hang, ask: Callable[[], Any]) -> Iterator[None]:
 
 @contextmanager
 def _health(address: str) -> Iterator[Callable[[str], bool]]:
-    """Tells of a service whether it is serving."""
+    """Yield a function that returns whether a service is serving."""
     with grpc.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
 
@@ -222,7 +222,7 @@ def _health(address: str) -> Iterator[Callable[[str], bool]]:
 
 @contextmanager
 def _in_thread(app: App) -> Iterator[str]:
-    """Where a server listens that runs in a thread of this process until the block ends."""
+    """Run a server in a thread of this process until the block ends; yield its address."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -240,7 +240,7 @@ def _in_thread(app: App) -> Iterator[str]:
 
 @contextmanager
 def _served(collection: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server in a process of its own, and where it listens."""
+    """Run a server in a process of its own; yield the process and its address."""
     command = [sys.executable, "-m", "lookalike", "serve", str(collection), "--port", "0", "--max-silence-ms", "10000"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
@@ -252,7 +252,7 @@ def _served(collection: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def _pictures(folder: Path) -> Path:
-    """Twelve pictures of noise, each of its own hue."""
+    """Write twelve images of noise, each of its own hue."""
     folder.mkdir()
     random = np.random.default_rng(7)
     for number in range(12):

@@ -1,4 +1,4 @@
-"""Disturb a command once, look at what it left, run it again, and compare with an undisturbed run."""
+"""Disturb a command once, check what it left, run it again, and compare with an undisturbed run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PAGE = 4096
 
 @dataclass(frozen=True)
 class Trial:
-    """A fault and what became of it; `problems` is empty when every promise was kept."""
+    """A fault and its effect; `problems` is empty if every promise was kept."""
 
     scenario: str
     kind: str
@@ -45,7 +45,7 @@ class _Stage:
 
 
 class Harness:
-    """A collection that is disturbed again and again, in a folder of its own."""
+    """A collection that is disturbed repeatedly, in a folder of its own."""
 
     def __init__(self, work: Path) -> None:
         self._work = work
@@ -60,7 +60,7 @@ class Harness:
         return [stage.scenario.name for stage in self._stages]
 
     def trial(self, scenario: str, kind: str, seed: int) -> Trial | None:
-        """One fault; None where that kind cannot happen in that scenario."""
+        """Run one fault; return None if its kind cannot happen in the scenario."""
         if kind == changes.KIND:
             return self._source_changes(seed)
         stage = next(stage for stage in self._stages if stage.scenario.name == scenario)
@@ -81,7 +81,7 @@ class Harness:
         return Trial(scenario, kind, injected.where, outcome.code, outcome.said.strip(), published, problems)
 
     def _source_changes(self, seed: int) -> Trial:
-        """A trial that makes a collection and a source of its own, whatever the scenario."""
+        """Run a trial with a collection and a source of its own, independent of the scenario."""
         done = changes.source_changes(self._work / "changes", seed)
         return Trial(done.source, changes.KIND, done.told, done.code, done.said, not done.problems, done.problems)
 
@@ -126,7 +126,7 @@ class Harness:
 
 
 def contents(root: Path) -> Contents:
-    """The bytes of every file of a collection but for its lock and what is being written."""
+    """Return the bytes of every file of a collection, except its lock and temporary files."""
     paths = [path for path in root.rglob("*") if path.is_file() and path.name not in _LOCKS]
     return {
         str(path.relative_to(root)): path.read_bytes() for path in sorted(paths) if not path.name.startswith(".tmp-")
@@ -134,7 +134,7 @@ def contents(root: Path) -> Contents:
 
 
 def _judged(outcome: Outcome, injected: Injected) -> list[str]:
-    """A killed run was killed; any other one ended well or said in one sentence why not."""
+    """Check that a killed run was killed, and that any other one succeeded or printed one sentence."""
     killed = injected.kill_after is not None or (injected.fault is not None and injected.fault.errno is None)
     if killed and outcome.code in (-9, 0):
         return []
@@ -147,7 +147,7 @@ def _judged(outcome: Outcome, injected: Injected) -> list[str]:
 
 
 def _left(before: Contents, left: Contents, after: Contents, scenario: str) -> list[str]:
-    """What a fault left opens, and holds the last published generation byte for byte."""
+    """Check that the collection opens after a fault, with the last published generation unchanged."""
     from lookalike_indexer.collection import encoding
 
     problems = []
@@ -176,14 +176,14 @@ def _compared(found: Contents, expected: Contents) -> list[str]:
 
 
 def _pages(path: Path) -> int:
-    """What a file takes on a small disk."""
+    """Return the size of a file on a small disk."""
     return -(-path.stat().st_size // _PAGE) * _PAGE if path.is_file() else 0
 
 
 def trials(
     harness: Harness, count: int, seed: int, tell: Callable[[int, Trial], None], names: list[str], wanted: list[str]
 ) -> list[Trial]:
-    """So many faults, spread evenly over scenarios and kinds, all decided by the seed."""
+    """Yield trials, spread evenly over scenarios and kinds, all decided by the seed."""
     draw = random.Random(seed)
     skipped = () if harness.can_mount else kinds.NEEDS_ROOT
     pairs = _pairs([kind for kind in wanted if kind not in skipped], names, draw)
@@ -201,7 +201,7 @@ def trials(
 
 
 def _pairs(wanted: list[str], names: list[str], draw: random.Random) -> Iterator[tuple[str, str]]:
-    """Scenarios and kinds, so that a short run has all of each, and a long one all pairs."""
+    """Yield scenarios and kinds so that a short run has all of each, and a long one all pairs."""
     scenarios = itertools.cycle(draw.sample(names, len(names)))
     while True:
         for kind in draw.sample(wanted, len(wanted)):
@@ -209,7 +209,7 @@ def _pairs(wanted: list[str], names: list[str], draw: random.Random) -> Iterator
 
 
 def working_folder() -> Path:
-    """Where the harness works: a folder that the caller removes."""
+    """Return the working folder of the harness, which the caller removes."""
     import tempfile
 
     return Path(os.path.realpath(tempfile.mkdtemp(prefix="lookalike-faults-")))

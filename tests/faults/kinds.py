@@ -1,4 +1,4 @@
-"""The kinds of fault, and how one of each is drawn and brought about in a child."""
+"""Kinds of fault: how one of each is drawn, and injected in a child."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.faults.operations import CHANGES, Fault, Operations
 
 ERRORS = {
-    # What fails, with what the system may say to it.
+    # Errors of failing operations, as the system may report them.
     "write": (errno.ENOSPC, errno.EIO),
     "create": (errno.ENOSPC, errno.EMFILE),
     "fsync": (errno.EIO, errno.ENOSPC),
@@ -37,7 +37,7 @@ NEEDS_ROOT = ("a disk that is full", "a full temporary folder")
 
 @dataclass(frozen=True)
 class Usual:
-    """An undisturbed run: its operations in order, its duration, and the sizes of the files that it made."""
+    """An undisturbed run: its operations in order, its duration, and the sizes of its files."""
 
     operations: list[str]
     seconds: float
@@ -46,7 +46,7 @@ class Usual:
 
 @dataclass(frozen=True)
 class Injected:
-    """One fault: `where` says it in words."""
+    """One fault; `where` describes it in words."""
 
     kind: str
     where: str
@@ -58,7 +58,7 @@ class Injected:
 
 
 def draw(kind: str, usual: Usual, random: random.Random) -> Injected | None:
-    """A fault of a kind somewhere in a run like the usual one; None where it cannot happen in such a run."""
+    """Draw a fault of a kind in a run like the usual one; None if it cannot happen in such a run."""
     if kind == "kill at an operation":
         at, after = random.randrange(len(usual.operations)), random.random() < 0.5
         moment = "after" if after else "before"
@@ -89,7 +89,7 @@ def draw(kind: str, usual: Usual, random: random.Random) -> Injected | None:
 
 
 def bring_about(injected: Injected, root: Path, temporary: Path, seed: int) -> Operations:
-    """In the child, before it runs its command."""
+    """Inject the fault in the child before it runs its command."""
     operations = Operations(root, injected.fault, seed)
     operations.install()
     if injected.largest_file is not None:
@@ -103,7 +103,7 @@ def bring_about(injected: Injected, root: Path, temporary: Path, seed: int) -> O
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[None]:
-    """Let an empty folder be a disk of its own with so many bytes, as long as the block runs. Only root may."""
+    """Mount a disk with a number of bytes on an empty folder while the block runs. Needs root."""
     folder.mkdir(exist_ok=True)
     _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder))
     try:
@@ -118,7 +118,7 @@ def enlarge(folder: Path) -> None:
 
 
 def may_mount(scratch: Path) -> bool:
-    """Whether this process may have disks of its own."""
+    """Return True if this process may mount disks."""
     try:
         with small_disk(scratch, 1 << 16):
             return True

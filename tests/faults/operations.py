@@ -1,4 +1,4 @@
-"""Every call through which a collection's files are changed or read, counted, so that a fault can be put at any."""
+"""Interception of all calls that change or read a collection's files, counted so that any one can fail."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# pathlib and the storage go through these names of the modules.
+# pathlib and the storage call these functions by these names.
 _CALLS = ("replace", "link", "mkdir", "unlink", "rmdir", "scandir")
 CHANGES = {"create", "write", "fsync", "replace", "link", "mkdir", "unlink", "rmdir"}
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens at operation `at`: the process is killed, before or after it, or the system answers `errno`.
+    """A fault at operation `at`: the process is killed before or after it, or it fails with `errno`.
 
-    With `lasting`, all changes from there on fail in the same way, as on a
-    disk that stays full.
+    With `lasting`, all later changes fail in the same way, as on a full disk.
     """
 
     at: int
@@ -31,7 +30,7 @@ class Fault:
 
 
 class Operations:
-    """Counts the operations below a folder and lets a fault happen at one of them."""
+    """Counts the operations below a folder and injects a fault at one of them."""
 
     def __init__(self, root: Path, fault: Fault | None, seed: int) -> None:
         self.seen: list[str] = []
@@ -41,7 +40,7 @@ class Operations:
         self._system: dict[str, Callable[..., Any]] = {}
 
     def install(self) -> None:
-        """Stand in for the system's calls, for the rest of this process."""
+        """Replace the system's calls for the rest of this process."""
         import pyarrow.parquet as pq
 
         for name in _CALLS:
@@ -109,7 +108,7 @@ class Operations:
 
 
 class _Writer:
-    """A file whose writes are operations, too."""
+    """A file whose writes count as operations."""
 
     def __init__(self, file: Any, write: Callable[[Callable[[Any], Any], Any], Any]) -> None:
         self._file, self._write = file, write

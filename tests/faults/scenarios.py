@@ -1,4 +1,4 @@
-"""What is disturbed: the commands that write to a collection, each taking up what the one before has left."""
+"""Scenarios: the commands that write to a collection, each continuing from the one before."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FEW, _MANY = 7, 11
 
 @dataclass(frozen=True)
 class Scenario:
-    """A command and its arguments, with how many pictures the source has when it runs."""
+    """A command with its arguments, and the number of images of the source when it runs."""
 
     name: str
     command: click.Command
@@ -29,7 +29,7 @@ class Scenario:
 
 
 def scenarios(photos: Path, collection: Path) -> list[Scenario]:
-    """In the order in which they make one collection."""
+    """Return the scenarios in the order in which they make one collection."""
     from lookalike_indexer.cli.build import build
     from lookalike_indexer.cli.cluster import cluster
     from lookalike_indexer.cli.compact import compact
@@ -39,7 +39,7 @@ def scenarios(photos: Path, collection: Path) -> list[Scenario]:
 
     to, at = [str(photos), "--collection", str(collection)], [str(collection)]
     main = [*to, *_EMBED, "--model", "squeezenet1_1", "--clusters", "2", "--index", "Flat"]
-    # With batch norms, whose statistics are a file of the collection, and a second space.
+    # A network with batch norms, whose statistics are a file of the collection, and a second space.
     second = [*to, *_EMBED, "--model", "shufflenet_v2_x0_5", "--layer", "conv5", "--pool", "max"]
     return [
         Scenario("index", index, main, _FEW),
@@ -70,7 +70,7 @@ def keep_result(collection: str) -> None:
 
 
 def paint(folder: Path) -> None:
-    """Pictures that their numbers alone decide, one of which is none."""
+    """Write images that depend only on their numbers; one of them is broken."""
     folder.mkdir(parents=True)
     for number in range(_MANY):
         coarse = np.random.default_rng(number).integers(0, 256, (4, 5, 3), np.uint8)
@@ -79,12 +79,12 @@ def paint(folder: Path) -> None:
 
 
 def list_pictures(photos: Path, count: int) -> None:
-    """Let the source, a list file beside the folder of pictures, have so many."""
+    """Set the number of images of the source, a list file beside the folder of images."""
     photos.write_text("".join(f"pictures/{number:02d}.png\n" for number in range(count)))
 
 
 class InlineDecoding:
-    """Stands in for the decoding processes: starting them takes longer than all the rest of these runs."""
+    """Stand-in for the decoding processes, which take longer to start than the rest of these runs."""
 
     def __init__(self, settings: Any, spec: Any) -> None:
         self._limits, self._spec = settings.limits, spec
@@ -107,7 +107,7 @@ class InlineDecoding:
 
 @contextmanager
 def decoding_inline() -> Iterator[None]:
-    """Decode in the process itself as long as the block runs."""
+    """Decode in this process while the block runs."""
     from lookalike_indexer.embedding import part, resolve
     from lookalike_indexer.verification import embeddings
 

@@ -1,4 +1,4 @@
-"""A source of pictures that changes: a folder, a Parquet file or a zip file, and all that it ever held."""
+"""Changing source of images: a folder, a Parquet file or a zip file, with its history."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 NAMES = {"folder": "pictures", "Parquet file": "pictures.parquet", "zip file": "pictures.zip"}
-# Every picture has this length, so that a look at the length never tells one from another.
+# All images have this length, so that the length never reveals a change.
 _LENGTH = 4096
 _SECOND = 1_000_000_000
 _FIRST_TIME = 1_600_000_000 * _SECOND
 
 
 class ChangingSource:
-    """Pictures by key, written as one kind of source below the folder `place`.
+    """Images by key, written as one kind of source below the folder `place`.
 
-    `pictures` holds the bytes of each key now, and `broken` names the keys
-    whose bytes are no picture. `held` has the digests that each key ever held,
-    `known` the bytes of every digest.
+    `pictures` has the current bytes of each key, and `broken` the keys whose bytes are no
+    image. `held` has the digests that each key ever held, `known` the bytes of every digest.
     """
 
     def __init__(self, kind: str, place: Path, draw: random.Random) -> None:
@@ -40,7 +39,7 @@ class ChangingSource:
         self._times: dict[str, int] = {}
         self.pictures: dict[str, bytes] = {}
         self.broken: set[str] = set()
-        # Keys whose bytes changed behind the same length and time, until they change visibly.
+        # Keys whose bytes changed with unchanged length and time, until they change visibly.
         self.unseen: set[str] = set()
         self.labels: dict[str, str] = {}
         self.held: defaultdict[str, set[str]] = defaultdict(set)
@@ -51,17 +50,17 @@ class ChangingSource:
 
     @property
     def path(self) -> Path:
-        """The path that commands are given."""
+        """The path for commands."""
         return self.place / NAMES[self.kind]
 
     @property
     def changes(self) -> list[Callable[[], str]]:
-        """Everything that can happen to the source; each tells in words what it did."""
+        """Return all possible changes of the source; each returns what it did in words."""
         unmoved = [self._add, self._replace, self._replace_unseen, self._swap, self._rename, self._remove]
         return [*unmoved, self._break, self._relabel, self._rewrite, self.move]
 
     def change(self) -> str:
-        """Let one thing happen, and say it in words."""
+        """Make one change, and return it in words."""
         told = self._draw.choice(self.changes)()
         self.write()
         return told
@@ -72,19 +71,19 @@ class ChangingSource:
         return self.move_to(self.place.with_name(f"place-{self._made}"))
 
     def move_to(self, place: Path) -> str:
-        """Move the source to a certain folder."""
+        """Move the source to a given folder."""
         self.place.rename(place)
         self.place = place
         return f"move the source to {place.name}"
 
     def write(self) -> None:
-        """Write the source as it is now."""
+        """Write the source in its current state."""
         shutil.rmtree(self.place, ignore_errors=True)
         self.place.mkdir()
         {"folder": self._write_folder, "Parquet file": self._write_parquet, "zip file": self._write_zip}[self.kind]()
 
     def write_labels(self, path: Path) -> dict[str, str]:
-        """Write the labels of the keys that are there to a CSV file; returns them."""
+        """Write the labels of the current keys to a CSV file; return them."""
         there = {key: label for key, label in self.labels.items() if key in self.pictures}
         with path.open("w", newline="") as file:
             csv.writer(file).writerows([("key", "label"), *there.items()])
@@ -174,7 +173,7 @@ class ChangingSource:
         self.broken.discard(key)
 
     def _paint(self) -> bytes:
-        """A PNG of _LENGTH bytes that no other one looks like; decoders pass over what follows its end."""
+        """Return a unique PNG of _LENGTH bytes; decoders skip the bytes after its end."""
         coarse = np.frombuffer(self._draw.randbytes(4 * 5 * 3), np.uint8).reshape(4, 5, 3)
         file = io.BytesIO()
         Image.fromarray(coarse).resize((20, 16), Image.Resampling.NEAREST).save(file, "PNG")

@@ -1,7 +1,7 @@
-"""`python -m tests.faults.stops [--overlapping]`: asyncio servers of gRPC, started and ended with calls under way.
+"""`python -m tests.faults.stops [--overlapping]`: asyncio servers of gRPC, started and stopped during calls.
 
-Nothing of Lookalike is in it. With `--overlapping`, a second stop begins before
-the first has ended, which ends the process with SIGSEGV within seconds
+This uses nothing of Lookalike. With `--overlapping`, a second stop begins before
+the first has ended, which crashes the process with SIGSEGV within seconds
 (grpcio 1.85.1, Python 3.11.7; docs/reliability-evidence.md).
 """
 
@@ -25,7 +25,7 @@ async def handler(request: bytes, context: Any) -> bytes:
 
 
 async def caller(channel: grpc.aio.Channel, ended: asyncio.Event) -> None:
-    """Ask until the end; some calls are cancelled, some are too large for one piece."""
+    """Send calls until the end; some are canceled, some are too large for one piece."""
     while not ended.is_set():
         call = channel.unary_unary("/s/M")(b"x" * random.choice([10, 2_000_000]))
         try:
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     wanted = parser.parse_args()
     faulthandler.enable()
-    gc.set_threshold(50, 3, 3)  # the collector is to meet whatever is wrong
+    gc.set_threshold(50, 3, 3)  # collect often, so that the collector meets broken objects
     end, count = time.monotonic() + wanted.seconds, 0
     while time.monotonic() < end:
         asyncio.run(life(wanted.overlapping))

@@ -1,4 +1,4 @@
-"""Compare what a collection stores with all that its source ever held."""
+"""Comparison of a collection's stored data with everything that its source ever held."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from lookalike_indexer.images.prepare import Prepared, prepare
 from lookalike_indexer.models.network import Network, Node
 from lookalike_indexer.models.nodes import trace
 
-# Far more than rounding adds up to, and far less than two of the pictures differ by.
+# Far above the sum of rounding errors, far below the difference of two images.
 _TOLERANCE = 5e-3
 
 
 def wrong_vectors(reader: CollectionReader, space: str, source: ChangingSource) -> Iterator[str]:
-    """Each stored vector that is not that of the bytes whose digest is stored, or whose key never held these bytes."""
+    """Yield each stored vector that does not belong to its digest's bytes, or whose key never held these bytes."""
     torch.set_num_threads(1)
     images = {row["id"]: row for row in reader.images(["id", "key", "sha256"]).to_pylist()}
     entry = reader.manifest.spaces[space]
@@ -47,14 +47,14 @@ def wrong_vectors(reader: CollectionReader, space: str, source: ChangingSource) 
 
 
 def not_unique(reader: CollectionReader, deleted: Set[str]) -> Iterator[str]:
-    """Each key that several images have, and each that a person deleted and that has an image."""
+    """Yield each key with several images, and each deleted key that has an image."""
     counts = Counter(reader.images(["key"]).column("key").to_pylist())
     yield from (f"{key} has {count} images" for key, count in sorted(counts.items()) if count > 1)
     yield from (f"{key} was deleted, and has an image" for key in sorted(deleted & counts.keys()))
 
 
 def not_followed(reader: CollectionReader, source: ChangingSource) -> Iterator[str]:
-    """Each image that is not of the bytes that the source has now, where a look at its files could tell."""
+    """Yield each image without the source's current bytes, if a look at the files could tell."""
     for row in reader.images(["key", "sha256"]).to_pylist():
         now = source.pictures.get(row["key"])
         if now is None:
@@ -66,7 +66,7 @@ def not_followed(reader: CollectionReader, source: ChangingSource) -> Iterator[s
 def left_out(
     reader: CollectionReader, model: str, source: ChangingSource, deleted: Set[str] = frozenset()
 ) -> Iterator[str]:
-    """Each picture of the source, and each image, that a completed model neither has nor rejects; and wrong labels."""
+    """Yield images of the source that a complete model neither has nor rejects, and images with wrong labels."""
     images = {row["key"]: row for row in reader.images(["id", "key", "label"]).to_pylist()}
     rejected = {row["key"] for row in reader.rejects(model).to_pylist()}
     for key in sorted(source.pictures.keys() - images.keys() - rejected - deleted):

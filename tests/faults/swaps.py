@@ -1,4 +1,4 @@
-"""`python -m tests.faults.swaps`: the resident memory of a real server after each of many generations, under load."""
+"""`python -m tests.faults.swaps`: resident memory of a real server after each of many generations, under load."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from lookalike_indexer.progress import Silent
 
 
 def publish(storage: Storage, seed: int) -> int:
-    """Publish the collection with an index that is trained anew; returns the generation."""
+    """Publish the collection with a newly trained index; return the generation."""
     settings = BuildSettings(index="ivf-flat", seed=seed)
     draft, _ = run_build(storage, generations.require_latest(storage), settings, Silent())
     return generations.publish(storage, draft).generation
 
 
 def measure(folder: Path, swaps: int, rows: int, dim: int) -> list[float]:
-    """MiB after the first generation, then after each swap."""
+    """Return MiB after the first generation, then after each swap."""
     storage = Storage(folder)
     write_collection(str(folder), Clustered(rows=rows, dim=dim, seed=1))
     publish(storage, 0)
@@ -47,7 +47,7 @@ def measure(folder: Path, swaps: int, rows: int, dim: int) -> list[float]:
 
             def ask() -> None:
                 while not ended.is_set():
-                    client.search(id=0, k=10)  # a call that fails ends the thread, which is told below
+                    client.search(id=0, k=10)  # a failed call ends the thread, which is reported below
                     time.sleep(0.002)
 
             caller = threading.Thread(target=ask)
@@ -57,7 +57,7 @@ def measure(folder: Path, swaps: int, rows: int, dim: int) -> list[float]:
                 wanted = publish(storage, seed)
                 while client.reload() != wanted:
                     time.sleep(0.1)
-                time.sleep(0.7)  # what the old one held is given back in its own time
+                time.sleep(0.7)  # the memory of the old generation is freed with a delay
                 sizes.append(_mib(server))
                 sys.stderr.write(f"{seed:3d} swaps {sizes[-1]:8.1f} MiB\n")
             assert caller.is_alive(), "a call failed"

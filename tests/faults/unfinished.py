@@ -1,10 +1,9 @@
-"""`python -m tests.faults.unfinished`: what messages that never end cost a real server, and others beside them.
+"""`python -m tests.faults.unfinished`: cost of messages that never end, for a real server and other callers.
 
-One connection begins calls, each with a message of almost `max_unary_bytes` of
-which the last byte never comes. Another begins as many calls in pieces, each
-with a request of almost `max_message_bytes` of which the last piece never comes.
-Meanwhile a lone caller at the same address asks single queries. Exits with 1 when the server's memory grows beyond the
-stated bound, or when a lone call fails.
+One connection begins calls, each with a message of almost `max_unary_bytes` without
+its last byte. Another begins as many calls in pieces, each with a request of almost
+`max_message_bytes` without its last piece. Meanwhile a lone caller at the same address sends single queries. Exits
+with 1 if the server's memory exceeds the stated bound, or if a lone call fails.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _MIB = 1 << 20
 
 @contextmanager
 def in_pieces(address: str, calls: int, size: int) -> Iterator[list[Any]]:
-    """Calls in pieces that lack their last piece for as long as the block runs."""
+    """Hold calls in pieces without their last piece while the block runs."""
     ended = threading.Event()
 
     def request() -> Iterator[bytes]:
@@ -56,9 +55,9 @@ def in_pieces(address: str, calls: int, size: int) -> Iterator[list[Any]]:
 
 
 def measure(folder: Path, calls: int, size: int, seconds: float, whole: int = 7 * _MIB) -> dict[str, float | int]:
-    """MiB of the server before and at most during the flood, and the lone caller's calls.
+    """Return the server's MiB before and at most during the flood, and the lone caller's calls.
 
-    `size` is of requests in pieces, `whole` of messages.
+    `size` is the size of requests in pieces, `whole` that of messages.
     """
     with serving(folder, 5_000, 64, "flat") as (address, _), Client(address, timeout=60) as client:
         server = psutil.Process(listener(int(address.rpartition(":")[2])))
@@ -96,7 +95,7 @@ def measure(folder: Path, calls: int, size: int, seconds: float, whole: int = 7 
 
 
 def listener(port: int) -> int:
-    """The process that listens on a port."""
+    """Return the process that listens on a port."""
     found = [one.pid for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.laddr.port == port]
     assert len(found) == 1, found
     assert found[0] is not None

@@ -1,8 +1,8 @@
-"""`python -m tests.faults.writer`: a server that takes changes is killed, or the log that it left is damaged.
+"""`python -m tests.faults.writer`: a writable server is killed, or its log is damaged.
 
-Killed: what it acknowledged is there after the next start, and no call is
-stored in part. Damaged: what is served are exactly the changes before the
-damage. Exits with 1 when a promise was broken.
+Killed: the acknowledged changes are there after the next start, and no call is stored
+in part. Damaged: exactly the changes before the damage are served. Exits with 1 if a
+promise was broken.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _CHANGES = 40
 
 
 def damaged_logs(work: Path, count: int, seed: int) -> list[str]:
-    """Tear, flip or cut a log so many times; returns the promises that were broken."""
+    """Tear, flip or cut a log `count` times; return the promises that were broken."""
     toy = conftest.toys_in(work)(vectors(40), name="damaged")
     states = asyncio.run(_changed(toy))
     base = Loader("cpu", [Cpu()], Limits(), ThreadBudget(1, 1, 1)).load(CollectionReader.open(str(toy.root)))
@@ -60,7 +60,7 @@ def damaged_logs(work: Path, count: int, seed: int) -> list[str]:
 
 
 async def _changed(toy: Any) -> list[set[str]]:
-    """Change a collection; the keys that are there before the first change and after each."""
+    """Change a collection; return the keys before the first change and after each."""
     keys = {toy.key(int(one)) for one in toy.ids} | {toy.key(int(toy.ids[-1]) + 2)}
     states, chance = [set(keys)], random.Random(1)
     serve = conftest.serve.__wrapped__()  # type: ignore[attr-defined]
@@ -79,7 +79,7 @@ async def _changed(toy: Any) -> list[set[str]]:
 
 
 def _damaged(whole: bytes, chance: random.Random) -> tuple[bytes, int, str]:
-    """A damaged copy of a log, and where its first wrong byte is."""
+    """Write a damaged copy of a log; return the position of its first wrong byte."""
     at = chance.randrange(changelog.HEADER.size, len(whole))
     how = chance.choice(("cut", "flipped", "torn"))
     if how == "cut":
@@ -88,7 +88,7 @@ def _damaged(whole: bytes, chance: random.Random) -> tuple[bytes, int, str]:
     if how == "flipped":
         data[at] ^= 1 << chance.randrange(8)
         return bytes(data), at, how
-    # As a sector that was never written: other bytes in its place.
+    # Other bytes in place of a sector, as if it was never written.
     end = min(len(whole), at + chance.randrange(1, 513))
     data[at:end] = chance.randbytes(end - at)
     first = next((place for place in range(at, end) if data[place] != whole[place]), len(whole))
@@ -96,7 +96,7 @@ def _damaged(whole: bytes, chance: random.Random) -> tuple[bytes, int, str]:
 
 
 def _served(root: Path, base: Snapshot) -> set[str]:
-    """The keys of the images that a server would serve."""
+    """Return the keys of the images that a server would serve."""
     view = LiveCollection(str(root), Limits(), writable=False).replayed(base).view()
     columns = view.columns
     rows = columns.listed if columns.listed is not None else range(len(columns.ids))

@@ -1,12 +1,11 @@
 """Fuzz one part of Lookalike with atheris.
 
-    python -m tests.fuzz manifest --seconds 300      for so long, from the kept corpus
-    python -m tests.fuzz manifest --runs 2000        a fixed number of executions
-    python -m tests.fuzz manifest --seeds            write the corpus's first entries anew
+python -m tests.fuzz manifest --seconds 300      for 300 seconds, from the kept corpus
+python -m tests.fuzz manifest --runs 2000        a fixed number of executions
+python -m tests.fuzz manifest --seeds            write the corpus's initial entries again
 
-What is found is kept in build/fuzz/TARGET; the exit code is not 0 then. The
-kept corpora in tests/fuzz/corpora were all made by these seeds and by the
-fuzzer itself.
+Findings are kept in build/fuzz/TARGET; the exit code is then not 0. The kept
+corpora in tests/fuzz/corpora were made only by these seeds and the fuzzer.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def main() -> None:
     if given.seeds:
         _write_seeds(given.target, corpus)
         return
-    # The fuzzer ends its process at once, so that another one has to clear up.
+    # The fuzzer ends its process immediately, so another process must clean up.
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         if child := os.fork():
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -60,11 +59,11 @@ def _fuzz(given: argparse.Namespace, corpus: Path, working: Path) -> None:
         module = importlib.import_module(f"tests.fuzz.targets.{given.target}")
     found = Path("build") / "fuzz" / given.target
     found.mkdir(parents=True, exist_ok=True)
-    # What the fuzzer adds stays out of the kept corpus.
+    # New entries of the fuzzer stay out of the kept corpus.
     working.mkdir()
     arguments = [
         sys.argv[0], f"-seed={given.seed}", f"-runs={given.runs}", f"-max_total_time={given.seconds}",
-        # A unit that is slow on a busy machine is no finding.
+        # An input that is slow on a busy machine is no finding.
         "-timeout=25", "-report_slow_units=25", "-rss_limit_mb=3072", "-max_len=65536",
         f"-artifact_prefix={found}/", "-print_final_stats=1",
         str(working), str(corpus),

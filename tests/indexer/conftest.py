@@ -1,4 +1,4 @@
-"""Small published collections with embeddings made up for a test, without any image."""
+"""Small published collections with embeddings chosen by a test, without images."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ MakeCollection = Callable[..., Storage]
 
 @pytest.fixture
 def make_collection(tmp_path: Path) -> MakeCollection:
-    """Make a collection of some vectors (n, dim): row i has the id 3 * i + 1, so that ids are never mistaken for rows.
+    """Make a collection of vectors (n, dim): row i has the id 3 * i + 1, so that ids are never confused with rows.
 
-    `labels` are those of the rows; `part_rows` is the size of a part, or the
-    sizes of all of them.
+    `labels` are those of the rows; `part_rows` is the size of all parts, or the list of
+    their sizes.
     """
 
     def make(
@@ -93,7 +93,7 @@ def make_collection(tmp_path: Path) -> MakeCollection:
 
 @pytest.fixture
 def grow_collection() -> Callable[..., None]:
-    """Publish a generation with more rows in every space, as `lookalike embed` does when images were added."""
+    """Publish a generation with more rows in every space, as `lookalike embed` does for new images."""
 
     def grow(storage: Storage, vectors: npt.NDArray[Any]) -> None:
         latest = generations.require_latest(storage)
@@ -137,7 +137,7 @@ def write_embeddings(
 
 
 def table(columns: Sequence[Any], table_schema: pa.Schema) -> pa.Table:
-    """A table of the first columns of a schema; the others are null."""
+    """Return a table of the first columns of a schema; the other columns are null."""
     padded = [*columns, *[[None] * len(columns[0])] * (len(table_schema) - len(columns))]
     arrays = [pa.array(column, type=field.type) for column, field in zip(padded, table_schema, strict=True)]
     return pa.table(arrays, schema=table_schema)
@@ -145,7 +145,7 @@ def table(columns: Sequence[Any], table_schema: pa.Schema) -> pa.Table:
 
 @pytest.fixture
 def clustered() -> Callable[..., npt.NDArray[np.float32]]:
-    """Vectors around `groups` centres: shape (rows, dim), row i belonging to group i % groups."""
+    """Return vectors around `groups` centers: shape (rows, dim); row i belongs to group i % groups."""
 
     def make(rows: int, dim: int, groups: int, spread: float = 0.1, seed: int = 0) -> npt.NDArray[np.float32]:
         generator = np.random.default_rng(seed)
@@ -158,7 +158,7 @@ def clustered() -> Callable[..., npt.NDArray[np.float32]]:
 
 @pytest.fixture
 def publish_clustering() -> Callable[..., CollectionReader]:
-    """Publish a clustering that was decided by hand: one cluster for each row; centroids are the members' means."""
+    """Publish a clustering given as one cluster for each row; centroids are the members' means."""
 
     def publish(
         storage: Storage, clusters: Sequence[int], space: str = "", name: str = "made", k: int = 0
@@ -169,7 +169,7 @@ def publish_clustering() -> Callable[..., CollectionReader]:
         k = k or int(codes.max()) + 1
         ids = reader.ids(space)
         vectors = reader.vectors(space, np.arange(entry.rows))
-        centroids = np.full((k, entry.dim), 1e3, np.float32)  # those of empty clusters are far from everything
+        centroids = np.full((k, entry.dim), 1e3, np.float32)  # centroids of empty clusters are far from everything
         for cluster in np.unique(codes):
             centroids[cluster] = vectors[codes == cluster].mean(axis=0)
         apart = np.linalg.norm(vectors[:, None] - centroids, axis=2).astype(np.float32)
@@ -208,7 +208,7 @@ def publish_clustering() -> Callable[..., CollectionReader]:
 
 @pytest.fixture
 def publish_predictions() -> Callable[..., CollectionReader]:
-    """Publish predictions of a model that were decided by hand: the class names of each row, most probable first."""
+    """Publish predictions of a model given as the class names of each row, most probable first."""
 
     def publish(storage: Storage, names: Sequence[Sequence[str]], model: str = "tiny") -> CollectionReader:
         reader = CollectionReader.open(str(storage.root))
@@ -237,7 +237,7 @@ def publish_predictions() -> Callable[..., CollectionReader]:
 
 @pytest.fixture
 def publish_model() -> Callable[..., None]:
-    """Publish a model of ImageNet's 1,000 classes, with class indexes decided by hand for each image."""
+    """Publish a model of ImageNet's 1,000 classes, with given class indexes for each image."""
 
     def publish(
         storage: Storage,
@@ -253,7 +253,7 @@ def publish_model() -> Callable[..., None]:
         ids = CollectionReader.open(str(storage.root)).images(["id"]).column("id").to_numpy()
         write_part(storage, path, table([ids, top, names, shares], schema.predictions(len(top[0]))))
         tiny = manifest.models[like]
-        # Only published heads of 1,000 classes have ImageNet's names.
+        # Only published heads with 1,000 classes have ImageNet's names.
         spec = dataclasses.replace(tiny.spec, weights=weights or WeightsSpec("imagenet", "x", "1" * 64))
         models = {**manifest.models, name: dataclasses.replace(tiny, spec=spec, predictions=[path])}
         generations.publish(storage, dataclasses.replace(manifest, models=models))
@@ -263,7 +263,7 @@ def publish_model() -> Callable[..., None]:
 
 @pytest.fixture
 def publish_space() -> Callable[..., None]:
-    """Publish another space of the model "tiny", of one part and the ids given."""
+    """Publish another space of the model "tiny", in one part, with the given ids."""
 
     def publish(storage: Storage, name: str, ids: npt.NDArray[np.int64], vectors: npt.NDArray[Any]) -> None:
         manifest = generations.require_latest(storage)

@@ -25,7 +25,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[seaweed.Seaweed]
 
 @pytest.fixture
 def environment(store: seaweed.Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The variables by which this process and those that it starts find the store."""
+    """Environment variables with which this process and its children find the store."""
     variables = {**store.environment(), "LOOKALIKE_CACHE": str(tmp_path / "cache")}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -34,7 +34,7 @@ def environment(store: seaweed.Seaweed, tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def bucket(store: seaweed.Seaweed, environment: dict[str, str]) -> str:
-    """The URL of a prefix that nothing lies below, in the one bucket of all tests."""
+    """The URL of an unused prefix in the one bucket of all tests."""
     store.make_bucket("tests")
     return f"s3://tests/{next(_numbers)}"
 
@@ -43,7 +43,7 @@ def bucket(store: seaweed.Seaweed, environment: dict[str, str]) -> str:
 def broken(
     store: seaweed.Seaweed, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[proxies.Choose], proxies.Proxy]]:
-    """Break answers of the store from now on: `broken(choose)`."""
+    """Break replies of the store from now on: `broken(choose)`."""
     with proxies.proxy(store.s3) as settings:
 
         def begin(choose: proxies.Choose) -> proxies.Proxy:

@@ -1,6 +1,6 @@
-"""Other stores than SeaweedFS: moto, which plays S3, and azurite, which plays Azure. Each is a process on loopback.
+"""Stores besides SeaweedFS: moto, which emulates S3, and azurite, which emulates Azure, as processes on loopback.
 
-They are started where `moto_server` (`pip install 'moto[server,s3]'`, best into an environment of its own) and
+They are started if `moto_server` (`pip install 'moto[server,s3]'`, best into an environment of its own) and
 `azurite-blob` (`npm install azurite`) are in PATH.
 """
 
@@ -29,7 +29,7 @@ _START_S = 120
 
 @contextmanager
 def moto(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """The URL of a bucket, and the variables by which clients find it."""
+    """Yield the URL of a bucket, and the environment variables for clients."""
     program = shutil.which("moto_server") or pytest.skip("needs moto_server: pip install 'moto[server,s3]'")
     port = _free_port()
     with _running([program, "-H", "127.0.0.1", "-p", str(port)], folder, {}):
@@ -47,7 +47,7 @@ def moto(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 @contextmanager
 def azurite(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """The URL of a container, and the variables by which clients find it."""
+    """Yield the URL of a container, and the environment variables for clients."""
     program = shutil.which("azurite-blob") or pytest.skip("needs azurite-blob: npm install azurite")
     port = _free_port()
     options = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder), "--skipApiVersionCheck"]
@@ -64,13 +64,13 @@ def azurite(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _make_container(connection: http.client.HTTPConnection, name: str) -> None:
-    """Ask for a container, signed by Azure's Shared Key."""
+    """Create a container with a request signed by Azure's Shared Key."""
     headers = {
         "x-ms-date": datetime.datetime.now(datetime.UTC).strftime("%a, %d %b %Y %H:%M:%S GMT"),
         "x-ms-version": "2021-12-02",
     }
     path = f"/{ACCOUNT}/{name}"
-    # The account comes twice: of the address, and in the path of a store that is not Azure's own.
+    # The account appears twice: in the address, and in the path of a store that is not Azure's own.
     canonical = [f"{key}:{value}" for key, value in sorted(headers.items())] + [
         f"/{ACCOUNT}{path}",
         "restype:container",
@@ -99,7 +99,7 @@ def _running(command: list[str], folder: Path, environment: dict[str, str]) -> I
 
 
 def _until(port: int, ask) -> None:
-    """Ask until the server has done it."""
+    """Retry until the server has done it."""
     end, said = time.monotonic() + _START_S, "it does not answer"
     while time.monotonic() < end:
         with (

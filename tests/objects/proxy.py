@@ -1,4 +1,4 @@
-"""An HTTP proxy between a client and an object store that breaks chosen answers."""
+"""HTTP proxy between a client and an object store that breaks chosen replies."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-# "lost": the store acts, and the connection breaks without an answer. "short": half of the body arrives. "busy": 503
-# without asking the store. "forgetful": the store's refusal to create something twice is told as a success.
+# "lost": the store acts, and the connection breaks without a reply. "short": half of the body arrives. "busy": 503
+# without calling the store. "forgetful": a rejection of creating something twice is reported as a success.
 Fault = Literal["", "lost", "short", "busy", "forgetful"]
 Choose = Callable[[str, str], Fault]
 
@@ -27,7 +27,7 @@ class Proxy:
 
 @contextmanager
 def proxy(upstream: int) -> Iterator[Proxy]:
-    """Forward calls to a port of this machine for as long as the block runs."""
+    """Forward calls to a port of this machine while the block runs."""
     settings = Proxy()
 
     class Handler(BaseHTTPRequestHandler):
@@ -70,14 +70,14 @@ def proxy(upstream: int) -> Iterator[Proxy]:
                 self.close_connection = True
 
         def __getattr__(self, name: str) -> Any:
-            # The base class asks for do_GET, do_PUT and so on.
+            # The base class calls do_GET, do_PUT and so on.
             if name.startswith("do_"):
                 return self._forward
             raise AttributeError(name)
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, request: Any, client_address: Any) -> None:
-            """Say nothing: a client that goes, and a connection that is broken on purpose, are no news."""
+            """Print nothing: disconnected clients and deliberately broken connections are expected."""
 
     server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -1,4 +1,4 @@
-"""A real S3 server for tests: SeaweedFS, a process on loopback with one set of credentials."""
+"""S3 server for tests: SeaweedFS, a process on loopback with one set of credentials."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _ALL = ["Admin", "Read", "Write", "List", "Tagging"]
 
 @dataclass(frozen=True)
 class Seaweed:
-    """The ports of the S3 interface and of the one that makes buckets."""
+    """The ports of the S3 interface and of the interface that creates buckets."""
 
     s3: int
     filer: int
 
     def environment(self, port: int | None = None) -> dict[str, str]:
-        """The variables by which clients find the server, or a proxy before it on another port."""
+        """Return the environment variables for clients of the server, or of a proxy for it on another port."""
         return {
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
@@ -44,13 +44,13 @@ class Seaweed:
 
 
 def weed() -> str | None:
-    """The program, where it is installed: beside this Python, whose folder need not be in PATH, or in PATH."""
+    """Return the program if it is installed: beside this Python, whose folder need not be in PATH, or in PATH."""
     return shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
 
 
 @contextmanager
 def running(program: str, folder: Path) -> Iterator[Seaweed]:
-    """Start the server with its files in a folder; it ends with the block."""
+    """Start the server with its files in a folder; stop it at the end of the block."""
     (folder / "data").mkdir()
     identity = {"name": "t", "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}], "actions": _ALL}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
@@ -59,8 +59,8 @@ def running(program: str, folder: Path) -> Iterator[Seaweed]:
     options = [f"-{name}.port.grpc={ports[f'{name}.grpc']}" for name in names]
     options += [f"-{name}.port={ports[name]}" for name in names]
     command = [program, "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=20"]
-    # Volumes of a gigabyte at most, since tests write little.
-    # Nothing is reported to anybody; the catalogs of tables, which have fixed ports, are off.
+    # Volumes of a gigabyte at most, since tests write little. Telemetry is off, and so are the table catalogs, which
+    # have fixed ports.
     command += ["-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += ["-s3", f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=1024", *options]
     with (folder / "log").open("w") as log:
@@ -81,7 +81,7 @@ def running(program: str, folder: Path) -> Iterator[Seaweed]:
 def _wait(server: Seaweed, process: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + _START_S
     while time.monotonic() < end and process.poll() is None:
-        # A bucket can be made, and the S3 interface answers, once all four parts know each other.
+        # Bucket creation and the S3 interface work once all four parts are connected.
         with contextlib.suppress(OSError, http.client.HTTPException):
             server.make_bucket("ready")
             _call("GET", server.s3, "/")

@@ -18,7 +18,7 @@ class Pair:
     key: Path
 
     def put(self, folder: Path) -> Pair:
-        """Copy it over what is in a folder, as a renewal would: each file in one step."""
+        """Replace the certificate in a folder, as a renewal does: each file atomically."""
         there = Pair(folder / "cert.pem", folder / "key.pem")
         for source, target in ((self.cert, there.cert), (self.key, there.key)):
             shutil.copy(source, f"{target}.new")
@@ -28,7 +28,7 @@ class Pair:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pair]:
-    """Self-signed certificates for localhost, by a name of one's own."""
+    """Self-signed certificates for localhost, with a given name."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("needs the openssl command to make certificates")

@@ -67,7 +67,7 @@ SPACE = SpaceSpec(MODEL, "flatten", "avg")
 
 @dataclass
 class Toy:
-    """A collection and the truth about it. Image i has id 2 i + 5; the last one has no embedding."""
+    """A collection and its ground truth. Image i has id 2 i + 5; the last one has no embedding."""
 
     root: Path
     vectors: Float32
@@ -84,7 +84,7 @@ class Toy:
         return f"label{image_id % 3}/é {image_id:06d}.jpg"
 
     def brute_force(self, queries: Float32, k: int) -> tuple[Int64, Float32]:
-        """Ids and distances of the k nearest by (distance, id), in float64."""
+        """Return ids and distances of the k nearest by (distance, id), in float64."""
         left, right = queries.astype(np.float64), self.vectors.astype(np.float64)
         if self.metric == "cosine":
             left = left / np.linalg.norm(left, axis=1, keepdims=True)
@@ -105,12 +105,12 @@ MakeToy = Callable[..., Toy]
 
 @pytest.fixture
 def make_toy(tmp_path: Path) -> MakeToy:
-    """Make and publish a collection; again with the same name for the next generation."""
+    """Make and publish a collection; the same name again publishes the next generation."""
     return toys_in(tmp_path)
 
 
 def toys_in(tmp_path: Path) -> MakeToy:
-    """What makes collections in a folder, see `make_toy`."""
+    """Return a function that makes collections in a folder, see `make_toy`."""
 
     def make(
         vectors: Float32 | None = None,
@@ -127,7 +127,7 @@ def toys_in(tmp_path: Path) -> MakeToy:
         ids = np.arange(len(values), dtype=np.int64) * 2 + 5
         toy = Toy(tmp_path / name, values, ids, metric)
         storage = toy.storage
-        # A folder of its own for each generation: files never change once written.
+        # A folder for each generation: written files never change.
         number = len(generations.numbers(storage)) + 1
         draft = _with_images(toy, storage, number * 1000, part_rows, tmp_path / "pictures")
         if index is not None:
@@ -190,7 +190,7 @@ def _with_images(toy: Toy, storage: Storage, first_part: int, part_rows: int, pi
 
 
 def _table(columns: Sequence[Any], table_schema: pa.Schema) -> pa.Table:
-    """A table of the first columns of a schema; the others are null."""
+    """Return a table of the first columns of a schema; the other columns are null."""
     padded = [*columns, *[[None] * len(columns[0])] * (len(table_schema) - len(columns))]
     arrays = [
         pa.array(column, type=column_field.type) for column, column_field in zip(padded, table_schema, strict=True)
@@ -199,7 +199,7 @@ def _table(columns: Sequence[Any], table_schema: pa.Schema) -> pa.Table:
 
 
 def build_index(vectors: Float32, factory: str, metric: Metric) -> faiss.Index:
-    """A faiss index of some vectors, trained without faiss's warnings about few of them."""
+    """Build a faiss index of some vectors, without faiss's warnings about few training vectors."""
     index = faiss.index_factory(vectors.shape[1], factory, faiss_metric(metric))
     ivf = faiss.try_extract_index_ivf(index)
     if ivf is not None:
@@ -240,7 +240,7 @@ def _with_index(
 
 
 def _with_clustering(toy: Toy, storage: Storage, draft: Manifest, k: int, number: int) -> Manifest:
-    """Centroids are the first k vectors: what matters here is serving, not training."""
+    """Add a clustering whose centroids are the first k vectors, since serving is tested, not training."""
     vectors = prepare(toy.vectors, "cosine")
     toy.centroids = vectors[:k].copy()
     distances = np.linalg.norm(vectors[:, None].astype(np.float64) - toy.centroids[None], axis=2)
@@ -292,7 +292,7 @@ def attach(tmp_path: Path) -> Callable[..., None]:
 
 
 class FakeEmbedder:
-    """Stands at the embedder's seam: the embedding of b"7" is the toy's vector 7."""
+    """Stand-in for the embedder: the embedding of b"7" is the toy's vector 7."""
 
     def __init__(self, vectors: Float32, fingerprint: str) -> None:
         self.fingerprint = fingerprint
@@ -332,14 +332,14 @@ class Served:
 
 
 class AsLocalUser(grpc.aio.UnaryUnaryClientInterceptor):
-    """Shows the server's secret with the calls that need it, as the commands of the user who runs it do."""
+    """Sends the server's local secret with the calls that need it, as the commands of the user who runs it do."""
 
     def __init__(self, address: str) -> None:
         self._port = int(address.rpartition(":")[2])
 
     async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
         secret = local_secret.find(self._port)
-        # gRPC itself gives bytes.
+        # gRPC passes bytes.
         method = details.method.decode() if isinstance(details.method, bytes) else details.method
         if secret is not None and not details.metadata and method in ADMIN | WRITE:
             metadata = grpc.aio.Metadata(("authorization", f"Bearer {secret}"))
@@ -353,7 +353,7 @@ Serve = Callable[..., AbstractAsyncContextManager[Served]]
 
 
 def patient(limits: Limits | None = None) -> Limits:
-    """Limits for a server under test: times that a test leaves at their defaults are those of PATIENT_LIMITS."""
+    """Return limits for a server under test: times that a test leaves at their defaults are those of PATIENT_LIMITS."""
     chosen, default = limits or Limits(), Limits()
     times = {name: value for name, value in PATIENT_LIMITS.items() if getattr(chosen, name) == getattr(default, name)}
     return dataclasses.replace(chosen, **times)
@@ -393,7 +393,7 @@ def serve() -> Serve:
             ):
                 yield Served(app, channel, own)
         finally:
-            # Its callers have gone, so that nobody has to be told that it is stopping.
+            # Stop without grace: the callers have gone.
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("lookalike_server.transport.grpc_server.QUIET_S", 0.0)
                 await app.stop(grace=1)
@@ -424,7 +424,7 @@ class Refused:
 
 @pytest.fixture
 def refused() -> Callable[[grpc.aio.AioRpcError], Refused]:
-    """What an error's status and google.rpc details say."""
+    """Read an error's status and google.rpc details."""
 
     def read(error: grpc.aio.AioRpcError) -> Refused:
         metadata = dict(error.trailing_metadata() or ())

@@ -1,7 +1,7 @@
-"""A network for engine processes under test, which import it: the embedding of b"7" is the stored vector 7.
+"""Network for engine processes under test, which import it: the embedding of b"7" is the stored vector 7.
 
-Zeros before the number make a picture larger. It waits for as long as there is
-a file of the name HOLD in the collection's folder.
+Zeros before the number make an image larger. The network waits while the collection's
+folder has a file named HOLD.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class WaitingNetwork(FakeEmbedder):
 
 
 def open_network(reader: CollectionReader, space: str) -> FakeEmbedder:
-    """See OpenEmbedder."""
+    """Open the network; see OpenEmbedder."""
     entry = reader.manifest.spaces[space]
     hold = Path(reader.storage.root) / HOLD
     return WaitingNetwork(reader.vectors(space, np.arange(entry.rows)), entry.fingerprint, hold)

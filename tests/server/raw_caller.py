@@ -1,4 +1,4 @@
-"""A caller of HTTP/2 that does what gRPC's own library would not."""
+"""HTTP/2 caller that behaves as gRPC's own library does not."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MAX_CONCURRENT_STREAMS, _INITIAL_WINDOW_SIZE = 3, 4
 
 
 class RawCaller:
-    """A caller that gRPC's own library would not be, on one HTTP/2 connection.
+    """A caller on one HTTP/2 connection that behaves as gRPC's own library does not.
 
-    `window` is how many bytes of each reply the server may send unasked,
-    `source` the address that it calls from: another one is another peer.
+    `window` is the number of bytes of each reply that the server may send without a window
+    update, `source` the address that it calls from: another address is another peer.
     """
 
     def __init__(self, address: str, window: int = 65_535, source: str = "127.0.0.1") -> None:
@@ -29,9 +29,9 @@ class RawCaller:
         self._stream = -1
 
     def call(self, method: str, message: bytes, sent: int | None = None, timeout: str = "") -> None:
-        """Begin a call and send so many bytes of its message, all of them and the end when None.
+        """Begin a call and send `size` bytes of its message; None sends all of them and the end.
 
-        `timeout` is what the call may take, as gRPC writes it, such as "500m" for milliseconds.
+        `timeout` is the call's deadline in gRPC's format, such as "500m" for milliseconds.
         """
         self._stream += 2
         self.socket.sendall(_opening(method, self._stream, timeout))
@@ -47,7 +47,7 @@ class RawCaller:
 
 
 def _opening(method: str, stream: int, timeout: str = "") -> bytes:
-    """The headers with which a call begins."""
+    """Return the headers that begin a call."""
     headers = {":method": "POST", ":scheme": "http", ":path": method, ":authority": "localhost",
                "te": "trailers", "content-type": "application/grpc"}  # fmt: skip
     if timeout:
@@ -61,7 +61,7 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 def _text(text: str) -> bytes:
-    """A literal of HPACK: no table, no Huffman code; shorter than 127 bytes."""
+    """Encode an HPACK literal without table and Huffman code, shorter than 127 bytes."""
     data = text.encode()
     return bytes([len(data)]) + data
 
@@ -83,10 +83,10 @@ class Flood:
         self._socket = socket.create_connection((host, int(port)), timeout=30, source_address=(source, 0))
         self._socket.sendall(GREETING)
         self._size, self._method = size, method
-        # Calls that wait until the server allows more at a time.
+        # Calls that wait until the server allows more streams.
         self.unopened = calls
         self._streams: dict[int, _Stream] = {}
-        # No stream before the server has said how many it takes.
+        # No stream before the server has announced its limit.
         self._window, self._initial, self._most = 65_535, 65_535, 0
         self._next = 1
         self._received = b""
@@ -95,7 +95,7 @@ class Flood:
         self.sent = 0
 
     def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-        """Send, and do as HTTP/2 asks, for so long."""
+        """Send for a number of seconds, following the rules of HTTP/2."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not until():
             self._open()
@@ -117,7 +117,7 @@ class Flood:
     def _send(self) -> bool:
         moved = False
         for number, stream in self._streams.items():
-            # The last byte never comes.
+            # The last byte is never sent.
             length = min(stream.left - 1, stream.window, self._window, 16_384)
             if length <= 0:
                 continue
@@ -133,7 +133,7 @@ class Flood:
         return moved
 
     def _take(self) -> bool:
-        """Read what there is; False where the server has closed the connection."""
+        """Read available bytes; return False if the server has closed the connection."""
         data = self._socket.recv(65_536)
         self._received += data
         while len(self._received) >= 9:

@@ -1,4 +1,4 @@
-"""What processes of tests do; a module of its own, because they import it."""
+"""Functions of child processes of tests, in a module of their own, because the processes import it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lookalike_server.processes.worker_process import Answer
 
 @contextmanager
 def obeying(flag: str) -> Iterator[Answer]:
-    """Does not open as long as a file is there; answers commands."""
+    """Delay opening while a file exists; then answer commands."""
     while Path(flag).exists():
         time.sleep(0.01)
     yield _obey

@@ -1,8 +1,8 @@
-"""Compare shares of large indexes with the whole ones, bit by bit.
+"""Compare shares of large indexes with the whole indexes, bit by bit.
 
-    python -m tests.server.shares_large [--rows 100000] [--dim 2048] [--queries 1000] KIND...
+python -m tests.server.shares_large [--rows 100000] [--dim 2048] [--queries 1000] KIND...
 
-A KIND is a faiss factory string or one of two stages. Takes minutes and some GB, so that `make test` does not run it.
+A KIND is a faiss factory string or an index of two stages. Takes minutes and some GB, so `make test` does not run it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> None:
     asked = parser.parse_args()
     vectors = made(asked.rows, asked.dim)
     rng = np.random.default_rng(4)
-    # Half are images, copied ones among them, and half are near none in particular.
+    # Half of the queries are images, including copies, and half are near none in particular.
     stored = np.sort(rng.choice(asked.rows, asked.queries // 2, replace=False))
     others = rng.standard_normal((asked.queries - len(stored), asked.dim), np.float32)
     queries = prepare(np.concatenate([vectors[stored], others]), "cosine")
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def made(rows: int, dim: int) -> np.ndarray:
-    """Vectors around 500 centers, a twentieth of them copies of others."""
+    """Return vectors around 500 centers; a twentieth of them are copies of others."""
     rng = np.random.default_rng(3)
     centers = rng.standard_normal((500, dim), np.float32)
     vectors = rng.standard_normal((rows, dim), np.float32)
@@ -74,10 +74,10 @@ def filled(kind: str, vectors: np.ndarray) -> faiss.Index:
 
 
 def compare(kind: str, stored: np.ndarray, queries: np.ndarray, rows: int) -> None:
-    """Stops with an error where a share of 1, 2 or 4 gives another row, distance or effort."""
+    """Compare; raise an error if a share of 1, 2 or 4 gives another row, distance or effort."""
     whole = OnDevice("cpu", faiss.deserialize_index(stored), "cosine")
     random = np.random.default_rng(5)
-    # As a filter that keeps a third, one that keeps a hundredth, and deleted images.
+    # Masks like a filter that keeps a third, a filter that keeps a hundredth, and deleted images.
     masks = [RowMask(random.random(rows) < share) for share in (0.3, 0.01, 0.99)]
     theirs = QueryMasks(tuple(masks), np.arange(len(queries)) % 3)
     wanted = np.full(len(queries), 10)

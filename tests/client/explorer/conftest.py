@@ -1,4 +1,4 @@
-"""The page's own server over the toy gRPC server."""
+"""The explorer's web server with the toy gRPC server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Serve = Callable[..., AbstractContextManager["Page"]]
 
 
 class Page:
-    """Requests of a browser to the page's server, each waited for."""
+    """A browser's requests to the page's server, run one at a time."""
 
     def __init__(self, runner: asyncio.Runner, browser: httpx.AsyncClient) -> None:
         self._runner = runner
@@ -34,7 +34,7 @@ class Page:
         return self._runner.run(self._browser.post(path, **request))
 
     def together(self, *paths: str) -> list[httpx.Response]:
-        """Several at the same moment."""
+        """Send several requests concurrently."""
 
         async def ask() -> list[httpx.Response]:
             return await asyncio.gather(*(self._browser.get(path) for path in paths))
@@ -43,7 +43,7 @@ class Page:
 
 
 class Proxy:
-    """A reverse proxy: what it is asked below `prefix` it asks of an app without it, by the same or another `host`."""
+    """Reverse proxy that forwards requests below `prefix` to an app, without the prefix, and may replace the host."""
 
     def __init__(self, app: ASGIApp, prefix: str, host: str | None) -> None:
         self._app, self._prefix, self._host = app, prefix, host
@@ -64,7 +64,7 @@ def serve_page(
     behind: tuple[str, str | None] | None = None,
     base_url: str = "http://127.0.0.1:8080",
 ) -> Iterator[Page]:
-    """The page; `behind` is the prefix and the host of a reverse proxy in front."""
+    """Serve the page; `behind` is the prefix and the host of a reverse proxy."""
     app = create_app(Upstream(server), listen or Listen(), bounds)
     with asyncio.Runner() as runner:
         lifespan = app.router.lifespan_context(app)
@@ -93,7 +93,7 @@ def page(toy: Any) -> Iterator[Page]:
 
 @pytest.fixture(scope="session")
 def red_png() -> bytes:
-    """A small picture, all red."""
+    """A small red image."""
     buffer = io.BytesIO()
     Image.new("RGB", (12, 12), (255, 0, 0)).save(buffer, format="PNG")
     return buffer.getvalue()

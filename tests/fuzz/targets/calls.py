@@ -1,4 +1,4 @@
-"""Methods of a server as functions of bytes, of which the first chooses the method and the others are its message."""
+"""Methods of a server as functions of bytes: the first byte selects the method, the others are its message."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BAD = {"INTERNAL", "UNKNOWN", "UNAVAILABLE", "DATA_LOSS"}
 
 
 class Context:
-    """As much of gRPC's context as is used between a socket and a handler."""
+    """The part of gRPC's context that is used between a socket and a handler."""
 
     def __init__(self) -> None:
         self._code, self._trailing = 0, ()
@@ -39,7 +39,7 @@ class Context:
         self._ended.append(ended)
 
     def end(self) -> None:
-        """Tell that the call has ended, as gRPC does."""
+        """End the call, as gRPC does."""
         for ended in self._ended:
             ended(self)
 
@@ -59,7 +59,7 @@ class Context:
 
 
 async def _in_pieces(data: bytes, size: int) -> None:
-    """Any messages in the place of pieces are the bytes that were announced, or are refused."""
+    """Read arbitrary messages as pieces: they are the announced bytes, or are rejected."""
     messages = iter(data.split(b"\0", 4))
 
     async def read() -> object:
@@ -73,7 +73,7 @@ async def _in_pieces(data: bytes, size: int) -> None:
 
 
 class Methods:
-    """The methods of services, given as (module of their messages, name, servicer), behind a server's interceptors."""
+    """Methods of services, given as (module of their messages, name, servicer), behind a server's interceptors."""
 
     def __init__(self, *services: tuple[Any, str, Any]) -> None:
         outer, inner = Observed([Metrics()]), Errors()
@@ -87,7 +87,7 @@ class Methods:
         self._names = sorted(self._methods)
 
     def target(self, data: bytes) -> None:
-        """Any bytes end in a reply or in one of the documented codes."""
+        """Run a call; any bytes must end in a reply or in one of the documented codes."""
         if not data:
             return
         self._loop.run_until_complete(_in_pieces(data[1:], data[0]))
@@ -108,5 +108,5 @@ class Methods:
         context.end()
 
     def seed(self, method: str, request: Any) -> bytes:
-        """The bytes of a call."""
+        """Return the bytes of a call."""
         return bytes([self._names.index(method)]) + request.SerializeToString()

@@ -1,4 +1,4 @@
-"""Experiments, stored results and the server's own methods: as request.py, apart because each call takes longer."""
+"""Fuzz experiments, stored results and the server's own methods, like request.py; their calls take longer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _methods() -> Methods:
     current = Current(loader.load(CollectionReader.open(root)))
     workers = Workers(1, _LIMITS.max_queue)
     networks = EmbedQueue(_no_network, _LIMITS)
-    # In this process, so that what an experiment does not expect is found.
+    # In this process, so that unexpected errors of an experiment are found.
     experiments = ExperimentQueue(LocalExperimentRunner(RunnerConfig(root, None, 1, _LIMITS)), _LIMITS)
     reloader = Reloader(root, loader, current, networks, 3600)
     names = CollectionNames(["toys"])

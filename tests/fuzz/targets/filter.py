@@ -1,4 +1,4 @@
-"""Filters, as text and as trees: any bytes are a filter or one of our errors, and mean the same in other words."""
+"""Fuzz filters, as text and as trees: bytes are a filter or one of our errors, and keep their meaning as text."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def target(data: bytes) -> None:
     assert canonical(other) == other
     words = as_text(tree)
     if len(words.encode(errors="replace")) <= MOST_BYTES // 2 and _is_plain(tree):
-        # What was a tree may have too many levels as a text.
+        # A tree may have too many levels for a text.
         with contextlib.suppress(FilterError):
             canonical(parse(words))
     try:
@@ -91,7 +91,7 @@ def _read(data: bytes) -> Filter | None:
 
 
 def _is_plain(tree: Filter) -> bool:
-    """Whether a text can say it: no infinity."""
+    """Return True if a text can express the filter, which excludes infinity."""
     for leaf in leaves(tree):
         values = [leaf.value] if isinstance(leaf, Compare) else list(leaf.values) if isinstance(leaf, In) else []
         bounds = [one for one in vars(leaf).values() if isinstance(one, Bound)]

@@ -1,4 +1,4 @@
-"""Folders of the targets, which go when the process ends."""
+"""Temporary folders of the targets, removed at exit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def own_folder(name: str) -> Path:
-    """A new folder that this process removes at its end."""
+    """Create a folder that this process removes at exit."""
     folder = Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

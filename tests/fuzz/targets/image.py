@@ -1,4 +1,4 @@
-"""Decoding of pictures: any bytes are an upright RGB picture within the limits, or a DecodeError with a reason."""
+"""Fuzz image decoding: bytes are an upright RGB image within the limits, or a DecodeError with a reason."""
 
 from __future__ import annotations
 

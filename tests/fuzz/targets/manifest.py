@@ -1,4 +1,4 @@
-"""The manifest reader: any bytes are a manifest, or one of our errors; what is a manifest survives a round trip."""
+"""Fuzz the manifest reader: bytes are a manifest, which survives a round trip, or one of our errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROOT = own_folder("manifest")
 
 
 def target(data: bytes) -> None:
-    # Half of the inputs get a checksum that fits: the checks behind it are what is of interest.
+    # Half of the inputs get a valid checksum, so that the checks behind it are reached.
     for attempt in (data, sealed(data)):
         (_ROOT / "generations" / "000001.json").write_bytes(attempt)
         try:
@@ -31,7 +31,7 @@ def target(data: bytes) -> None:
         assert encoding.decode(encoded.manifest, "again", encoded.lists.__getitem__) == found
         reader = CollectionReader(Storage(_ROOT), found)
         with contextlib.suppress(IndexerError):
-            # Of a collection whose files are all missing.
+            # The manifest of a collection whose files are all missing.
             describe(reader)
         for space in found.spaces:
             reader.space(space)
@@ -41,7 +41,7 @@ def target(data: bytes) -> None:
 
 
 def sealed(data: bytes) -> bytes:
-    """The bytes with the checksum that a manifest of such a body has."""
+    """Return the bytes with the checksum of their body."""
     opening = b"{\n"
     body = data.removeprefix(opening)
     if body.startswith(b' "checksum"') and b"\n" in body:

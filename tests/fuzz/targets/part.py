@@ -1,4 +1,4 @@
-"""The reader of Parquet parts: any bytes are a table of the right columns, or one of our errors."""
+"""Fuzz the reader of Parquet parts: bytes are a table with the right columns, or one of our errors."""
 
 from __future__ import annotations
 

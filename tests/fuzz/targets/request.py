@@ -1,8 +1,8 @@
-"""The request path: any bytes to any method end in a reply or in one of the documented codes, never in INTERNAL.
+"""Fuzz the request path: any bytes to any method end in a reply or in a documented code, never in INTERNAL.
 
-All of a server is here but what is between a socket and the handlers: the
-services, interceptors, queues and threads. Only the network is a stand-in,
-which decodes its pictures. experiments.py has the methods that are slow.
+This runs all of a server between the socket and the handlers: services, interceptors,
+queues and threads. Only the network is a stand-in, which decodes its images.
+experiments.py has the slow methods.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _LIMITS = Limits(max_image_bytes=1 << 16, max_image_pixels=1 << 16, max_k=64, ma
 
 
 class _Network:
-    """Decodes, as the network's workers do, and tells nothing of what it saw."""
+    """Network that decodes, as the network's workers do, but does not embed."""
 
     def __init__(self, fingerprint: str, dim: int) -> None:
         self.fingerprint, self._dim, self.alive, self.hung = fingerprint, dim, True, False
@@ -76,7 +76,7 @@ class _Network:
 
 
 class _Drawn:
-    """Stands for the processes that make thumbnails."""
+    """Stand-in for the thumbnail processes."""
 
     def make(self, uri: str, size: int) -> Future[ThumbnailResult]:
         done: Future[ThumbnailResult] = Future()
@@ -88,7 +88,7 @@ class _Drawn:
 
 
 class _Unfolded:
-    """Stands for what makes generations of changes."""
+    """Stand-in for the fold of changes into generations."""
 
     async def fold(self) -> Folded:
         return Folded(1, 0)
@@ -119,7 +119,7 @@ def _methods() -> Methods:
 
 
 def _live(reader: CollectionReader, current: Current) -> LiveCollection:
-    """What takes changes to a collection whose log is elsewhere, so that runs stay apart."""
+    """Open the live changes of a collection with a separate log, so that runs are independent."""
     live = LiveCollection(str(own_folder("request")), _LIMITS, writable=True)
     live.begin(0)
     live.serve(current)

@@ -1,4 +1,4 @@
-"""A small collection for the targets to begin with, written as the tests of the server write theirs."""
+"""A small collection as the initial input of the targets, written as by the server's tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lookalike_indexer.experiments.view import View
 
 @functools.cache
 def toy() -> Path:
-    """The root of a collection of 40 images with an index, a clustering, predictions and a stored result."""
+    """Return the root of a collection of 40 images with an index, a clustering, predictions and a stored result."""
     folder = own_folder("toy")
     made = server.Toy(folder / "toys", server.random_vectors(40, 8), np.arange(40, dtype=np.int64) * 2 + 5)
     draft = server._with_images(made, made.storage, 0, 20, folder / "pictures")
@@ -36,7 +36,7 @@ def toy() -> Path:
 
 
 def _with_predictions(made: server.Toy, draft: Manifest) -> Manifest:
-    """Five classes of ten for each image, the first with the most confidence."""
+    """Add five of ten classes for each image, sorted by probability."""
     random = np.random.default_rng(1)
     count = len(made.ids)
     classes = np.argsort(random.random((count, 10)), axis=1)[:, :5].astype(np.int32)

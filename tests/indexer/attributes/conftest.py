@@ -13,13 +13,13 @@ LABELS = ["cat", "dog", None, "cat", "dog", "cat", None]
 
 @pytest.fixture
 def storage(make_collection):
-    """Seven images of keys 00001.jpg, 00004.jpg, ... in parts of three."""
+    """Seven images with the keys 00001.jpg, 00004.jpg, ... in parts of three."""
     return make_collection(np.eye(7, 4, dtype=np.float32) + 0.1, labels=LABELS, part_rows=3)
 
 
 @pytest.fixture
 def attached(storage, tmp_path):
-    """Attach a table of some text: `attached("shots.csv", text, "--key", "file")` gives what --json tells."""
+    """Attach a table of some text: `attached("shots.csv", text, "--key", "file")` returns the --json output."""
 
     def run(file, content, *options, code=0):
         path = tmp_path / file

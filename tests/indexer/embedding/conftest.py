@@ -1,4 +1,4 @@
-"""A folder of small pictures, and collections that are made of it with a small network."""
+"""A folder of small images, and collections made of it with a small network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Embed = Callable[..., EmbedReport]
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Twenty pictures in the folders a and b, and three files that are none."""
+    """Twenty images in the folders a and b, and three files that are no images."""
     root = tmp_path / "photos"
     for number in range(20):
         paint(root / "ab"[number % 2] / f"{number:02d}.png", number)
@@ -36,7 +36,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def add_photo() -> Callable[[Path, int], None]:
-    """Write a picture that its number alone decides."""
+    """Write an image that depends only on its number."""
     return paint
 
 
@@ -48,7 +48,7 @@ def paint(path: Path, number: int) -> None:
 
 @pytest.fixture
 def settings(photos: Path) -> EmbedSettings:
-    """A small network without training, and small parts: the 23 files make 4 of them."""
+    """Settings with a small untrained network and small parts: the 23 files make 4 of them."""
     return EmbedSettings(
         source=str(photos),
         model="squeezenet1_1",
@@ -67,7 +67,7 @@ def storage(tmp_path: Path) -> Storage:
 
 @pytest.fixture
 def embed(storage: Storage, settings: EmbedSettings) -> Embed:
-    """Run the stage, with some settings changed, and publish what it made."""
+    """Run the stage with changed settings, and publish the result."""
 
     def run(**changes: Any) -> EmbedReport:
         wanted = dataclasses.replace(settings, **changes)
@@ -80,7 +80,7 @@ def embed(storage: Storage, settings: EmbedSettings) -> Embed:
 
 @pytest.fixture
 def contents() -> Callable[[Storage], dict[str, bytes]]:
-    """The bytes of every file of a collection, but for its lock."""
+    """Return the bytes of every file of a collection, except its lock."""
 
     def read(storage: Storage) -> dict[str, bytes]:
         paths = sorted(path for path in storage.root.rglob("*") if path.is_file() and path.name != ".lock")
@@ -106,7 +106,7 @@ def save_network(tmp_path: Path) -> Callable[[int], Path]:
 
 @pytest.fixture
 def save_vit(tmp_path: Path) -> Callable[[int], Path]:
-    """Save a vision transformer for images of a size in pixels, without its head: a network as others fine-tune it."""
+    """Save a fine-tuned vision transformer for images of a size in pixels, without its head."""
 
     def save(size: int) -> Path:
         with torch.random.fork_rng(devices=[]):

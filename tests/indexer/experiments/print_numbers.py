@@ -1,6 +1,6 @@
-"""Prints the numbers of experiments over a collection as JSON: `python print_numbers.py COLLECTION`.
+"""Print the numbers of experiments over a collection as JSON: `python print_numbers.py COLLECTION`.
 
-A program of its own, because BLAS takes its kernel and OpenMP its threads from the environment as they are loaded.
+A separate program, because BLAS and OpenMP read the environment for kernel and threads when they are loaded.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ EXPERIMENTS: dict[str, Callable[[View], Result]] = {
 
 
 def numbers(result: Result) -> dict[str, list[object]]:
-    """Every figure and column of a result, by name; what costs, which differs each time, left out."""
+    """Return every figure and column of a result by name, except costs, which differ each time."""
     found: dict[str, list[object]] = {f"figure {name}": [value] for name, value in result.figures.items()}
     for table_name, table in result.tables.items():
         if table_name != COSTS:

@@ -26,9 +26,9 @@ IMAGES = 300
 
 
 class Shop:
-    """`columns` are those of a collection's filters, `rows` what is known of each image by hand.
+    """`columns` are those of a collection's filters; `rows` has the known values of each image.
 
-    No dataclass, all of which hypothesis would print.
+    Not a dataclass, since hypothesis would print all of it.
     """
 
     def __init__(self, rows: dict[str, list[Any]], reader: CollectionReader) -> None:
@@ -58,7 +58,7 @@ def shop(make_collection, publish_clustering, publish_predictions, tmp_path) -> 
         "tags": pa.array([None if each is None else lists[each] for each in some(list(range(IMAGES)))]),
         "odd name": pa.array(list(range(IMAGES)), pa.int64()),
     }
-    # The last images are in no row of the table.
+    # The last images have no row in the table.
     there = IMAGES - 20
     order = chance.permutation(there)
     table = pa.table({"file": pa.array(keys), **columns}).take(pa.array(order))
@@ -89,7 +89,7 @@ def shop(make_collection, publish_clustering, publish_predictions, tmp_path) -> 
 
 
 def _partly(storage, reader):
-    """Leaves the last part of the clustering out, so that some images are in no cluster."""
+    """Leave the last part out of the clustering, so that some images have no cluster."""
     manifest = reader.manifest
     entry = manifest.clusterings["tiny/five"]
     stored = reader.assignments("tiny/five")

@@ -1,7 +1,7 @@
-"""Make the golden collection of the current format: `python tests/indexer/golden/make.py FOLDER`, run once a format.
+"""Make the golden collection of the current format: `python tests/indexer/golden/make.py FOLDER`, once per format.
 
-What is committed under format-N never changes: it stands for the collections
-that users of the releases with that format have.
+The committed files under format-N never change: they stand for the collections of
+users of the releases with that format.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.stored_results import keep
 from lookalike_indexer.upkeep import fold
 
-# Named in the collection; the tests do without it.
+# The collection names this source; the tests do not need it.
 PICTURES = Path("/tmp/lookalike-golden/pictures")
 OPTIONS = "--model shufflenet_v2_x0_5 --weights untrained:5 --dtype float16 --part-size 4 --clusters 2 --index Flat"
 
 
 def main(folder: str) -> None:
-    # The last one is deleted.
+    # The last image is deleted.
     for number in range(8):
         path = PICTURES / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from lookalike_indexer.cli.graph import graph
 
 @pytest.fixture
 def graphed():
-    """Make the graph of a collection: `graphed(storage, "-k", 3)` gives what --json tells."""
+    """Build the graph of a collection: `graphed(storage, "-k", 3)` returns the --json output."""
 
     def run(storage, *options, code=0):
         given = [str(storage.root), *map(str, options), "--json"]

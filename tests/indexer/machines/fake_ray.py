@@ -1,4 +1,4 @@
-"""As much of Ray as the driver of a cluster needs, in this process: for tests of what machines do."""
+"""Fake of the part of Ray that the driver of a cluster needs, in this process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from lookalike_indexer.machines.machines import Machines
 
 
 def machines_without_ray(monkeypatch, addresses, losses=0, at=1):
-    """Machines at some addresses. `losses` workers are lost, each when it would tell of its item `at`, from 0."""
+    """Return machines at some addresses. `losses` workers are lost, each when it would return its item `at`, from 0."""
     monkeypatch.setattr(Machines, "_place", lambda *_: {})
     monkeypatch.setattr("lookalike_indexer.machines.machines._LOOK_EVERY_S", 0.0)
     return Machines(_FakeRay(addresses, losses, at), "10.0.0.1:6379")
@@ -21,9 +21,9 @@ class _LateError(_GoneError):
 
 
 class _FakeRay:
-    """As much of Ray as `Machines.run` needs: workers are real ones, in this process, and their calls run at once.
+    """The part of Ray that `Machines.run` needs: workers are real, in this process, and their calls run immediately.
 
-    `losses` is how many workers are lost; each when it would tell of its item number `at`, from 0.
+    `losses` is the number of workers that are lost, each when it would return its item number `at`, from 0.
     """
 
     class exceptions:  # noqa: N801
@@ -51,7 +51,7 @@ class _FakeRay:
         pass
 
     def wait(self, streams, num_returns, timeout, fetch_local):
-        # The one that has told least, so that all get their turns.
+        # The worker with the fewest results, so that all take turns.
         return sorted(streams, key=lambda stream: stream.told)[:1], []
 
     def remote(self, kind):

@@ -1,4 +1,4 @@
-"""Small networks and files of weights."""
+"""Small networks and weights files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small labelled collection with predictions and a clustering, and a browser."""
+"""A small labeled collection with predictions and a clustering, and a browser."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lookalike_indexer.progress import Silent
 
 
 def make_collection_of(folder: Path, labels: str, weights: str = "untrained:1") -> str:
-    """Eighteen small pictures, in a folder for each label, of a network without training."""
+    """Make a collection of eighteen small images, in a folder for each label, with an untrained network."""
     random = np.random.default_rng(0)
     for number in range(18):
         path = folder / "photos" / (labels[number % len(labels)] if labels else "") / f"{number:02d}.png"
@@ -41,7 +41,7 @@ def make_collection_of(folder: Path, labels: str, weights: str = "untrained:1") 
 
 @pytest.fixture(scope="session")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """With the labels a, b and c."""
+    """A collection with the labels a, b and c."""
     return make_collection_of(tmp_path_factory.mktemp("labelled"), "abc")
 
 
@@ -52,7 +52,7 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def weightless(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Labelled, by a state dict that is gone."""
+    """A labeled collection whose weights file is gone."""
     folder = tmp_path_factory.mktemp("weightless")
     torch.manual_seed(1)
     torch.save(torchvision.models.squeezenet1_1().state_dict(), folder / "gone.pth")
@@ -63,9 +63,9 @@ def weightless(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, without a window.
+    """Headless Chromium of Debian.
 
-    Of one module only: while Playwright is up, this thread has a running event loop, and asyncio refuses another.
+    Module scope only: Playwright runs an event loop in this thread, and asyncio does not allow another.
     """
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:

@@ -1,4 +1,4 @@
-"""Small pictures in folders."""
+"""Small images in folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MakePicture = Callable[..., Path]
 
 @pytest.fixture
 def make_picture() -> MakePicture:
-    """Write a picture of one colour, by default JPEG whatever the name."""
+    """Write an image of one color, by default a JPEG whatever its name."""
 
     def make(path: Path, colour: tuple[int, int, int] = (200, 30, 30), kind: str = "JPEG") -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)

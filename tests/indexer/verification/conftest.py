@@ -1,4 +1,4 @@
-"""A real, small collection: every kind of file, several parts, and the pictures that it was made of."""
+"""A real, small collection: every kind of file, several parts, and its images."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from lookalike_indexer.verification.report import Report
 from lookalike_indexer.verification.verify_stage import run_verify
 
 Make = Callable[[Storage], None]
-# Embedding again takes seconds, and most tests are about something else.
+# Without embedding again, which takes seconds and is not the subject of most tests.
 QUICK = VerifySettings(images=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """Where the collection is, and how each of its stages is run (again)."""
+    """The place of the collection, and functions to run each of its stages (again)."""
 
     root: Path
     pictures: Path
@@ -88,7 +88,7 @@ def publish(storage: Storage, draft: Manifest) -> None:
 
 @pytest.fixture
 def storage(made: Made, tmp_path: Path) -> Storage:
-    """A copy to damage."""
+    """A copy of the collection to damage."""
     shutil.copytree(made.root, tmp_path / "collection")
     return Storage(tmp_path / "collection")
 
@@ -113,7 +113,7 @@ def flip() -> Callable[[Storage, str, int], None]:
 
 @pytest.fixture
 def forge() -> Callable[[Storage, str, Callable[[pa.Table], pa.Table]], None]:
-    """Change a table, and publish a generation whose manifest says that all is well."""
+    """Change a table, and publish a generation whose manifest has the table's new digest."""
 
     def change(storage: Storage, path: str, edit: Callable[[pa.Table], pa.Table]) -> None:
         import pyarrow.parquet as pq

@@ -1,4 +1,4 @@
-"""Many changes beside a model, and a server that is killed while it stores changes, as often as asked.
+"""Many changes compared with a model, and a server that is killed repeatedly while it stores changes.
 
 python -m tests.server.live --changes 10000 --kills 200
 """

@@ -1,4 +1,4 @@
-"""A server that is killed while it stores changes: what it acknowledged is there afterwards, and nothing in part."""
+"""Kill a server while it stores changes: afterwards acknowledged changes are there, and none in part."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ import numpy as np
 
 import lookalike
 
-# Vectors of one call: either all of them are stored, or none.
+# Number of vectors of one call: either all of them are stored, or none.
 TOGETHER = 5
 _CALLERS = 4
 
 
 @dataclass
 class Sent:
-    """What callers sent and what was acknowledged: the number of each call."""
+    """Calls that were sent and acknowledged: the number of each call."""
 
     sent: set[str] = field(default_factory=set)
     acknowledged: set[str] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
-    # A deletion that was sent may have been stored.
+    # A deletion that was sent but not acknowledged may have been stored.
     perhaps: set[str] = field(default_factory=set)
 
 
 def vector_of(name: str, row: int, dim: int) -> Any:
-    """A vector that its name alone decides."""
+    """Return a vector that depends only on its name."""
     seed = int.from_bytes(f"{name}/{row}".encode(), "little") % (1 << 32)
     return np.random.default_rng(seed).standard_normal(dim).astype(np.float32)
 
 
 def killed(toy: Any, kills: int, chance: random.Random) -> int:
-    """Kill a server so many times while callers change its collection; returns the acknowledged calls."""
+    """Kill a server repeatedly while callers change its collection; return the acknowledged calls."""
     told = Sent()
     for turn in range(kills + 1):
         process, address = _started(toy)
@@ -100,7 +100,7 @@ def _call(address: str, toy: Any, told: Sent, name: str, over: threading.Event) 
 
 
 def _compare(address: str, toy: Any, told: Sent) -> None:
-    """What is there is what was acknowledged, and of the other calls all or nothing."""
+    """Check that acknowledged changes are there, and of each other call all or nothing."""
     with lookalike.Client(address, timeout=60) as client:
         keys = [image.key for image in client.images(page_size=1000)]
         found: dict[str, int] = {}

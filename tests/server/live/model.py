@@ -1,4 +1,4 @@
-"""Changes beside a model in memory: whatever is acknowledged is seen by the next call, and nothing else is."""
+"""Changes compared with a model in memory: the next call sees all acknowledged changes, and no others."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lookalike_indexer.arrays import Float32
 
 @dataclass
 class Model:
-    """What the collection has: the vector and label of each key."""
+    """Expected state of the collection: the vector and label of each key."""
 
     vectors: dict[str, Float32]
     labels: dict[str, str]
     chance: random.Random = field(default_factory=random.Random)
 
     def nearest(self, query: Float32, label: str | None = None) -> list[tuple[float, str]]:
-        """Cosine distances and keys, nearest first."""
+        """Return cosine distances and keys, nearest first."""
         keys = [key for key in self.vectors if label is None or self.labels[key] == label]
         if not keys:
             return []
@@ -33,7 +33,7 @@ class Model:
         return sorted(zip((1 - rows @ wanted).tolist(), keys, strict=True))
 
     def some(self, most: int) -> list[str]:
-        """Some keys that are there."""
+        """Return some existing keys."""
         return self.chance.sample(sorted(self.vectors), min(len(self.vectors), self.chance.randint(1, most)))
 
 
@@ -75,7 +75,7 @@ async def run(served: Any, model: Model, changes: int) -> None:
 
 
 async def compare(served: Any, model: Model, turn: int, query: Float32) -> None:
-    """A search, with a filter or an exact one now and then, and sometimes the listing."""
+    """Compare a search, sometimes filtered or exact, and sometimes the listing."""
     label = f"l{model.chance.randrange(4)}" if turn % 3 == 0 else None
     k = model.chance.choice([1, 5, 20])
     more: dict[str, Any] = {"exact": True} if turn % 2 else {}
