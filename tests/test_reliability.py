@@ -1,4 +1,4 @@
-"""docs/reliability-evidence.md names tests that exist, one or more for every promise of docs/reliability.md."""
+"""docs/reliability-evidence.md names existing tests, at least one for every promise of docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PROMISES = (ROOT / "docs" / "reliability.md").read_text("utf-8")
 PAGE = (ROOT / "docs" / "reliability-evidence.md").read_text("utf-8")
 PATH = re.compile(r"\btests/[\w/.-]*\w")
 NAME = re.compile(r"`(test_\w+|Test\w+)`")
-# The sections whose lists are not promises.
+# Sections whose lists are not promises.
 NO_PROMISES = {"Verify", "Known limits"}
 
 
 def promises() -> Iterator[str]:
-    """The rows of the tables whose first column is the promise."""
+    """Return the rows of the tables whose first column is the promise."""
     rows: list[str] = []
     for line in [*PAGE.splitlines(), ""]:
         if line.startswith("|"):
@@ -31,7 +31,7 @@ def promises() -> Iterator[str]:
 
 
 def tables(page: str) -> Iterator[list[str]]:
-    """The rows that stand together, heading and rule first."""
+    """Return the rows of each table, header first."""
     for block in re.split(r"\n(?!\|)", page):
         rows = [row for row in block.splitlines() if row.startswith("|")]
         if rows:
@@ -39,7 +39,7 @@ def tables(page: str) -> Iterator[list[str]]:
 
 
 def defined(file: Path) -> set[str]:
-    """The tests of a file, and their classes."""
+    """Return the tests of a file, and their classes."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     return {node.name for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, kinds)}
 

@@ -35,7 +35,7 @@ def test_the_collection_is_what_it_says_across_parts(tmp_path, monkeypatch):
     assigned = view.assigned(CLUSTERING)
     vectors = np.concatenate([vectors for _, vectors in reader.stream("first")])
     centroids = reader.centroids(CLUSTERING)
-    # Cosine distances, as the clustering says.
+    # Cosine distances, as in the clustering.
     apart = 1 - vectors @ (centroids / np.linalg.norm(centroids, axis=1, keepdims=True)).T
     np.testing.assert_array_equal(assigned.clusters, apart.argmin(axis=1))
     two = np.sort(apart, axis=1)

@@ -45,7 +45,7 @@ def test_each_kind_of_index_and_of_filter_has_a_row(bench):
 
 
 def test_engines_are_compared_under_filters_that_mean_the_same_rows():
-    """The filter that an engine gets allows exactly the rows that its recall is judged by."""
+    """Check that an engine's filter allows exactly the rows by which its recall is judged."""
     made = Clustered(rows=600, dim=16, seed=1)
     points, classes = Filterable.of(made, 3), made.classes()
     setting = filtered_peers.Setting(points, classes, (0.1, 0.5), 0.9, 1, 60, Path(), {})

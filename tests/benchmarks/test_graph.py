@@ -10,7 +10,7 @@ def test_graphs_of_all_ways_are_measured_at_one_recall(bench):
         assert (row["params"]["rows"], row["params"]["dim"], row["params"]["k"]) == (1500, 32, 4)
         assert row["measured"]["neighbors_per_s"] == pytest.approx(6000 / row["measured"]["seconds"])
     assert faiss["measured"]["recall_at_4"] == 1
-    # Equal distances but for rounding may change places.
+    # Distances that are equal up to rounding may change places.
     assert exact["measured"]["recall_at_4"] > 0.999
     assert by_index["measured"]["recall_at_4"] > 0.9
     ratio = rows["lookalike exact over faiss.knn"]["measured"]["time_ratio"]

@@ -28,7 +28,7 @@ def row(case, measured, params=None, note="", suite="serve"):
 
 @pytest.fixture
 def put(tmp_path):
-    """Put rows into the results of their suites."""
+    """Write rows to the results of their suites."""
 
     def add(*rows):
         (tmp_path / "results").mkdir(exist_ok=True)

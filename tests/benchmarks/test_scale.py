@@ -28,7 +28,7 @@ def test_a_collection_is_followed_from_the_disk_to_the_search(bench):
     for case in ("load", "start"):
         assert any(row["measured"]["ratio_median"] > 0 for name, row in rows.items() if name.startswith(case))
     served = rows[f"search and swap {told}"]
-    # Written, built, and published once more while it was searched.
+    # Published when written, when built, and once more during searches.
     assert served["measured"]["served_generation"] == 3
     assert served["measured"]["longest_ms_meanwhile"] >= served["measured"]["p50_ms_meanwhile"]
     assert served["params"]["nprobe"] >= 1
@@ -65,7 +65,7 @@ def test_bookkeeping_is_followed_over_the_sizes(bench):
         assert 0 < followed["share_read"] < 1
     first, last = (rows[f"the manifest of {images:,} images"]["measured"] for images in (1500, 3000))
     growth = rows["exponents of growth"]["measured"]
-    # Of two sizes, the slope is that of the line through both.
+    # With two sizes, the slope is that of the line through both.
     expected = math.log(last["bytes_to_add_a_part"] / first["bytes_to_add_a_part"]) / math.log(2)
     assert growth["exponent_bytes_to_add_a_part"] == pytest.approx(expected)
     assert set(growth) == {

@@ -76,7 +76,7 @@ def test_a_collection_that_is_too_small_is_refused(invoke, tmp_path):
 
 def test_the_ceiling_is_the_lower_of_memory_and_matrix_units():
     ceiling = Ceiling("float32", bytes_per_s=4e9, flop_per_s=2e12)
-    # 4 GB read once, and two operations for each value and query.
+    # Read 4 GB once, with two operations for each value and query.
     assert ceiling.least_seconds(rows=1_000_000, dim=1000, batch=1) == pytest.approx(1.0)
     assert ceiling.least_seconds(rows=1_000_000, dim=1000, batch=8000) == pytest.approx(8.0)
 

@@ -27,7 +27,7 @@ def echoing():
 
 @pytest.fixture
 def job(echoing, tmp_path):
-    """A job for the echo server; keywords replace its fields."""
+    """Return a job for the echo server; keywords replace its fields."""
     path = write_requests(tmp_path / "requests", [b"one", b"another", b""])
 
     def make(**fields):
@@ -58,7 +58,7 @@ def test_a_closed_loop_counts_what_the_callers_were_answered(job, callers, proce
 
 @pytest.mark.parametrize("callers", [1, 5])
 def test_a_closed_loop_counts_a_call_however_slow_it_is(job, callers):
-    # The warming up takes all of the time, as a slow call may.
+    # The warm-up takes all of the time, as a slow call may.
     load = ask(job(callers=callers, seconds=0.0, warm_s=0.05))
     assert load.calls >= 1
     assert load.failures == {}
@@ -71,7 +71,7 @@ def test_an_open_loop_keeps_its_rate(job):
 
 
 def test_latency_in_an_open_loop_counts_from_the_intended_start(job):
-    # More than the caller itself can send: what waits to be sent must show.
+    # More than the caller can send: the delay must show in the latency.
     fast = ask(job(callers=1, rate=50.0, seconds=0.3))
     flooded = ask(job(callers=1, rate=20_000.0, seconds=0.2))
     assert flooded.percentile_ms(50) > 10 * fast.percentile_ms(50)
@@ -150,7 +150,7 @@ def test_servers_of_several_fronts_are_measured_beside_one_of_one_process(bench)
 
 
 def test_routers_are_measured_beside_one_server(monkeypatch, tmp_path):
-    """The servers are stand-ins: their own tests are in tests/server/test_shards.py."""
+    """The servers are stand-ins; tests/server/test_shards.py tests the real ones."""
     started: list[tuple[str, ...]] = []
 
     @contextmanager

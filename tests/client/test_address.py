@@ -1,4 +1,4 @@
-"""Addresses: their spellings, their ports, and which of them are this machine's own."""
+"""Addresses: syntax, ports, and the check for addresses of this machine."""
 
 import socket
 
@@ -94,7 +94,7 @@ def test_the_addresses_of_its_network_cards_are_its_own():
 
 @pytest.fixture
 def proxied(monkeypatch):
-    """An environment with a proxy that nobody listens at."""
+    """An environment with a proxy at a port without a listener."""
     for name in ("grpc_proxy", "https_proxy", "http_proxy", "no_grpc_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("https_proxy", DEAD)
@@ -115,7 +115,7 @@ def test_a_proxy_hides_no_server_of_this_machine(connect, toy_everywhere, proxie
 def test_a_failure_behind_a_proxy_names_its_variable_and_not_its_password(connect, proxied, variable):
     proxied.delenv("https_proxy")
     proxied.setenv(variable, DEAD)
-    # retries that would wait for a server to start would wait for the proxy here
+    # with waiting for the server, the client would wait for the proxy
     with pytest.raises(lookalike.UnavailableError, match=f"which the environment variable {variable} names") as caught:
         connect("images.example:50051", retries=1).info(timeout=60)
     assert "the proxy 127.0.0.1:1," in str(caught.value)

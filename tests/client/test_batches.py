@@ -1,4 +1,4 @@
-"""Requests of any number of rows: sent in calls within the server's limits, and joined to one result."""
+"""Requests of any number of rows: split into calls within the server's limits, and joined to one result."""
 
 import io
 
@@ -13,7 +13,7 @@ from .conftest import KEYS, VECTORS
 
 
 def many(count: int) -> np.ndarray:
-    """Vectors whose nearest image is that of their row, modulo the number of images."""
+    """Return vectors whose nearest image is the row's number, modulo the number of images."""
     return VECTORS[np.arange(count) % len(VECTORS)].astype(np.float32)
 
 
@@ -70,7 +70,7 @@ def _alone(client):
 
 
 class Pipe(io.RawIOBase):
-    """A stream that can be read once."""
+    """A stream that can be read only once."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it draws, how it ends."""
+"""The command line: output, montages, and exit codes."""
 
 import functools
 import http.server
@@ -27,7 +27,7 @@ from lookalike.cli._catalogue import ANALYSES, SECTIONS
 
 @pytest.fixture
 def cli(cli, monkeypatch, tmp_path):
-    """The command line, in an empty folder."""
+    """Run a command line in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return cli
 
@@ -222,7 +222,7 @@ def test_info_of_a_folder_without_the_indexer_says_what_to_install(cli, monkeypa
     assert "pip install 'lookalike[indexer]'" in err
 
 
-# Where tiles are in a montage: a title of 49 pixels, tiles of 160 and gaps of 10, three lines of 16 below.
+# Layout of a montage: a title of 49 pixels, tiles of 160 and gaps of 10, three lines of 16 below.
 TOP, STEP = 16 + 23 + 10, 160 + 4 + 3 * 16 + 10
 GREEN, RED, BLUE = (0x2A, 0x8A, 0x3A), (0xC0, 0x20, 0x20), (0x10, 0x60, 0xC0)
 
@@ -232,7 +232,7 @@ def centre(column: int, row: int, top: int = TOP) -> tuple[int, int]:
 
 
 def frame(pixels: np.ndarray, column: int, row: int, top: int = TOP) -> tuple[int, ...]:
-    """The color above a tile."""
+    """Return the color above a tile."""
     x, y = centre(column, row, top)
     return tuple(pixels[y - 82, x].tolist())
 
@@ -249,13 +249,13 @@ def test_a_montage_shows_the_query_then_the_neighbours(cli, tmp_path):
     for number, colour in enumerate(expected):
         x, y = centre(number % 6, number // 6)
         assert pixels[y, x] == pytest.approx(colour, abs=6), number
-    for number in range(8):  # each has its caption: dark ink on white paper
+    for number in range(8):  # each tile has a caption: dark ink on white paper
         x, y = centre(number % 6, number // 6)
         caption = pixels[y + 85 : y + 132, x - 80 : x + 80]
         assert 40 < (caption.sum(axis=2) < 300).sum() < 2500, number
     assert (pixels[-100:, -300:] == 255).all()  # nothing beyond the last tile
     assert (pixels[16:39, :400].sum(axis=2) < 300).sum() > 200, "a title"
-    # A file has no label that others could share.
+    # A file has no label to share.
     assert [frame(pixels, number % 6, number // 6) for number in range(8)] == [BLUE, *[(255, 255, 255)] * 7]
 
 
@@ -267,7 +267,7 @@ def test_a_montage_of_a_key_shows_its_stored_picture_and_a_blank_where_there_is_
     assert pixels[y, x] == pytest.approx((75, 128, 180), abs=6)
     x, y = centre(10 % 6, 10 // 6)
     assert pixels[y - 60, x].tolist() == [0xE4] * 3
-    # Dogs are framed green, cats red, and an image without label not at all.
+    # Dogs have a green frame, cats a red one, and an image without a label has none.
     _, out, _ = cli("search", "dogs/03.jpg", "-k", 1000, "--json")
     labels = [one["label"] for one in json.loads(out)["neighbors"]]
     frames = {"dogs": GREEN, "cats": RED, None: (255, 255, 255)}
@@ -282,7 +282,7 @@ def test_a_montage_of_clusters_shows_the_members(cli, tmp_path):
     assert err == "Wrote home.png\n"
     assert len(json.loads(out)["clusters"][0]["nearest"]) == 5
     with Image.open(tmp_path / "home.png") as montage:
-        # Below its title and that of the clustering.
+        # Below the montage's title and the clustering's title.
         top = TOP + 2 * 16 - 5
         assert montage.size == (2 * 16 + 6 * 170 - 10, TOP + 2 * 16 + STEP + 16)
         pixels = np.asarray(montage.convert("RGB")).astype(int)
@@ -293,7 +293,7 @@ def test_a_montage_of_clusters_shows_the_members(cli, tmp_path):
 
 def test_an_upright_query_is_drawn_upright(cli, tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # stored lying down
+    exif[0x0112] = 6  # stored rotated
     Image.new("RGB", (300, 100), (255, 0, 0)).save(tmp_path / "turned.jpg", exif=exif)
     cli("search", "turned.jpg", "-k", 1, "--montage", "near.png")
     with Image.open(tmp_path / "near.png") as montage:
@@ -322,7 +322,7 @@ def test_thumbnails_are_asked_for_within_the_servers_limits(cli, toy):
     toy.max_batch = 4
     assert cli("search", "dogs/01.jpg", "--montage", "near.png")[0] == 0
     sizes = [len(r.ids) for m, r in zip(toy.calls, toy.requests, strict=True) if m == "GetThumbnails"]
-    assert sizes == [10, 4, 4, 2, 1]  # the first one is refused
+    assert sizes == [10, 4, 4, 2, 1]  # the first call is rejected
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_a_pipe_is_a_query_file_and_is_drawn_too(cli, tmp_path):
         assert (code, err) == (0, "Wrote out.png\n")
         assert json.loads(out)["query"] == {"image": str(pipe)}
         with Image.open("out.png") as drawn:
-            # within the first tile, which is the query
+            # a pixel of the first tile, which is the query
             assert drawn.convert("RGB").getpixel((90, TOP + 90)) == (255, 0, 0)
 
 
@@ -393,7 +393,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def web(tmp_path):
-    """The address of a server of files, and the folder that it serves."""
+    """The URL of a file server, and the folder that it serves."""
     handler = functools.partial(QuietHandler, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.05])
@@ -481,7 +481,7 @@ def test_a_server_with_tls_is_asked_with_its_authority(cli, tls_address, certifi
     code, out, _ = cli("info", "--server", tls_address, "--ca", certificates.ca)
     assert code == 0
     assert out.startswith("circle, generation 1")
-    assert cli("search", "dogs/01.jpg", "--server", tls_address, "--tls")[0] == 1  # a public authority knows it not
+    assert cli("search", "dogs/01.jpg", "--server", tls_address, "--tls")[0] == 1  # no public authority has signed it
     code, _, err = cli("clusters", "dogs/01.jpg", "--ca", "none.pem")
     assert code == 2
     assert "TLS ca: 'none.pem' cannot be read" in err
@@ -522,7 +522,7 @@ def test_what_was_not_foreseen_is_one_sentence_and_a_traceback_only_when_asked(c
 
 @pytest.mark.parametrize("how", ["cause", "context"])
 def test_an_interruption_that_a_library_made_another_error_of_is_one(cli, monkeypatch, how):
-    """As numpy does while it is imported."""
+    """numpy raises such an error if its import is interrupted."""
 
     def interrupted(*_args, **_kwargs):
         try:
@@ -560,14 +560,14 @@ def test_errors_that_are_each_others_cause_are_told(cli, monkeypatch):
 
 
 def names_in(help_page: str) -> list[str]:
-    """The commands that a help page lists, each with its summary on one line."""
+    """Return the commands that a help page lists, each with its summary on one line."""
     return re.findall(r"^  ([a-z][a-z-]*)  +[A-Z].*\.$", help_page, re.MULTILINE)
 
 
 def test_help_lists_every_command_by_sections_with_whole_summaries(cli):
     code, out, _ = cli("--help")
     assert code == 0
-    # An editable install has the entry points of the day that it was made.
+    # An editable install has the entry points of the day it was installed.
     installed = {*metadata.entry_points(group="lookalike.commands").names, "bench", "analyze"}
     wanted = [name for section in SECTIONS.values() for name in section if name in installed]
     assert names_in(out) == wanted
@@ -593,7 +593,7 @@ def test_a_mistyped_command_or_the_option_of_another_tool_is_guessed(cli):
 
 
 def without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command line in a process of its own where a package is not installed."""
+    """Run a command line in a process in which a package is not installed."""
     program = f"import sys; sys.modules[{module!r}] = None; from lookalike.cli import main; main()"
     command = [sys.executable, "-c", program, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
@@ -608,7 +608,7 @@ def test_without_click_it_says_what_to_install():
 def test_without_the_indexer_help_lists_what_can_run_and_its_commands_say_what_to_install():
     listed = without("lookalike_indexer", "--help")
     assert listed.returncode == 0
-    # A server can make analyses, but not all.
+    # A server can run analyses, but not all.
     assert {"search", "info", "serve", "analyze", "quality"} <= set(names_in(listed.stdout))
     assert not {"index", "sort", "gc"} & set(names_in(listed.stdout))
     analyses = set(names_in(without("lookalike_indexer", "analyze", "--help").stdout))
@@ -651,7 +651,7 @@ def test_commands_of_other_distributions_are_named_by_them():
 
 
 def until_it_waits(pid: int) -> None:
-    """Wait until a process does nothing but wait: under load, a call arrives before its caller has begun to."""
+    """Wait until a process is idle: under load, a call arrives before its caller has started to wait."""
     process, end = psutil.Process(pid), time.monotonic() + 60
     spent = None
     while spent != (spent := process.cpu_times()[:2]):
@@ -661,7 +661,7 @@ def until_it_waits(pid: int) -> None:
 
 @pytest.fixture
 def interruptible():
-    """Shells let what they start in the background, and all that it starts, ignore Ctrl-C: such as these tests."""
+    """Restore Ctrl-C in child processes: shells make background processes, such as these tests, ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

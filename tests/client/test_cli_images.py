@@ -1,4 +1,4 @@
-"""`lookalike images` behind a server; tests/indexer/cli has the folder."""
+"""`lookalike images` with a server; tests/indexer/cli tests it with a folder."""
 
 import json
 

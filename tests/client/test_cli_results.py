@@ -1,4 +1,4 @@
-"""`lookalike results` behind a server; tests/e2e compares it with the folder."""
+"""`lookalike results` with a server; tests/e2e compares it with a folder."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Analyses that a server makes: `lookalike matrix --server`; tests/e2e compares them with those of a folder."""
+"""Analyses on a server: `lookalike matrix --server`; tests/e2e compares them with those of a folder."""
 
 import csv
 import io

@@ -7,7 +7,7 @@ import lookalike
 
 
 def chord(degrees: float) -> float:
-    """The Euclidean distance of two points of the unit circle that are so many degrees apart."""
+    """Return the Euclidean distance of two points of the unit circle at an angle of `degrees`."""
     return 2 * np.sin(np.deg2rad(degrees) / 2)
 
 
@@ -61,7 +61,7 @@ def test_members_are_read_page_by_page(client, toy):
     assert rows[0] == (7, "cats/07.jpg", "cats", 0.0, pytest.approx(chord(50), rel=1e-5), {})
     assert toy.calls == ["ListMembers"] * 3
     assert [request.page_token for request in toy.requests] == ["", "1:2", "1:4"]
-    assert len(list(members)) == 5  # a second reading starts anew
+    assert len(list(members)) == 5  # each iteration starts from the beginning
 
 
 def test_clusters_are_listed_with_their_sizes(client):

@@ -1,4 +1,4 @@
-"""The examples of the documentation run against a real server and give what they say."""
+"""Run the examples of the documentation against a real server and compare their output."""
 
 import doctest
 import inspect
@@ -12,7 +12,7 @@ FINDER = doctest.DocTestFinder(recurse=False)
 
 
 def documented(module) -> list[object]:
-    """The module, its classes and their methods, as they were written: not what a decorator made of them."""
+    """Yield the module, its classes and their methods as written, not as wrapped by decorators."""
     own = [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]
     methods = [value for each in own if inspect.isclass(each) for value in vars(each).values() if callable(value)]
     return [module, *map(inspect.unwrap, own), *map(inspect.unwrap, methods)]

@@ -1,4 +1,4 @@
-"""The server that a client calls without an address, and addresses with a scheme."""
+"""The server of a client without an address, and addresses with a scheme."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_arguments_come_before_the_environment(monkeypatch, tmp_path):
     assert settings(lookalike.aio.Client())[2] == "of-file"
     mine = lookalike.Client(token="mine", collection="other")  # noqa: S106
     assert settings(mine) == ("localhost:1", False, "mine", "other")
-    # A token of the environment is for its server, and goes to no other one.
+    # The environment's token is for its server only.
     assert settings(lookalike.Client("localhost:2")) == ("localhost:2", False, None, "")
 
 
@@ -47,7 +47,7 @@ def test_a_token_file_that_cannot_be_read_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("LOOKALIKE_TOKEN_FILE", str(tmp_path / "none"))
     with pytest.raises(lookalike.InvalidArgumentError, match=r"LOOKALIKE_TOKEN_FILE: .*none' cannot be read"):
         lookalike.Client()
-    # Where a token is given, no file is read.
+    # With a token as an argument, no file is read.
     assert settings(lookalike.Client(token="mine"))[2] == "mine"  # noqa: S106
 
 
@@ -55,7 +55,7 @@ def test_a_token_file_that_cannot_be_read_is_named(monkeypatch, tmp_path):
 def test_the_authority_of_the_environment_is_trusted(monkeypatch, tmp_path, certificates, tls):
     monkeypatch.setenv("LOOKALIKE_CA", str(certificates.ca))
     assert lookalike.Client(tls=tls).__getstate__().tls.ca == str(certificates.ca)
-    # What is given goes before it, and another server's authority is not the environment's.
+    # Arguments override the environment, and the environment's CA is not used for another server.
     assert lookalike.Client(tls=lookalike.TLS()).__getstate__().tls.ca is None
     assert lookalike.Client("localhost:2", tls=True).__getstate__().tls.ca is None
 

@@ -1,4 +1,4 @@
-"""Experiments: what goes out, and how tables, settings and pages are read."""
+"""Experiments: requests, and the parsing of tables, settings and pages."""
 
 import grpc
 import numpy as np

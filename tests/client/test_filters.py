@@ -1,4 +1,4 @@
-"""Expressions of columns: the tree that they become, and what cannot be one."""
+"""Expressions of columns: the filter tree that they build, and invalid ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lookalike_server.filters.reading import read
 
 
 def words(where) -> str:
-    """An expression as the server understands it."""
+    """Return an expression as the server parses it."""
     from lookalike._filters import message_of
 
     message = message_of(where)

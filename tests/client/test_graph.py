@@ -1,4 +1,4 @@
-"""The stored graph by the clients."""
+"""The stored graph through the clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client draws montages as the indexer does, though neither imports the other."""
+"""The client draws the same montages as the indexer, though neither imports the other."""
 
 from __future__ import annotations
 

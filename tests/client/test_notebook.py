@@ -1,4 +1,4 @@
-"""Results in a notebook: what they show, and as tables of pandas and pyarrow."""
+"""Results in a notebook, and as tables of pandas and pyarrow."""
 
 import copy
 import importlib
@@ -17,7 +17,7 @@ EVIL = "<script>alert(1)</script>\"'&‮.jpg"
 
 
 class Shown(HTMLParser):
-    """The tags, attributes and texts of HTML."""
+    """Collects the tags, attributes and texts of HTML."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -253,7 +253,7 @@ class TestTables:
         assert near.to_arrow().column("distance").to_pylist() == near.distances.tolist()
         frame = near.to_pandas()
         assert isinstance(frame, pandas.DataFrame)
-        frame.loc[0, "distance"] = 5.0  # a copy: the result's own are read-only
+        frame.loc[0, "distance"] = 5.0  # a copy: the result's own arrays are read-only
         assert near.distances[0] < 1
 
     def test_lists_and_numbers_in_rows(self):

@@ -1,4 +1,4 @@
-"""Pictures in every form that a query takes, and which bytes of a Pillow image are sent."""
+"""Images in every form that a query takes, and the bytes that are sent for a Pillow image."""
 
 import asyncio
 import io
@@ -17,7 +17,7 @@ FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
 
 @pytest.fixture
 def photo() -> Image.Image:
-    """Blurred noise, which every format keeps in its own way."""
+    """Return blurred noise, on which formats differ in their losses."""
     noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
     return Image.fromarray(noise).resize((96, 64))
 
@@ -74,7 +74,7 @@ class TestFiles:
         os.mkfifo(path)
         async with lookalike.aio.Client(toy.address) as client:
             call = asyncio.create_task(getattr(client, method)(images=[path]))
-            # Where the call held up the loop, nobody would write.
+            # If the call blocked the loop, nothing would be written.
             await asyncio.sleep(0.2)
             path.write_bytes(encoded(Image.new("RGB", (8, 8), (255, 0, 0)), "PNG"))
             assert len(await call) == 1
@@ -97,7 +97,7 @@ class TestFiles:
 
 
 class TestArrays:
-    """Arrays of pixels go over without loss."""
+    """Arrays of pixels are sent without loss."""
 
     @pytest.mark.parametrize(
         ("shape", "mode"), [((5, 7), "L"), ((5, 7, 1), "L"), ((5, 7, 2), "LA"), ((5, 7, 3), "RGB"), ((5, 7, 4), "RGBA")]
@@ -149,7 +149,7 @@ class TestArrays:
 
 @pytest.fixture(params=["path", "memory", "file"])
 def opened(request, tmp_path):
-    """Opens encoded bytes as Pillow does: by path, from memory, or from an open file."""
+    """Open encoded bytes with Pillow: by path, from memory, or from an open file."""
     files = []
 
     def open_image(data: bytes) -> Image.Image:
@@ -177,7 +177,7 @@ CHANGES = {
     "draw": draw_dot,
     "paste": lambda image: image.paste((9, 8, 7), (0, 0, 5, 5)),
     "thumbnail": lambda image: image.thumbnail((48, 48)),
-    # to a size that JPEG decodes to by itself: nothing is decoded yet
+    # to a size that JPEG can decode to directly: nothing has been decoded yet
     "draft": lambda image: image.draft("RGB", (48, 32)) or image.thumbnail((48, 32)),
     "alpha": lambda image: image.putalpha(128),
     "frombytes": lambda image: (image.load(), image.frombytes(bytes(96 * 64 * 3))),
@@ -188,7 +188,7 @@ CHANGES = {
 
 
 class TestPillowImages:
-    """What was opened and not changed is sent as its file."""
+    """An image that is unchanged since it was opened is sent as its file."""
 
     @pytest.mark.parametrize("form", FORMATS)
     def test_an_image_that_was_only_opened_is_its_file(self, photo, opened, form):
@@ -222,7 +222,7 @@ class TestPillowImages:
             expected = ImageOps.exif_transpose(image)
             sent = picture_bytes(image)
         if change == "draft" and loaded:
-            return  # too late for a draft; what a thumbnail makes of it is tested by itself
+            return  # too late for a draft; another test covers thumbnails
         assert sent != data
         assert ImageOps.exif_transpose(decoded(sent)).tobytes() == expected.tobytes()
         assert ImageOps.exif_transpose(decoded(sent)).size == expected.size
@@ -306,7 +306,7 @@ class TestPillowImages:
 
 
 class TestRows:
-    """With errors="rows", a picture that cannot be sent fails its row."""
+    """With errors="rows", an image that cannot be sent fails only its row."""
 
     def test_the_others_are_answered(self, client, toy, tmp_path, photo):
         red = Image.new("RGB", (8, 8), (255, 0, 0))

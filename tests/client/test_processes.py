@@ -20,7 +20,7 @@ def pickled(client):
 
 
 class TestEventLoops:
-    """An asyncio client has a connection of its own in each event loop."""
+    """An asyncio client opens a connection for each event loop."""
 
     def test_is_used_in_one_loop_after_another(self, toy):
         client = lookalike.aio.Client(toy.address)
@@ -86,7 +86,7 @@ class TestEventLoops:
 
 @pytest.mark.parametrize("kind", [lookalike.Client, lookalike.aio.Client], ids=["sync", "aio"])
 class TestCopies:
-    """A copy of a client has its settings, and connects anew."""
+    """A copy of a client has the same settings and opens its own connection."""
 
     @pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, pickled])
     def test_has_the_settings_and_a_connection_of_its_own(self, toy, kind, how):
@@ -110,7 +110,7 @@ class TestCopies:
 
 
 def finish(result):
-    """The result of a method of either client."""
+    """Return the result of a method of either client."""
     return asyncio.run(waited(result)) if asyncio.iscoroutine(result) else result
 
 

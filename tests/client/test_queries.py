@@ -1,4 +1,4 @@
-"""Wrong arguments are found before anything is sent, and named."""
+"""Invalid arguments are found before anything is sent, and named."""
 
 import io
 
@@ -119,7 +119,7 @@ def test_a_pillow_image_of_any_mode_goes_over_without_loss(mode):
     }.get(mode, lambda: Image.fromarray(np.ascontiguousarray(pixels[..., :3])).convert(mode))()
     assert image.mode == mode
     with Image.open(io.BytesIO(picture_bytes(image))) as back:
-        if mode in ("YCbCr", "HSV"):  # in no lossless format, and decoded to RGB in any case
+        if mode in ("YCbCr", "HSV"):  # no lossless format has them, and all decode to RGB
             image = image.convert("RGB")
         assert back.mode == image.mode
         assert back.tobytes() == image.tobytes()

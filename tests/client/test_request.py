@@ -1,4 +1,4 @@
-"""Request ids: what the caller's block gives, and what an error brings back."""
+"""Request ids: set by the caller's block, and reported by errors."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Searching: what goes out, and what comes back."""
+"""Searches: requests and results."""
 
 import numpy as np
 import pytest

@@ -1,11 +1,11 @@
-"""lookalike.toml: defaults of options, in the user's file and in the current folder's."""
+"""lookalike.toml: defaults of options, from the user's file and from the current folder's."""
 
 import pytest
 
 
 @pytest.fixture
 def cli(cli, monkeypatch, tmp_path):
-    """The command line in an empty folder, with an empty folder of settings, and no variable that names a server."""
+    """Run a command line in an empty folder, with an empty configuration folder and no server in the environment."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)

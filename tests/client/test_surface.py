@@ -1,4 +1,4 @@
-"""What the package shows, and what it loads."""
+"""Public names of the package, and the modules that it imports."""
 
 import importlib.metadata
 import inspect
@@ -52,7 +52,7 @@ def test_a_method_shows_its_arguments_and_refuses_others_with_the_one_that_is_me
         for name in (name for name in dir(client) if not name.startswith("_")):
             parameters = inspect.signature(getattr(client, name)).parameters.values()
             assert not [one for one in parameters if one.kind is one.VAR_KEYWORD], name
-            # What is left out is None: neither 0 nor "" means the server's default.
+            # Defaults are None: neither 0 nor "" stands for the server's default.
             defaults = [one.default for one in parameters if one.name != "offset"]
             assert not [one for one in defaults if isinstance(one, (int, str)) and one in (0, "") and one is not False]
 
@@ -85,7 +85,7 @@ def test_importing_the_client_loads_its_three_dependencies_and_nothing_else():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     loaded, others = done.stdout.splitlines()
-    # grpc loads those of its sister packages that happen to be installed, and what it is itself built on.
+    # grpc imports its own dependencies, and sister packages that happen to be installed.
     of_grpc = {"grpc_health", "grpc_reflection", "grpc_status", "grpc_tools", "cython_runtime", "typing_extensions"}
     assert set(loaded.split()) - of_grpc == {"google", "grpc", "lookalike", "numpy"}
     assert others == "False False"

@@ -38,7 +38,7 @@ KINDS = {
 
 
 def red_picture(size: int) -> bytes:
-    """A picture of about so many bytes: what follows the end of a PNG is not looked at."""
+    """Return an image of about a number of bytes: decoders ignore bytes after the end of a PNG."""
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4), (255, 0, 0)).save(buffer, format="PNG")
     return buffer.getvalue() + bytes(size)
@@ -80,7 +80,7 @@ def test_however_grpc_says_it_a_timeout_is_one_sentence(connect, toy, words):
 
 
 def full(toy, seconds: float, times: int = 1 << 30) -> None:
-    """Let the toy's queue be full, and callers come back after so many seconds."""
+    """Make the toy's queue full, with a retry delay in seconds."""
     status = status_pb2.Status(code=8, message="The queue is full.")
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason="QUEUE_FULL"))
     delay = duration_pb2.Duration(seconds=int(seconds), nanos=round(seconds % 1 * 1e9))
@@ -409,7 +409,7 @@ async def test_cancelling_a_task_cancels_the_call(toy):
 
 
 class TestTokens:
-    """A token goes with each call, but never in plain text to another machine by oversight."""
+    """A token is sent with each call, but never in plain text to another machine by accident."""
 
     def test_goes_with_each_call(self, connect, toy):
         connect(toy.address, token=TOKEN).info()

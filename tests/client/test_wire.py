@@ -1,4 +1,4 @@
-"""Arrays to bytes and back."""
+"""Conversion of arrays to bytes and back."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_an_array_survives_the_wire(array):
     back = wire.decode(tensor)
     assert back.dtype == array.dtype
     assert back.shape == array.shape
-    assert back.tobytes() == array.tobytes()  # NaNs too, bit by bit
+    assert back.tobytes() == array.tobytes()  # bit by bit, including NaN
     assert not back.flags.writeable
 
 

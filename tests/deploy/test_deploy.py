@@ -1,4 +1,4 @@
-"""The files of deploy/ parse, and name only what there is: options, metrics, files."""
+"""Files of deploy/ parse, and name only existing options, metrics and files."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _OPTIONS = {name for parameter in serve.params for name in parameter.opts if nam
 
 
 def documented():
-    """The metrics of docs/observability.md, whose table a test of the server compares with what is served."""
+    """Return the metrics of docs/observability.md, whose table a server test compares with the real ones."""
     table = (ROOT / "docs" / "observability.md").read_text()
     return set(re.findall(r"^\| `(lookalike_\w+)`", table, re.MULTILINE)) | {"process_resident_memory_bytes"}
 
 
 def names_in(expression):
-    # Histograms and counters have suffixes of their own.
+    # Histograms and counters have suffixes.
     found = {re.sub(r"_(bucket|sum|count)$", "", name) for name in _METRIC.findall(expression)}
     assert found, expression
     return found
@@ -64,7 +64,7 @@ def test_the_image_of_kubernetes_is_served_with_options_that_there_are():
         volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume
     ]
     assert claims == [claim["metadata"]["name"]]
-    # The platform waits for longer than calls may take to end.
+    # The platform's grace period exceeds the longest call.
     grace = next(int(word.partition("=")[2]) for word in container["args"] if word.startswith("--grace="))
     assert pod["terminationGracePeriodSeconds"] > grace
 
@@ -75,7 +75,7 @@ def test_the_services_of_compose_name_files_and_options_that_there_are():
     assert words[0] == "serve"
     assert options_in(words) <= _OPTIONS
     mounted = [one.split(":")[0] for service in composed["services"].values() for one in service.get("volumes", [])]
-    # A user makes the collection, the tokens and the volume of the cache.
+    # Users create the collection, the tokens and the cache volume.
     for path in set(mounted) - {"./collection", "cache"}:
         assert (DEPLOY / path).exists(), path
     scraped = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["scrape_configs"][0]

@@ -1,4 +1,4 @@
-"""Black pictures, all alike, from the folder to the report: each command answers, or says in one sentence why not."""
+"""Equal black images, from the folder to the report: each command succeeds, or explains in one sentence why not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALIKE = "All 4 images of squeezenet1_1 have the same embedding; "
 
 
 def black(folder: Path, count: int) -> Path:
-    """So many copies of a black picture, labelled a."""
+    """Return a folder with a number of copies of a black image, with the label a."""
     (folder / "black" / "a").mkdir(parents=True)
     for number in range(count):
         Image.new("RGB", (64, 48)).save(folder / "black" / "a" / f"{number}.png")

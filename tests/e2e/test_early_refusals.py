@@ -1,4 +1,4 @@
-"""What can be known to be wrong is refused before anything is embedded; what is known later says how to go on."""
+"""Mistakes that can be detected early are rejected before embedding; later errors say how to continue."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODEL = ["--model", "squeezenet1_1", "--weights", "untrained:1", "--workers", "1
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Six pictures, and two files that are none."""
+    """Six images, and two files that are no images."""
     folder = tmp_path / "photos"
     folder.mkdir()
     random = np.random.default_rng(1)

@@ -1,4 +1,4 @@
-"""The network lives in a process of its own: it may die, and searches never wait for it."""
+"""The network runs in a process of its own: it may die, and searches never wait for it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Server = tuple[subprocess.Popen[str], str]
 
 @pytest.fixture(scope="module")
 def start(collection: Path) -> Iterator[Callable[..., Server]]:
-    """Return a running server and its address. Tests share it until one ends it: a network loads slowly.
+    """Return a running server and its address; tests share it until one stops it, since a network loads slowly.
 
-    With options, a server that has them.
+    With options, return a new server with them.
     """
     started: list[tuple[tuple[str, ...], Server]] = []
 
@@ -57,7 +57,7 @@ def server(start: Callable[..., Server]) -> Server:
 
 
 def embedding_process(server: subprocess.Popen[str]) -> psutil.Process:
-    """The child that has children of its own, which decode."""
+    """Return the child that has children of its own, which decode."""
     return next(child for child in psutil.Process(server.pid).children() if child.children())
 
 
@@ -66,7 +66,7 @@ def test_another_network_is_started_when_its_process_dies(server: Server, pictur
     with lookalike_client.Client(address, timeout=120) as client:
         assert client.search(image=pictures / "red" / "05.png", k=1).keys == ("red/05.png",)
         embedding_process(process).kill()
-        # The client tries again what is UNAVAILABLE, so that nobody notices.
+        # The client retries UNAVAILABLE, so the caller notices nothing.
         assert client.search(image=pictures / "blue" / "07.png", k=1).keys == ("blue/07.png",)
 
 
@@ -76,7 +76,7 @@ def test_another_network_is_started_when_its_process_hangs(
 ) -> None:
     process, address = start("--max-silence-ms", "10000")
     with lookalike_client.Client(address, timeout=300) as client, grpc.insecure_channel(address) as channel:
-        # Too large for a pipe, so that giving it to the process hangs as well.
+        # Too large for a pipe, so that writing it to the process hangs as well.
         large = pictures.parent / "large.bmp"
         Image.open(pictures / "blue" / "07.png").convert("RGB").resize((600, 600)).save(large)
         before = client.search(image=large, k=1).keys
@@ -96,7 +96,7 @@ def test_another_network_is_started_when_its_process_hangs(
             _until(lambda: stub.Check(embedding).status == health_pb2.HealthCheckResponse.SERVING)
             caller.start()
         caller.join(300)
-        # The client tries again what is UNAVAILABLE, so that nobody notices.
+        # The client retries UNAVAILABLE, so the caller notices nothing.
         assert answers == [before]
 
 
@@ -128,7 +128,7 @@ def test_a_sigterm_to_all_processes_lets_pictures_in_flight_end(server: Server, 
         caller = threading.Thread(target=lambda: answers.append(len(client.search(images=images, k=1))))
         caller.start()
         _until(lambda: network.cpu_times().user > before + 0.1)
-        # As systemd stops a service, unless told otherwise, and `timeout` a command.
+        # The signal with which systemd stops a service by default, and `timeout` a command.
         for child in psutil.Process(process.pid).children(recursive=True):
             child.terminate()
         process.terminate()

@@ -1,4 +1,4 @@
-"""One collection, asked by commands, by a client, and by whoever reads its Parquet: the same numbers everywhere."""
+"""One collection through commands, a client, and its Parquet files: the same numbers everywhere."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from lookalike.cli._catalogue import SERVED
 pytestmark = pytest.mark.xdist_group("e2e")
 
 KEY = "green/03.png"
-# The network has no training: any of its classes may stand for a label.
+# The network is untrained, so any of its classes may stand for a label.
 CLASS_MAP = {"red": ["class 1", "class 2"], "green": ["3"], "blue": ["class 900"]}
-# Each command, and the client's call that asks the same.
+# Each command, and the client's method with the same result.
 ASKED: dict[str, tuple[list[str], Callable[[lookalike_client.Client], lookalike_client.Experiment]]] = {
     "matrix": (["matrix"], lambda client: client.class_matrix()),
     "classes": (
@@ -54,9 +54,9 @@ ASKED: dict[str, tuple[list[str], Callable[[lookalike_client.Client], lookalike_
     "sample": (["sample", "DIR", "-n", "4"], lambda client: client.sample(4)),
     "quality": (["quality", "DIR", "--limit", "2"], lambda client: client.quality(limit=2)),
 }
-# What some of these read.
+# Inputs of some of these commands.
 MADE = (["graph"], ["quality"])
-# What is stored, and by which command. The first one adds a model, so that whatever reads all spaces comes after it.
+# Stored results and their commands. The first one adds a model, so commands that read all spaces come later.
 STORED = {
     "evolution": ["evolution", "--checkpoints", "CHECKPOINTS", "--model", "squeezenet1_1", "--clusters", "3"],
     "class_matrix": ["matrix"],
@@ -65,11 +65,11 @@ STORED = {
     "map": ["map", "--method", "pca"],
     "compare": ["compare", "--spaces", "resnet18", "--clusters", "4"],
 }
-# They differ from run to run, and are not stored.
+# These differ from run to run, and are not stored.
 COSTS = "costs"
 
 
-# Commands as users type them, one after the other in one process, which imports everything once.
+# Commands as users type them, run in one process, which imports everything once.
 _MAIN = """
 import json, sys
 from lookalike.cli import main
@@ -84,7 +84,7 @@ for arguments in json.loads(sys.argv[1]):
 
 
 def run_all(commands: list[list[str]]) -> list[Any]:
-    """What commands print as JSON."""
+    """Return the JSON output of commands."""
     command = [sys.executable, "-c", _MAIN, json.dumps(commands)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
@@ -106,7 +106,7 @@ def class_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Two states of a small network, as a pattern."""
+    """Write two states of a small network; return their pattern."""
     torch, torchvision = pytest.importorskip("torch"), pytest.importorskip("torchvision")
     folder = tmp_path_factory.mktemp("checkpoints")
     for step in (1, 2):
@@ -119,7 +119,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> str:
 def printed(
     collection: Path, checkpoints: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any]]:
-    """A copy of the collection in which results are stored, and what the commands that stored them printed, by kind."""
+    """Return a copy of the collection with stored results, and the output of the commands that stored them, by kind."""
     folder = tmp_path_factory.mktemp("kept") / "hues"
     shutil.copytree(collection, folder)
     given = [[checkpoints if word == "CHECKPOINTS" else word for word in command] for command in STORED.values()]
@@ -135,7 +135,7 @@ def kept(printed: tuple[Path, dict[str, Any]]) -> Path:
 
 @contextmanager
 def serving(kept: Path) -> Iterator[tuple[psutil.Process, str]]:
-    """A server of the copy, and where it listens."""
+    """A server of the copy, and its address."""
     command = [sys.executable, "-m", "lookalike", "serve", str(kept), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
@@ -159,7 +159,7 @@ def client(server: tuple[psutil.Process, str]) -> Iterator[lookalike_client.Clie
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same, numbers to nine digits: sums may be taken in another order."""
+    """Return True for equal JSON values; numbers may differ after nine digits, since the order of sums may differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         return list(one) == list(other) and all(equal(one[name], other[name]) for name in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -170,7 +170,7 @@ def equal(one: Any, other: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """As JSON has it: None in place of what is not finite."""
+    """Return the value as in JSON: None in place of NaN and infinity."""
     if isinstance(value, dict):
         return {name: plain(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -230,7 +230,7 @@ def test_a_stored_result_is_the_same_from_the_command_the_folder_the_server_the_
     for part in made:
         same = made[part] if part != "tables" else dict(sorted(made[part].items()))
         assert same == of_folder[part], part
-        # Settings are a map on the wire, which keeps no order.
+        # Settings are a map in the message, which has no order.
         assert equal(in_order(same), in_order(asked[part])), part
     paths = {path.stem: path for path in (kept / "results" / kind).rglob("*.parquet")}
     assert {table: plain(pq.read_table(path).to_pylist()) for table, path in paths.items()} == made["tables"]
@@ -271,5 +271,5 @@ def test_experiments_have_a_process_of_their_own_which_may_die(kept) -> None:
         assert len(runs) == 1
         assert runs[0].nice() == min(19, process.nice() + 10)
         runs[0].kill()
-        # UNAVAILABLE, which the client asks again. Another question, since the answer to that one is kept.
+        # UNAVAILABLE, which the client retries. Another request, since the reply to the first one is cached.
         assert client.explain(key="red/00.png").kind == "explain"

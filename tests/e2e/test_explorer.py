@@ -1,4 +1,4 @@
-"""The page in a real browser, over a real server and real photographs."""
+"""The page in a real browser, with a real server and real photographs."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ expect = sync_api.expect
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-# WebGL by the processor, so that the map is drawn on any machine.
+# Software WebGL, so that the map is drawn on any machine.
 FLAGS += ["--use-gl=angle", "--use-angle=swiftshader", "--disable-dev-shm-usage"]
 CLASSES, EACH, CLUSTERS = 6, 6, 6
-# Labels that have to fit wherever others do.
+# Long labels, which must fit wherever short ones do.
 LONG = {
     "english_springer": "Rindfleischetikettierungsueberwachungsaufgabenuebertragungsgesetz",
     "church": "a_place_of_worship_of_which_somebody_wrote_down_all_there_is_to_say_before_giving_it_a_name",
 }
-# A label with its WordNet number, which nobody reads.
+# A label with its WordNet number, which the page leaves out.
 LONG["cassette_player"] = NUMBERED = "n02979186_cassette_player"
 STEPS = ["step0", "step10", "step100"]
 PATIENCE_MS = 150_000
@@ -62,7 +62,7 @@ def lookalike(*arguments: object) -> None:
 
 
 class Process:
-    """A lookalike command that runs until `stop`; what it says first has its address."""
+    """A lookalike command that runs until `stop`; its first line of output has its address."""
 
     def __init__(self, *arguments: object) -> None:
         command = [sys.executable, "-m", "lookalike", *map(str, arguments)]
@@ -101,7 +101,7 @@ def pictures(photos_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def collection(pictures: Path, resnet18_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """They as a collection, with a map and one of the form that `lookalike evolution` keeps."""
+    """A collection of the photographs, with a map and a result in the form of `lookalike evolution`."""
     folder = tmp_path_factory.mktemp("collections") / "photographs_of_everything_that_somebody_had_at_hand_that_day"
     options = [
         "--model",
@@ -127,7 +127,7 @@ def collection(pictures: Path, resnet18_weights: Path, tmp_path_factory: pytest.
 
 
 def steps_of(placed: Result) -> pa.Table:
-    """A map's points at three checkpoints: all in a narrow place, then turned by a quarter, then as they are."""
+    """Return a map's points at three checkpoints: all in a narrow area, then rotated by 90 degrees, then unchanged."""
     table = placed.tables["map"]
     x, y = (table.column(axis).to_numpy().astype(float) for axis in "xy")
     columns = {"id": table.column("id").to_numpy(), "label": ["some"] * len(x)}
@@ -140,7 +140,7 @@ def steps_of(placed: Result) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def others(collection: Path) -> list[str]:
-    """Two more collections to serve beside it: "fewer", without six of the images, and "broken", which cannot load."""
+    """Two more collections for the server: "fewer", without six of the images, and "broken", which cannot load."""
     fewer, broken = collection.with_name("fewer"), collection.with_name("broken")
     shutil.copytree(collection, fewer)
     shutil.copytree(collection, broken)
@@ -159,7 +159,7 @@ def server(collection: Path, others: list[str]) -> Iterator[Server]:
 
 
 class Server:
-    """`lookalike serve` on a port that was free, and stays the same when it is started again."""
+    """`lookalike serve` on a port that was free, and that stays the same after a restart."""
 
     def __init__(self, *collections: object) -> None:
         self._collections, self.port = collections, 0
@@ -176,7 +176,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def address(server: Server) -> Iterator[str]:
-    """Where the page is."""
+    """The address of the page."""
     explorer = Process("explore", "--server", f"127.0.0.1:{server.port}", "--http", 0, "--no-browser")
     found = re.search(r"http://127\.0\.0\.1:\d+", explorer.line("EXPLORER"))
     assert found
@@ -185,7 +185,7 @@ def address(server: Server) -> Iterator[str]:
 
 
 def until_network(address: str) -> None:
-    """Wait until the server's network has started, however long that takes here."""
+    """Wait until the server's network has started, without a time limit of the test."""
     assert httpx.get(f"{address}/api/server", timeout=4 * PATIENCE_MS / 1000).json()["server"]["image_queries"]
 
 
@@ -202,9 +202,9 @@ Open = Callable[..., Any]
 
 @pytest.fixture
 def open_page(browser: Any, address: str) -> Iterator[Open]:
-    """Open an address of the page in a window of its own. No script may fail, and nothing else may be asked.
+    """Open a URL of the page in a new window. No script may fail, and nothing else may be requested.
 
-    Nothing moves, unless the settings say so: what does while a page waits would take a processor to draw.
+    Animations are off unless the settings say otherwise, since drawing them on the processor takes much time.
     """
     opened: list[Any] = []
     problems: list[str] = []
@@ -243,13 +243,13 @@ def tiles(page: Any) -> Any:
 
 
 def seen(image: Any) -> None:
-    """Wait until a picture is painted rather than a frame."""
-    # Not by `complete`, which is also true of a picture that waits until it is near the window.
+    """Wait until an image is painted, not only its frame."""
+    # Not by `complete`, which is also true for a lazy image that is not near the window yet.
     expect(image).not_to_have_js_property("naturalWidth", 0)
 
 
 def drop(page: Any, picture: Path, kind: str = "image/jpeg") -> None:
-    """Drop a file on the page, as a person does."""
+    """Drop a file on the page, as a user does."""
     data = base64.b64encode(picture.read_bytes()).decode()
     transfer = page.evaluate_handle(
         """([data, name, type]) => {
@@ -273,7 +273,7 @@ def test_a_dropped_picture_finds_its_like_and_its_address_shows_it_again(open_pa
     drop(page, pictures / label / "03.jpg")
     expect(page.locator("h1")).to_have_text("Looks like your picture")
     expect(tiles(page)).to_have_count(24)
-    # The very file that was dropped is the nearest.
+    # The dropped file itself is the nearest.
     expect(tiles(page).first).to_have_attribute("title", f"{label}/03.jpg")
     seen(page.locator(".asked img"))
     seen(page.locator("main .tile img").first)
@@ -298,7 +298,7 @@ def test_a_dropped_file_that_is_no_picture_is_said_to_be_none(open_page, tmp_pat
     notes = tmp_path / "notes.txt"
     notes.write_text("no picture")
     refusal = page.locator("#refusal")
-    # By its type, by what the server finds in it, and by what a broken picture begins like.
+    # Rejected by its type, by its content, and for a broken image by its first bytes.
     for kind, words in (
         ("text/plain", "notes.txt is not a picture: drop a JPEG"),
         ("", "no picture that can be looked"),
@@ -317,7 +317,7 @@ def test_neighbours_are_followed_and_the_way_back_is_kept(open_page):
     first = tiles(page).first.get_attribute("title")
     tiles(page).first.click()
     expect(page.locator(".asked .print")).to_contain_text(first)
-    assert "k=5" in page.url  # what was set stays set
+    assert "k=5" in page.url  # settings are kept
     expect(tiles(page)).to_have_count(5)
     page.go_back()
     expect(tiles(page).first).to_have_attribute("title", first)
@@ -334,7 +334,7 @@ def test_the_settings_are_in_the_address(open_page):
     labels = page.locator("#control-label-list option")
     expect(labels).to_have_count(CLASSES)
     assert labels.first.inner_text() == f"{EACH} images"
-    label = page.locator(".tile .label").last.inner_text()  # as it is shown, not as it is stored
+    label = page.locator(".tile .label").last.inner_text()  # the shown label, not the stored one
     page.get_by_label("Only the label").fill(label)
     page.get_by_label("Only the label").press("Enter")
     expect(page).to_have_url(re.compile("label="))
@@ -419,7 +419,7 @@ def test_the_header_switches_between_the_collections_of_the_server(open_page, co
     switch.select_option("fewer")
     expect(page.locator("#collection")).to_contain_text(f"{CLASSES * EACH - 6} images")
     expect(page).to_have_url(re.compile(r"/clusters\?collection=fewer$"))
-    # Where links lead, and pictures come from, is the same collection.
+    # Links and images stay in the same collection.
     seen(page.locator(".card img").first)
     page.locator(".card a").first.click()
     tiles(page).first.click()
@@ -430,7 +430,7 @@ def test_the_header_switches_between_the_collections_of_the_server(open_page, co
     page.reload()
     expect(page.locator("#collection")).to_contain_text(f"{CLASSES * EACH - 6} images")
     expect(switch).to_have_value("fewer")
-    # The way back leads to the other collection, too.
+    # The browser's back button leads to the other collection, too.
     for _ in range(4):
         page.go_back()
     expect(switch).to_have_value(collection.name)
@@ -523,7 +523,7 @@ def test_no_wheel_loses_the_map_and_a_double_click_shows_all_of_it(open_page):
             for _ in range(30):
                 page.mouse.wheel(0, notch)
             expect(stage).to_have_attribute("data-zoom", "24.000" if notch < 0 else "0.800")
-            # Only when it stands still does it tell how many points are inside.
+            # The number of points inside is updated only when the map rests.
             expect(stage).to_have_attribute("data-inside", re.compile(r"^[1-9]\d*$"))
             assert page.locator(".near").count() or notch > 0
         page.mouse.dblclick(box["x"] + 0.02 * box["width"], box["y"] + 0.03 * box["height"])
@@ -549,7 +549,7 @@ GROUPS = """async () => {
 def test_groups_on_the_map_are_named_above_their_middle_and_no_name_is_over_another(open_page):
     page = open_page("map")
     expect(page.locator(".stage[data-ready=true]")).to_be_attached()
-    # There are so few images that pictures stand in the place of points; names would hide them.
+    # With so few images, thumbnails replace the points; names would hide them.
     expect(page.locator(".names span").first).to_be_hidden()
     places, (first, second, third) = page.evaluate(GROUPS)
     assert places == [{"code": 7, "x": 1, "y": 0}, {"code": 2, "x": 5, "y": 4}, {"code": 3, "x": 5, "y": 4}]
@@ -570,7 +570,7 @@ def test_the_points_are_coloured_by_what_the_model_predicts(open_page):
 
 @pytest.fixture
 def as_writer(open_page: Open, server: Server) -> Open:
-    """Open an address of the page as the user who runs the server, who logs in with its secret."""
+    """Open a URL of the page as the user who runs the server, logged in with its secret."""
 
     def show(path: str) -> Any:
         page = open_page("login")
@@ -599,7 +599,7 @@ def test_images_are_deleted_labelled_and_brought_back_from_any_view(open_page, a
     edit.get_by_role("button", name="Undo: delete 1 image").click()
     expect(tiles(page)).to_have_count(every)
     expect(edit).to_be_hidden()
-    # From oddballs, which are about the generation: a deleted one is told.
+    # Delete from oddballs, which are about the generation: they mark deleted images.
     page.goto("clusters?show=oddballs")
     first = page.locator("main .tile").first
     first.get_by_role("checkbox").check()
@@ -608,7 +608,7 @@ def test_images_are_deleted_labelled_and_brought_back_from_any_view(open_page, a
     expect(page.locator("main .remark")).to_contain_text("not part of it")
     edit.get_by_role("button", name="Undo").click()
     expect(page.locator("main .tile.gone")).to_have_count(0)
-    # From a lasso on the map.
+    # Delete from a lasso on the map.
     page.goto("map")
     around_all(page)
     page.get_by_role("button", name="Select all").click()
@@ -654,7 +654,7 @@ def test_the_slider_goes_through_the_checkpoints(open_page):
     expect(page).to_have_url(re.compile("step=step10$"))
     page.keyboard.press("Home")
     expect(page).to_have_url(re.compile("step=step0$"))
-    # The narrow step is as wide as the others: nearer by three times, and most are outside the window.
+    # The narrow step is scaled to the others' width: zoomed by three, most points are outside the window.
     stage.focus()
     for _ in range(4):
         page.keyboard.press("+")
@@ -735,7 +735,7 @@ def test_mistakes_are_counted_by_class_and_each_leads_to_why(open_page):
         f"taken for {taken.partition(' taken for ')[2].rpartition(':')[0]}"
     )
     tiles(page).first.click()
-    # The first that is told of the image is what the network takes it for, and what it looks at is drawn.
+    # The predictions come first, and the attribution is drawn at once.
     expect(page.locator(".section h2").first).to_have_text("Predictions")
     seen(page.get_by_alt_text(re.compile("Class activation")))
 
@@ -766,7 +766,7 @@ def test_a_check_that_nobody_prepared_names_the_command_and_leaves_the_others(op
 
 
 def answering(tables: dict[str, list[dict[str, Any]]]) -> Callable[[Any], None]:
-    """Answer with these tables, as the server would for images that are so."""
+    """Reply with these tables, as the server would for such images."""
 
     def answer(route: Any) -> None:
         served = {"generation": 3, "notes": []}
@@ -858,7 +858,7 @@ def test_what_is_wrong_with_a_filter_is_told_below_the_bar_with_its_place(open_p
     expect(told).to_contain_text("There is no column 'prize'; did you mean 'price'?")
     expect(told.locator("mark")).to_have_text("prize")
     expect(bar).to_have_attribute("aria-invalid", "true")
-    # What was shown stays, and so does the address.
+    # The old results stay, and so does the URL.
     expect(tiles(page)).to_have_count(4)
     assert page.url.endswith("?where=price+%3C+20")
     page.goto("map?where=cluster('nowhere')+=+1")
@@ -897,18 +897,18 @@ WIDTHS = [390, 1366, 1920]
 
 def test_no_view_scrolls_sideways_however_long_names_are(open_page):
     page = open_page("login", reduced_motion="no-preference")
-    # The names of clusters are those of classes of ImageNet, joined.
+    # The names of clusters are joined names of ImageNet classes.
     page.route("**/api/experiments/interpret*", named_at_length)
     cards: list[list[float]] = []
     for turn, (view, path) in enumerate(VIEWS.items()):
-        # Each view is loaded at one width and brought to the others: each width has views that begin with it.
+        # Each view is loaded at one width and resized to the others; each width is the first one for some views.
         for at in range(len(WIDTHS)):
             width = WIDTHS[(turn + at) % len(WIDTHS)]
             page.set_viewport_size({"width": width, "height": 900})
             if at == 0:
                 page.goto(path)
                 page.wait_for_load_state("networkidle")
-            # What the browser draws next has the new width.
+            # The browser's next frame has the new width.
             page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
             wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
             assert wide[1] == width
@@ -920,7 +920,7 @@ def test_no_view_scrolls_sideways_however_long_names_are(open_page):
 
 
 def fitted(page: Any) -> list[list[float]]:
-    """The left and right edges of each card and of what is in it, which is inside; all cards have one width."""
+    """Return the left and right edges of each card and of its content, which is inside; all cards have one width."""
     edges = "map((each) => each.getBoundingClientRect()).flatMap(({ left, right }) => [left, right])"
     parts = f"[card, ...card.querySelectorAll('h2, .print')].{edges}"
     cards: list[list[float]] = page.evaluate(f"[...document.querySelectorAll('.card')].map((card) => {parts})")
@@ -932,7 +932,7 @@ def fitted(page: Any) -> list[list[float]]:
 
 
 def named_at_length(route: Any) -> None:
-    """Answer with the names of clusters made long, with and without spaces."""
+    """Reply with long names of clusters, with and without spaces."""
     reply = route.fetch()
     told = reply.json()
     for number, row in enumerate(told["tables"]["clusters"]):
@@ -954,8 +954,8 @@ def test_every_view_is_accessible_in_light_and_dark_and_fits_a_phone(open_page, 
 
 
 def mistakes(page: Any) -> list[str]:
-    """What axe finds: WCAG 2.2 A and AA, and its own best practices."""
-    # The one rule of WCAG 2.2 is off unless it is asked for.
+    """Return axe's violations of WCAG 2.2 A and AA, and of its own best practices."""
+    # The only WCAG 2.2 rule is off by default.
     options = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
     found = axe.Axe().run(page, options=options).response
     assert len(found["passes"]) > 10

@@ -1,4 +1,4 @@
-"""The page beside a server: who may look, and that it ends with the server."""
+"""The page started by a server: access control, and that it stops with the server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATIENCE_S = 60
 
 @contextmanager
 def serving(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run a command that serves a page until the block ends; yield it and the page's address."""
+    """Run a command that serves a page until the block ends; yield the process and the page's URL."""
     command = [sys.executable, "-m", "lookalike", *map(str, arguments)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
@@ -39,7 +39,7 @@ def serving(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A file of tokens, and the one that is in it."""
+    """A file of tokens, and the token in it."""
     file = tmp_path_factory.mktemp("tokens") / "tokens"
     command = [sys.executable, "-m", "lookalike", "token", "--name", "ann", "--file", str(file)]
     made = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
@@ -69,7 +69,7 @@ def test_the_page_of_a_server_with_tokens_shows_nothing_before_somebody_logs_in(
         tag = browser.get("/api/collection").json()["tag"]
         assert browser.get("/api/search?id=0&k=3").json()["neighbors"]
         assert browser.get(f"/thumbnails/{tag}/0/160.jpg").status_code == 200
-        # What is cached is for those who logged in, too.
+        # Cached data is for logged-in callers only, too.
         assert httpx.get(f"{url}/thumbnails/{tag}/0/160.jpg", timeout=PATIENCE_S).status_code == 401
         browser.post("/logout")
         assert browser.get("/api/collection").status_code == 401
@@ -87,7 +87,7 @@ def test_a_token_that_is_taken_back_shows_nothing_that_the_page_holds(collection
         assert browser.get(path).status_code == 200
         file.write_text("")
         end = time.monotonic() + PATIENCE_S
-        # What the page holds it gives without asking the server, for some seconds.
+        # Cached data is returned without asking the server for some seconds.
         while browser.get(path).status_code == 200:
             assert time.monotonic() < end
             time.sleep(0.2)
@@ -98,7 +98,7 @@ def test_a_token_that_the_page_was_started_with_is_used_for_whoever_is_on_this_m
     file, token = tokens
     monkeypatch.setenv("LOOKALIKE_TOKEN", token)
     with serving("serve", collection, "--port", 0, "--http", 0, "--tokens", file) as (_, beside):
-        # The page beside a server does not take the token of who started it.
+        # The page started by a server does not use the token of the user who started it.
         assert httpx.get(f"{beside}/api/collection", timeout=PATIENCE_S).status_code == 401
         told = httpx.get(f"{beside}/api/health", timeout=PATIENCE_S)
         assert told.json() == {"serving": True}
@@ -108,7 +108,7 @@ def test_the_page_ends_with_its_server_however_that_ends(collection):
     with serving("serve", collection, "--port", 0, "--http", 0) as (server, url):
         assert httpx.get(f"{url}/api/collection", timeout=PATIENCE_S).json()["collection"]["name"] == collection.name
         server.send_signal(signal.SIGKILL)
-        # The page holds the other end of the server's output, which ends when both have.
+        # The page holds the write end of the server's output, so EOF comes when both have exited.
         server.communicate(timeout=PATIENCE_S)
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{url}/api/health", timeout=PATIENCE_S)
@@ -118,7 +118,7 @@ def test_a_page_that_others_can_reach_needs_a_server_that_asks_for_tokens(addres
     refused = lookalike("explore", "--server", address, "--http", 0, "--host", "0.0.0.0")
     assert refused.returncode == 2
     assert "--http-cert" in refused.stderr
-    cert = Path(__file__)  # any file: the server is asked first
+    cert = Path(__file__)  # any file: the server is checked first
     options = ["--http-cert", cert, "--http-key", cert]
     refused = lookalike("explore", "--server", address, "--http", 0, "--host", "0.0.0.0", *options)
     assert refused.returncode == 2

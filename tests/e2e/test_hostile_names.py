@@ -1,4 +1,4 @@
-"""File names that mean harm: they stay names, on the disk, in tables, on the terminal and in a server's replies."""
+"""Hostile file names: they stay plain names on disk, in tables, on the terminal and in replies."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def tree(folder: Path) -> set[str]:
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
-    """A folder of pictures whose names are NAMES, in a subfolder that is named as badly, and RAW."""
+    """A folder of images with the names NAMES, in a subfolder with a hostile name, and RAW."""
     folder = tmp_path / "work" / "photos"
     inner = folder / "a\tlabel\x1b[2J"
     inner.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Images beyond the usual limits: who lets them in can ask about them, see them and verify them."""
+"""Images beyond the default limits: with higher limits, they can be queried, shown and verified."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Run = Callable[..., CompletedProcess[str]]
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Three small pictures, and a bitmap of 67 MiB, which is beyond the usual 64."""
+    """Three small images, and a bitmap of 67 MiB, which is beyond the default limit of 64."""
     folder = tmp_path / "photos"
     folder.mkdir()
     random = np.random.default_rng(1)

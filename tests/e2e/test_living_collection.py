@@ -1,4 +1,4 @@
-"""A collection that is changed while it is served, folded, and then indexed again, by the commands that users type."""
+"""A collection that is changed while served, folded, and then indexed again, by the commands that users run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def whole(client: lookalike_client.Client) -> None:
-    """A picture that was added is an image as any other: equal pictures have equal thumbnails, vectors and classes."""
+    """Check that added images are like all others: equal images have equal thumbnails, vectors and classes."""
     equal = ["added/blue.png", "blue/03.png"]
     ids = [client.lookup(key=key).id for key in equal]
     added, indexed = client.thumbnails(ids, size=32)
@@ -29,7 +29,7 @@ def whole(client: lookalike_client.Client) -> None:
     assert vectors[0] == pytest.approx(vectors[1], abs=1e-4)
     every = [image.key for image in client.images(where="probability('resnet18') > 0")]
     assert set(equal) <= set(every)
-    # The classes of an untrained network are all alike in probability: its first one tells equal pictures from others.
+    # The classes of an untrained network are almost equally probable: its first class identifies equal images.
     some = [image.key for image in client.images(where="probability('resnet18') > 0.5")]
     assert ("added/blue.png" in some) == ("blue/03.png" in some)
 
@@ -74,12 +74,12 @@ def test_changes_by_picture_survive_a_restart_a_fold_and_indexing_again(
     assert again.returncode == 0, again.stderr
     verified = lookalike("verify", folder, "--deep", timeout=300)
     assert verified.returncode == 0, verified.stdout + verified.stderr
-    # Two keys have the same picture, which is embedded again for the comparison.
+    # Two keys have the same image, which is embedded again for the comparison.
     assert "1 pictures" in verified.stdout
     with serve_collection(folder, "--writable") as address, lookalike_client.Client(address, timeout=120) as client:
         assert {image.key: (image.id, image.label) for image in client.images()} == before
         near = client.search(image=red, k=60)
         assert "red/05.png" not in near.keys[:2]
-        # Ids go on behind all that were ever given.
+        # New ids follow all ids that were ever given.
         done = client.upsert(images={"one more": red})
         assert int(done.ids[0]) > max(image_id for image_id, _ in before.values())

@@ -1,4 +1,4 @@
-"""A folder of pictures becomes a collection, a server answers about it, a client asks: the README's way."""
+"""From a folder of images to a collection, a server and a client's queries, as in the README."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Run = Callable[..., CompletedProcess[str]]
 
 
 def stored(collection: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Ids, embeddings and keys, read by plain pyarrow."""
+    """Return ids, embeddings and keys, read with plain pyarrow."""
     table = pq.read_table(collection / "embeddings" / "resnet18")
     images = pq.read_table(collection / "images").sort_by("id")
     order = np.argsort(table.column("id").to_numpy())
@@ -49,7 +49,7 @@ def test_exact_search_is_numpy_brute_force(collection: Path, address: str) -> No
     for row, one in enumerate(found):
         order = np.lexsort((ids, distances[row]))[:7]
         assert np.allclose(one.distances, distances[row][order], atol=2e-6)
-        # Where two distances are as good as equal, either order is right.
+        # If two distances are almost equal, either order is correct.
         assert all(
             abs(distances[row][np.flatnonzero(ids == id_)[0]] - d) < 2e-6
             for id_, d in zip(one.ids, one.distances, strict=True)

@@ -1,4 +1,4 @@
-"""Every mistake a user can make gets one sentence and the right exit code, never a traceback."""
+"""Every user mistake gives one sentence and the right exit code, never a traceback."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from subprocess import CompletedProcess
 import pytest
 
 pytestmark = pytest.mark.xdist_group("e2e")
-# These import torch, which takes seconds: in a process of its own for the first of them only.
+# These import torch, which takes seconds: only the first one runs in a process of its own.
 HEAVY = {"index", "embed", "cluster"}
 Run = Callable[..., CompletedProcess[str]]
 
 MISTAKES = [
-    # arguments, exit code, words that the sentence must hold
+    # arguments, exit code, words that the sentence must contain
     (["index", "{nowhere}", "--collection", "{new}"], 1, ["nowhere"]),
     (["index", "{empty}", "--collection", "{new}"], 2, ["empty"]),
     (["index", "{pictures}", "--collection", "{new}", "--model", "resnet1520"], 2, ["resnet1520", "resnet152"]),

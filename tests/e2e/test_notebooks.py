@@ -1,4 +1,4 @@
-"""The notebooks of the documentation run to the end, on photographs that come with scikit-image."""
+"""Run the notebooks of the documentation on the photographs of scikit-image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The difficult files, the whole way: indexed in one run, and sent to a server one by one."""
+"""Difficult files through the whole pipeline: indexed in one run, and sent to a server one by one."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_every_odd_file_is_embedded_or_rejected_and_a_server_lives_through_all(
 
 
 def asked(address: str, files: list[Path]) -> list[str]:
-    """What each file was answered with, when sent as a query."""
+    """Return the reply to each file when sent as a query."""
     with lookalike_client.Client(address, timeout=120) as client:
         client.search(image=files[0], k=1)
         before = _workers()
@@ -68,7 +68,7 @@ def asked(address: str, files: list[Path]) -> list[str]:
             try:
                 client.search(image=path.read_bytes(), k=1)
             except lookalike_client.InvalidArgumentError:
-                # Also those that the client itself does not send, such as an empty file.
+                # Including files that the client itself does not send, such as an empty one.
                 return "INVALID_ARGUMENT"
             except lookalike_client.LookalikeError as error:
                 return error.code.name if error.code else type(error).__name__

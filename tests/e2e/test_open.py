@@ -1,4 +1,4 @@
-"""`lookalike.open`: a collection's folder by the client's own methods."""
+"""`lookalike.open`: a collection's folder through the client's methods."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def opened(collection: Path):
 
 
 def gone(pid: int) -> bool:
-    """Whether a process ends within a minute."""
+    """Return True if a process ends within a minute."""
     try:
         psutil.Process(pid).wait(60)
     except psutil.NoSuchProcess:
@@ -70,7 +70,7 @@ def test_a_tree_is_that_of_the_command(opened, collection):
     words = [sys.executable, "-m", "lookalike", "dendrogram", "--collection", str(collection), "--most", "20", "--json"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
     if done.returncode:
-        # An untrained network may see fewer than three classes; the call says so in the same words.
+        # An untrained network may predict fewer than three classes; the call then fails with the same sentence.
         with pytest.raises(lookalike.FailedPreconditionError) as caught:
             opened.dendrogram(most=20)
         assert done.stderr.strip().splitlines()[-1].removeprefix("Error: ") in str(caught.value)

@@ -1,4 +1,4 @@
-"""Models of open_clip: pictures and texts in one space, by every way to ask."""
+"""Models of open_clip: images and texts in one space, through every interface."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ pytestmark = [
     pytest.mark.skipif(not importlib.util.find_spec("open_clip"), reason="open_clip is not installed"),
     pytest.mark.xdist_group("open_clip"),
 ]
-# The smallest of open_clip's own models whose tokenizer comes with it. Its weights are random: none can be had here.
+# The smallest open_clip model with an included tokenizer. Its weights are random, since none can be downloaded here.
 MODEL = "open_clip/ViT-S-32-alt"
 TEXTS = ["a red bus at night", "ein Ücüncü Kedi 猫", "two dogs & a cat"]
-# The cosine between a vector of ours and open_clip's own: the same network in float32, the same decoder.
+# The cosine between our vector and open_clip's own: the same float32 network, the same decoder.
 SAME = 1 - 1e-5
 TINY = {
     "embed_dim": 16,
@@ -64,7 +64,7 @@ def client(collection: Path) -> Iterator[lookalike.LocalClient]:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model that open_clip knows in this process only, small enough to be saved in a moment."""
+    """Register a model that open_clip knows in this process only, and that is small enough to be saved quickly."""
     import open_clip
 
     path = tmp_path_factory.mktemp("configs") / "lookalike-tiny.json"
@@ -75,7 +75,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def theirs(client: lookalike.LocalClient) -> torch.nn.Module:
-    """The same network by open_clip alone: fresh weights of the same seed."""
+    """Return the same network built by open_clip alone: new weights with the same seed."""
     import open_clip
 
     with torch.random.fork_rng(devices=[]):
@@ -106,12 +106,12 @@ def test_pictures_and_texts_have_the_vectors_that_open_clip_gives_them(client, p
     assert cosines(client.embed(texts=TEXTS), texts).min() >= SAME
     assert cosines(client.vectors(keys=names), images).min() >= SAME
     assert cosines(client.embed(images=[photos / name for name in names]), images).min() >= SAME
-    # One text by itself has the vector that it has among others.
+    # A text alone has the same vector as in a batch.
     many = client.embed(texts=TEXTS * 2)
     assert cosines(client.embed(text=TEXTS[1]), many[1]) >= SAME
-    # Three calls, of at most two texts each.
+    # Three calls, with at most two texts each.
     assert cosines(client.embed(texts=TEXTS * 2, batch_size=2), many).min() >= SAME
-    # What is nearest to a text follows from these vectors alone.
+    # The nearest images to a text follow from these vectors alone.
     near = client.search(texts=TEXTS, k=3, exact=True)
     for row, found in enumerate(near):
         own = cosines(texts[row], images)

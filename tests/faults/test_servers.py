@@ -1,4 +1,4 @@
-"""The kinds of fault that happen to a server, small. Figures are for the commands, on a machine that is at rest."""
+"""Small runs of the kinds of fault at a server. The commands measure figures, on an idle machine."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ RUNS = {"experiments": 1000, "filter": 3000, "image": 2000, "manifest": 300, "pa
 
 
 def fuzz(target: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    # In a process of its own: the fuzzer ends its process, and a finding may be a crash.
+    # In a process of its own: the fuzzer exits its process, and a finding may be a crash.
     return subprocess.run(
         [sys.executable, "-m", "tests.fuzz", target, *map(str, arguments)],
         cwd=cwd,
@@ -43,7 +43,7 @@ def test_nothing_is_found_from_the_kept_corpus(target: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_each_target_takes_its_corpus_without_a_fuzzer(target: str) -> None:
-    """The corpora are checked where there is no atheris, too."""
+    """The corpora are also checked where atheris is not installed."""
     module = pytest.importorskip(f"tests.fuzz.targets.{target}")
     entries = sorted((CORPORA / target).iterdir())
     assert len(entries) >= 3
@@ -53,7 +53,7 @@ def test_each_target_takes_its_corpus_without_a_fuzzer(target: str) -> None:
 
 
 def test_a_finding_fails_the_run(tmp_path: Path) -> None:
-    """A target that is wrong about something ends with another code and leaves the input."""
+    """A wrong target exits with another code and keeps the input."""
     pytest.importorskip("atheris", reason="needs atheris, which has no wheel here")
     program = (
         "import sys, tests.fuzz.__main__ as m, tests.fuzz.targets.manifest as t\n"

@@ -1,4 +1,4 @@
-"""Each extra of the distribution brings what its code imports."""
+"""Each extra of the distribution includes all imports of its code."""
 
 import ast
 import re
@@ -9,14 +9,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-# What the analyses alone need is in the extra `experiments`. Commands import what they need when they run.
+# The extra `experiments` has the packages of analyses only. Commands import them when they run.
 ANALYSES = {"attribution", "cli", "experiments", "pictures", "report"}
-# Models, formats and sources that are imported only where a user names them.
+# Models, formats and sources that are imported only if a user names them.
 OPTIONAL = ("clip", "heic", "object", "ray", "timm", "watch")
 
 
 def names_of(extra: str) -> set[str]:
-    """The distributions that an extra names, with those of the extras that it includes."""
+    """Return the distributions that an extra names, with those of the extras that it includes."""
     found = set()
     for line in EXTRAS[extra]:
         own = re.match(r"lookalike\[(.+)\]", line)

@@ -1,4 +1,4 @@
-"""`lookalike doctor --model`: whether the model's library is installed, and whether its weights are here."""
+"""`lookalike doctor --model`: is the model's library installed, and are its weights cached?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ needs_timm = pytest.mark.skipif(not importlib.util.find_spec("timm"), reason="ti
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch) -> Path:
-    """An empty cache of the hub that timm and open_clip download from."""
+    """An empty cache of the hub from which timm and open_clip download."""
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path / "hub"
@@ -29,7 +29,7 @@ def hub(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def without_package(monkeypatch) -> None:
-    """The package with weights of EfficientNet-Lite0 counts as not installed."""
+    """Make the package with weights of EfficientNet-Lite0 count as not installed."""
     monkeypatch.setattr("lookalike_indexer.models.timm_models._PACKAGE_MODULE", "no_such_package_of_weights")
 
 
@@ -40,7 +40,7 @@ def told(model, code):
 
 
 def put(hub, repository, name):
-    """A file of a repository in the cache, as its library lays it."""
+    """Write a file of a repository to the cache, as its library does."""
     folder = hub / f"models--{repository.replace('/', '--')}"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs" / "main").write_text("abc")
@@ -98,5 +98,5 @@ def test_an_unknown_model_is_told_with_close_names(model, close):
 
 @pytest.mark.parametrize("model", [pytest.param("open_clip/ViT-B-32", marks=needs_open_clip)])
 def test_weights_of_another_activation_are_not_named(hub, model):
-    """The first weights of ViT-B-32 that open_clip lists are refused for it: another activation."""
+    """The first weights that open_clip lists for ViT-B-32 are rejected: they need another activation."""
     assert "open_clip:openai " not in told(model, 0)[f"{model} weights"]["meaning"]

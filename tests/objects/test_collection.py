@@ -1,4 +1,4 @@
-"""The commands on an object store: the same bytes as in a folder, and the same answers."""
+"""The commands on an object store: the same bytes as in a folder, and the same output."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPTIONS = ["--model", "squeezenet1_1", "--weights", "untrained:3", "--clusters",
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """Two folders of four pictures, a file that is none, a hidden one, and a picture without a suffix."""
+    """Two folders of four images, a file that is no image, a hidden file, and an image without a suffix."""
     folder = tmp_path_factory.mktemp("pictures")
     random = np.random.default_rng(3)
     for label in ("cats", "dogs"):
@@ -42,7 +42,7 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture
 def run(capsys, monkeypatch):
-    """Run a command in this process; returns what it printed."""
+    """Run a command in this process; return its output."""
 
     def command(*arguments):
         monkeypatch.setattr(sys, "argv", ["lookalike", *map(str, arguments)])

@@ -1,4 +1,4 @@
-"""What a store's network does to answers: lost, cut short, refused for a while."""
+"""Network faults of an object store: replies that are lost, truncated, or rejected for a while."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MANIFEST = "generations/000001.json"
 
 
 def first(count, fault, method, part):
-    """A fault for the first calls of a method whose path has this part."""
+    """Return a fault for the first calls of a method whose path contains a text."""
     seen = Counter()
 
     def choose(asked, path):

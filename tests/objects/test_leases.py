@@ -1,4 +1,4 @@
-"""One writer at a time on an object store, and generations that are read."""
+"""Single writers on an object store, and leases of generations that are read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Holder:
 
 def test_the_lease_of_a_silent_writer_is_taken_over_and_it_publishes_nothing_more(bucket):
     place = place_of(f"{bucket}/collection")
-    # Its first heartbeat never comes: as if the process stood still.
+    # Its first heartbeat never comes, as if the process was suspended.
     silent = Lease(place, b"silent", heartbeat_s=3600)
     silent.acquire()
     silent.require()
@@ -54,7 +54,7 @@ def test_a_writer_that_beats_keeps_its_lease(bucket):
     busy = Lease(place, b"busy", heartbeat_s=0.05)
     busy.acquire()
     threading.Event().wait(1)
-    # By the store's clock of whole seconds the lease was written again and again.
+    # By the store's clock of whole seconds the lease was renewed repeatedly.
     with pytest.raises(CollectionLockedError, match="busy"):
         Lease(place, b"other", heartbeat_s=5).acquire()
     busy.release()

@@ -1,4 +1,4 @@
-"""A store that tells every writer that it won is refused by name, before the first generation."""
+"""A store that ignores conditional writes is rejected by name, before the first generation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The storage's verbs, in a folder and on an object store alike."""
+"""The storage's operations, in a folder and on an object store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory):
-    """Starts a store besides SeaweedFS once: gives its URL and variables."""
+    """Start a store besides SeaweedFS once; return its URL and environment variables."""
     with contextlib.ExitStack() as stack:
         found = {}
 
@@ -129,7 +129,7 @@ def test_of_many_writers_one_publishes_a_generation(location):
         pass
 
     def publish(number):
-        # Each as if it were a process of its own, without the lock.
+        # Each behaves like a process of its own, without the lock.
         storage = open_storage(location)
         try:
             storage.publish("generations/000001.json", str(number).encode())

@@ -1,4 +1,4 @@
-"""`make lint` refuses a change of the contract that would break the clients of a release."""
+"""`make lint` rejects a change of the contract that would break the clients of a release."""
 
 from __future__ import annotations
 

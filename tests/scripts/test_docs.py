@@ -1,4 +1,4 @@
-"""The documentation: pages, links and quoted sentences are there. `make docs` builds the site and checks the rest."""
+"""Pages, links and quoted sentences of the documentation exist. `make docs` builds the site and checks the rest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 OUTSIDE = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
 PAGES = sorted(DOCS.rglob("*.md")) + OUTSIDE
-# Made with each build of the site.
+# Generated with each build of the site.
 MADE = {"index.md", "architecture.md", "changelog.md", "contributing.md", "security.md"}
 MADE |= {"reference/cli.md", "reference/proto.md"}
 FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
@@ -48,7 +48,7 @@ def test_every_page_is_in_the_navigation_once() -> None:
 
 
 def headings(page: Path) -> set[str]:
-    """The anchors of a page, as the site and the forge make them of headings."""
+    """Return the anchors of a page, as the site and the forge make them from headings."""
     text = FENCED.sub("", page.read_text())
     titles = re.findall(r"^#{1,6} (.+)$", text, flags=re.MULTILINE)
     plain = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title) for title in titles)
@@ -137,7 +137,7 @@ def test_notebooks_keep_their_output() -> None:
 
 
 def typed(page: Path) -> Iterator[list[str]]:
-    """The command lines of lookalike in a page's code, as words."""
+    """Return the command lines of lookalike in a page's code, as words."""
     text = page.read_text().replace("\\\n", " ")
     lines = re.findall(r"^(?: {4,}|\t)(lookalike .*)$", text, flags=re.MULTILINE)
     for block in re.findall(r"^```(?:sh|bash|console)?\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):

@@ -1,4 +1,4 @@
-"""scripts/under_load.py: runs in a row beside busy processes, which end with it."""
+"""scripts/under_load.py: repeated runs beside busy processes, which end with it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "under_load.py"
-# Prints the children of its parent, which are the busy processes and itself.
+# Prints the children of its parent: the busy processes and itself.
 SIBLINGS = "import psutil; print([child.pid for child in psutil.Process().parent().children()])"
 
 

@@ -1,4 +1,4 @@
-"""What is said of pip-audit's report. Nothing is asked here: the reports are written down."""
+"""Verdicts on pip-audit's reports, which are fixed here: nothing is queried."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_no_answer_in_time_is_no_pass_and_no_failure(script) -> None:
 
 
 def test_ci_asks_only_where_it_may_and_says_when_it_did_not(tmp_path: Path) -> None:
-    """With a `make` that writes down what it is asked for."""
+    """Run with a `make` that records its arguments."""
     make = tmp_path / "make"
     make.write_text('#!/bin/sh\necho "make $*"\n[ "$1" != audit ] || exit "${AUDIT_ENDS_WITH:-0}"\n')
     make.chmod(0o755)

@@ -1,4 +1,4 @@
-"""What the shipped code must not do, read from its syntax."""
+"""Calls that the shipped code must not make, found in its syntax tree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits hold before work is done, and callers that misbehave cost nothing that lasts."""
+"""Limits apply before any work, and misbehaving callers have no lasting cost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 class Gate:
-    """A device that stands still until it is opened; at the Device seam."""
+    """A device that blocks until it is opened; at the Device seam."""
 
     max_selection = None
 
@@ -215,7 +215,7 @@ class TestCallersThatMisbehave:
     async def test_a_caller_that_has_gone_is_noticed(self, make_toy, serve) -> None:
         connections = Connections(ping=0.2, answer=0.2)
         async with serve(make_toy(), connections=connections) as served:
-            # It opens a connection and never says a word again, as after a cable was pulled. By itself, gRPC would
+            # It opens a connection and then sends nothing, as if a cable was pulled. By default, gRPC would
             # wait for a minute.
             host, port = served.app.address.rsplit(":", 1)
             dead = socket.create_connection((host, int(port)), timeout=30)
@@ -249,7 +249,7 @@ def open_files() -> int:
 
 
 def read_to_the_end(connection: socket.socket) -> bool:
-    """Whether the other end closes it."""
+    """Return True if the other end closes the connection."""
     try:
         while connection.recv(65_536):
             pass

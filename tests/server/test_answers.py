@@ -1,4 +1,4 @@
-"""What an answer depends on: the query, k and the index; not on who else asks, nor on where the index lives."""
+"""A result depends on the query, k and the index, not on other callers or on the index's placement."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Answer = list[tuple[list[int], list[float]]]
 
 
 def with_copies(rows: int = 1503, dim: int = 64, places: tuple[int, ...] = (7, 500, 993, 1499, 1502)) -> np.ndarray:
-    """Random vectors, of which those at `places` are the same one."""
+    """Return random vectors, with copies of one vector at `places`."""
     vectors = np.random.default_rng(3).standard_normal((rows, dim)).astype(np.float32)
     vectors[[place for place in places if place < rows]] = vectors[places[0]]
     return vectors
@@ -56,7 +56,7 @@ class TestTheSameAnswer:
         expected: Answer = []
         for placement, devices in PLACEMENTS.items():
             if placement == "shard" and index in (*WHOLE[:4], *PROJECTED):
-                continue  # those cannot be cut
+                continue  # these cannot be split
             async with serve(toy, placement=placement, devices=devices) as served:
                 for k in (3, 10):
                     batch = answers(await served.neighbors(by_vector(queries), k))
@@ -119,7 +119,7 @@ class TestEnough:
                 assert all(away == sorted(away) and np.isfinite(away).all() for _, away in answers(reply))
 
     async def test_a_graph_in_two_pieces_is_answered_exactly(self, make_toy, serve, by_vector) -> None:
-        """Copies fill each other's links, so that nobody else can be reached from them."""
+        """Copies fill each other's links, so that no other vector can be reached from them."""
         vectors = with_copies(400, 16, tuple(range(200)))
         toy = make_toy(vectors, index="HNSW4,Flat")
         async with serve(toy) as served:

@@ -93,7 +93,7 @@ class TestHealth:
             stub = health_pb2_grpc.HealthStub(served.channel)
             watch = stub.Watch(health_pb2.HealthCheckRequest(service="toys"))
             assert (await watch.read()).status == SERVING
-            # Far less than the grace.
+            # Far less than the grace period.
             async with asyncio.timeout(30):
                 stopping = asyncio.ensure_future(served.app.stop(grace=3600))
                 assert (await watch.read()).status == NOT_SERVING
@@ -101,7 +101,7 @@ class TestHealth:
 
 
 async def test_grpc_is_stopped_once_and_after_the_grace(make_toy, serve, monkeypatch) -> None:
-    """Two stops of gRPC that overlap end the process (docs/reliability-evidence.md)."""
+    """Two overlapping stops of gRPC crash the process (docs/reliability-evidence.md)."""
     begun: list[float | None] = []
     under_way = 0
 
@@ -117,7 +117,7 @@ async def test_grpc_is_stopped_once_and_after_the_grace(make_toy, serve, monkeyp
             under_way -= 1
 
         monkeypatch.setattr(served.app._server._server, "stop", counted)
-        # A watcher never ends by itself, and a call that hangs outlasts any grace.
+        # A watch never ends by itself, and a hung call outlasts any grace period.
         watch = health_pb2_grpc.HealthStub(served.channel).Watch(health_pb2.HealthCheckRequest(service="toys"))
         assert (await watch.read()).status == SERVING
         idle = asyncio.Event()
@@ -134,7 +134,7 @@ async def test_stopped_again_it_ends_with_the_first_stop(make_toy, serve, monkey
 
         async def counted(grace: float | None) -> None:
             begun.append(grace)
-            # The one that is real, so that a failure is an assertion and no crash.
+            # The real one, so that a failure is an assertion and no crash.
             if len(begun) == 1:
                 await stop(grace)
 
@@ -162,7 +162,7 @@ async def test_calls_that_come_while_it_stops_are_unavailable(make_toy, serve) -
         assert not codes
         await served.app.stop(grace=60)
         await asyncio.gather(*callers)
-    # Any other code tells the client not to try again.
+    # Any other code tells the client not to retry.
     assert codes == [grpc.StatusCode.UNAVAILABLE] * 30
 
 

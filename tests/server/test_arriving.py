@@ -1,4 +1,4 @@
-"""Messages that never end, and calls that last, cost a bounded part of a server's memory."""
+"""Messages that never end, and long calls, use a bounded part of a server's memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lookalike_server.transport.fair_slots import FairSlots
 SEARCH = "/lookalike.v1.SearchService/Search"
 WATCH = "/grpc.health.v1.Health/Watch"
 SERVING = health_pb2.HealthCheckResponse.SERVING
-# Four messages of a peer at a time, eight in all.
+# Four messages of a peer at a time, eight of all peers.
 SMALL = Limits(max_unary_bytes=16 * MIB, max_peer_bytes=128 * MIB, max_bytes=512 * MIB)
 
 
@@ -38,7 +38,7 @@ def one(number: int = 5) -> types_pb2.QueryBatch:
 
 @asynccontextmanager
 async def flooding(served: Any, method: str, calls: int, *sources: str) -> AsyncIterator[list[Flood]]:
-    """Connections that begin calls of 15 MiB each, in a thread, for as long as the block runs."""
+    """Run connections that begin calls of 15 MiB each, in a thread, while the block runs."""
     floods = [await asyncio.to_thread(Flood, served.app.address, method, calls, 15 * MIB, source) for source in sources]
     ended = threading.Event()
     sending = [asyncio.create_task(asyncio.to_thread(flood.run, 120, ended.is_set)) for flood in floods]
@@ -59,7 +59,7 @@ async def test_messages_that_never_end_hold_no_more_than_a_peers_share(make_toy,
         async with flooding(served, method, 24, "127.0.0.1") as (flood,):
             await until(lambda: flood.sent > 25 * MIB)
             for _ in range(20):
-                # At the same address, on another connection: it has the place that one connection cannot have.
+                # From the same address, on another connection: it gets the place that one connection cannot use.
                 assert list((await served.neighbors(one(), 3)).neighbors.counts) == [3]
                 await asyncio.sleep(0.02)
             assert served.app.admission.arriving <= 4
@@ -77,7 +77,7 @@ async def test_a_lone_caller_has_its_turn_though_all_places_of_its_address_are_t
     ):
         await until(lambda: served.app.admission.arriving == 4)
         assert list((await served.neighbors(one(), 3)).neighbors.counts) == [3]
-        # One of those that hold several places had to give one up, and was told.
+        # A connection with several places had to give one up, and got an error.
         await until(lambda: sum(flood.ended for flood in floods) >= 1)
 
 
@@ -113,9 +113,9 @@ async def test_health_watches_are_bounded_for_each_peer_and_in_all(make_toy, ser
         with pytest.raises(grpc.aio.AioRpcError, match="3 calls that last, which is max_peer_streams") as caught:
             await health.Watch(health_pb2.HealthCheckRequest()).read()
         assert refused(caught.value).code is grpc.StatusCode.RESOURCE_EXHAUSTED
-        # Another peer has a share of its own, and is no reason to refuse a third.
+        # Another peer has its own share, so it does not cause a rejection of the third.
         others = [await asyncio.to_thread(RawCaller, served.app.address, source=f"127.0.0.{n}") for n in (2, 3)]
-        # Two of the one, and one of the other: no more than an equal share, four in all notwithstanding.
+        # Two of the one peer, and one of the other: an equal share each, though four are allowed in total.
         for other, streams in zip(others, (5, 6), strict=True):
             for _ in range(2):
                 await asyncio.to_thread(other.call, WATCH, b"")

@@ -21,7 +21,7 @@ from lookalike_server.common.errors import ExpiredError, OverloadedError
 
 
 class Device:
-    """Takes words, gives them back in capitals; stands still while `gate` is closed."""
+    """Converts words to upper case; blocks while `gate` is closed."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -58,7 +58,7 @@ def batcher(device: Device) -> Iterator[AwaitedBatcher[str, str]]:
 
 
 async def occupy(batcher: AwaitedBatcher[str, str], device: Device) -> asyncio.Future[object]:
-    """Submit one work and wait until the device is busy with it and stands still."""
+    """Submit one request and wait until the device is busy with it and blocks."""
     device.gate.clear()
     first = asyncio.ensure_future(batcher.submit("first"))
     while not device.entered.acquire(blocking=False):
@@ -73,7 +73,7 @@ def submit_all(batcher: AwaitedBatcher[str, str], words: list[str]) -> list[asyn
 async def test_an_idle_device_takes_one_at_once(batcher, device) -> None:
     answers = [await batcher.submit("a") for _ in range(20)]
     assert {(answer.result, answer.worker, answer.size) for answer in answers} == {("A", "only", 1)}
-    # The least of many: on a busy machine any one of them may have waited for a processor.
+    # The minimum of many: on a busy machine any of them may have waited for a processor.
     assert min(answer.queue_us for answer in answers) < 100_000
 
 
@@ -263,7 +263,7 @@ def entry_of(size: int = 1, key: int = 0, queued: float = 0.0) -> Entry[str, str
 
 
 def queue_at(pace_s: float, max_age: float, waiting: int) -> BatchQueue[str, str]:
-    """A queue of one worker that takes so long for each work."""
+    """Return a queue of one worker with a fixed time for each request."""
     queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(max_age), LatencyModel(1))
     for _ in range(waiting):
         queue.add(entry_of())
@@ -277,7 +277,7 @@ def test_who_would_wait_too_long_is_refused_at_once_and_told_when_to_come_back()
     with pytest.raises(OverloadedError, match="is longer than 1 s") as caught:
         queue_at(0.1, 2.0, 11).add(entry_of())
     assert caught.value.retry_after == pytest.approx(1.1)
-    # Whatever the latency was, one is taken when nothing waits: that is how a lower latency becomes known.
+    # With any estimated latency, a request is taken if nothing waits; this is how lower latencies become known.
     queue_at(100.0, 2.0, 0).add(entry_of())
 
 
@@ -290,7 +290,7 @@ def test_what_is_being_run_is_waited_for_as_well() -> None:
         queue.add(entry_of(queued=0.0))
     assert caught.value.retry_after == pytest.approx(0.5 + 0.6)
     queue.add(entry_of(queued=0.4))
-    # It should have ended 0.6 s ago, and so is expected to take as long again.
+    # It should have ended 0.6 s ago, so it is expected to take as long again.
     with pytest.raises(OverloadedError) as caught:
         queue.add(entry_of(queued=1.1))
     assert caught.value.retry_after == pytest.approx(0.6 + 0.7)
@@ -304,7 +304,7 @@ def test_behind_a_batch_alone_one_may_wait_as_long_as_is_allowed_and_no_longer()
     with pytest.raises(OverloadedError, match="is longer than 2 s"):
         queue.add(entry_of(queued=2.3))
     queue.add(entry_of(queued=1.9))
-    # A thread that ended, and another in its place, which waits for work.
+    # A thread that ended, and its replacement, which waits for work.
     queue.clear()
     queue.mark_idle("only")
     queue.add(entry_of(queued=60.0))
@@ -324,7 +324,7 @@ def test_a_worker_that_hangs_keeps_nobody_from_the_others() -> None:
 
 @pytest.mark.parametrize("slower", [1.0, 1.5])
 def test_nobody_waits_in_vain_where_five_times_as_much_is_asked(slower: float) -> None:
-    """Two minutes by a clock of the test's own; in the second one the worker is slower."""
+    """Two minutes by the test's own clock; in the second one the worker is slower."""
     rate, capacity, seconds = 750, 150, 120
     queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(2.0), LatencyModel(1))
     refused = answered = 0
@@ -358,7 +358,7 @@ def test_a_batch_takes_no_longer_than_half_of_what_others_may_wait() -> None:
 
 
 def scan_queue(fixed_s: float, each_s: float, max_age: float) -> BatchQueue[str, str]:
-    """A queue of one worker that takes so long for a batch, and so long for each work of it besides."""
+    """Return a queue of one worker with a fixed time for a batch, and for each request in it."""
     queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(max_age), LatencyModel(1))
     for size in (1, 80, 1):
         queue.latency.record(size, fixed_s + size * each_s)
@@ -366,7 +366,7 @@ def scan_queue(fixed_s: float, each_s: float, max_age: float) -> BatchQueue[str,
 
 
 def test_a_scan_that_costs_the_same_whatever_its_size_refuses_no_large_ones() -> None:
-    # After one scan of one query alone, which took 0.2 s, two of 100 would have been thought to take 40 s.
+    # After one scan of a single query in 0.2 s, a per-query estimate would be 40 s for two scans of 100.
     first: BatchQueue[str, str] = BatchQueue("word", slow_rules(2.0), LatencyModel(1))
     first.latency.record(1, 0.2)
     for _ in range(4):
@@ -379,11 +379,11 @@ def test_a_scan_that_costs_the_same_whatever_its_size_refuses_no_large_ones() ->
     known = scan_queue(0.2, 0.001, 2.0)
     for _ in range(4):
         known.add(entry_of(100))
-    # Four batches of 0.3 s take longer than the 1 s that one may wait by what is expected.
+    # Four batches of 0.3 s exceed the longest estimated wait of 1 s.
     with pytest.raises(OverloadedError, match="is longer than 1 s") as caught:
         known.add(entry_of(100))
     assert caught.value.retry_after == pytest.approx(1.2, rel=0.01)
-    # What is far lighter does not wait behind them.
+    # A much cheaper request does not wait behind them.
     known.add(entry_of(1))
 
 

@@ -1,4 +1,4 @@
-"""The light client over a real server: rows that fail alone, overload, and a server that starts late."""
+"""The client on a real server: rows that fail alone, overload, and a server that starts late."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lookalike_server.common.settings import Listen, ServeSettings
 
 @pytest.fixture
 def embedder(make_toy, make_embedder):
-    """A toy with clusters, its server's network, and a picture b"3" whose embedding has no direction."""
+    """A toy with clusters, its server's network, and an image b"3" whose embedding has no direction."""
     toy = make_toy(clusters=4, index="IVF8,Flat")
     network = make_embedder(toy)
     network._vectors = toy.vectors.copy()
@@ -27,7 +27,7 @@ def embedder(make_toy, make_embedder):
 
 
 class TestRows:
-    """One bad picture fails its row, and the others are answered as if it had not been there."""
+    """One invalid image fails its row, and the others are answered as without it."""
 
     @pytest.mark.parametrize("k", [3, 450], ids=["small reply", "large reply"])
     async def test_of_a_search(self, serve, embedder, k):
@@ -142,7 +142,7 @@ class TestRows:
 
 
 class Gate:
-    """A network that embeds nothing until it is told to."""
+    """A network that blocks until it is told to embed."""
 
     def __init__(self, network: Any) -> None:
         self.fingerprint, self.alive, self._network = network.fingerprint, True, network

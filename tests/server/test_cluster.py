@@ -15,7 +15,7 @@ from lookalike_server.common.limits import Limits
 
 
 def truth(toy, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Clusters, cosine distances and margins by brute force; all centroids have length one."""
+    """Return clusters, cosine distances and margins by brute force; all centroids have length one."""
     unit = vectors.astype(np.float64) / np.linalg.norm(vectors, axis=1, keepdims=True)
     distances = 1 - unit @ (toy.centroids / np.linalg.norm(toy.centroids, axis=1, keepdims=True)).T.astype(np.float64)
     ranked = np.sort(distances, axis=1)

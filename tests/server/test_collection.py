@@ -97,7 +97,7 @@ async def test_images_in_spread_order_come_once_and_from_everywhere_early(make_t
             await served.collection.ListImages(pb.ListImagesRequest(label=label, page_token=token, order=ask.order))
     assert set(by_id) <= set(found)
     assert len(set(found)) == total
-    # Of the first twenty there is one in each tenth of all.
+    # The first twenty have one in each tenth of all images.
     assert {int(10 * sorted(found).index(one) / total) for one in found[:20]} == set(range(10))
 
 

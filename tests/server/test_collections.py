@@ -1,4 +1,4 @@
-"""A server of several collections: which one a call is about, what each has for itself, and what a failing one does."""
+"""A server of several collections: routing of calls, separate settings, and isolation of failures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def vectors(rows: int, seed: int) -> Any:
 
 @pytest.fixture
 def two(make_toy) -> tuple[Any, Any]:
-    """Two collections, of 30 pictures and of 20 flowers."""
+    """Two collections, of 30 images and of 20 flowers."""
     return make_toy(vectors(30, 1), name="pictures"), make_toy(vectors(20, 2), name="s", clusters=2)
 
 
@@ -255,7 +255,7 @@ class TestWhatServeIsGiven:
         assert (pictures.limits.max_k, flowers.limits.max_k) == (500, 100)
         assert (pictures.weights, flowers.weights) == (None, "net.pth")
         assert (pictures.indexes, flowers.indexes) == (("small",), ("main",))
-        # What arrives may be a picture for either.
+        # An arriving message may be an image for either.
         assert (pictures.limits.max_image_bytes, flowers.limits.max_image_bytes) == (64 * MIB, 80 * MIB)
         shared = {one.max_message_bytes for one in (server, pictures.limits, flowers.limits)}
         assert shared == {81 * MIB}
@@ -280,7 +280,7 @@ class TestTokensOfCollections:
 
     @pytest.fixture
     async def asking(self, two, make_toy, serve, tmp_path) -> Any:
-        """Call a method of a service with the token of somebody: `await asking("garden", "server", "Reload", ...)`."""
+        """Call a method of a service with somebody's token: `await asking("garden", "server", "Reload", ...)`."""
         tokens = {
             "all": new_token("all", "read"),
             "garden": new_token("garden", "read", ["flowers", "trees"]),
@@ -309,7 +309,7 @@ class TestTokensOfCollections:
 
         assert [await searched("all", name) for name in ("", "flowers")] == ["pictures", "flowers"]
         assert [await searched("garden", name) for name in ("", "flowers", "trees")] == ["flowers", "flowers", "trees"]
-        # Whether there is such a collection is not told.
+        # The error does not reveal whether the collection exists.
         for name in ("pictures", "cats"):
             assert await searched("garden", name) == (
                 "PERMISSION_DENIED: The token of garden is for: flowers, trees; "

@@ -55,7 +55,7 @@ def test_labels_tell_none_from_empty_in_listing_only(columns) -> None:
     assert columns.labels(np.arange(6)) == ["", "cat", "dog", "", "", "dog"]
     assert columns.rows_with_label("dog").tolist() == [2, 5]
     assert columns.rows_with_label("").tolist() == [3, 6]
-    # Not looked for among all images.
+    # Found without a scan of all images.
     assert np.shares_memory(columns.rows_with_label("dog"), columns.rows_with_label("dog"))
     with pytest.raises(NotFoundError, match="'cow'"):
         columns.rows_with_label("cow")

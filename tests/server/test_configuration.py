@@ -1,4 +1,4 @@
-"""Where settings come from: options, the environment, a file; and what is said of a mistake."""
+"""Sources of settings: options, the environment, a file; and the messages for mistakes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Started = Callable[..., tuple[ServeSettings | None, Result]]
 
 @pytest.fixture
 def started(make_toy, monkeypatch, tmp_path) -> Started:
-    """Type `lookalike serve`; gives the settings that a server would have begun with, None when it would not."""
+    """Run `lookalike serve`; return the settings that a server would have started with, None if it would not."""
     root = make_toy().root
     for name in PATIENT_ENVIRONMENT:
         monkeypatch.delenv(name)

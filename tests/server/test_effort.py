@@ -15,6 +15,6 @@ from lookalike_server.search.effort import Effort, Planner
 def test_a_recall_that_was_measured_can_be_asked_for(make_toy, measured) -> None:
     entry = CollectionReader.open(str(make_toy(index="IVF16,Flat").root)).index()
     planner = Planner(dataclasses.replace(entry, recall=[RecallPoint(2, measured)]), False, True)
-    # Over the wire it comes as float32, which is above 0.8 for 0.8.
+    # The message has a float32, which is above 0.8 for 0.8.
     plan = planner.plan(Effort(recall=float(np.float32(measured))), Limits())
     assert (plan.nprobe, plan.expected_recall) == (2, measured)

@@ -17,7 +17,7 @@ from lookalike_server.processes.embedding import EmbedQueue
 
 
 def snapshot(*fingerprints: str) -> Any:
-    """As much of a snapshot as an embedder's queue reads: space s0, s1, ... with these fingerprints."""
+    """The part of a snapshot that an embedder's queue reads: spaces s0, s1, ... with these fingerprints."""
     spaces = {f"s{n}": SimpleNamespace(fingerprint=one, dim=16) for n, one in enumerate(fingerprints)}
     reader = SimpleNamespace(manifest=SimpleNamespace(spaces=spaces))
     space = SimpleNamespace(name="s0", entry=spaces["s0"])
@@ -25,7 +25,7 @@ def snapshot(*fingerprints: str) -> Any:
 
 
 class Gate:
-    """Lets the embedder's thread through only when told."""
+    """Lets the embedder's thread continue only when told."""
 
     def __init__(self, embedder: Any) -> None:
         self.open = threading.Event()
@@ -122,7 +122,7 @@ async def test_an_unforeseen_failure_is_a_problem_too(make_toy) -> None:
 
 
 class Shelf:
-    """Where a network's weights are put: until then it cannot be opened."""
+    """Holds a network's weights: before they are put here, the network cannot be opened."""
 
     def __init__(self) -> None:
         self.there: Any = None

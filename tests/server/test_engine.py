@@ -1,4 +1,4 @@
-"""The engine by itself: arrays in, arrays out, for whoever has a ticket and an inbox."""
+"""The engine alone: arrays in, arrays out, for callers with a ticket and an inbox."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .conftest import random_vectors
 
 
 class Inbox:
-    """Keeps what it is given."""
+    """Keeps the results that it gets."""
 
     def __init__(self) -> None:
         self.deliveries: SimpleQueue[Any] = SimpleQueue()
@@ -67,7 +67,7 @@ async def test_what_was_withdrawn_is_not_searched(make_toy, serve) -> None:
 @pytest.mark.parametrize("room", ["search", "placement", "columns", "batching"])
 def test_the_engine_knows_neither_the_wire_nor_an_event_loop(room) -> None:
     forbidden = {"grpc", "google", "lookalike", "asyncio"}
-    # Callers in an event loop come through these.
+    # Calls from an event loop enter through these methods.
     front = {"awaited.py", "turns.py", "workers.py"}
     for file in sorted((Path(lookalike_server.__file__).parent / room).glob("*.py")):
         if file.name not in front:
@@ -75,7 +75,7 @@ def test_the_engine_knows_neither_the_wire_nor_an_event_loop(room) -> None:
 
 
 def imported(file: Path) -> set[str]:
-    """The packages that a module imports."""
+    """Return the packages that a module imports."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):

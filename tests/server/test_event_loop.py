@@ -1,9 +1,8 @@
-"""Nothing that grows with a message or a collection runs on the event loop, where every other call would wait for it.
+"""Nothing that grows with a message or a collection runs on the event loop, where all other calls would wait.
 
-What is measured is the processor time that the loop's own thread spends in one
-step, from one callback's start to its end: on a busy machine a step takes
-longer by the clock, and no more of the processor. With `-s` the test tells the
-figures.
+This measures the processor time of the loop's thread in one step, from one
+callback's start to its end: on a busy machine a step takes longer by the clock, but
+no more processor time. With `-s` the test prints the figures.
 """
 
 from __future__ import annotations
@@ -40,15 +39,15 @@ from lookalike_server.transport.access import WRITE
 from lookalike_server.transport.service_table import METHODS, SHARDED
 
 ROWS, DIM = 60_000, 64
-# As of a collection that is indexed with the defaults.
+# As in a collection that is indexed with the defaults.
 LIMITS = Limits().admitting(ImageLimits())
-# What a step may take of the processor, in seconds.
+# Upper limit of a step's processor time, in seconds.
 LONGEST_S = 0.02
 
 
 @pytest.fixture
 def steps(monkeypatch) -> Any:
-    """The longest step of the event loop since `clear` was called, in seconds of its thread's processor time."""
+    """Yield the longest step of the event loop since `clear` was called, in seconds of its thread's processor time."""
 
     class Steps:
         longest = 0.0
@@ -72,7 +71,7 @@ def steps(monkeypatch) -> Any:
 
 
 def told_of(handle: Any) -> str:
-    """What a callback runs: of a task, where it waits now. Not its repr, which would have all of a message."""
+    """Return what a callback runs, for a task its current line. Not the repr, which would contain a whole message."""
     task = getattr(handle._callback, "__self__", None)
     if not isinstance(task, asyncio.Task):
         return str(handle._callback)[:200]
@@ -80,7 +79,7 @@ def told_of(handle: Any) -> str:
 
 
 class ExperimentRunner:
-    """Answers as large as a reply may be, at once."""
+    """Returns results of the largest size of a reply immediately."""
 
     hung = False
 
@@ -100,7 +99,7 @@ def by_vectors(count: int) -> types_pb2.QueryBatch:
 
 
 def largest(toy: Any) -> Iterator[tuple[str, str, Any]]:
-    """For every method the messages that are the largest, or that have the largest replies."""
+    """Return for every method the largest messages, or those with the largest replies."""
     every = search_pb2.NeighborFields(keys=True, labels=True)
     some = toy.ids[: LIMITS.max_batch].tolist()
     ids = types_pb2.QueryBatch(ids=types_pb2.Ids(values=some))
@@ -209,7 +208,7 @@ def largest(toy: Any) -> Iterator[tuple[str, str, Any]]:
 
 
 def to_shard(toy: Any) -> Iterator[tuple[str, str, Any]]:
-    """The messages of a router, with as many queries and rows as may be."""
+    """Return the messages of a router with the largest numbers of queries and rows."""
     yield "GetShard", "", shard_pb2.GetShardRequest(router="r", digests=["d" * 64] * LIMITS.max_names)
     digest = digest_of(generations.require_latest(toy.storage))
     queries = np.random.default_rng(2).standard_normal((4 * LIMITS.max_batch, DIM)).astype(np.float32)
@@ -235,7 +234,7 @@ PATHS = {path.rpartition("/")[2]: path for path in METHODS}
 
 
 def told(channel: grpc.Channel, path: str, message: Any, metadata: Any) -> tuple[str, int]:
-    """How a call ended, and the bytes of its reply; in pieces where a message is too large for one."""
+    """Return the outcome of a call and the bytes of its reply; in pieces if a message is too large."""
     request = message.SerializeToString()
     try:
         try:
@@ -271,14 +270,14 @@ async def test_the_largest_messages_take_no_more_than_a_moment_of_it(make_toy, s
     ):
         own = (("authorization", f"Bearer {local_secret.find(int(served.app.address.rpartition(':')[2]))}"),)
         options = [("grpc.max_receive_message_length", -1)]
-        # A client whose work is done by other threads than the event loop's.
+        # A client that works in other threads than the event loop's.
         with (
             grpc.insecure_channel(served.app.address, options) as channel,
             grpc.insecure_channel(shard.app.address, options) as of_shard,
         ):
             for name, what, request in requests:
                 path = PATHS[name]
-                # What is a step of ours is so each time; what fresh pages and caches cost is not.
+                # A long step of our code is long every time; the cost of fresh pages and caches is not.
                 for _ in range(4):
                     steps.clear()
                     asked, shown = of_shard if SHARDED in path else channel, own if path in WRITE else ()

@@ -1,4 +1,4 @@
-"""Exact search by torch: on the processor here, and on a GPU where there is one, by the same code."""
+"""Exact search with torch: on the processor here, and on a GPU with the same code."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def vectors(rows: int, dim: int = 32, seed: int = 0) -> np.ndarray:
 
 
 def flat(factory: str, metric: str, rows: int = 3000) -> tuple[faiss.Index, np.ndarray]:
-    """An index and its vectors as it stores them, in float64."""
+    """Return an index and its vectors as it stores them, in float64."""
     index = faiss.index_factory(32, factory, faiss_metric(metric))
     index.add(prepare(vectors(rows), metric))
     return index, np.stack([index.reconstruct(row) for row in range(rows)]).astype(np.float64)
 
 
 def brute_force(stored: np.ndarray, queries: np.ndarray, metric: str, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and rows as faiss gives them, in float64."""
+    """Return scores and rows as faiss does, in float64."""
     if metric == "cosine":
         scores = queries.astype(np.float64) @ stored.T
         rows = np.argsort(-scores, axis=1, kind="stable")[:, :k]
@@ -49,7 +49,7 @@ def test_it_is_brute_force_over_what_is_stored(monkeypatch, factory, metric, dev
     expected, expected_rows = brute_force(stored, queries, metric, 20)
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
-    # The last ones may be others in float16: the product rounds queries. A searcher asks for more than it needs.
+    # The last ones may differ in float16, since the product rounds queries. A searcher requests more than it needs.
     np.testing.assert_array_equal(rows[:, :12], expected_rows[:, :12])
 
 

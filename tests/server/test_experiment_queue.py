@@ -1,4 +1,4 @@
-"""The queue before the experiment runner: what is run, what is not, and what is kept."""
+"""The queue of the experiment runner: what runs, what is rejected, and what is cached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Experiments over a real server: answers are those of the functions, each mistake has its code and sentence."""
+"""Experiments on a real server: results equal those of the functions; each mistake has its code and sentence."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def view_of(toy: Any) -> View:
 
 @pytest.fixture
 def toy(make_toy):
-    """500 images in 5 clusters, two thirds of them labelled, with predictions of an untrained network."""
+    """500 images in 5 clusters, two thirds of them labeled, with predictions of an untrained network."""
     made = make_toy(clusters=5)
     storage = made.storage
     draft = generations.require_latest(storage)
@@ -97,7 +97,7 @@ async def test_the_matrix_is_that_of_the_function(toy, serve) -> None:
     assert reply.served.timings.search_us > 0
     [counts] = [table for table in reply.result.tables if table.name == "counts"]
     columns = {column.name: column for column in counts.columns}
-    # Every image but the last, which has no embedding, and those whose id is divisible by 3, which have no label.
+    # Every image except the last, without an embedding, and those whose id is divisible by 3, without a label.
     assert wire.decode(columns["count"].numbers).sum() == np.count_nonzero(toy.ids % 3)
 
 
@@ -234,7 +234,7 @@ async def test_what_looks_after_a_set_is_that_of_its_functions(cared_for, serve)
         for method, request, expected in calls:
             reply = await getattr(served.experiment, method)(request)
             same(reply.result, expected)
-            # No reply tells where files lie.
+            # No reply contains the location of files.
             assert not {"uri"} & {column.name for table in reply.result.tables for column in table.columns}
     assert [len(result.tables["groups"]) for _, _, result in calls[1:2]] == [2]
     assert calls[3][2].tables["leaks"].num_rows == 5
@@ -501,7 +501,7 @@ async def test_an_attribution_needs_the_weights_and_a_class_that_there_is(toy, s
         for request, code, said in (
             (pb.GetAttributionRequest(image=by_id, class_index=1000), CODE.INVALID_ARGUMENT, "classes 0 to 999"),
             (pb.GetAttributionRequest(image=pb.ImageName(id=7)), CODE.NOT_FOUND, "cannot be read any more"),
-            # The toy's weights are said to be of another digest.
+            # The manifest names another digest of the toy's weights.
             (pb.GetAttributionRequest(image=by_id), CODE.FAILED_PRECONDITION, "weights"),
         ):
             with pytest.raises(grpc.aio.AioRpcError) as caught:

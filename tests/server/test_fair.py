@@ -1,4 +1,4 @@
-"""Turns and pieces by a clock of the tests' own."""
+"""Turns and pieces, by a clock of the test's own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rules(max_queue: int = 10_000, cut_to: float = 0.1) -> Rules[range]:
 
 
 def queue_of(given: Rules[range]) -> BatchQueue[range, None]:
-    """A queue that knows the latency of its worker."""
+    """Return a queue that knows the latency of its worker."""
     queue: BatchQueue[range, None] = BatchQueue("word", given, LatencyModel(1))
     for size in (1, 64, 256):
         queue.latency.record(size, _BATCH_S + size * _UNIT_S)
@@ -38,7 +38,7 @@ def entry_of(peer: str, size: int, queued: float = 0.0) -> Entry[range, None]:
 
 
 def run(queue: BatchQueue[range, None], now: float) -> tuple[float, list[tuple[str, int, bool]]]:
-    """Run a batch: when it ends, and of each piece the peer, the size, and whether it was its call's last."""
+    """Run a batch; return its end, and for each piece the peer, the size, and whether it was its call's last."""
     pieces, _ = queue.take("only", now)
     size = sum(piece.stop - piece.start for piece in pieces)
     seconds = _BATCH_S + size * _UNIT_S
@@ -148,7 +148,7 @@ async def test_a_turn_that_is_cancelled_as_it_is_given_goes_to_the_next() -> Non
         tasks = [asyncio.create_task(hold(name)) for name in ("first", "second")]
         await asyncio.sleep(0)
         assert turns.waiting == 3
-    # The first has been given its turn, and has not run since.
+    # The first peer has had its turn, but has not run since.
     tasks[0].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert order == ["second"]

@@ -1,4 +1,4 @@
-"""What one caller asks for is not paid by another: turns, pieces, shares and duplicates, over real servers."""
+"""One caller's load is not paid by others: turns, pieces, shares and duplicates, on real servers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lookalike_server.transport.tokens import new_token
 
 SEARCH = "/lookalike.v1.SearchService/Search"
 
-# So that no clock decides what these tests see, on however busy a machine.
+# So that no clock affects these tests, on however busy a machine.
 PATIENT = {"max_queue_ms": 600_000, "max_slow_queue_ms": 600_000}
 
 
@@ -33,7 +33,7 @@ async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 class Steps:
-    """A device that runs one batch for each `step`, or all of them when it is let go; at the Device seam."""
+    """A device that runs one batch for each `step`, or all of them once released; at the Device seam."""
 
     max_selection = None
 
@@ -84,7 +84,7 @@ def many(by_vector: Any, queries: int = 256, seed: int = 1) -> types_pb2.QueryBa
 class TestSearches:
     async def test_one_query_waits_for_the_running_batch_alone(self, make_toy, serve, steps, by_vector) -> None:
         async with serve(make_toy(), devices=[steps], limits=Limits(**PATIENT, max_queue=4096)) as served:
-            # Two batches of unlike sizes, so that the server knows what a query costs.
+            # Two batches of different sizes, so that the server knows the cost of a query.
             for queries in (1, 8):
                 known = asyncio.ensure_future(served.neighbors(many(by_vector, queries), 3))
                 steps.step()
@@ -177,7 +177,7 @@ class TestSearches:
         toy = make_toy(index=index)
         queries = np.random.default_rng(3).standard_normal((256, 16)).astype(np.float32)
         async with serve(toy) as served:
-            # The first batches are small ones, because nobody knows what a query costs.
+            # The first batches are small, because the cost of a query is not known yet.
             cut = await served.neighbors(by_vector(queries), 10)
             singles = [await served.neighbors(by_vector(queries[row : row + 1]), 10) for row in range(0, 256, 5)]
             assert 1 <= cut.served.batch_size < 256
@@ -264,7 +264,7 @@ class TestPictures:
 class TestThumbnails:
     @pytest.fixture
     def drawn(self, monkeypatch) -> list[Future[ThumbnailResult]]:
-        """The pictures that the pool was asked for, which nobody makes unless the test does."""
+        """The images requested from the pool, which are made only by the test."""
         asked: list[Future[ThumbnailResult]] = []
 
         def make(self: ThumbnailPool, uri: str, size: int) -> Future[ThumbnailResult]:

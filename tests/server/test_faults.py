@@ -1,4 +1,4 @@
-"""Threads, processes and devices that die: who hears of it, what health says, and that all comes back."""
+"""Threads, processes and devices that die: who gets an error, health, and recovery."""
 
 from __future__ import annotations
 
@@ -119,14 +119,14 @@ class TestDeviceLoss:
                 device.lost = True
                 codes = [await code_of(served.neighbors(one(), 3)) for _ in range(100)]
                 await until_health(served, NOT_SERVING)
-                # Until it was tried again several times, too.
+                # Until it was retried several times, too.
                 await asyncio.sleep(1)
                 codes += [await code_of(served.neighbors(one(), 3)) for _ in range(100)]
                 assert set(codes) == {CODE.UNAVAILABLE}
                 device.lost = False
                 await until_health(served, SERVING)
         told = [line for line in caplog.records if line.levelno >= logging.WARNING and "weights" not in line.message]
-        # The failed batch, the loss, what is refused meanwhile, and the health.
+        # The failed batch, the loss, rejections meanwhile, and health.
         assert len(told) <= 5, [line.message for line in told]
         assert len({line.message for line in told}) == len(told), "each said once"
         assert any("cannot be used and is tried again" in line.message for line in told)
@@ -165,7 +165,7 @@ class TestDeviceLoss:
             assert reply.served.device == "cpu", "and the reply says so"
             assert list((await served.server.GetServerInfo(server_pb2.GetServerInfoRequest())).devices) == ["cpu"]
             await until_health(served, SERVING)
-            # A generation that comes while the device is away is served as well.
+            # A generation that appears while the device is lost is served as well.
             make_toy(toy.vectors[:100])
             await until(lambda: served.app.current.snapshot.generation == 2)
             assert (await served.neighbors(one(), 3)).served.device == "cpu"
@@ -333,7 +333,7 @@ async def test_sigterm_under_load_answers_what_was_taken_and_sends_the_others_aw
             await until(lambda: answered[0] > 200)
             process.send_signal(signal.SIGTERM)
             codes = await asyncio.gather(*callers)
-        # Anything else would mean a call that was taken and not answered, or one that nobody sends again.
+        # Anything else would mean a call without a reply, or an error that is not retried.
         assert codes == [CODE.UNAVAILABLE] * 32
         assert await asyncio.to_thread(process.wait, 60) == 0
     finally:

@@ -1,4 +1,4 @@
-"""Filtered searches of placed indexes: as much is found as without a filter, whatever the filter and the index."""
+"""Filtered searches of placed indexes have the recall of unfiltered ones, for every filter and index."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def data() -> Filterable:
 
 @cache
 def placed(kind: str) -> tuple[OnDevice, int]:
-    """An index of a kind as a server places it, and the effort that reaches the target."""
+    """Return an index of a kind as a server places it, and the effort that reaches the target."""
     index = empty_index(KINDS[kind], DIM, "cosine", 1)
     if two_stage.is_two_stage(index):
         two_stage.train(index, data().vectors)
@@ -111,7 +111,7 @@ def test_the_answer_is_the_same_alone_and_among_other_masks(kind) -> None:
     each = [RowMask(masks[line % 4]) for line in range(24)]
     together = index.search(queries, K, effort, masks=QueryMasks.of(each))
     for line in range(24):
-        # Equal, and another object.
+        # Equal, but another object.
         alone = index.search(queries[line : line + 1], K, effort, masks=masks_for(1, masks[line % 4].copy()))
         np.testing.assert_array_equal(alone.rows[0], together.rows[line])
         np.testing.assert_array_equal(alone.distances[0], together.distances[line])
@@ -122,7 +122,7 @@ def test_the_answer_is_the_same_alone_and_among_other_masks(kind) -> None:
 
 @pytest.mark.parametrize("filter_kind", ["random", "near", "far"])
 def test_a_batch_is_compared_by_one_product_and_answers_as_one_by_one(filter_kind, monkeypatch) -> None:
-    """The nearest of all rows hold enough matches of near and random filters; of far ones they hold none."""
+    """The nearest rows contain enough matches of near and random filters, and none of far filters."""
     monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", 1)
     index, _ = placed("flat")
     for share in (0.05, 0.3, 0.9):
@@ -135,7 +135,7 @@ def test_a_batch_is_compared_by_one_product_and_answers_as_one_by_one(filter_kin
 
 
 def masks_by_share(rows: int, *shares: float) -> QueryMasks:
-    """A mask for each query, by the share of the rows that it allows."""
+    """Return a mask for each query, by the share of rows that it allows."""
     random = np.random.default_rng(2)
     return QueryMasks.of([RowMask(random.random(rows) < share) for share in shares])
 
@@ -223,7 +223,7 @@ class TestFacts:
         assert set(self.told("hnsw", "random", 0.01)[0].strategy) == {"matches"}
         assert set(self.told("hnsw", "far", 0.9)[0].strategy) == {"matches"}
         assert set(self.told("hnsw", "random", 0.9)[0].strategy) == {"graph"}
-        # 8 rows do not match, which the graph is followed past.
+        # The graph must be followed past 8 rows that do not match.
         assert set(self.told("hnsw", "far", 0.999)[0].strategy) == {"graph"}
         index, _ = placed("flat")
         facts = index.search(data().queries[:2], K, 0, masks=masks_for(2, np.zeros(ROWS, bool))).facts
@@ -232,7 +232,7 @@ class TestFacts:
 
 
 class Ignoring:
-    """An index of another library, such as one on a GPU, that ignores what is allowed without a word."""
+    """An index of another library, such as one on a GPU, that silently ignores the mask."""
 
     def __init__(self, index: faiss.Index) -> None:
         self._index = index
@@ -243,7 +243,7 @@ class Ignoring:
 
 
 class Leaking(Ignoring):
-    """One that says that it looks, and does not."""
+    """An index that claims to use the mask, but does not."""
 
     def search_allowed(self, queries, k, mask):
         return self._index.search(queries, min(k, mask.count))

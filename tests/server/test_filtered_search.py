@@ -1,4 +1,4 @@
-"""Searches with a filter: exactly the nearest of those that match, whatever the index, and how the reply tells it."""
+"""Searches with a filter: exactly the nearest matches for every index, and the plan in the reply."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FILTERS = (
 
 
 def truth(toy: Any, words: str) -> Any:
-    """Which of the toy's vectors a filter of this page is true of."""
+    """Return which of the toy's vectors match a filter of this module."""
     i = np.arange(len(toy.ids))
     return {
         "stock < 1": i < 1,
@@ -173,7 +173,7 @@ async def test_wrong_filters_of_a_search(make_shop, serve, by_vector, refused) -
 
 
 async def test_images_that_an_index_lacks_match_as_well(make_toy, serve, by_vector, attach) -> None:
-    """The last image has no embedding; images beside the index are rows as the others are."""
+    """The last image has no embedding; images beside the index are rows like all others."""
     toy = make_toy()
     attach(toy, stock=list(range(500)))
     async with serve(toy) as served:
@@ -231,7 +231,7 @@ async def test_the_clients_and_the_command_line(make_shop, serve, capsys, monkey
         assert capsys.readouterr().out.splitlines()[1].endswith(',3,1.5,"[""sale""]"')
         assert run(["search", key, "--where", "stock <"]) == 2
         assert "(at character 8 of the filter)" in capsys.readouterr().err
-        # What is missing is not the key.
+        # The missing thing is not the key.
         assert run(["search", key, "--where", "cluster('tiny/k5') = 1"]) == 1
         assert "no file" not in (err := capsys.readouterr().err)
         assert "has no clustering 'tiny/k5'" in err

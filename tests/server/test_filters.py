@@ -1,4 +1,4 @@
-"""Filters of calls: the tree on the wire, what is refused, and what the lists make of them."""
+"""Filters of calls: the tree in the message, invalid filters, and filtered lists."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_images_that_match_are_listed_in_the_order_of_their_ids(shop, serv
     async with serve(shop) as served:
         assert await ids(served, text("price < 20")) == [every_id[i] for i in range(20) if i % 5]
         assert await ids(served, text("price is null and stock < 11")) == [every_id[i] for i in (0, 5, 10)]
-        # The last image has no embedding, and is in no row of the table.
+        # The last image has no embedding, and no row in the table.
         assert await ids(served, text("not price < 1000")) == []
         assert await ids(served, text("stock is null")) == [every_id[-1] + 2]
         assert await ids(served, text("taken >= '2026-01-21' and tags has 'sale'")) == [
@@ -199,7 +199,7 @@ async def test_a_page_token_is_of_its_filter(shop, serve, refused) -> None:
         request = collection_pb2.ListImagesRequest(filter=text("stock > 3"), page_size=2)
         first = await served.collection.ListImages(request)
         request.page_token = first.next_page_token
-        # The same in other words.
+        # The same filter in other words.
         request.filter.text = "3 < stock"
         second = await served.collection.ListImages(request)
         assert wire.decode(second.images.ids).tolist() == shop.ids[6:8].tolist()
@@ -318,7 +318,7 @@ class TestKeptMatches:
 
 
 class ExperimentRunner:
-    """Stands for the process of the experiments: tells what it is asked."""
+    """Stand-in for the experiments' process; records its requests."""
 
     hung = False
 
@@ -340,7 +340,7 @@ async def test_experiments_get_the_filter_as_a_text(shop, serve, refused) -> Non
     async with serve(shop, experiment_runner=experiment_runner) as served:
         ask = served.experiment
         await ask.GetClassMatrix(experiment_pb2.GetClassMatrixRequest(filter=Filter(any=either)))
-        # In another order it is the same call, which is answered already.
+        # In another order it is the same call, whose result is cached.
         await ask.GetClassMatrix(experiment_pb2.GetClassMatrixRequest(filter=Filter(any=other)))
         await ask.ListOddballs(experiment_pb2.ListOddballsRequest(filter=text("stock < 5")))
         await ask.GetMap(experiment_pb2.GetMapRequest(filter=text("stock < 5")))

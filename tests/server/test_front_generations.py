@@ -1,4 +1,4 @@
-"""The generations that a front maps, as the engine process gives them out and goes."""
+"""The generations that a front maps, as the engine process announces them and exits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lookalike_server.generation.current import Current
 
 
 class Mapped:
-    """Stands for a snapshot of a generation."""
+    """Stand-in for a snapshot of a generation."""
 
     def __init__(self, generation: int) -> None:
         self.generation, self.base = generation, self
@@ -68,12 +68,12 @@ async def test_what_an_engine_process_gave_out_goes_with_it(monkeypatch) -> None
         assert front.currents[0].snapshot.generation == 3
         assert held.generation == 2
     assert mapped[2].is_closed
-    # It never gave these out.
+    # It never announced these.
     assert sent == [(Kind.ADOPTED, 8), (Kind.SERVING, 8)]
 
 
 class Changed(Mapped):
-    """Stands for a generation with changes to it."""
+    """Stand-in for a generation with changes."""
 
     def __init__(self, base: Mapped) -> None:
         super().__init__(base.generation)
@@ -90,7 +90,7 @@ def test_fronts_answer_by_no_generation_that_lacks_a_change_which_was_served() -
     release = current.hold()
     current.publish(Changed(first))
     assert not before.is_current
-    # Until fronts serve the next generation, which has the change, they have the one before.
+    # Until fronts serve the next generation, which contains the change, they use the previous one.
     current.swap(second)
     assert (before.is_current, after.is_current) == (False, True)
     current.publish(Changed(second))

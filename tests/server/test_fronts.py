@@ -1,4 +1,4 @@
-"""A server of several processes: its answers are those of one, and what happens when one of them ends."""
+"""A server of several processes: its replies equal those of one process, and it survives the end of any."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from lookalike_server.fronts.supervisor import Supervisor
 from lookalike_server.transport.service_table import SERVED
 from lookalike_server.transport.tokens import new_token
 
-# One server of several processes is enough for all of them.
+# One server of several processes suffices for all of them.
 pytestmark = pytest.mark.xdist_group("fronts")
 
 UNAVAILABLE, UNAUTHENTICATED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED
@@ -48,15 +48,15 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 LONG_S = 120
 
 METHODS = {method.name: (service, method) for service, _ in SERVED for method in service.methods}
-# So many connections that all of them come to one of two fronts in one run of 32,768.
+# The number of connections at which all reach one of two fronts in one run of 32,768.
 CONNECTIONS = 16
 
 
 class Running:
-    """A server in a thread of this process; `call` asks it, by one of many connections."""
+    """A server in a thread of this process; `call` calls it on one of many connections."""
 
     def __init__(self, server: App | Supervisor, trusted: Path | None = None) -> None:
-        """`trusted` is the server's certificate, where it has one."""
+        """`trusted` is the server's certificate, if it has one."""
         self.server = server
         self._trusted = trusted
         self._loop = asyncio.new_event_loop()
@@ -69,7 +69,7 @@ class Running:
         self.channels = [self.connect() for _ in range(CONNECTIONS)]
 
     def connect(self) -> grpc.Channel:
-        """A connection of its own."""
+        """Return a new connection."""
         options = [("grpc.use_local_subchannel_pool", 1)]
         if self._trusted is None:
             return grpc.insecure_channel(self.server.address, options)
@@ -83,7 +83,7 @@ class Running:
         return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result(LONG_S)
 
     def call(self, name: str, request: Any, channel: grpc.Channel | None = None, **more: Any) -> bytes:
-        """The bytes of a reply."""
+        """Return the bytes of a reply."""
         if channel is None:
             channel = self.channels[self._next % CONNECTIONS]
             self._next += 1
@@ -93,13 +93,13 @@ class Running:
         return reply
 
     def in_flight(self) -> int:
-        """The calls that are being answered, by the server's own measurements."""
+        """Return the calls in progress, by the server's own metrics."""
         found = re.search(r"^lookalike_calls_in_flight (\S+)$", self.metrics(), flags=re.MULTILINE)
         assert found
         return round(float(found[1]))
 
     def answered_by(self, process: str) -> float:
-        """The calls that the fronts, or the engine process, have answered."""
+        """Return the number of calls that the fronts, or the engine process, have answered."""
         found = re.search(
             rf'^lookalike_front_calls_total{{answered_by="{process}"}} (\S+)$', self.metrics(), re.MULTILINE
         )
@@ -109,7 +109,7 @@ class Running:
         return search_pb2.SearchResponse.FromString(self.call("Search", by_vector(toy, row, k=k), **more))
 
     def health(self, service: str = "") -> set[int]:
-        """What the connections are told of a name."""
+        """Return the health of a name on each connection."""
         request = health_pb2.HealthCheckRequest(service=service)
         return {health_pb2_grpc.HealthStub(one).Check(request, timeout=LONG_S).status for one in self.channels}
 
@@ -149,7 +149,7 @@ def by_vector(toy: Toy, row: int = 7, **more: Any) -> search_pb2.SearchRequest:
 
 
 def by_picture(**more: Any) -> search_pb2.SearchRequest:
-    """A search that waits for as long as the network is held."""
+    """Return a search that waits while the network is held."""
     return search_pb2.SearchRequest(
         query=types_pb2.QueryBatch(images=types_pb2.Images(data=[b"7"])), **{"k": 5, **more}
     )
@@ -194,7 +194,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
 
 @pytest.fixture(scope="module")
 def several(toy: Toy) -> Iterator[Running]:
-    """Two fronts before one engine process."""
+    """Two fronts with one engine process."""
     with running(Supervisor(settings(toy), open_embedder=open_network)) as served:
         yield served
 
@@ -217,7 +217,7 @@ def queries(toy: Toy) -> dict[str, types_pb2.QueryBatch]:
 
 
 def requests(toy: Toy) -> Iterator[tuple[str, str, Any]]:
-    """Every method, what is special about the request, and the request."""
+    """Return every method, the special thing about the request, and the request."""
     every = search_pb2.NeighborFields(keys=True, labels=True)
     some = filter_pb2.Filter(**{"in": filter_pb2.In(column="id", integers=toy.ids[:100].tolist())})
     image = experiment_pb2.ImageName(id=5)
@@ -294,7 +294,7 @@ def requests(toy: Toy) -> Iterator[tuple[str, str, Any]]:
 
 
 def answered(server: Running, name: str, request: Any) -> tuple[object, ...]:
-    """The reply without what is another one each time; or the error."""
+    """Return the reply without parts that differ each time; or the error."""
     try:
         reply = METHODS[name][1].output_type._concrete_class.FromString(server.call(name, request))
     except grpc.RpcError as error:
@@ -371,7 +371,7 @@ def test_both_fronts_answer_and_are_measured_together(toy, several) -> None:
     before = calls()
     for _ in range(2 * CONNECTIONS):
         several.search(toy)
-    # A call is counted once its reply was sent, so its caller may be quicker.
+    # A call is counted after its reply was sent, so its caller may be faster.
     end = time.monotonic() + 60
     while calls() < before + 2 * CONNECTIONS:
         assert time.monotonic() < end, calls()
@@ -385,7 +385,7 @@ def test_both_fronts_answer_and_are_measured_together(toy, several) -> None:
 
 
 def connections(pid: int) -> int:
-    """The connections of callers that a process has."""
+    """Return the connections of callers that a process has."""
     return sum(one.status == psutil.CONN_ESTABLISHED for one in psutil.Process(pid).net_connections("tcp"))
 
 
@@ -412,7 +412,7 @@ def test_a_front_that_is_killed_costs_its_own_calls_and_is_started_again(toy, se
     killed, stays = victim.pid, other.pid
     os.kill(killed, signal.SIGKILL)
     until(lambda: victim.pid not in (0, killed) and connections(stays) > 0)
-    # A connection to the front that has gone is made again, to either of them.
+    # A connection to the dead front is opened again, to either of them.
     until(lambda: codes_of_searches(toy, several) == {grpc.StatusCode.OK})
     until(lambda: listens(victim.pid))
     assert other.pid == stays
@@ -424,7 +424,7 @@ def listens(pid: int) -> bool:
 
 
 def codes_of_searches(toy: Toy, served: Running) -> set[grpc.StatusCode]:
-    """The codes of a search by each connection."""
+    """Return the codes of a search on each connection."""
     codes = set()
     for _ in range(CONNECTIONS):
         try:
@@ -456,7 +456,7 @@ def test_without_the_engine_process_calls_are_unavailable_until_another_is_there
     assert [next(watch).status for _ in range(2)] == [NOT_SERVING, SERVING]
     watch.cancel()
     until(lambda: several.health() == {SERVING})
-    # The fronts have mapped what the new one gives out.
+    # The fronts have mapped the new engine process's generation.
     before = several.answered_by("front")
     until(lambda: codes_of_searches(toy, several) == {grpc.StatusCode.OK} and several.answered_by("front") > before)
 
@@ -467,7 +467,7 @@ def test_a_process_that_hangs_is_killed_and_another_started(toy) -> None:
         engine = served.server.engine
         hung = engine.pid
         os.kill(hung, signal.SIGSTOP)
-        # A call that it has is answered when it is killed, and later ones until another is there.
+        # A call in progress survives the kill, and later ones wait for the new process.
         assert code_of(served, by_vector(toy), served.channels[0]) is UNAVAILABLE
         until(lambda: served.health() == {SERVING})
         assert engine.pid != hung
@@ -518,7 +518,7 @@ def test_a_swap_fails_no_call_and_is_one_of_all_fronts(tmp_path) -> None:
     toy = make()
     failed, mixed, generations = [], [], []
     images = {1: len(toy.ids)}
-    # It does not look by itself: callers, and whoever runs the server, tell it to.
+    # It does not poll: callers, and the user who runs the server, trigger it.
     server = Supervisor(settings(toy, watch=3600), open_embedder=open_network)
     with running(server) as served, ThreadPoolExecutor(4) as callers:
         shared = server.folder / "generations"
@@ -529,7 +529,7 @@ def test_a_swap_fails_no_call_and_is_one_of_all_fronts(tmp_path) -> None:
                 try:
                     reply = served.search(toy, channel=served.channels[number], k=1000)
                     generations.append(reply.served.generation)
-                    # All images are found, and these are as many as the generation has.
+                    # All images are found, as many as the generation has.
                     if len(reply.neighbors.ids.data) // 8 != images[reply.served.generation]:
                         mixed.append(reply)
                 except grpc.RpcError as error:
@@ -543,7 +543,7 @@ def test_a_swap_fails_no_call_and_is_one_of_all_fronts(tmp_path) -> None:
             authorization = [("authorization", f"Bearer {secret}")]
             reply = served.call("Reload", server_pb2.ReloadRequest(), metadata=authorization)
             assert server_pb2.ReloadResponse.FromString(reply).generation == generation
-            # Whoever was told of it finds it at every front.
+            # After the reply, every front has the change.
             told = [served.search(toy, channel=channel).served.generation for channel in served.channels]
             assert told == [generation] * CONNECTIONS
         make()
@@ -553,7 +553,7 @@ def test_a_swap_fails_no_call_and_is_one_of_all_fronts(tmp_path) -> None:
         done.set()
         for caller in asking:
             caller.result()
-        # What nobody uses any more is not kept.
+        # Generations that nobody uses any more are not kept.
         until(lambda: len(list(shared.iterdir())) == 1)
     assert not failed
     assert not mixed
@@ -646,7 +646,7 @@ def test_several_collections_by_tls_with_limited_tokens(tmp_path, certificates) 
     with running(server, pair.cert) as served:
 
         def ask(secret: str, **more: Any) -> set[str]:
-            """What a call comes to by all connections, and so by each front."""
+            """Return the outcome of a call on all connections, and so of each front."""
             metadata = [("authorization", f"Bearer {secret}")]
             found = set()
             for channel in served.channels:
@@ -662,7 +662,7 @@ def test_several_collections_by_tls_with_limited_tokens(tmp_path, certificates) 
         assert [ask(one, collection="pictures") for one in ours] == [{"pictures"}, {"PERMISSION_DENIED"}]
         assert ask(ours[0], collection="trees") == {"NOT_FOUND"}
         assert all(connections(front.pid) for front in server.fronts)
-        # A revoked one is unknown to each front with the next call, and so is a certificate.
+        # Each front rejects a revoked token with the next call, and so a certificate.
         digests.write_text("".join(line for line in digests.read_text().splitlines(True) if "garden" in line))
         assert [ask(one) for one in ours] == [{"UNAUTHENTICATED"}, {"flowers"}]
         with served.connect() as old:
@@ -686,7 +686,7 @@ def test_a_collection_that_is_not_there_is_one_sentence(tmp_path) -> None:
 
 
 def _runs(process: psutil.Process) -> bool:
-    """Whether a process runs, and is not the one of multiprocessing that tracks resources."""
+    """Return True if a process runs, except for multiprocessing's resource tracker."""
     try:
         return "tracker" not in str(process.cmdline())
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -704,7 +704,7 @@ def test_a_front_that_cannot_begin_ends_the_others_with_its_sentence(toy, tmp_pa
 
 
 class TestCommand:
-    """`lookalike serve --fronts 2` as people run it."""
+    """`lookalike serve --fronts 2` as users run it."""
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
     def test_no_process_outlives_the_one_that_was_started(self, toy, number, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""The stored graph as the server tells it: the same numbers as the files of the collection."""
+"""The stored graph on the server: the same numbers as in the collection's files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lookalike_server.services.graph_lists import GraphLists
 
 
 def with_graph(toy, k=4):
-    """The graph of a toy collection, which is published: ids, neighbors, distances."""
+    """Publish the graph of a toy collection; return ids, neighbors, distances."""
     draft, _ = run_graph(toy.storage, generations.require_latest(toy.storage), GraphSettings(k=k), Silent())
     generations.publish(toy.storage, draft)
     reader = CollectionReader.open(str(toy.root))
@@ -27,7 +27,7 @@ def with_graph(toy, k=4):
 
 
 async def paged(served, **ask):
-    """All pages of a request: ids, keys, neighbors, distances."""
+    """Return all pages of a request: ids, keys, neighbors, distances."""
     pages, token = [], ""
     while not pages or token:
         page = await served.collection.ListGraph(pb.ListGraphRequest(page_token=token, **ask))

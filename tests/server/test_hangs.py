@@ -1,4 +1,4 @@
-"""Processes, threads and calls that hang: who hears of it, what health says, and who takes their place."""
+"""Processes, threads and calls that hang: who gets an error, health, and replacement."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def search(query: types_pb2.QueryBatch) -> search_pb2.SearchRequest:
 
 
 class TestExperiments:
-    # Six times as long may the process be silent: as a busy machine may make it.
+    # The process may be silent for six times as long, as a busy machine may make it.
     LIMITS = Limits(max_silence_ms=1000)
 
     @staticmethod
@@ -91,7 +91,7 @@ class TestExperiments:
             assert await code_of(stub.ListOddballs(experiment_pb2.ListOddballsRequest(limit=3))) is CODE.OK
 
     async def test_one_that_takes_too_long_is_ended_and_says_so(self, make_toy, serve, refused) -> None:
-        # The first one of its kind imports scikit-learn, which takes longer.
+        # The first call of its kind imports scikit-learn, which takes longer.
         async with serve(make_toy(clusters=3), limits=Limits(max_experiment_ms=1)) as served:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await served.experiment.SplitLabel(experiment_pb2.SplitLabelRequest(label="label1", k=3))
@@ -101,7 +101,7 @@ class TestExperiments:
 
 
 class Hanging:
-    """A device whose searches do not come back as long as it hangs; at the Device seam."""
+    """A device whose searches do not return while it hangs; at the Device seam."""
 
     max_selection = None
 
@@ -188,7 +188,7 @@ class TestDevices:
                 await until_health(served, SERVING, SEARCH)
             finally:
                 device.works.set()
-            # The thread that hung comes back, finds another in its place, and ends.
+            # The hung thread returns, finds its replacement, and ends.
             await until(lambda: [one.name for one in threading.enumerate()].count("search/cuda:0") == 1)
             assert (await served.neighbors(query, 3)).served.device == "cpu"
 
@@ -232,7 +232,7 @@ class TestDevices:
 class TestWorkers:
     @pytest.fixture
     def disk(self, monkeypatch) -> Iterator[threading.Event]:
-        """Reading stored vectors hangs while the event is not set."""
+        """Make reads of stored vectors hang while the event is not set."""
         works = threading.Event()
         works.set()
         read = StoredVectors.read
@@ -263,7 +263,7 @@ class TestWorkers:
             assert await code_of(served.neighbors(one(), 3)) is CODE.OK
 
     async def test_callers_that_leave_do_not_hide_it(self, make_toy, serve, disk) -> None:
-        """With deadlines far below the limit, nobody is there any more when it has passed."""
+        """With deadlines far below the limit, all callers have gone when it passes."""
         async with serve(make_toy(), limits=Limits(max_read_ms=300)) as served:
             disk.clear()
             # On a busy machine some deadlines pass before the call has reached a thread.

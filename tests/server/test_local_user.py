@@ -1,4 +1,4 @@
-"""Servers without tokens: only the user who runs one may change what it serves, whoever else comes over loopback."""
+"""Servers without tokens: only the user who runs one may change what it serves, though others reach loopback."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def port_of(address: str) -> int:
 
 @asynccontextmanager
 async def proxied(address: str) -> AsyncIterator[str]:
-    """Another process's way to a server, as of a proxy on the same machine; yields the proxy's address."""
+    """Connect another process to a server, such as a proxy on the same machine; yield the proxy's address."""
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
@@ -70,7 +70,7 @@ async def test_the_users_own_commands_reload_and_nobody_else_does(make_toy, serv
         done = await asyncio.to_thread(lookalike, "reload", "--server", served.app.address)
         assert done.stdout == "generation 2 is served\n", done.stderr
         file = runtime / "lookalike" / f"serve-{port_of(served.app.address)}.token"
-        # It is a token file like any other.
+        # It is an ordinary token file.
         done = await asyncio.to_thread(
             lookalike, "reload", "--server", served.app.address, "--token-file", file, XDG_RUNTIME_DIR=""
         )

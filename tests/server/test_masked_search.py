@@ -41,7 +41,7 @@ async def test_each_call_of_a_batch_has_its_own_mask(make_toy, serve, index) -> 
     async with serve(toy) as served:
         space = served.app.current.snapshot.space()
         plan = space.planner.plan(Effort(exact=True), Limits())
-        # The last image has no embedding: masks are made of all images.
+        # The last image has no embedding: masks cover all images.
         masks = [None, *(np.random.default_rng(seed).random(501) < share for seed, share in enumerate((0.5, 0.01, 0)))]
         hits = await asyncio.gather(
             *(
@@ -67,7 +67,7 @@ def toy_distances(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("share", [0.02, 0.5])
 async def test_exact_searches_read_few_matches_one_by_one(make_toy, serve, share) -> None:
-    """Of an index that holds other rows first than the space."""
+    """With an index whose rows are in another order than the space's."""
     toy = embedded_since(make_toy(index=None), BuildSettings(index="ivf-sq8", nlist=4))
     queries = random_vectors(4, seed=3)
     async with serve(toy) as served:

@@ -1,4 +1,4 @@
-"""What of a message is not vectors and pictures: counted without reading it, and never less than there is."""
+"""Count of a message's bytes besides vectors and images: without parsing it, and never too low."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def test_all_else_does(message) -> None:
     "data",
     [
         b"\xff" * 100,
-        b"\x0b" * 100,  # groups, which end nowhere
-        b"\x12\xff\xff\xff\xff\x0f",  # longer than it is
-        b"\x38\x01" * 5000,  # more fields than are looked at
+        b"\x0b" * 100,  # groups without an end
+        b"\x12\xff\xff\xff\xff\x0f",  # a length beyond the message
+        b"\x38\x01" * 5000,  # more fields than are counted
     ],
 )
 def test_of_what_is_no_message_all_does(data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Searches within a distance, by examples, in groups, with vectors, and of a part of a picture."""
+"""Searches within a distance, by examples, in groups, with vectors, and of a box of an image."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def groups_of(reply: search_pb2.SearchResponse) -> list[list[list[int]]]:
 
 
 class Instant:
-    """Stands for the server's workers."""
+    """Stand-in for the server's workers."""
 
     async def run(self, work: Any, size: int = 1) -> Any:
         return work()
@@ -257,7 +257,7 @@ def test_whatever_the_groups_are_they_are_those_of_a_scan(codes, k, per_group, m
 
 
 class Seeing:
-    """Embeds a picture b"7" as the toy's vector 7, and its box (x, ...) as vector x."""
+    """Embeds an image b"7" as the toy's vector 7, and its box (x, ...) as vector x."""
 
     def __init__(self, toy: Any) -> None:
         self.fingerprint, self._vectors = toy.fingerprint, toy.vectors

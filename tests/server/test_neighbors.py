@@ -34,7 +34,7 @@ def hits_of(rows: np.ndarray, distances: np.ndarray) -> Hits:
     return Hits(rows, distances, 0, False, "cpu", True)
 
 
-# The lines of each call's queries, and the k that they were searched with.
+# The rows of each call's queries, and their k.
 LINES = {
     False: [(slice(0, 1), 4), (slice(1, 3), 4), (slice(3, 5), 4)],
     True: [(slice(0, 1), 2), (slice(1, 3), 4), (slice(3, 5), 4)],
@@ -80,6 +80,6 @@ def test_each_call_gets_its_own_neighbors_and_texts(images, ragged):
         for place, name in enumerate(("keys", "labels", "uris"), start=1):
             wanted = [hit[place] for hit, _ in hits] if getattr(call.texts, name) else []
             assert list(getattr(reply, name)) == wanted
-    # A large reply is written in another way, and says the same.
+    # A large reply is written by other code, with the same content.
     large = write_large(space, flat(space, found[1], calls[1]), calls[1])
     assert search_pb2.SearchResponse.FromString(large).neighbors == replies[1]

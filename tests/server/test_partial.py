@@ -1,4 +1,4 @@
-"""Serving a space that has more images than its index or clustering, and choosing among indexes."""
+"""Serving a space with more images than its index or clustering, and choosing among indexes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SPACE_ROWS, INDEXED = 500, 400
 
 
 def embedded_since(toy, *indexes, clusters=0):
-    """Publish indexes and a clustering of the first 400 of a toy's 500 images, as they are after `lookalike embed`."""
+    """Publish indexes and a clustering of the first 400 of a toy's 500 images, as after `lookalike embed`."""
     draft = generations.require_latest(toy.storage)
     space = draft.spaces["tiny"]
     first = dataclasses.replace(space, rows=INDEXED, parts=space.parts[:2])
@@ -205,7 +205,7 @@ async def test_audits_count_what_was_searched_beside(make_toy, serve, by_vector)
 
 
 async def test_a_grown_collection_is_served_again_after_a_restart(make_toy, serve, by_vector) -> None:
-    """`embed` published what a starting server refused: every restart was an outage."""
+    """Regression: `embed` published what a starting server rejected, so that every restart was an outage."""
     toy = embedded_since(make_toy(index=None), BuildSettings(index="flat"))
     for _ in range(2):
         async with serve(toy) as served:

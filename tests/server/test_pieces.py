@@ -1,4 +1,4 @@
-"""Requests and replies that are too large for one message travel in pieces, and every limit holds for them."""
+"""Requests and replies that are too large for one message are sent in pieces, and all limits apply to them."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def picture(number: int = 7, size: int = 5 * MIB) -> bytes:
-    """Stands for a large photograph of an image: see `network`."""
+    """Return bytes that stand for a large image; see `network`."""
     return b"x" * (size - 1) + str(number).encode()
 
 
 @pytest.fixture
 def network(make_embedder) -> Callable[[Any], Any]:
-    """Opens a network that goes by the last byte of each picture."""
+    """Open a network that embeds by the last byte of each image."""
 
     def opened(toy: Any) -> Any:
         embedder = make_embedder(toy)
@@ -56,12 +56,12 @@ def searching(data: bytes) -> bytes:
 
 
 async def call(served: Any, path: str, sent: Sequence[bytes], metadata: Mapping[str, str] | None = None) -> bytes:
-    """A call in pieces of a method; what `metadata` has takes the place of what there would be."""
+    """Call a method in pieces; `metadata` overrides the usual metadata."""
     said = dict(pieces.metadata(path, sum(map(len, sent)))) | (metadata or {})
     requests = (pieces_pb2.CallRequest(data=piece).SerializeToString() for piece in sent)
 
     def asked() -> bytes:
-        # Not within the loop: there gRPC loses the status of a call that ends before all was sent.
+        # Not in the loop: there gRPC loses the status of a call that ends before everything was sent.
         with grpc.insecure_channel(served.app.address) as channel:
             carrier = channel.stream_stream(pieces.METHOD)
             return pieces.reply_of(carrier(requests, metadata=tuple(said.items()), timeout=60))
@@ -71,12 +71,12 @@ async def call(served: Any, path: str, sent: Sequence[bytes], metadata: Mapping[
 
 @asynccontextmanager
 async def unfinished(served: Any, count: int, size: int) -> AsyncIterator[list[Any]]:
-    """Calls on one connection that send the first MiB of a request in pieces, and never more."""
+    """Run calls on one connection that send the first MiB of a request in pieces, and no more."""
     async with grpc.aio.insecure_channel(served.app.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
         carrier = channel.stream_stream(pieces.METHOD)
         calls = [carrier(metadata=pieces.metadata(SEARCH, size)) for _ in range(count)]
         for one in calls:
-            # Once it has begun to receive, and not where it refuses.
+            # Once it has begun to receive, and not if it rejects the call.
             await one.initial_metadata()
             if not one.done():
                 await one.write(pieces_pb2.CallRequest(data=bytes(MIB)).SerializeToString())
@@ -189,7 +189,7 @@ async def test_the_token_and_its_role_are_those_of_the_method(make_toy, serve, t
         with pytest.raises(grpc.RpcError, match="Upsert needs the role write") as caught:
             await call(served, UPSERT, [b"x"], metadata=shown)
         assert caught.value.code() is CODE.PERMISSION_DENIED
-        # It gets as far as to the method.
+        # It reaches the method.
         with pytest.raises(grpc.RpcError, match="k is 0"):
             await call(served, SEARCH, [], metadata=shown)
 
@@ -221,7 +221,7 @@ async def test_requests_that_never_end_are_given_up_for_another_connection(make_
         serve(toy, limits=limits, open_embedder=network(toy)) as served,
         unfinished(served, 5, 12 * MIB) as calls,
     ):
-        # An equal share is always to be had, so that this much is needed to be in the way.
+        # An equal share is always available, so this much is needed to block others.
         await until(lambda: served.app.admission.held_bytes == 36 * MIB)
         async with lookalike.aio.Client(served.app.address, timeout=60) as client:
             assert (await client.search(image=picture(size=15 * MIB), k=1)).ids[0] == toy.ids[7]

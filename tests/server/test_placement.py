@@ -25,7 +25,7 @@ def vectors(rows: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture
 def stored(tmp_path: Path, index_of):
-    """An index on the disk and as read from there."""
+    """An index on disk, and loaded from there."""
 
     def make(factory: str, metric: str = "cosine", rows: int = 600) -> tuple[faiss.Index, Path]:
         path = tmp_path / "index.faiss"
@@ -49,7 +49,7 @@ class TestShards:
         sharded.close()
         assert sharded.name == "shard(cpu:0,cpu:1,cpu:2)"
         np.testing.assert_allclose(shard_distances, distances, atol=1e-6)
-        # Codes can tie, and a tie at the last place may fall either way.
+        # Codes can tie, and a tie at the last place may go either way.
         certain = distances < distances[:, -1:] - 1e-6
         np.testing.assert_array_equal(shard_rows[certain], rows[certain])
 
@@ -141,7 +141,7 @@ class TestOnDevice:
     @pytest.mark.parametrize("kind", ["Flat", "IVF4,Flat"])
     @pytest.mark.parametrize("metric", ["cosine", "l2"])
     def test_of_equals_at_the_last_place_the_lowest_rows_are_kept(self, index_of, kind, metric) -> None:
-        # 10 pictures, each 40 times, in any order: k cuts through one of them.
+        # 10 images, each 40 times, in any order: k cuts through one of them.
         copies = np.random.default_rng(2).permutation(np.repeat(np.arange(10), 40))
         stored = np.sign(vectors(10))[copies]
         placed = OnDevice("cpu", index_of(stored, kind, metric), metric)

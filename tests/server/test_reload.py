@@ -139,7 +139,7 @@ def with_space(manifest, **changes):
 
 
 def with_an_index_of_other_rows(manifest):
-    """The index holds 500 vectors, and the embeddings that it is said to be of are 200."""
+    """The index has 500 vectors, but its manifest entry names 200 embeddings."""
     entry = manifest.indexes["tiny/main"]
     entry = dataclasses.replace(entry, parts=manifest.spaces["tiny"].parts[:1])
     return dataclasses.replace(manifest, indexes={"tiny/main": entry})
@@ -179,7 +179,7 @@ def engine_threads() -> int:
 
 
 async def given_up(served, loads) -> None:
-    """Ask for a reload, and cancel the call once the load is under way, however slow the machine is."""
+    """Request a reload, and cancel the call once the load is in progress, however slow the machine is."""
     asked = served.server.Reload(server_pb2.ReloadRequest())
     ended = asyncio.ensure_future(asked)
     await until(lambda: loads.begun == 1)
@@ -240,7 +240,7 @@ class TestReloads:
         toy = make_toy()
         async with serve(toy, watch=3600, limits=Limits(max_load_ms=300)) as served:
             make_toy(toy.vectors[:100])
-            # The second one is told at once: nothing else is begun while the thread has not come back.
+            # The second caller gets an error immediately: nothing else starts while the thread has not returned.
             for _ in range(2):
                 with pytest.raises(grpc.aio.AioRpcError, match=r"longer than 0\.3 s, which is max_load_ms") as caught:
                     await served.server.Reload(server_pb2.ReloadRequest())
@@ -268,12 +268,12 @@ class TestReloads:
             asked = asyncio.ensure_future(served.server.Reload(server_pb2.ReloadRequest()))
             await until(lambda: loads.begun == 1)
             loads.go_on.set()
-            # The event loop hears of both at once.
+            # The event loop learns of both at the same time.
             time.sleep(0.6)
             while loads.under_way:
                 time.sleep(0.01)
             (outcome,) = await asyncio.gather(asked, return_exceptions=True)
-            # A machine that stood still before has used up the time.
+            # A machine that stalled before has used up the time.
             if not isinstance(outcome, grpc.aio.AioRpcError) or refused(outcome).code != grpc.StatusCode.UNAVAILABLE:
                 assert outcome.generation == 2
 
@@ -335,7 +335,7 @@ async def test_a_generation_that_cannot_be_loaded_leaves_the_old_one(make_toy, s
         path = reader.storage.local(reader.index().path)
         good = path.read_bytes()
         path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-        # The watcher may have seen it before it was damaged; what matters is what is served from here on.
+        # The watcher may have seen it before the damage; only what is served from now on matters.
         if served.app.current.snapshot.generation == 1:
             await until(lambda: "generation 2 cannot be served" in caplog.text)
             await asyncio.sleep(0.2)
@@ -348,8 +348,8 @@ async def test_a_generation_that_cannot_be_loaded_leaves_the_old_one(make_toy, s
         assert (await served.neighbors(by_vector(vectors(1, 5)), 3)).served.generation == 2
 
 
-# `lookalike serve` without a network: each generation would start its process, which takes seconds, and the next one
-# would be looked for after that.
+# `lookalike serve` without a network: each generation would start its process, which takes seconds, and delays the
+# next look for a generation.
 SERVE = """
 import asyncio, sys
 from lookalike_indexer.errors import WeightsError
@@ -374,7 +374,7 @@ async def test_memory_returns_to_one_generations_size_after_swaps_under_load(mak
         values = np.random.default_rng(seed).standard_normal((16_000, 256)).astype(np.float32)
         return make_toy(values, part_rows=8_000)
 
-    # In a process of its own: making generations takes memory, too.
+    # In a process of its own, since making generations takes memory, too.
     command = [sys.executable, "-c", SERVE, str(make(1).root)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
@@ -388,7 +388,7 @@ async def test_memory_returns_to_one_generations_size_after_swaps_under_load(mak
 
             async def caller() -> None:
                 while not done:
-                    # A call that fails ends the test.
+                    # A failed call ends the test.
                     reply = await stub.Search(search_pb2.SearchRequest(query=query, k=5), timeout=60)
                     served[0] = reply.served.generation
                     # The generations are made on the same processors.
@@ -401,18 +401,18 @@ async def test_memory_returns_to_one_generations_size_after_swaps_under_load(mak
 
             async def swap(generation: int) -> int:
                 await asyncio.to_thread(make, generation)
-                # Rather than wait until it looks by itself.
+                # Instead of waiting for its next poll.
                 process.send_signal(signal.SIGHUP)
                 await until(lambda: served[0] == generation, 120)
-                # What the old one held is given back in its own time.
+                # The memory of the old generation is freed with a delay.
                 await asyncio.sleep(0.5)
                 return memory()
 
-            # The first swaps bring in what is loaded once and stays.
+            # The first swaps load modules and memory that stay.
             before = [await swap(generation) for generation in range(2, 4)][-1]
             for generation in range(4, 12):
                 await swap(generation)
-            # Eight generations that stayed would be 131 MB and more; what the allocator keeps goes up and down by 54.
+            # Eight generations that stayed would be 131 MB and more; the allocator's own memory varies by 54.
             await until(lambda: memory() - before < 5 * size)
             done = True
             await asyncio.gather(*callers)

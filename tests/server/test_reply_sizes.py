@@ -1,4 +1,4 @@
-"""A reply that may be too large is refused before anything is searched, and counted as what it was."""
+"""A reply that may be too large is rejected before any search, and counted with its code."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_it_is_refused_before_the_search_with_what_to_do(
         assert found.message.startswith("The reply to 20 queries with 100 images each may have ")
         assert found.message.endswith("which is max_message_bytes; ask for fewer, or without keys.")
         assert searched == []
-        # What the sentence says.
+        # The number in the sentence.
         fewer = await served.neighbors(vectors(long_keys, by_vector, 10), 100, fields=KEYS)
         assert len(fewer.neighbors.keys) == 1000
         without = await served.neighbors(vectors(long_keys, by_vector, 20), 100)
@@ -99,14 +99,14 @@ async def test_what_is_too_large_without_a_bound_is_refused_and_not_counted_as_a
             CODE.INVALID_ARGUMENT,
             True,
         )
-        # The server counts a call after its caller has been told.
+        # The server counts a call after its caller has the reply.
         while not (counted := metrics(served, "ListImages")):
             await asyncio.sleep(0.05)
         assert counted == {"INVALID_ARGUMENT": 1}
 
 
 def metrics(served: Any, method: str) -> dict[str, int]:
-    """How many calls of a method ended with each code."""
+    """Return the number of calls of a method by code."""
     connection = http.client.HTTPConnection("127.0.0.1", served.app.metrics_port, timeout=60)
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()
@@ -129,7 +129,7 @@ async def test_a_reply_that_its_caller_does_not_take_is_counted_as_what_became_o
     async with serve(toy, observe=ObserveSettings(metrics_port=0)) as served:
         caller = await asyncio.to_thread(RawCaller, served.app.address, 0)
         await asyncio.to_thread(caller.call, SEARCH, request.SerializeToString(), timeout="60S" if leaves else "3S")
-        # 3 MB of reply, of which the caller takes nothing.
+        # 3 MB of reply, of which the caller reads nothing.
         await until(lambda: served.app.admission.held_bytes > 3_000_000)
         if leaves:
             caller.close()

@@ -1,4 +1,4 @@
-"""What it costs to import a room."""
+"""Imports of the server's packages: light ones do not load heavy libraries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-# What a front is made of, and what starts it.
+# Modules of a front, and of its supervisor.
 FRONT = [
     "lookalike_server.fronts.supervisor",
     "lookalike_server.fronts.engine_link, lookalike_server.observe.observatory, lookalike_server.transport.grpc_server",

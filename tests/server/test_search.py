@@ -389,7 +389,7 @@ class TestPictures:
 
 
 class Slow:
-    """A device that stands still until its gate is opened, and can fail; it stands at the Device seam."""
+    """A device that blocks until its gate is opened, and can fail; at the Device seam."""
 
     max_selection = None
 
@@ -538,7 +538,7 @@ class TestServed:
         slow = [Slow("slow:0"), Slow("slow:1")]
         limits = Limits(max_queue_ms=60_000)
         async with serve(make_toy(), placement="replicate", devices=slow, limits=limits) as served:
-            # One call after the other: the first device to be free would take all that are there.
+            # One call after the other: the first free device would take all that are there.
             calls = [asyncio.ensure_future(served.neighbors(by_vector(queries(1)), 3))]
             await until(lambda: any(one.batches for one in slow))
             calls.append(asyncio.ensure_future(served.neighbors(by_vector(queries(1)), 3)))

@@ -1,4 +1,4 @@
-"""Who gets in: certificates and tokens, on real servers."""
+"""Authentication by certificates and tokens, on real servers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def running(make_toy: Callable[[], Any]) -> Running:
 async def ask(
     app: App, trusted: Pair | None = None, shown: Pair | None = None, token: str = "", *, wait: bool = False
 ) -> grpc.StatusCode:
-    """The status of a call on a connection of its own; `wait` tries again where the connection is not made in time."""
+    """Return the status of a call on a new connection; `wait` retries if the connection is not made in time."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     if trusted is None:
         channel = grpc.aio.insecure_channel(app.address, options)
@@ -236,7 +236,7 @@ class TestTokens:
         (old, old_line), (_, other_line) = new_token("old", "read"), new_token("new", "read")
         file = tmp_path / "tokens"
         file.write_text(f"{old_line}\n")
-        # As if both happened now: nothing but the content differs.
+        # Both have the same time, so that only the content differs.
         now = time.time_ns()
         monkeypatch.setattr("lookalike_server.transport.reloading_file._stamp", lambda path: (now, now, 1, 1))
         monkeypatch.setattr("lookalike_server.transport.reloading_file.time", SimpleNamespace(time=lambda: now / 1e9))
@@ -275,7 +275,7 @@ class TestTokens:
                 for method in service.methods:
                     path = f"/{service.full_name}/{method.name}"
                     assert not path.startswith(OPEN)
-                    # Bytes that no message has: whoever is refused is refused before they are looked at.
+                    # Invalid bytes of a message: callers are rejected before these are parsed.
                     call = channel.unary_unary(path)
                     with pytest.raises(grpc.aio.AioRpcError) as caught:
                         await call(b"\xff" * 8)
@@ -323,11 +323,11 @@ def app_services() -> list[Any]:
 
 
 async def reflected(channel: grpc.aio.Channel, token: str) -> grpc.StatusCode:
-    """The status of a question about the services."""
+    """Return the status of a reflection call."""
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(metadata=metadata)
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-        # Where the refusal comes during this write, grpc.aio may give INTERNAL in place of the server's status.
+        # If the rejection arrives during this write, grpc.aio may report INTERNAL instead of the server's status.
         await call.wait_for_connection()
         await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
         await call.read()
@@ -337,7 +337,7 @@ async def reflected(channel: grpc.aio.Channel, token: str) -> grpc.StatusCode:
 
 async def test_a_reload_tells_why_the_newest_generation_cannot_be_served(make_toy, serve) -> None:
     toy = make_toy()
-    # No watcher sees a generation of which nothing is there yet.
+    # No watcher sees a generation whose files are not there yet.
     async with serve(toy, watch=3600) as served:
         make_toy(np.eye(16, dtype=np.float32))
         manifest = sorted(path for path in (toy.root / "indexes").rglob("*") if path.is_file())[-1]

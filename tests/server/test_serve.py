@@ -20,7 +20,7 @@ from lookalike.v1 import search_pb2, search_pb2_grpc, types_pb2
 
 @contextmanager
 def serving(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run `lookalike serve`; yields the process and its address once it serves."""
+    """Run `lookalike serve`; yield the process and its address once it serves."""
     command = [sys.executable, "-m", "lookalike", "serve", *map(str, arguments)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -34,7 +34,7 @@ def serving(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for it, a minute at most."""
+    """Wait for a condition, for a minute at most."""
     end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
@@ -42,7 +42,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def in_flight(metrics: str) -> int:
-    """The calls that a server is answering."""
+    """Return the number of calls in progress on a server."""
     found = re.search(r"^lookalike_calls_in_flight (\S+)$", httpx.get(metrics, timeout=60).text, flags=re.MULTILINE)
     assert found
     return round(float(found.group(1)))
@@ -62,7 +62,7 @@ def test_sigterm_lets_calls_in_flight_end_and_refuses_new_ones(make_toy) -> None
         assert process.stdout is not None
         metrics = process.stdout.readline().split("METRICS on ")[1].strip()
         stub = search_pb2_grpc.SearchServiceStub(channel)
-        # An exact search of a compressed index reads every embedding; of several at once, some are still in flight.
+        # An exact search of a compressed index reads every embedding; of several at once, some are still in progress.
         calls = [stub.Search.future(scan_request(200), timeout=120) for _ in range(4)]
         until(lambda: in_flight(metrics) >= 2)
         process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""A router and its shards answer as one server does that has everything, or not at all."""
+"""A router with shards answers like one server with all data, or not at all."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def by_ids(*ids: int) -> types_pb2.QueryBatch:
 
 
 def told(reply: Any) -> Any:
-    """A reply without what depends on the server and the moment."""
+    """Return a reply without the parts that depend on the server and the time."""
     if "served" not in reply.DESCRIPTOR.fields_by_name:
         return reply
     if "next_page_token" in reply.DESCRIPTOR.fields_by_name:
@@ -83,7 +83,7 @@ def told(reply: Any) -> Any:
 
 
 async def outcome(call: Any) -> Any:
-    """A reply, or how the call was refused."""
+    """Return a reply, or the error of the call."""
     try:
         return told(await call)
     except grpc.aio.AioRpcError as error:
@@ -217,7 +217,7 @@ async def test_a_shard_refuses_what_makes_no_sense(make_toy, serve) -> None:
             ({"queries": types_pb2.Tensor()}, "no element type"),
             ({"masks": [mask]}, "other bits than its digest says"),
             ({"masks": [shard_pb2.ShardMask(rows=500, bits=b"1")]}, "cannot have 1 bytes"),
-            # Eight times as large in memory as in the message: refused before that.
+            # Eight times as large in memory as in the message: rejected before it is expanded.
             ({"masks": [shard_pb2.ShardMask(rows=1 << 20, bits=bytes(1 << 17))]}, "must be of 500 rows"),
             ({"space": "none"}, "none"),
         ):
@@ -247,11 +247,11 @@ async def test_a_shard_keeps_two_earlier_generations_whatever_routers_name(make_
 
         for generation in range(2, 6):
             await there()
-            # Now it names the newest, too.
+            # Now it names the newest generation, too.
             await there()
             delete(toy.storage, ids=[int(toy.ids[generation])])
             await shard.server.Reload(server_pb2.ReloadRequest())
-        # As often as the shard looks at what it keeps.
+        # As often as the shard checks its cache.
         for _ in range(3):
             shard.app.collections[0].current.close_unused()
         assert await there() == [3, 4, 5]
@@ -282,7 +282,7 @@ async def test_no_answer_mixes_generations(make_toy, serve, by_vector) -> None:
         toys[2] = make_toy(random_vectors(400, seed=2), index="IVF8,Flat", default_nprobe=8)
         others = [one for replicas in shards for one in replicas if one is not shards[1][1]]
         await until(lambda: all(one.app.current.snapshot.generation == 2 for one in others))
-        # The router waits for all replicas, and the others keep what it asks for.
+        # The router waits for all replicas, and the others keep the generation that it requests.
         assert router.app.current.snapshot.generation == 1
         before = len(replies)
         await until(lambda: len(replies) > before + 50)
@@ -326,7 +326,7 @@ async def test_without_a_shard_there_is_no_answer_and_with_it_again(make_toy, se
             assert caught.value.code() is UNAVAILABLE
             assert re.search(r"shard 2/2|Shard 2 does not answer", caught.value.details())
         assert router.app.first.shard_replicas == {1: 1, 2: 0}
-        # What needs no shard is answered.
+        # Calls that need no shard are answered.
         await router.search.GetVectors(search_pb2.GetVectorsRequest(query=by_ids(toy.ids[0])))
         await _until_health(health, health_pb2.HealthCheckResponse.NOT_SERVING)
         back = await stack.enter_async_context(serve(toy, share=Share(2, 2), listen=Listen(port=port)))
@@ -351,7 +351,7 @@ async def test_another_replica_answers_for_one_that_hangs(make_toy, serve, by_ve
             await asyncio.sleep(3600)
         return await search(servicer, request, context)
 
-    # Before the servers start: they keep the methods that they find.
+    # Before the servers start, since they keep references to the methods.
     monkeypatch.setattr(ShardServicer, "SearchShard", hanging)
     async with spread(serve, toy, 2, 2, hedge_ms=50, timeout_ms=60_000) as (router, shards):
         expected = (await router.neighbors(by_vector(toy.vectors[:1]), 5)).neighbors
@@ -415,7 +415,7 @@ async def test_shards_ask_the_router_for_a_token(make_toy, serve, by_vector, tmp
         settings = ShardSettings(addresses(shards), token_file=secret)
         router = await stack.enter_async_context(serve(toy, shards=settings))
         assert list((await router.neighbors(by_vector(toy.vectors[:1]), 5)).neighbors.counts) == [5]
-        # One that is being written, or is gone, leaves the token that was read before.
+        # A file that is being written, or is gone, leaves the earlier token in use.
         for spoil in (secret.unlink, lambda: secret.write_bytes(b""), lambda: secret.write_bytes(b"\xff")):
             spoil()
             shards_of_router = router.app.first._shards
@@ -434,7 +434,7 @@ async def test_shards_ask_the_router_for_a_certificate(make_toy, serve, by_vecto
         shards = [
             [await stack.enter_async_context(serve(toy, share=Share(number, 2), listen=listen))] for number in (1, 2)
         ]
-        # The certificates are for that name.
+        # The certificates are for this name.
         there = tuple((address.replace("127.0.0.1", "localhost"),) for (address,) in addresses(shards))
         settings = ShardSettings(there, ca=server.cert, cert=friend.cert, key=friend.key)
         router = await stack.enter_async_context(serve(toy, shards=settings))
@@ -493,7 +493,7 @@ async def test_a_killed_replica_is_not_noticed(make_toy, serve, by_vector) -> No
         before = replica.calls
         await until(lambda: replica.calls > before + 20)
         done = True
-        # Raises what a call failed with.
+        # Raises the error of a failed call.
         await asyncio.gather(*callers)
         assert answered > 40
         assert wrong == 0

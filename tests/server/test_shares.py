@@ -1,4 +1,4 @@
-"""Shares of an index find together, row by row and bit by bit, what the whole index finds."""
+"""Shares of an index together find what the whole index finds, row by row and bit by bit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ KINDS = {
 
 
 class Spread:
-    """As RemoteSpace, of shares in this process; what they say to each other is written as messages."""
+    """Stand-in for RemoteSpace with shares in this process, which exchange real messages."""
 
     def __init__(self, shares: Sequence[ShareIndex]) -> None:
         self._shares = shares
@@ -79,7 +79,7 @@ def queries(vectors) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def index_bytes(vectors):
-    """The bytes of an index of some kind, made once."""
+    """Return the bytes of an index of some kind, built once."""
     made: dict[tuple[str, str], np.ndarray] = {}
 
     def of(kind: str, metric: str) -> np.ndarray:

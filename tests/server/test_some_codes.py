@@ -1,4 +1,4 @@
-"""Searches of some rows of a scalar quantizer, and how much a filtered search of a two-stage index compares."""
+"""Searches of some rows of a scalar quantizer, and the comparisons of a filtered search of a two-stage index."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class TestTwoStages:
         search = Reranked(source, DecodedVectors(decode, "cosine"), two_stage.FACTOR, two_stage.LEAST).search
         allowed = np.zeros(3000, np.bool_)
         allowed[np.arange(5, 3000, 20)] = True
-        # Together with a mask of many matches, and one of none.
+        # Together with a mask of many matches, and a mask of none.
         masks = QueryMasks.of([RowMask(allowed), RowMask(np.ones(3000, np.bool_)), RowMask(np.zeros(3000, np.bool_))])
         queries = vectors(3, seed=8)
         found = search(queries, 10, 64, np.full(3, 10), masks)

@@ -1,4 +1,4 @@
-"""Results that are stored in the collection, listed and read page by page."""
+"""Stored results of the collection, listed and read page by page."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ DIM = 2048
 
 
 def values(rows: int) -> np.ndarray:
-    """Wide enough for a row group of two pages, as real embeddings have."""
+    """Return vectors wide enough for a row group of two pages, as real embeddings are."""
     return np.random.default_rng(1).standard_normal((rows, DIM)).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Arrow tables to messages, read back as the client reads them."""
+"""Arrow tables to messages, read back by the client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lookalike_server.processes import result_encoding as tables
 
 
 def through(result: Result) -> Experiment:
-    """A result as a client has it."""
+    """Return a result as a client receives it."""
     data = tables.encoded(result).SerializeToString()
     return experiment(experiment_pb2.ExperimentResult.FromString(data), types_pb2.Served())
 

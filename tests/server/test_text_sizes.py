@@ -1,4 +1,4 @@
-"""The bound on the texts of a reply holds for every choice of images, and is reached by one of them."""
+"""The bound on the texts of a reply holds for every choice of images, and one choice reaches it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server finds and shows no deleted image, and every search still has as many neighbours as there are."""
+"""A server finds and shows no deleted image, and every search still has its full number of neighbors."""
 
 from __future__ import annotations
 

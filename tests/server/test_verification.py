@@ -1,4 +1,4 @@
-"""Only what was verified is served, whichever byte of whichever file was changed."""
+"""Only verified data is served, whichever byte of whichever file was changed."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_what_changes_after_loading_is_data_loss_to_those_who_need_it_and_
 
 
 async def test_a_collection_that_was_deleted_and_made_again_is_served(make_toy, serve, by_vector) -> None:
-    """Its numbers begin anew: the same and lower ones are other generations than before."""
+    """Its numbers start again: equal and lower numbers are other generations than before."""
     asked = vectors(4, 9)
     toy = make_toy()
     make_toy(vectors(100, 1))
@@ -196,7 +196,7 @@ def test_a_server_that_ends_early_does_not_wait_for_all_that_is_verified_ahead(m
 
 
 class _Runner:
-    """Runs no experiment, and notes what it was asked."""
+    """Runs no experiment, and records its requests."""
 
     hung = False
 
@@ -230,7 +230,7 @@ def test_a_file_that_could_not_be_read_is_verified_later(monkeypatch, caplog) ->
 
 
 def test_who_needs_a_file_does_not_wait_for_hashing_of_low_priority() -> None:
-    """On a busy machine that takes so long that a reading thread would count as hung."""
+    """On a busy machine this hashing takes so long that a reading thread would count as hung."""
     began, release, tries = threading.Event(), threading.Event(), []
 
     def verify(path: str) -> None:
@@ -275,7 +275,7 @@ async def _health(served) -> int:
 
 
 class TestAStart:
-    """A server that starts reads ids beside the index, and verifies vectors once it answers."""
+    """A server that starts reads ids beside the index, and verifies vectors after it has started to answer."""
 
     async def test_what_is_damaged_is_refused_to_those_who_need_it_and_told(
         self, make_toy, serve, by_vector, refused
@@ -329,7 +329,7 @@ class TestAStart:
             assert set(hashed).intersection(manifest.spaces["tiny"].parts) == {manifest.spaces["tiny"].parts[0]}
 
     async def test_experiments_wait_for_the_files_that_they_read(self, make_toy, serve, refused, monkeypatch) -> None:
-        """They run in a process that opens the collection by itself, and knows not what was verified."""
+        """They run in a process that opens the collection itself, and does not know what was verified."""
         monkeypatch.setattr("lookalike_server.served_collection._verify_rest", lambda snapshot: None)
         toy = make_toy(part_rows=100, clusters=3, index_ids=True)
         part = toy.root / CollectionReader.open(str(toy.root)).manifest.spaces["tiny"].parts[2]

@@ -1,4 +1,4 @@
-"""Where files are: told to those who look after the server, and to nobody else."""
+"""File locations: shown to the server's administrators, and to nobody else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CODE = grpc.StatusCode
 
 
 class Telling:
-    """An experiment runner whose every answer names a path."""
+    """An experiment runner whose every reply names a path."""
 
     hung = False
 
@@ -56,7 +56,7 @@ def by_id(number: int) -> types_pb2.QueryBatch:
 
 
 async def told(call: Any) -> bytes:
-    """All that a caller is told: the reply, or the error with its details."""
+    """Return everything that a caller receives: the reply, or the error with its details."""
     try:
         reply = await call
     except grpc.aio.AioRpcError as error:
@@ -66,7 +66,7 @@ async def told(call: Any) -> bytes:
 
 
 async def everything(served: Any, metadata: Any = ()) -> dict[str, bytes]:
-    """What a caller is told by each method that could tell of files."""
+    """Return what a caller receives from each method that could reveal files."""
     search, collection, experiment = served.search, served.collection, served.experiment
     image = experiment_pb2.ImageName(id=5)
     calls = {
@@ -93,7 +93,7 @@ async def everything(served: Any, metadata: Any = ()) -> dict[str, bytes]:
     return {name: await told(call) for name, call in calls.items()}
 
 
-# What tells of files in this collection.
+# Texts of this collection that reveal files.
 TELLING = {
     "a picture without weights", "damaged embeddings", "search", "list", "get", "collection", "membership",
     "clusters of an image", "server",
@@ -107,7 +107,7 @@ def from_file(model: ModelEntry, file: Path) -> ModelEntry:
 
 @pytest.fixture
 def telling(make_toy, serve, tmp_path):
-    """Serve a collection in a folder with a space in its name, of which much can be said only with a path."""
+    """Serve a collection in a folder with a space in its name, whose errors often contain a path."""
     toy = make_toy(name="my collection")
     draft = generations.require_latest(toy.storage)
     space = draft.spaces["tiny"]
@@ -115,7 +115,7 @@ def telling(make_toy, serve, tmp_path):
     built, _ = run_cluster(
         toy.storage, dataclasses.replace(draft, spaces={"tiny": first}), ClusterSettings(clusters=3), Silent()
     )
-    # A clustering that lacks images says how to go on, and a model says which file it came from.
+    # A clustering that lacks images says how to continue, and a model names its file.
     models = {name: from_file(model, tmp_path / "my nets" / "net.pth") for name, model in draft.models.items()}
     generations.publish(toy.storage, dataclasses.replace(built, spaces=draft.spaces, models=models))
     weights = tmp_path / "my weights" / "net.pth"
@@ -144,7 +144,7 @@ def telling(make_toy, serve, tmp_path):
 
 
 def paths_in(said: dict[str, bytes], folder: Any) -> set[str]:
-    """What tells of a file in a folder."""
+    """Return the texts that reveal a file in a folder."""
     return {name for name, data in said.items() if str(folder).encode() in data or b"/opt" in data}
 
 
@@ -168,7 +168,7 @@ class TestWhoSees:
     async def test_a_server_behind_a_proxy_can_hide_them_from_all(self, telling, tmp_path) -> None:
         async with telling(show_paths="admin") as said:
             assert paths_in(said, tmp_path) == set()
-        # What remains still says what is wrong, and what to do.
+        # The rest still says what is wrong, and what to do.
         assert b"The weights are not at my weights/net.pth (nor at net.pth, file://net.pth)" in said["server"]
         assert b"lookalike cluster 'my collection'" in said["membership"]
         assert b"go on with: lookalike cluster my collection --space tiny" in said["clusters of an image"]

@@ -1,4 +1,4 @@
-"""A process that answers questions: what becomes of it, and of whoever asks, when it ends or hangs."""
+"""A worker process: its end, its hangs, and their effect on callers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def told() -> list[tuple[str, str]]:
 
 @pytest.fixture
 def flag(tmp_path: Path) -> Path:
-    """As long as this file is there, no process opens."""
+    """While this file exists, no process opens."""
     return tmp_path / "wait"
 
 
@@ -68,7 +68,7 @@ def test_one_that_ended_while_nobody_asked_costs_nobody_an_error(child: WorkerPr
     first = child.ask("who", 60)
     process = psutil.Process(first)
     process.kill()
-    # Reaped by whoever looks whether it is alive.
+    # Reaped by a check whether it is alive.
     while child.alive:
         pass
     assert child.ask("who", 60) != first

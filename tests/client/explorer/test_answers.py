@@ -1,4 +1,4 @@
-"""What the page's server answers, over a collection whose distances are known by geometry."""
+"""Replies of the page's server, for a collection with distances known from geometry."""
 
 import grpc
 import pytest
@@ -56,14 +56,14 @@ def test_the_effort_travels_with_the_search(page, toy):
 
 
 def test_neighbours_with_a_label_are_as_many_as_there_are(page, toy):
-    """The nearest four are dogs, and 5 of the 11 images are cats."""
+    """The nearest four images are dogs, and 5 of the 11 images are cats."""
     found = page.get("/api/search", params={"id": 0, "k": 3, "label": "cats"}).json()
     assert [each["id"] for each in found["neighbors"]] == [5, 6, 7]
     assert found["matching"] == 5
     (asked,) = (each for each in toy.requests if type(each).__name__ == "SearchRequest")
     assert asked.k == 3
     everything = page.get("/api/search", params={"id": 0, "k": 200, "label": "dogs"}).json()
-    assert len(everything["neighbors"]) == everything["matching"] == 4  # the query is the fifth
+    assert len(everything["neighbors"]) == everything["matching"] == 4  # the query is the fifth cat
     nothing = page.get("/api/search", params={"id": 0, "label": "birds"}).json()
     assert (nothing["neighbors"], nothing["matching"]) == ([], 0)
 

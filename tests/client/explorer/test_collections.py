@@ -1,4 +1,4 @@
-"""A server of several collections: each request is about the one that its address names."""
+"""A server of several collections: each request is about the collection that its URL names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FLOWERS = {"collection": "flowers"}
 
 @pytest.fixture
 def two(toy):
-    """The server lists two collections, of which the second is not loaded; each answers by its name."""
+    """A server with two collections, the second of which is not loaded; each answers under its name."""
 
     def change(method, reply):
         if method == "ListCollections":
@@ -52,14 +52,14 @@ def test_a_thumbnail_is_of_the_collection_that_is_asked_about_whatever_its_tag(p
     assert tag != other
     assert page.get(f"/thumbnails/{tag}/3/160.jpg").status_code == 200
     two.requests.clear()
-    # What is held for the tag must not reach who may only see another collection.
+    # Cached data of the tag must not reach a caller who may only see another collection.
     assert page.get(f"/thumbnails/{tag}/3/160.jpg", params=FLOWERS).status_code == 200
     asked = [request for request in two.requests if type(request).__name__ == "GetThumbnailsRequest"]
     assert [request.collection for request in asked] == ["flowers"]
 
 
 def test_a_collection_that_is_not_loaded_is_told_from_a_server_that_is_gone(page, two):
-    # Retried once: two calls fail.
+    # Each call is retried once, so two calls fail.
     two.fail(grpc.StatusCode.UNAVAILABLE, "This collection is not loaded: it is damaged.", times=2)
     reply = page.get("/api/collection", params=FLOWERS)
     assert (reply.status_code, reply.json()["kind"]) == (503, "not-loaded")

@@ -1,4 +1,4 @@
-"""The page's colours have the contrast that WCAG 2.2 AA asks for, in light and in dark."""
+"""The page's colors have the contrast that WCAG 2.2 AA requires, in the light and the dark theme."""
 
 import re
 
@@ -7,7 +7,7 @@ import pytest
 from lookalike.explorer.app import STATIC
 
 TEXT, CONTROL = 4.5, 3.0
-# Letters on their grounds, and the edges of controls; as tokens of tokens.css.
+# Text on its backgrounds, and edges of controls; as tokens of tokens.css.
 PAIRS = [
     *((letters, ground, TEXT) for letters in ("text", "muted", "warn", "accent") for ground in ("ground", "surface")),
     ("text", "well", TEXT),
@@ -24,7 +24,7 @@ PAIRS = [
 
 
 def themes() -> dict[str, dict[str, str]]:
-    """The colours of each theme by name."""
+    """Return the colors of each theme by name."""
     light, dark = (
         dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", part))
         for part in (STATIC / "css" / "tokens.css").read_text().split("@media (prefers-color-scheme: dark)")
@@ -33,7 +33,7 @@ def themes() -> dict[str, dict[str, str]]:
 
 
 def luminance(colour: str) -> float:
-    """The relative luminance of #rrggbb, by WCAG's formula."""
+    """Return the relative luminance of #rrggbb, by WCAG's formula."""
     channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
@@ -65,5 +65,5 @@ def test_the_dark_theme_is_another_one():
 def test_the_other_style_sheets_take_their_colours_from_there():
     for sheet in (STATIC / "css").glob("*.css"):
         if sheet.name != "tokens.css":
-            # The second circle of the mark is the one color that is the same in both.
+            # The second circle of the logo has the same color in both themes.
             assert set(re.findall(r"#[0-9a-f]{3,8}\b", sheet.read_text())) <= {"#d9812e"}, sheet.name

@@ -1,4 +1,4 @@
-"""What the page's server refuses, and what its replies carry."""
+"""Requests that the page's server rejects, and headers of its replies."""
 
 import re
 
@@ -42,7 +42,7 @@ def test_another_site_s_page_can_neither_read_nor_send(page, red_png):
     assert page.get("/api/collection", headers=crossing).status_code == 403
     assert page.post("/api/pictures", content=red_png, headers=crossing).status_code == 403
     assert page.post("/api/pictures", content=red_png, headers={"Origin": "https://evil.example"}).status_code == 403
-    assert page.get("/search", headers=crossing).status_code == 200  # a link that was followed
+    assert page.get("/search", headers=crossing).status_code == 200  # following a link is allowed
     own = {"Origin": "http://127.0.0.1:8080", "Sec-Fetch-Site": "same-origin"}
     assert page.post("/api/pictures", content=red_png, headers=own).status_code == 200
 

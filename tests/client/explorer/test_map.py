@@ -1,4 +1,4 @@
-"""The map as bytes that a page reads, and what colours its points."""
+"""The binary map, and the colors of its points."""
 
 import json
 import struct
@@ -13,10 +13,10 @@ KINDS = {"float32": "<f4", "float64": "<f8", "int32": "<i4"}
 
 
 def unpack(data: bytes) -> tuple[dict, dict[str, np.ndarray]]:
-    """What the page's script does."""
+    """Parse a map as the page's script does."""
     (length,) = struct.unpack_from("<I", data)
     header = json.loads(data[4 : 4 + length])
-    assert (4 + length) % 8 == 0  # typed arrays must be aligned
+    assert (4 + length) % 8 == 0  # alignment of typed arrays
     columns = {
         name: np.frombuffer(data, KINDS[each["dtype"]], each["length"], 4 + length + each["offset"])
         for name, each in header["columns"].items()

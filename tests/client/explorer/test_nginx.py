@@ -1,4 +1,4 @@
-"""The page behind a real nginx that serves it below a prefix, by the configuration of docs/explorer.md."""
+"""The page behind a real nginx that serves it below a prefix, with the configuration of docs/explorer.md."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ http {{
 
 
 def documented_location(page: int) -> str:
-    """The line of docs/explorer.md for nginx, with the port of a page."""
+    """Return the nginx configuration line of docs/explorer.md, with the port of a page."""
     found = re.search(rf"location {PREFIX} {{[^}}]*}}", DOCUMENT.read_text())
     assert found
     return found.group().replace(":8080", f":{page}")
@@ -47,7 +47,7 @@ def documented_location(page: int) -> str:
 
 @contextmanager
 def behind_nginx(server: str, folder: Path, *names: str) -> Iterator[httpx.Client]:
-    """A browser's requests to the page of a server, by nginx; `names` are those of --http-name."""
+    """Yield a browser's requests to the page of a server through nginx; `names` are those of --http-name."""
     listening = socket.create_server(("127.0.0.1", 0))
     app = create_app(Upstream(server), Listen(names=names, insecure=True))
     page = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_level="warning", access_log=False))
@@ -87,7 +87,7 @@ def test_the_page_is_read_and_takes_pictures_from_the_host_that_it_is_known_by(t
         assert browser.get("search").status_code == 200
         assert browser.get("static/js/main.js").status_code == 200
         assert browser.get("api/collection").json()["collection"]["name"] == "circle"
-        # As browsers send it where the connection to another machine is not encrypted: without Sec-Fetch-Site.
+        # Browsers omit Sec-Fetch-Site on unencrypted connections to another machine.
         sent = browser.post("api/pictures", content=red_png, headers={"Origin": f"http://{HUB}"})
         assert sent.status_code == 200
         assert browser.get(f"api/search?picture={sent.json()['picture']}").json()["neighbors"]

@@ -1,4 +1,4 @@
-"""The page behind a reverse proxy that puts a prefix before its addresses, as nginx and jupyter-server-proxy do."""
+"""The page behind a reverse proxy that adds a path prefix, such as nginx and jupyter-server-proxy."""
 
 import re
 
@@ -9,9 +9,9 @@ from lookalike.explorer.app import STATIC, VIEWS
 from lookalike.explorer.settings import Listen
 
 HUB, PREFIX = "hub.example.org", "/user/ann/proxy/8080"
-# The host of the request as it arrives: the browser's (jupyter-server-proxy), or the page's own (nginx by default).
+# The Host header as it arrives: the browser's (jupyter-server-proxy), or the page's own (nginx by default).
 HOSTS = pytest.mark.parametrize("host", [None, "127.0.0.1:8080"], ids=["its host is kept", "its host is replaced"])
-# What browsers send where the connection is encrypted, and where it is not.
+# Headers of browsers on encrypted connections, and on unencrypted ones.
 FETCHED = pytest.mark.parametrize("fetched", [{"Sec-Fetch-Site": "same-origin"}, {}], ids=["new", "old"])
 
 
@@ -44,7 +44,7 @@ def test_a_host_that_nobody_named_is_refused_with_the_option_to_name_it(toy, ser
 
 def test_a_picture_that_a_proxy_without_a_name_passes_on_is_refused_with_the_option_to_name_it(toy, serve, red_png):
     with serve(toy.address, behind=(PREFIX, "127.0.0.1:8080"), base_url=f"http://{HUB}{PREFIX}/") as page:
-        # Without encryption, a browser tells of its address by this header alone.
+        # Without encryption, only this header has the browser's address.
         refused = page.post("api/pictures", content=red_png, headers={"Origin": f"http://{HUB}"})
         assert refused.status_code == 403
         assert f"start it with --http-name {HUB}" in refused.json()["error"]

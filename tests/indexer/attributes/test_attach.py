@@ -1,4 +1,4 @@
-"""`lookalike attach`: what a table becomes, what is refused, and what else knows the files."""
+"""`lookalike attach`: the stored table, rejected tables, and other commands that handle its files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ nowhere.jpg,1,,,,,
 
 
 def rows(storage, table="shots"):
-    """The attribute table of each image by id, as DuckDB reads the files."""
+    """Return the attribute table of each image by id, as DuckDB reads the files."""
     paths = CollectionReader.open(str(storage.root)).paths(f"attributes/{table}")
     found = duckdb.execute("select * from read_parquet(?)", [paths])
     names = [column[0] for column in found.description]
@@ -271,7 +271,7 @@ def test_info_lists_the_attributes(storage, attached, capsys):
     assert ["attribute", "type", "images", "examples", "table"] in lines
     assert ["price", "float64", "3", "3.0,", "700.0,", "12.5", "shots"] in lines
     tags = next(line for line in lines if line[:1] == ["tags"])
-    # Where a list ends is to be seen.
+    # Brackets show where a list ends.
     assert " ".join(tags[3:-1]).startswith("[")
 
 
@@ -287,7 +287,7 @@ def test_verify_notices_a_damaged_part_and_names_the_mend(storage, attached):
 
 
 def test_a_table_in_any_order_is_joined_in_bounded_pieces(storage, tmp_path, monkeypatch):
-    """Many small buckets, each of which leaves memory, give the same files as one."""
+    """Many small buckets, spilled from memory, give the same files as one bucket."""
     order = np.random.default_rng(0).permutation(7)
     text = "file,n\n" + "".join(f"{3 * i + 1:05d}.jpg,{i}\n" for i in order)
     (tmp_path / "t.csv").write_text(text)

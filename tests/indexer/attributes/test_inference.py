@@ -1,4 +1,4 @@
-"""Which type the texts of a column are of."""
+"""Inference of a column's type from its texts."""
 
 from __future__ import annotations
 

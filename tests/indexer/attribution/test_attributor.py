@@ -16,7 +16,7 @@ PLAIN = PreprocessingSpec(32, 32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear", 
 
 
 class Halves(torch.nn.Module):
-    """Two classes: how bright the picture is, less so in the lower half, and the opposite; ReLU as a function."""
+    """Two classes: the image's brightness, with less weight in the lower half, and the opposite; functional ReLU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Halves(torch.nn.Module):
 
 @pytest.fixture
 def left_green() -> np.ndarray:
-    """A picture that is green at the left and blue at the right."""
+    """Return an image that is green on the left and blue on the right."""
     pixels = np.zeros((3, 32, 32), np.uint8)
     pixels[1, :, :16] = 255
     pixels[2, :, 16:] = 255
@@ -48,7 +48,7 @@ def halves() -> Attributor:
 
 def test_guided_backpropagation_drops_negative_gradients_at_each_relu(halves, left_green):
     up = halves.attribution(left_green, 0, "gbp")
-    # At the right the ReLU is shut, at the bottom its gradient is negative: plain backpropagation has -1 there.
+    # On the right the ReLU is closed, at the bottom its gradient is negative: plain backpropagation gives -1 there.
     expected = np.zeros((32, 32), np.float32)
     expected[:16, :16] = 1
     np.testing.assert_allclose(up, expected)
@@ -56,7 +56,7 @@ def test_guided_backpropagation_drops_negative_gradients_at_each_relu(halves, le
 
 
 def test_grad_cam_is_where_the_maps_speak_for_the_class(halves, left_green):
-    # The map is green minus half of blue, its mean weight is positive for class 0 and negative for class 1.
+    # The map is green minus half of blue; its mean weight is positive for class 0 and negative for class 1.
     cam = halves.attribution(left_green, 0, "cam")
     expected = np.zeros((32, 32), np.float32)
     expected[:, :16] = 1

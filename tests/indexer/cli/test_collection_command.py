@@ -1,4 +1,4 @@
-"""The collection is named by an option, as the first argument, or by the environment: the same everywhere."""
+"""The collection is named by an option, the first argument, or the environment, alike in all commands."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(*arguments: str, environment: str = "") -> str:
 )
 def test_every_way_to_name_the_collection_means_the_same(arguments):
     assert run(*arguments) == "DIR t.csv x False None"
-    # What is typed goes before the environment.
+    # The command line overrides the environment.
     assert run(*arguments, environment="OTHER") == "DIR t.csv x False None"
 
 

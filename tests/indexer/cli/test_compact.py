@@ -1,4 +1,4 @@
-"""`lookalike compact`: fewer files, and all that a collection answers stays as it was."""
+"""`lookalike compact`: fewer files, and every command on the collection still gives the same output."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def collection(grown: Path, tmp_path: Path) -> Path:
-    """A copy of it; the source, whose path it knows, stays where it is."""
+    """A copy of the collection; its source stays in place."""
     return Path(shutil.copytree(grown, tmp_path / "c"))
 
 
 @pytest.fixture
 def photos(grown: Path, tmp_path: Path, collection: Path) -> Path:
-    """A copy of its source that it knows, to change."""
+    """A copy of the source, known to the collection, to change."""
     from lookalike_indexer.cli.relocate import relocate
 
     moved = Path(shutil.copytree(grown.parent / "photos", tmp_path / "photos"))
@@ -84,7 +84,7 @@ def opened(collection: Path) -> CollectionReader:
 
 
 def told(collection: Path):
-    """All that a collection says, whatever its files."""
+    """Return everything that a collection contains, whatever its files."""
     reader = opened(collection)
     manifest = reader.manifest
     storage = Storage(collection)
@@ -154,7 +154,7 @@ def test_it_goes_on_growing_and_is_merged_again(collection: Path, photos: Path):
     index_before = opened(collection).index()
     run(compact, collection)
     manifest = opened(collection).manifest
-    # An index, and a clustering, of the first 17 images end there; what came later is merged apart.
+    # An index and a clustering of the first 17 images end there; later parts are merged separately.
     assert [layout.part_number(path) for path in manifest.listing] == [7, 10]
     assert opened(collection).index() == index_before
     run(index, photos, "--collection", collection, *SMALL, *LAYER)
@@ -187,7 +187,7 @@ def test_an_index_of_embeddings_that_changed_since_keeps_them(collection: Path, 
     Image.new("RGB", (30, 30), (10, 90, 30)).save(photos / "a" / "18.png")
     run(index, photos, "--collection", collection, *SMALL, *LAYER, "--max-pixels", 500)
     before = opened(collection).index()
-    # With another limit the picture is read, so that the last part of the space is revised.
+    # With another limit the image can be read, so the last part of the space is revised.
     assert embedded(photos, collection, *LAYER, "--max-pixels", 1000)["recovered"] == 1
     run(compact, collection)
     reader = opened(collection)
@@ -292,7 +292,7 @@ def test_stopped_anywhere_it_leaves_the_collection_and_can_be_repeated(
     assert told(collection) == before
     assert run(verify, collection).output.count("damaged") == 0
     if after % 4 == 0:
-        # What it left is taken for nothing else.
+        # The remaining files must not be confused with others.
         draw(photos, range(17, 20))
         assert embedded(photos, collection, *LAYER)["embedded"] == 3
         run(index, photos, "--collection", collection, *SMALL, *LAYER)
@@ -344,7 +344,7 @@ def test_a_merged_file_that_is_lost_is_made_again(collection: Path, photos: Path
         run(index, photos, "--collection", collection, *SMALL, *LAYER)
         after = told(collection)
         for clustering, columns in before["assignments"].items():
-            # Embedded in other batches, images have other last bits; their clusters are the same.
+            # Images embedded in other batches differ in their last bits; their clusters are the same.
             exact = 4 if "assignments" in path else 2
             assert after["assignments"][clustering][:exact] == columns[:exact]
         for name in ("listing", "images", "rejects", "ids"):
@@ -391,7 +391,7 @@ def test_collections_of_earlier_formats_are_merged(tmp_path: Path, golden):
     assert len(opened(collection).manifest.files) < len(manifest.files)
     after = told(collection)
     if golden.name == "format-4":
-        # A fifth of its images is deleted, so these leave the index and the listing says less of them.
+        # A fifth of the images is deleted, so the index drops these images and the listing shrinks.
         left = {image["id"] for image in before["images"]}
         for each in (before, after):
             each["listing"] = [row for row in each["listing"] if row["id"] in left]

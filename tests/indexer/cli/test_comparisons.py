@@ -25,7 +25,7 @@ TENCH, GOLDFISH, SHARK = 0, 1, 2
 
 @pytest.fixture
 def root(make_collection, publish_clustering, publish_model, clustered) -> str:
-    """24 images of three labels in three groups, a clustering, and a model "a" that takes each label for a class."""
+    """24 images of three labels in three groups, a clustering, and a model "a" that predicts each label as a class."""
     storage = make_collection(clustered(24, 8, 3, spread=0.05), labels=["tench", "goldfish", "great_white_shark"] * 8)
     publish_clustering(storage, [0, 1, 2] * 8)
     publish_model(storage, "a", [[TENCH, 5], [GOLDFISH, 5], [SHARK, 5]] * 7 + [[5, 6]] * 3)

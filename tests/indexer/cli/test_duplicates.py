@@ -1,4 +1,4 @@
-"""`lookalike duplicates` and `lookalike leaks`, by collections of vectors that are near by hand."""
+"""`lookalike duplicates` and `lookalike leaks`, on collections with known near vectors."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.stored_results import out_of_date
 from lookalike_indexer.quality.measures import measured
 
-# Rows 0, 1, 2 are a chain of near-duplicates, 3 and 4 a pair, 5 to 7 stand alone.
+# Rows 0, 1, 2 are a chain of near-duplicates, 3 and 4 a pair, 5 to 7 are alone.
 ANGLES = np.deg2rad([0, 2, 4, 40, 41, 80, 110, 150])
-# The largest of the chain is row 1; rows 3 and 4 are equally large.
+# The largest image of the chain is row 1; rows 3 and 4 are equally large.
 SIZES = [(64, 64), (128, 96), (80, 64), (64, 64), (64, 64), (64, 64), (64, 64), (64, 64)]
 NEAR = str(1 - np.cos(np.deg2rad(3)))
 
@@ -169,7 +169,7 @@ def test_the_largest_groups_and_the_nearest_pairs_are_enough(storage, monkeypatc
     assert found["findings"][-2] == "Listed are the 1 largest groups."
     pairs = json.loads(run(leaks, storage, "--split", "label", "--max-distance", "0.5", "--limit", "2", "--json"))
     assert len(pairs["tables"]["leaks"]) == 2 < pairs["figures"]["pairs"]
-    # The collection can be named once for all.
+    # The environment names the collection.
     monkeypatch.setenv("LOOKALIKE_COLLECTION", str(storage.root))
     assert CliRunner().invoke(duplicates, ["--exact-bytes"]).exit_code == 0
 
@@ -199,7 +199,7 @@ def test_images_are_not_deleted_by_a_distance_that_nobody_is_sure_of(storage):
 
 
 def groups_of(found):
-    """The rows of each group, as they come."""
+    """Return the rows of each group, in order."""
     groups = {}
     for line in found["tables"]["images"]:
         groups.setdefault(line["group"], set()).add(line["id"] // 3)
@@ -207,7 +207,7 @@ def groups_of(found):
 
 
 def with_hashes(storage, hashes, uniform=()):
-    """Publish perceptual hashes, as `lookalike quality` stores them; `uniform` are rows of uniform pictures."""
+    """Publish perceptual hashes, as `lookalike quality` stores them; `uniform` are rows of uniform images."""
     latest = generations.require_latest(storage)
     signed = [value - 2**64 if value >= 2**63 else value for value in map(int, hashes)]
     digest = hashlib.sha256(repr(signed).encode()).hexdigest()
@@ -226,7 +226,7 @@ def with_hashes(storage, hashes, uniform=()):
 
 def test_near_neighbors_with_alike_hashes_are_near_duplicates(storage):
     before = groups_of(json.loads(run(duplicates, storage, "--json")))
-    # Rows 5 and 6 differ by two bits. Rows 0 and 3 have the same hash, but row 0 no pixels that tell anything.
+    # Rows 5 and 6 differ by two bits. Rows 0 and 3 have the same hash, but row 0 is uniform.
     patterns = [0x3333333333333333, 0x0F0F0F0F0F0F0F0F, 0x5555555555555555]
     with_hashes(storage, [patterns[2], *patterns[:2], patterns[2], 2**64 - 1, 7, 4, 2**40 - 1], uniform=[0])
     found = json.loads(run(duplicates, storage, "--json", "--keep", "today"))
@@ -235,7 +235,7 @@ def test_near_neighbors_with_alike_hashes_are_near_duplicates(storage):
     assert [line["id"] // 3 for line in found["tables"]["images"] if line["by_hash"]] == [6]
     assert "neighbors whose perceptual hashes differ by at most 8 of 64 bits" in found["findings"][1]
     assert found["findings"][2].startswith("1 of the images are in their groups by perceptual hash alone")
-    # A distance that somebody names is the only rule.
+    # An explicit distance is the only rule.
     named = json.loads(run(duplicates, storage, "--max-distance", "0.0001", "--json"))
     assert 6 not in {line["id"] // 3 for line in named["tables"]["images"]}
     assert not out_of_date(generations.require_latest(storage), "duplicates/today")
@@ -247,12 +247,12 @@ UNLIKE = 0xAAAAAAAAAAAAAAAA
 
 
 def scattered(count, seed):
-    """Hashes of pictures that have nothing in common: about half of their bits differ."""
+    """Return hashes of unrelated images: about half of their bits differ."""
     return np.random.default_rng(seed).integers(0, 2**64, count, np.uint64).tolist()
 
 
 def kinds(make_collection, near=(), copies=()):
-    """A collection of three kinds of twelve images, all about equally far from the others of their kind.
+    """Make a collection of three kinds of twelve images, all about equally far from the others of their kind.
 
     `near` and `copies` are lists of rows of one kind, whose distances are about 60% and 1% of those of the others.
     """
@@ -268,7 +268,7 @@ def kinds(make_collection, near=(), copies=()):
 
 
 def machine(number):
-    """A drawing before white: two wheels and a bar, of other sizes and colors for each number."""
+    """Return a drawing on white: two wheels and a bar, of other sizes and colors for each number."""
     image = Image.new("RGB", (160, 100), "white")
     draw, wheel = ImageDraw.Draw(image), 19 + number % 3
     for center in (40 + number % 2, 118 - number % 4):
@@ -287,7 +287,7 @@ def test_things_of_a_kind_before_white_are_no_duplicates(make_collection, reques
     hashes = [measured(picture).phash % 2**64 for picture in pictures]
     apart = [(one ^ other).bit_count() for one, other in itertools.combinations(hashes, 2)]
     assert sum(bits <= 8 for bits in apart) > 20
-    # All distances of the kind are alike, then some pictures are nearer to each other than to others.
+    # All distances of the kind are similar; then some images are nearer to each other than to others.
     storage = kinds(make_collection, [[0, 1, 2], [3, 4], [5, 6]])
     with_hashes(storage, [*hashes, *scattered(24, 1)])
     found = json.loads(run(duplicates, storage, "--json"))
@@ -299,7 +299,7 @@ def test_things_of_a_kind_before_white_are_no_duplicates(make_collection, reques
     attached = CliRunner().invoke(attach, [str(storage.root), str(table), "--key", "key"])
     assert attached.exit_code == 0, attached.output
     assert json.loads(run(leaks, storage, "--split", "fold", "--json"))["figures"]["pairs"] == 0
-    # Pictures that are near, and whose hashes are like each other's alone, are found.
+    # Near images are found if their hashes resemble only each other.
     with_hashes(storage, [*scattered(3, 4), UNLIKE, UNLIKE, *scattered(31, 5)])
     found = json.loads(run(leaks, storage, "--split", "fold", "--json"))
     assert [(line["id"] // 3, line["other_id"] // 3, line["by_hash"]) for line in found["tables"]["leaks"]] == [

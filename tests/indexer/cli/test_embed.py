@@ -34,7 +34,7 @@ def test_reports_for_people_and_for_machines(photos: Path, tmp_path: Path):
     assert "Embedded 3 images in" in first.stdout
     assert "weights untrained:4 (UNTRAINED" in first.stdout
     assert "1 could not be embedded: lookalike rejects DIR lists them with the reasons" in first.stdout
-    # No terminal, no bar: a line every ten seconds at the most.
+    # Without a terminal there is no bar, but a line every ten seconds at most.
     assert "\r" not in first.stderr
     second = CliRunner().invoke(embed, [str(photos), *collection, *SMALL, "--json"])
     report = json.loads(second.stdout)
@@ -111,7 +111,7 @@ def test_one_forward_pass_fills_a_space_for_each_layer_and_pooling(photos: Path,
         f"alexnet.{layer}.{pool}": dim for layer, dim in channels.items() for pool in ("avg", "max", "top10")
     }
     assert {space.layer for space in spaces.values()} == {f"features.{number}" for number in (1, 4, 7, 9, 11)}
-    # Activations after the ReLU: never negative, and their highest tenth lies between mean and maximum.
+    # Activations after the ReLU are never negative, and their highest tenth is between mean and maximum.
     by_pool = {pool: vectors(collection, f"alexnet.conv3.{pool}") for pool in ("avg", "top10", "max")}
     assert (by_pool["avg"] >= 0).all()
     assert (by_pool["avg"] <= by_pool["top10"] + 1e-6).all()

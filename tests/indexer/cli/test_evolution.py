@@ -23,7 +23,7 @@ HUES = {"red": 0, "green": 85, "blue": 170}
 
 
 def paint(hue: int, random: np.random.Generator) -> Image.Image:
-    """Noise of one hue."""
+    """Return noise of one hue."""
     pixels = random.integers(0, 255, (64, 64, 3), dtype=np.uint8)
     pixels[..., 0] = (hue + random.integers(0, 20)) % 255
     pixels[..., 1] = pixels[..., 1] // 2 + 127
@@ -32,7 +32,7 @@ def paint(hue: int, random: np.random.Generator) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of three hues, a collection of them, and checkpoints of a network that is taught to tell the hues."""
+    """Images of three hues, a collection of them, and checkpoints of a network that is trained on the hues."""
     root = tmp_path_factory.mktemp("training")
     random = np.random.default_rng(3)
     pictures = {(name, number): paint(hue, random) for name, hue in HUES.items() for number in range(8)}
@@ -84,7 +84,7 @@ def test_checkpoints_are_embedded_clustered_followed_drawn_and_kept(folder: Path
     kept = stored_results.load(CollectionReader.open(str(folder / "collection")), "evolution/run1")
     assert kept.tables["images"].to_pylist() == found["tables"]["images"]
 
-    # They are there now: the same is told without them, and one image is followed.
+    # The checkpoints exist now: the command gives the same without them, and follows one image.
     again = run(folder, "-k", 5, "--image", "green/3.png")
     assert again.exit_code == 0, again.output
     assert found["findings"][0] in again.output

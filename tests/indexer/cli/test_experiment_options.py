@@ -88,7 +88,7 @@ def test_pictures_go_into_a_folder_that_is_made(tmp_path):
         "tiny.conv1-k4-2.png",
         "tiny.conv1-k4.png",
     ]
-    # Another run replaces its own pictures.
+    # Another run replaces its own images.
     assert OutFolder(str(tmp_path / "a" / "b")).save("tiny.conv1/k4", Image.new("RGB", (5, 5))).name == (
         "tiny.conv1-k4.png"
     )

@@ -21,7 +21,7 @@ from lookalike_indexer.progress import Silent
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Eight small pictures, in the folders a and b, of a network without training."""
+    """Eight small images, in the folders a and b, of an untrained network."""
     folder = tmp_path_factory.mktemp("explained")
     random = np.random.default_rng(0)
     for number in range(8):
@@ -61,7 +61,7 @@ def test_one_picture_has_the_attributions_and_the_neighbours(collection, tmp_pat
     run(collection, "b/1.png", "-k", 2, "--cam", "--gbp", "--out", tmp_path / "drawn")
     sheets = [pixels(tmp_path / name / "explain-b-1.png.png") for name in ("plain", "drawn")]
     assert sheets[0].shape == sheets[1].shape
-    # Beside the image, 160 pixels wide, there are two tiles more; below it the same neighbors.
+    # Beside the image, 160 pixels wide, there are two more tiles; below it the same neighbors.
     changed = (sheets[0] != sheets[1]).any(2)
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     assert columns.min() >= 176
@@ -76,7 +76,7 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def test_several_images_are_one_table(collection, tmp_path: Path):
-    """The folder comes first, stored images by key or by file, drawn ones, and a picture that is not stored."""
+    """The folder comes first, then stored images by key or by file, attributions, and an image that is not stored."""
     photos = Path(collection).parent / "photos"
     new = tmp_path / "new.png"
     with Image.open(photos / "a" / "0.png") as picture:
@@ -95,7 +95,7 @@ def test_several_images_are_one_table(collection, tmp_path: Path):
         assert (line["class_index"], line["probability"]) == (first["class_index"], first["probability"])
     names = ["explain-a-0.png.png", "explain-b-1.png.png", "explain-new.png.png", "explain.png"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
-    # Below the head there is a row of 160 pixels for each class of each image.
+    # Below the header there is a row of 160 pixels for each class of each image.
     assert pixels(tmp_path / "out" / "explain.png").shape[0] > 160 * len(found["table"])
     text = CliRunner().invoke(explain, list(map(str, options))).output
     for line in found["table"]:

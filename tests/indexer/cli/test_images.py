@@ -13,7 +13,7 @@ from lookalike_indexer.cli.attach import attach
 
 @pytest.fixture
 def cli(make_collection, capsys, monkeypatch):
-    """Run a command line on a collection of three cats and two dogs: gives the exit code, output and errors."""
+    """Run a command line on a collection of three cats and two dogs; return the exit code, output and errors."""
     storage = make_collection(np.eye(5, dtype=np.float32), labels=["cat", "dog", "cat", "dog", "cat"], part_rows=2)
     monkeypatch.setenv("LOOKALIKE_COLLECTION", str(storage.root))
 
@@ -58,7 +58,7 @@ def test_machines_get_the_same_columns_as_from_a_server(cli):
 
 @pytest.fixture
 def shots(cli, tmp_path):
-    """The same with attributes attached, one image without."""
+    """The same with attached attributes, which one image lacks."""
     rows = ["00001.jpg,3,[],2026-01-02", '00004.jpg,,"[""a"",""b""]",', '00007.jpg,1.5,"[""a""]",2026-01-03T04:05:06']
     (tmp_path / "shots.csv").write_text("\n".join(["file,price,tags,taken", *rows, "00010.jpg,7,,"]))
     done = CliRunner().invoke(

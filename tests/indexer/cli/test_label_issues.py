@@ -1,4 +1,4 @@
-"""`lookalike label-issues`, by groups of vectors with some labels flipped by hand."""
+"""`lookalike label-issues`, on groups of vectors with some flipped labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLIPPED = {3: "bee", 50: "ant", 77: "dog", 120: "cat"}
 
 @pytest.fixture
 def labels():
-    """Row i is of the group i % 4, as `clustered` makes them; the last image has no label."""
+    """Row i belongs to group i % 4, as in `clustered`; the last image has no label."""
     labels = [FLIPPED.get(row, NAMES[row % 4]) for row in range(160)]
     return [*labels[:-1], None]
 
@@ -58,13 +58,13 @@ def test_an_image_has_no_vote_for_itself(make_collection):
     assert CliRunner().invoke(graph, [str(storage.root), "-k", "3"]).exit_code == 0
     (line,) = json.loads(run(storage, "--json"))["tables"]["issues"]
     assert (line["id"], line["label"], line["suggested"]) == (7, "b", "a")
-    # Three votes for a; the prior of one vote is spread as the labels are: 3 of a, 4 of b.
+    # Three votes for a; the prior of one vote is distributed as the labels are: 3 of a, 4 of b.
     assert line["suggested_probability"] == pytest.approx((3 + 3 / 7) / 4)
     assert line["label_probability"] == pytest.approx((4 / 7) / 4)
 
 
 def test_predictions_count_as_much_and_can_be_left_out(storage, publish_predictions):
-    # The model takes row 8, an ant among ants, for a bee.
+    # The model predicts bee for row 8, an ant among ants.
     publish_predictions(storage, [[NAMES[row % 4] if row != 8 else "bee", "other"] for row in range(160)])
     both, alone = (json.loads(run(storage, "--json", "--scores", *options)) for options in ([], ["--no-predictions"]))
     assert (both["settings"]["predictions"], alone["settings"]["predictions"]) == (True, False)

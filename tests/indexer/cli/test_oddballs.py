@@ -26,7 +26,7 @@ def test_people_read_what_is_odd_and_what_it_looks_like(root: str):
     told = run(root)
     assert told.exit_code == 0, told.output
     assert "1 of 9 labeled images are odd in tiny/made. Outside the clusters of their class: 1; " in told.output
-    # One image is no tendency.
+    # A single image shows no tendency.
     assert "the most look" not in told.output
     rows = [line.split() for line in told.output.splitlines()]
     (row,) = [row for row in rows if row[:2] == ["1", "00025.jpg"]]

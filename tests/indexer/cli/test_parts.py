@@ -10,7 +10,7 @@ from lookalike_indexer.cli.parts import parts
 
 def test_prints_the_files_of_the_newest_generation_alone(make_collection, clustered):
     storage = make_collection(clustered(12, 4, 2), part_rows=5)
-    # What another generation left.
+    # A part of another generation.
     storage.local("images/part-000000.0123456789abcdef.parquet").write_bytes(b"not read")
     printed = CliRunner().invoke(parts, [str(storage.root), "images"])
     assert printed.exit_code == 0, printed.output

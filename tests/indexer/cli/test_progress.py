@@ -1,4 +1,4 @@
-"""Progress where there is no terminal."""
+"""Progress without a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lookalike_indexer.clustering.settings import ClusterSettings
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The present time in seconds, as a list of one."""
+    """The current time in seconds, as a list with one item."""
     now = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     return now
@@ -53,7 +53,7 @@ def test_slow_work_tells_the_seconds_of_each(clock, capsys):
         for seconds in (60, 12.4, 12.4):
             clock[0] += seconds
             bar.advance()
-    # The first step may load something: it tells nothing about the others.
+    # The first step may load modules, so it predicts nothing about the others.
     assert capsys.readouterr().err.splitlines() == [
         "compare: 1 of 10 clusterings, 60.0 s each",
         "compare: 2 of 10 clusterings, 12.4 s each, 01:39 left",

@@ -1,4 +1,4 @@
-"""`lookalike index` again: every clustering and index follows the images, with its own settings."""
+"""`lookalike index` again: every clustering and index is extended to new images, with its own settings."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_all_follow_with_their_own_settings(collection: Path):
     for name in ("factory", "metric", "seed", "asked_nlist"):
         for key in ("squeezenet1_1/fast", f"{EXTRA}/main"):
             assert getattr(after.indexes[key], name) == getattr(before.indexes[key], name)
-    # The number of clusters of an automatic one is chosen anew: the root of half of 12 images.
+    # The automatic number of clusters is chosen again: the root of half of 12 images.
     assert after.clusterings["squeezenet1_1/auto"].k == 2
     assert len(told["renewed"]["clusterings"]) + len(told["renewed"]["indexes"]) == 4
 
@@ -119,7 +119,7 @@ def test_what_was_made_of_a_lost_file_is_made_again(collection: Path, command):
 
 
 def lose(collection: Path, kept: int) -> None:
-    """Lose the files of embeddings, and all pictures but the first ones."""
+    """Delete the files of embeddings, and all images except the first ones."""
     for lost in (collection / "embeddings").glob("*/*.parquet"):
         lost.unlink()
     for picture in sorted((collection.parent / "photos").iterdir())[kept:]:

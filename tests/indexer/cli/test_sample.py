@@ -1,4 +1,4 @@
-"""`lookalike sample`: k-center greedy on points whose order is known."""
+"""`lookalike sample`: greedy k-center on points with a known order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lookalike_indexer.cli.sample import sample
 from lookalike_indexer.collection import generations
 from lookalike_indexer.experiments.stored_results import out_of_date
 
-# On a circle, in degrees: the mean lies at 20, then 160 is farthest, then -60, then 90.
+# On a circle, in degrees: the mean is at 20, then 160 is farthest, then -60, then 90.
 ANGLES = [20, 22, 24, 160, -60, 90, 18, 16]
 
 

@@ -52,7 +52,7 @@ def test_links_by_cluster_and_what_is_gone_is_said(storage, tmp_path):
     told = run(storage, "--into", into)
     assert f"{into}: 4 links in 2 folders" in told
     assert "1 files cannot be read, such as" in told
-    # The second file of a name gets its id.
+    # The second file with the same name gets its id.
     assert written(into) == {
         "cluster-0/1.jpg": "a/1.jpg",
         "cluster-0/1-4.jpg": "b/1.jpg",
@@ -67,7 +67,7 @@ def test_copies_by_label(storage, tmp_path):
     into = tmp_path / "into"
     told = json.loads(run(storage, "--by", "label", "--copy", "--into", into, "--json"))
     assert (told["files"], len(told["missing"])) == (4, 1)
-    # A label that is called none is not mixed with no label.
+    # A label named none is not mixed with images without a label.
     assert written(into) == {
         "x/1.jpg": "a/1.jpg",
         "x/1-4.jpg": "b/1.jpg",

@@ -1,4 +1,4 @@
-"""Sources of every kind on the command line."""
+"""All kinds of sources on the command line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def picture(level: int, kind: str = "PNG") -> bytes:
 
 
 def embedded(tmp_path: Path, source: str, *options: str, given: str | None = None) -> dict[str, str | None]:
-    """Embed a source twice; the label of each key. The second run has nothing to do."""
+    """Embed a source twice; return the label of each key. The second run has nothing to do."""
     for run in range(2):
         command = [source, "--collection", str(tmp_path / "collection"), *SMALL, *options]
         result = CliRunner().invoke(embed, command, input=given)
@@ -126,12 +126,12 @@ def test_images_in_a_folder_that_cannot_be_read_are_not_gone(tmp_path: Path, mon
     assert CliRunner().invoke(embed, arguments).exit_code == 0
     before = CollectionReader.open(str(collection)).images().to_pylist()
     (tmp_path / "photos" / "c" / "4.png").unlink()
-    # A copy of an image that cannot be seen is no renamed file.
+    # A copy of an unreadable image is no renamed file.
     (tmp_path / "photos" / "b" / "copy.png").write_bytes(picture(0))
     scandir = os.scandir
 
     def refuse(path: str | Path):
-        if str(path).endswith("/a/"):  # permissions do not hold for root, who may run the tests
+        if str(path).endswith("/a/"):  # root, who may run the tests, ignores permissions
             raise PermissionError(errno.EACCES, "Permission denied", path)
         return scandir(path)
 

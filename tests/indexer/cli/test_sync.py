@@ -1,4 +1,4 @@
-"""`lookalike index --sync`: counts in one line and in JSON, a dry run, and refusals that name the fix."""
+"""`lookalike index --sync`: counts in one line and in JSON, a dry run, and errors that name the fix."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def paint(path, number):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A collection of ten pictures, and these."""
+    """A collection of ten images, and the images."""
     root = tmp_path_factory.mktemp("sync")
     for number in range(10):
         paint(root / "photos" / "ab"[number % 2] / f"{number}.png", number)
@@ -38,7 +38,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def root(made, tmp_path):
-    """A copy of the collection; the source stays where it is, and is put right again."""
+    """A copy of the collection; the source stays in place, and is restored after the test."""
     shutil.copytree(made / "collection", tmp_path / "collection")
     shutil.copytree(made / "photos", tmp_path / "kept")
     yield tmp_path

@@ -16,7 +16,7 @@ BATCHES = [1, 2, 3, 7, 16, 19, 20, 21, 63, 64, 65, 100, 255, 256, 257, 400]
 
 
 def reference(vectors, centroids):
-    """Brute force in extended precision, ties to the lower cluster."""
+    """Assign by brute force in extended precision; ties go to the lower cluster."""
     x, c = vectors.astype(np.longdouble), centroids.astype(np.longdouble)
     squared = np.stack([np.square(x - centroid).sum(axis=1) for centroid in c], axis=1)
     ordered = np.sort(squared, axis=1)
@@ -26,7 +26,7 @@ def reference(vectors, centroids):
 
 
 def near_ties(rows=400, dim=512, seed=3):
-    """Vectors between two centroids, nearer to one of them by less than float32 can tell."""
+    """Return vectors between two centroids, nearer to one of them by less than float32 resolves."""
     generator = np.random.default_rng(seed)
     centroids = generator.standard_normal((40, dim)).astype(np.float32)
     pairs = np.stack([generator.permutation(40)[:2] for _ in range(rows)])
@@ -50,13 +50,13 @@ def same_bits(left: Assigned, right: Assigned) -> bool:
 
 
 def test_a_float32_search_depends_on_the_batch_for_these_vectors(monkeypatch):
-    """The vectors of the next test are hard: without this, it would prove nothing."""
+    """Check that the vectors of the next test are hard; otherwise it would prove nothing."""
     vectors, centroids, _ = near_ties()
     index = faiss.IndexFlatL2(vectors.shape[1])
     index.add(centroids)
     labels = {}
-    # faiss compares small batches row by row and large ones by products. Where the limit is, a server that an earlier
-    # test ran may have changed for the whole process.
+    # faiss compares small batches row by row and large ones by products. A server of an earlier test may have changed
+    # the threshold for the whole process.
     for size, limit in ((1, 2**30), (400, 1)):
         monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", limit)
         found = in_batches(lambda batch: index.search(batch, 1)[1][:, 0], vectors, size)
@@ -91,7 +91,7 @@ def test_near_ties_go_to_the_truly_nearest():
 
 
 def test_vectors_far_from_the_origin_are_told_apart():
-    """|x|^2 + |c|^2 - 2xc in float32 knows nothing of differences this small."""
+    """|x|^2 + |c|^2 - 2xc in float32 cannot resolve such small differences."""
     generator = np.random.default_rng(5)
     centroids = (1000 + 0.01 * generator.standard_normal((30, 64))).astype(np.float32)
     vectors = (1000 + 0.01 * generator.standard_normal((200, 64))).astype(np.float32)
@@ -152,8 +152,8 @@ def test_vectors_that_are_not_finite_are_refused():
 @given(data=st.data())
 def test_any_vectors_are_assigned_as_by_brute_force_in_any_batch(data):
     dim = data.draw(st.integers(1, 9))
-    # Few different values make many exact ties, the odd ones make near ties, and float64 squares and sums all of them
-    # exactly, so that brute force knows what is a tie.
+    # Few different values make many exact ties, odd values make near ties, and float64 squares and sums all of them
+    # exactly, so that brute force detects ties.
     values = st.sampled_from([0, 1, -1, 2, 0.5, 2**-10, 1 + 2**-10, 4096.0, 4096 + 2**-11])
     centroids = data.draw(hnp.arrays(np.float32, (data.draw(st.integers(2, 30)), dim), elements=values))
     vectors = data.draw(hnp.arrays(np.float32, (data.draw(st.integers(1, 40)), dim), elements=values))

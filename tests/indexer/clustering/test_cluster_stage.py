@@ -27,7 +27,7 @@ def cluster(storage, **settings):
 
 
 def written(storage):
-    """The digest of every file of the clusterings, by path."""
+    """Return the digest of every file of the clusterings, by path."""
     files = sorted((storage.root / "clusterings").rglob("*.parquet"))
     return {str(file.relative_to(storage.root)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
@@ -273,10 +273,10 @@ def test_how_the_centroids_were_trained_lies_in_their_file(make_collection, clus
 @pytest.mark.parametrize(
     ("sampled", "k", "asked", "restarts"),
     [
-        (200, 10, None, 30),  # 0.2 GFLOP for a start: thirty are a matter of milliseconds
-        (25_600, 100, None, 3),  # 262 GFLOP for a start
+        (200, 10, None, 30),  # 0.2 GFLOP per start: thirty starts take milliseconds
+        (25_600, 100, None, 3),  # 262 GFLOP per start
         (256_000, 1_000, None, 1),
-        (256_000, 1_000, 4, 4),  # as asked for, whatever it takes
+        (256_000, 1_000, 4, 4),  # the requested number, whatever it costs
     ],
 )
 def test_small_clusterings_are_started_more_often(sampled, k, asked, restarts):
@@ -286,10 +286,10 @@ def test_small_clusterings_are_started_more_often(sampled, k, asked, restarts):
 @pytest.mark.parametrize(
     ("rows", "k", "each", "sampled"),
     [
-        (4_000, 5, 256, 4_000),  # a small space is looked at as a whole
+        (4_000, 5, 256, 4_000),  # a small space is used as a whole
         (50_000, 5, 256, 10_000),
         (50_000, 100, 256, 25_600),
-        (4_000, 5, 100, 500),  # as asked for
+        (4_000, 5, 100, 500),  # the requested number
     ],
 )
 def test_small_spaces_are_trained_on_as_a_whole(rows, k, each, sampled):

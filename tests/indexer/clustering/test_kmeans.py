@@ -15,7 +15,7 @@ from lookalike_indexer.vectors.metric import prepare
 
 
 class Recorded:
-    """Keeps what a progress bar would show."""
+    """Records the values of a progress bar."""
 
     def __init__(self):
         self.stages = []
@@ -35,7 +35,7 @@ class Recorded:
 
 
 def stock(vectors, k, settings, restart=0):
-    """One ordinary run of faiss.Kmeans with the same parameters and start."""
+    """Run faiss.Kmeans once with the same parameters and start."""
     seed = kmeans.seed_of(settings, restart)
     trainer = faiss.Kmeans(
         vectors.shape[1],
@@ -51,14 +51,14 @@ def stock(vectors, k, settings, restart=0):
 
 
 def best_stock(vectors, k, settings):
-    """The best of its restarts: of spherical centroids, the objective is a sum of similarities."""
+    """Return the best of its restarts; for spherical centroids, the objective is a sum of similarities."""
     runs = [stock(vectors, k, settings, restart) for restart in range(settings.restarts)]
     return (max if settings.spherical else min)(runs, key=lambda run: run.obj[-1])
 
 
 @pytest.fixture
 def lloyd_alone(monkeypatch):
-    """Every task counts as too large for the local search after Lloyd's iterations."""
+    """Make every task too large for the local search after Lloyd's iterations."""
     monkeypatch.setattr(kmeans, "searchable", lambda *size: False)
 
 
@@ -82,13 +82,13 @@ def test_spherical_equals_one_run_of_faiss(restarts, lloyd_alone):
     settings = ClusterSettings(iterations=12, restarts=restarts, seed=5, strategy="spherical")
     expected = best_stock(vectors, 40, settings)
     found = train(vectors, 40, settings, Silent())
-    # faiss finds the most similar unit centroid here, Lookalike the nearest one: the same one, rounded otherwise.
+    # faiss finds the most similar unit centroid, Lookalike the nearest one: the same one, with other rounding.
     np.testing.assert_allclose(found.centroids, expected.centroids, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(found.centroids, axis=1), 1, atol=1e-6)
 
 
 def test_the_index_of_the_chosen_devices_takes_the_place_of_faiss_own(monkeypatch, lloyd_alone):
-    """Which GPUs: faiss.Kmeans takes a number only, so the index is made for exactly those that were asked for."""
+    """faiss.Kmeans takes only a number of GPUs, so the index is made for exactly the requested ones."""
     asked = []
 
     def recording(dim, metric, gpus=()):
@@ -116,7 +116,7 @@ def test_inertia_never_rises_and_is_shown_for_each_iteration():
     assert progress.stages == [("k-means++", 2, "start"), ("k-means", 30, "iteration")]
     assert progress.advanced == 2 + 30
     assert progress.notes[-1].startswith("inertia ")
-    # The last one is what the local search ends with.
+    # The last value is the result of the local search.
     assert len(found.inertia) == 15 + 1
     assert all(after <= before * (1 + 1e-6) for before, after in zip(found.inertia, found.inertia[1:], strict=False))
 
@@ -207,6 +207,6 @@ def test_gpus_find_the_same_clusters(clustered):
     on_cpu = train(vectors, 30, settings, Silent())
     gpus = tuple(range(faiss.get_num_gpus()))
     on_gpu = train(vectors, 30, ClusterSettings(iterations=10, gpus=gpus), Silent())
-    # A vector between two centroids may go to either, by rounding: one of about 700 moves a centroid so far.
+    # Rounding may assign a vector between two centroids to either: one of about 700 moves a centroid this far.
     np.testing.assert_allclose(on_gpu.centroids, on_cpu.centroids, atol=2e-2)
     np.testing.assert_allclose(on_gpu.inertia, on_cpu.inertia, rtol=1e-5)

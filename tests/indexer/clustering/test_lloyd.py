@@ -11,7 +11,7 @@ from lookalike_indexer.vectors.metric import prepare
 
 @pytest.fixture
 def points(clustered) -> np.ndarray:
-    """300 unit vectors in 5 groups that overlap, on the grid."""
+    """Return 300 unit vectors in 5 overlapping groups, on the grid."""
     return on_grid(prepare(clustered(300, 80, 5, spread=0.8), "cosine"))
 
 
@@ -31,7 +31,7 @@ def test_it_is_as_good_as_faiss(points):
 
 
 def test_the_order_of_the_dimensions_changes_nothing(points):
-    """Sums in another order have the same bits; in few dimensions, where the start is not projected."""
+    """Sums in another order have the same bits; in few dimensions, in which the start is not projected."""
     few = on_grid(prepare(points[:, :40], "cosine"))
     found, turned = lloyd(few, 7, seed=3), lloyd(few[:, ::-1].copy(), 7, seed=3)
     np.testing.assert_array_equal(found.clusters, turned.clusters)

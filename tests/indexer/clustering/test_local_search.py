@@ -19,7 +19,7 @@ from lookalike_indexer.vectors.metric import prepare
 
 @pytest.fixture
 def points(clustered) -> np.ndarray:
-    """200 unit vectors on the grid, in 24 groups that overlap."""
+    """Return 200 unit vectors on the grid, in 24 overlapping groups."""
     return on_grid(prepare(clustered(200, 40, 24, spread=0.9), "cosine"))
 
 
@@ -54,7 +54,7 @@ def test_the_objective_and_the_sums_are_those_of_the_groups(points):
 
 
 def test_a_swap_moves_a_centroid_to_another_part_of_the_space(clustered):
-    """Two centroids share a group and one has two: moves of single images cannot mend that."""
+    """Two centroids share a group and one has two groups: moves of single images cannot fix this."""
     vectors = on_grid(prepare(clustered(120, 16, 4, spread=0.02), "cosine"))
     truth = np.arange(120) % 4
     wrong = np.where(truth == 3, 2, truth)

@@ -1,4 +1,4 @@
-"""Assigning the images of a space on the machines of a cluster: the same bytes as in one process."""
+"""Assignment of a space's images on the machines of a cluster: the same bytes as in one process."""
 
 from __future__ import annotations
 

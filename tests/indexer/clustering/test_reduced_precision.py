@@ -13,7 +13,7 @@ from lookalike_indexer.vectors.metric import prepare
 
 
 def exact_step(vectors, centroids):
-    """One update and the inertia before it, all in float64."""
+    """Return one update and the inertia before it, all in float64."""
     squared = np.square(vectors[:, None, :].astype(np.float64) - centroids[None]).sum(axis=2)
     nearest = squared.argmin(axis=1)
     updated = np.stack([vectors[nearest == c].mean(axis=0, dtype=np.float64) for c in range(len(centroids))])
@@ -22,7 +22,7 @@ def exact_step(vectors, centroids):
 
 @pytest.fixture
 def always(monkeypatch):
-    """Take the reduced way whatever the size and the processor: torch can do it anywhere, if slowly."""
+    """Use reduced precision for every size and processor; torch supports it everywhere, if slowly."""
     monkeypatch.setattr(kmeans, "worthwhile", lambda *size: True)
 
 
@@ -36,7 +36,7 @@ def test_a_step_is_that_of_float64_where_groups_are_apart(clustered):
 
 
 def test_near_ties_are_decided_in_float32():
-    """Centroids that bfloat16 cannot tell apart: 1 and 1 + 1/1024 are one number there."""
+    """bfloat16 cannot distinguish the centroids: 1 and 1 + 1/1024 are one number."""
     centroids = np.array([[1, 0], [1 + 1 / 1024, 0], [-1, 0]], np.float32)
     vectors = np.repeat(np.array([[1, 0], [1 + 1 / 1024, 0], [-1, 0]], np.float32), [30, 50, 20], axis=0)
     updated, inertia = ReducedStep(vectors, spherical=False)(centroids)
@@ -91,7 +91,7 @@ def test_a_gpu_takes_the_same_step(k):
     for devices in (["cuda:0"], ["cuda:0", "cuda:0"]):
         step = ReducedStep(vectors, spherical=False, devices=devices)
         found, same = step(start)
-        # Near-ties beyond the four candidates are all that rounding may decide otherwise.
+        # Rounding may only change near ties beyond the four candidates.
         np.testing.assert_allclose(found, expected, atol=2e-3)
         assert same == pytest.approx(inertia, rel=1e-5)
         again, _ = step(start)

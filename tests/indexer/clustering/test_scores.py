@@ -12,7 +12,7 @@ WAYS = {"int8": Int8Scores, "bfloat16": lambda vectors: Bfloat16Scores(vectors, 
 
 
 def embeddings(rows: int, seed: int) -> torch.Tensor:
-    """Lengths of one and long tails, as a network's embeddings after its last ReLU have."""
+    """Return unit vectors with long tails, like a network's embeddings after its last ReLU."""
     values = np.random.default_rng(seed).gamma(0.3, size=(rows, 512)).astype(np.float32)
     return torch.from_numpy(values / np.linalg.norm(values, axis=1, keepdims=True))
 
@@ -32,7 +32,7 @@ def test_two_scores_are_apart_as_in_truth_up_to_the_error_bound(way, scale):
     error = scores.gap_error(100, best, candidates)
     true = truth.gather(1, candidates)
     wrong = ((best[:, 1] - best[:, 0]) - (true[:, 1] - true[:, 0])).abs()
-    # A deviation of four, and no so wide a margin that everything would be looked at again.
+    # The bound is about four deviations, and not so wide that everything would be checked again.
     assert (wrong <= error).float().mean() > 0.999
     spread = (truth - truth.mean(dim=1, keepdim=True)).abs().mean()
     assert error.mean() < 0.5 * spread

@@ -1,4 +1,4 @@
-"""The rows that k-means starts from."""
+"""The initial rows of k-means."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_start_has_a_row_of_each_group_that_is_far_from_the_others(clustered):
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_the_length_of_the_vectors_changes_no_start(clustered, scale: float):
     vectors = prepare(clustered(300, 100, 7, spread=0.5), "cosine")
-    # A power of two near the scale changes no bit of a vector.
+    # Scale by the nearest power of two, which changes no bit of a mantissa.
     scaled = vectors * np.float32(2.0 ** round(np.log2(scale)))
     np.testing.assert_array_equal(starting_rows(scaled, 7, 3), starting_rows(vectors, 7, 3))
 

@@ -1,4 +1,4 @@
-"""Clusterings of every strategy: made, stored, continued and checked like those of k-means."""
+"""Clusterings of every strategy are made, stored, extended and checked like those of k-means."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def test_everything_comes_in_order_and_at_most_two_are_ahead():
         with lock:
             taken += 1
     assert found == [number * number for number in range(20)]
-    # The one that the caller works on, and two more.
+    # The item that the caller works on, and two more.
     assert most <= 3
 
 

@@ -1,4 +1,4 @@
-"""The log of changes: a damaged one holds exactly the changes before the damage."""
+"""The log of changes: a damaged log has exactly the changes before the damage."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_damaged_segment_holds_exactly_what_is_before_the_damage(tmp_path, kin
             data[at] ^= 1 << chance.randrange(8)
         elif kind == "zeroed":
             data[at:] = bytes(len(data) - at)
-            # Zeros may be what was there.
+            # Zeros may be the original bytes.
             at = next((place for place in range(at, len(whole)) if whole[place]), len(whole))
         else:
             data[at:at] = data[max(0, at - 7) : at] or b"x"

@@ -39,7 +39,7 @@ def test_a_manifest_must_list_what_it_needs(tmp_path) -> None:
 
 
 def test_a_manifest_that_is_not_utf8_is_data_loss() -> None:
-    """With a checksum that fits: what follows it is parsed."""
+    """With a valid checksum, so that the content after it is parsed."""
     good = encoding.encode(dataclasses.replace(EMPTY, default_space="marked")).manifest
     body = good.replace(b"marked", b"mark\xff\xff")
     old = re.search(rb'"checksum": "([0-9a-f]{64})",\n', body)

@@ -1,4 +1,4 @@
-"""Which clustering answers when none is named, and whether an answer says that it lacks images."""
+"""The clustering that answers by default, and the note about images that it lacks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def clustered_by(storage, *arguments):
 
 
 def matrix_of(storage, *arguments):
-    """What `lookalike matrix` answers about."""
+    """Return the clustering that `lookalike matrix` used."""
     return json.loads(run(matrix, "--collection", storage.root, "--json", *arguments).stdout)
 
 
@@ -58,7 +58,7 @@ def test_names_say_what_is_unusual_and_can_be_given(make_collection, clustered):
 
 
 def test_the_current_clustering_answers_not_the_first_by_name(make_collection, clustered, grow_collection):
-    """`matrix` answered about k2 of 30 images while k4 of 35 was there."""
+    """Regression: `matrix` used k2 of 30 images while k4 of 35 was available."""
     storage = labelled(make_collection, clustered)
     clustered_by(storage, "--clusters", 2)
     grow_collection(storage, clustered(5, 8, 4, seed=1))
@@ -90,7 +90,7 @@ def test_a_name_alone_means_the_clustering_of_the_default_space_or_the_only_one(
         "other/k2",
         "k9",
     ]
-    # Two spaces have one of that name, and neither is the default.
+    # Two spaces have a clustering of this name, and neither is the default space.
     assert [clustering_called(elsewhere, name) for name in ("k2", "k3")] == ["k2", "tiny/k3"]
     reader = CollectionReader.open(str(storage.root))
     assert reader.clustering_name("k2") == "tiny/k2"

@@ -1,4 +1,4 @@
-"""The space that answers when a caller names none."""
+"""The space that answers by default."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The options of a network whose weights come from a file, as those of a trained one do."""
+    """Options of a network whose weights come from a file, as those of a trained one do."""
     path = tmp_path_factory.mktemp("weights") / "squeezenet.pth"
     torch.manual_seed(1)
     torch.save(torchvision.models.squeezenet1_1().state_dict(), path)
@@ -59,7 +59,7 @@ def test_a_trained_space_takes_the_place_of_an_untrained_one_once_it_can_be_sear
     run(index, photos, "--collection", collection, *UNTRAINED, *EMBED, *MAIN)
     assert default_of(collection) == "shufflenet_v2_x0_5"
     said = run(embed, photos, "--collection", collection, *trained, *EMBED)
-    # A server would have nothing to search in the trained space yet.
+    # A server could not search in the trained space yet.
     assert default_of(collection) == "shufflenet_v2_x0_5"
     assert "default space" not in said
     said = run(build, collection, "--space", "squeezenet1_1", "--index", "Flat")

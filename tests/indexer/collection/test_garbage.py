@@ -138,8 +138,8 @@ def test_an_empty_place_is_refused(tmp_path):
         collect(Storage(tmp_path), 1)
 
 
-# A history is a list of generations, each a set of numbers of things that it has; things with the same number are the
-# same files. Part counts only grow, as listings do.
+# A history is a list of generations, each a set of numbers of its things; things with the same number are the same
+# files. Part counts only grow, as listings do.
 HISTORIES = st.lists(
     st.tuples(st.integers(0, 2), st.sets(st.integers(0, 3)), st.sets(st.integers(0, 3)), st.sets(st.integers(0, 3))),
     min_size=1,
@@ -155,7 +155,7 @@ def publish(
     results: set[int],
     default_space: str = "",
 ) -> None:
-    """A generation whose files hold their own names: what matters here is which are named."""
+    """Publish a generation whose files contain their own names, since only the names matter here."""
 
     def named(*paths: str) -> list[str]:
         for path in paths:
@@ -173,7 +173,7 @@ def publish(
         images=named(*(layout.images(part) for part in count)),
         models={"m": ModelEntry(SPEC, "float32", [], named(*(layout.rejects("m", part) for part in count)))},
     )
-    # A clustering is of a space that is there.
+    # A clustering belongs to an existing space.
     for number in {*spaces, *([0] if clusterings else [])}:
         paths = named(*(layout.embeddings(f"s{number}", part) for part in count))
         draft.spaces[f"s{number}"] = SpaceEntry("m", "l", "avg", 4, "float32", "f", parts, paths)
@@ -260,7 +260,7 @@ def test_where_nobody_can_tell_who_reads_old_generations_are_kept_until_told(tmp
 
 
 def test_the_last_generation_that_can_be_searched_is_kept(tmp_path):
-    """`gc --keep 1` after an `embed` for another space removed what a server could serve."""
+    """Regression: `gc --keep 1` after an `embed` for another space removed what a server could serve."""
     storage = Storage(tmp_path / "collection")
     for parts in (1, 2):
         publish(storage, parts, {0}, set(), set(), default_space="s0")

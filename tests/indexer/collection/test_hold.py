@@ -90,7 +90,7 @@ def test_a_file_system_without_such_locks_can_be_read(storage, monkeypatch):
 
 
 def nfs_flock():
-    """`flock` as NFS has it: a lock on bytes, so that an exclusive one needs a file that is open for writing."""
+    """Replace `flock` by NFS's: a byte-range lock, which needs a writable file to be exclusive."""
     flock = fcntl.flock
 
     def refusing(descriptor, how):

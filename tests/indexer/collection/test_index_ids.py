@@ -1,4 +1,4 @@
-"""The ids of an index's rows, beside it and in the parts that it was built from."""
+"""The ids of an index's rows, in a file beside it and in the parts that it was built from."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_reader_takes_ids_from_there_and_those_of_other_parts_from_the_parts
     for chosen in ([0, 1, 2], [2, 0, 1], [1], [1, 0], [0, 2, 1], []):
         expected = np.concatenate([np.empty(0, np.int64), *(IDS[number] for number in chosen)])
         np.testing.assert_array_equal(reader.ids_of([parts[number] for number in chosen]), expected)
-    # Where they are named beside the index, their part is not opened.
+    # If the file beside the index has them, their part is not opened.
     (storage.root / parts[0]).unlink()
     np.testing.assert_array_equal(reader.ids_of(parts[:2]), np.concatenate(IDS[:2]))
 

@@ -48,7 +48,7 @@ def model(**changes):
 
 
 def full():
-    """A manifest with something in every place."""
+    """Return a manifest with a value in every field."""
     spec = model()
     part = "embeddings/resnet152/part-000000.parquet"
     assignments = ["clusterings/resnet152/k2/0123456789abcdef/assignments/part-000000.parquet"]
@@ -102,13 +102,13 @@ def test_the_bytes_of_a_format_never_change():
 
 
 def test_format_1_is_read_with_the_arithmetic_of_a_model_on_each_of_its_parts():
-    """It had one index a space, and recorded fewer settings."""
+    """Format 1 had one index per space, and recorded fewer settings."""
     assert list(json.loads(GOLDEN.read_bytes())["indexes"]) == ["resnet152"]
     assert decode(GOLDEN.read_bytes(), "golden") == dataclasses.replace(full(), format=1)
 
 
 def many(parts: int) -> Manifest:
-    """A manifest with long sequences, its files in no order."""
+    """Return a manifest with long sequences, whose files are in no order."""
     listing = [f"source/part-{part:06d}.parquet" for part in range(parts)]
     images = [f"images/part-{part:06d}.parquet" for part in range(parts)]
     others = full().files
@@ -122,7 +122,7 @@ def test_long_sequences_lie_in_lists_that_a_longer_one_shares():
     short, long = encoding.encode(many(1000)), encoding.encode(many(1100))
     assert len(short.manifest) < 6000
     assert encoding.decode(short.manifest, "it", short.lists.__getitem__) == many(1000)
-    # 1,000 parts are three full pages of 256 and a last one, which alone is written anew.
+    # 1,000 parts are three full pages of 256 and a last page, which alone is rewritten.
     assert len(short.lists) == 2 * 4
     assert len(set(long.lists) - set(short.lists)) == 2 * 2
 

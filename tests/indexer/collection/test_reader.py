@@ -112,7 +112,7 @@ def test_a_space_whose_every_part_is_empty(make_collection):
 
 
 def with_clustering(reader, vectors):
-    """The reader of a manifest with a clustering of two parts."""
+    """Return the reader of a manifest with a clustering of two parts."""
     storage = reader.storage
     centroid = pa.FixedSizeListArray.from_arrays(
         pa.array(vectors[:2].ravel()), type=schema.centroids(6).field("centroid").type

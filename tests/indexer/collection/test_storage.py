@@ -128,7 +128,7 @@ def test_sweeping_removes_what_killed_writers_left_and_nothing_else(storage):
 
 
 def test_a_killed_writer_leaves_the_old_file_or_the_new_one(storage):
-    """SIGKILL while a file is rewritten over and over: under the final name there are only whole files."""
+    """SIGKILL while a file is rewritten repeatedly: the final name always has a complete file."""
     script = textwrap.dedent(
         f"""
         from lookalike_indexer.collection.storage import Storage
@@ -170,7 +170,7 @@ def test_publishing_without_hard_links(storage, monkeypatch, number):
 
 
 def test_a_link_that_was_made_and_made_again_is_ours(storage, monkeypatch):
-    """As a network file system does when its answer is lost."""
+    """A network file system may lose its reply, so that the client links again."""
     link = os.link
 
     def twice(*names):

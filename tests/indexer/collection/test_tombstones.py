@@ -1,4 +1,4 @@
-"""Deleted images stay in the files and appear in nothing that is read."""
+"""Deleted images stay in the files and appear in no result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lookalike_indexer.progress import Silent
 from lookalike_indexer.verification.examination import VerifySettings
 from lookalike_indexer.verification.verify_stage import run_verify
 
-# Ids are 3 * row + 1, see the fixture.
+# Ids are 3 * row + 1; see the fixture.
 DELETED = [4, 7, 31, 58]
 
 
@@ -118,7 +118,7 @@ def test_a_graph_that_is_older_has_shorter_lists_until_it_is_made_again(storage)
     assert len(lists) == 56
     assert (lists < 0).any()
     assert not np.isin(DELETED, lists).any()
-    assert all((np.diff((row >= 0).astype(int)) <= 0).all() for row in lists)  # what is missing stands at the end
+    assert all((np.diff((row >= 0).astype(int)) <= 0).all() for row in lists)  # missing hits are at the end
     draft, _ = run_graph(storage, generations.require_latest(storage), settings, Silent())
     generations.publish(storage, draft)
     assert all((neighbors >= 0).all() for _, neighbors, _ in opened(storage).stream_graph())

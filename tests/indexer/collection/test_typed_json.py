@@ -1,4 +1,4 @@
-"""Types of JSON are known before there is a second thread: msgspec ends a process that meets one in two at once."""
+"""JSON types are registered before a second thread exists: msgspec crashes if two threads meet a new type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The source changes between two runs: files are replaced, removed, renamed, relabelled, rewritten, or come back."""
+"""Changes of the source between two runs: files are replaced, removed, renamed, relabeled, rewritten, or come back."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def reader(storage: Storage):
 
 
 def by_key(reader: CollectionReader, space: str = MODEL) -> dict[str, np.ndarray]:
-    """The embeddings of a space by the keys of their images."""
+    """Return the embeddings of a space by key."""
     keys = dict(zip(reader.images().column("id").to_pylist(), reader.images().column("key").to_pylist(), strict=True))
     return {
         keys[image_id]: vector
@@ -54,7 +54,7 @@ def verified(storage: Storage) -> list[str]:
     return [f"{damage.path} {damage.what}" for damage in report.damages]
 
 
-# Batches of other images round otherwise.
+# Batches with other images round differently.
 def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
     return one.keys() == other.keys() and all(np.allclose(one[key], other[key], rtol=1e-4, atol=1e-4) for key in one)
 
@@ -70,7 +70,7 @@ def test_a_file_that_is_replaced_is_told_and_no_model_mixes_the_two(embed, reade
     assert kind == "changed"
     assert hashlib.sha256((photos / "a" / "02.png").read_bytes()).hexdigest()[:16] in reason
     assert verified(storage) == []
-    # It is told again, until the file is what was embedded: then the second model takes it, too.
+    # It is reported until the file has the embedded bytes again; then the second model embeds it, too.
     assert embed(**SECOND).changed == 1
     add_photo(photos / "a" / "02.png", 2)
     report = embed(**SECOND)
@@ -109,7 +109,7 @@ def test_a_row_that_holds_another_image_does_not_give_it_its_label(embed, reader
     report = embed(source=str(source))
     assert (report.changed, report.relabelled) == (1, 1)
     assert reader().images().column("label").to_pylist() == ["cat", "wolf"]
-    # With its own bytes back, the image has the label that the source gives it.
+    # With its own bytes back, the image has the source's label.
     pq.write_table(pa.table({"key": ["x", "y"], "image": [first, second], "label": ["tiger", "wolf"]}), source)
     report = embed(source=str(source))
     assert (report.changed, report.relabelled) == (0, 1)
@@ -118,7 +118,7 @@ def test_a_row_that_holds_another_image_does_not_give_it_its_label(embed, reader
 
 
 def test_images_that_could_not_be_had_are_tried_again(embed, reader, photos, storage, tmp_path, add_photo):
-    """For the model that met them first, and for one that came when they were away."""
+    """For the model that met them first, and for a model that was added while they were missing."""
     away = tmp_path / "away"
     shutil.move(photos / "b", away)
     listed = [f"a/{number:02d}.png" for number in range(0, 20, 2)] + [
@@ -185,7 +185,7 @@ def test_labels_are_corrected_without_embedding(embed, reader, tmp_path, storage
     assert generations.numbers(storage) == [1, 2]
     assert embed(labels=str(labels)).relabelled == 0
     assert generations.numbers(storage) == [1, 2]
-    # The generation before is what it was.
+    # The previous generation is unchanged.
     old = CollectionReader.open(str(storage.root), 1).images().to_pylist()
     assert old[0]["label"] == "a"
     assert verified(storage) == []
@@ -270,7 +270,7 @@ def test_the_rejects_of_a_file_that_was_renamed_say_where_they_are_now(embed, re
 
 
 def pack(path: Path, pictures: dict[str, bytes]) -> None:
-    """Write a Parquet, tar or zip file of pictures."""
+    """Write a Parquet, tar or zip file of images."""
     if path.suffix == ".parquet":
         pq.write_table(pa.table({"key": list(pictures), "image": list(pictures.values())}), path)
     elif path.suffix == ".zip":
@@ -308,7 +308,7 @@ def test_a_removed_part_is_made_again_with_the_same_bytes(embed, storage, conten
 
 @pytest.mark.parametrize("table", ["embeddings", "predictions", "images"])
 def test_a_removed_part_that_can_no_longer_be_the_same_is_measured_anew(embed, reader, photos, storage, table):
-    """The advice of `verify` is followed after a picture is gone: the manifest says what is there now."""
+    """After an image is gone, the advice of `verify` still works: the manifest describes the current files."""
     embed()
     folder = table if table == "images" else f"{table}/{MODEL}"
     storage.local(f"{folder}/part-000001.parquet").unlink()
@@ -321,7 +321,7 @@ def test_a_removed_part_that_can_no_longer_be_the_same_is_measured_anew(embed, r
     for path, entry in newest.files.items():
         assert entry == dataclasses.replace(generations.measure(storage, path), compute=entry.compute), path
     report = run_verify(storage, VerifySettings(), Silent())
-    # The generation before is as damaged as it was; the new one is whole.
+    # The previous generation is as damaged as before; the new one is complete.
     assert {damage.path for damage in report.damages} <= {f"{folder}/part-000001.parquet"}
     assert all("lookalike gc" in damage.mend for damage in report.damages)
     collect(storage, keep=1)
@@ -370,7 +370,7 @@ def test_a_layer_that_was_embedded_follows_when_the_collection_grows(embed, read
 
 
 def test_a_run_that_failed_leaves_nothing_that_stands_in_the_way(embed, storage, photos, tmp_path, add_photo, reader):
-    """Wrong weights, then the wrong folder, then wrong labels; then everything is right."""
+    """Wrong weights, then the wrong folder, then wrong labels; then everything is correct."""
     with pytest.raises(WeightsError):
         embed(weights=str(tmp_path / "none.pth"))
     assert not list(storage.root.rglob("*.parquet"))

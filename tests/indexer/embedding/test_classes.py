@@ -40,7 +40,7 @@ def test_other_heads_have_numbers():
 
 @pytest.fixture
 def weights(tmp_path: Path) -> str:
-    """A network of one's own with three classes."""
+    """A custom network with three classes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         torch.save(torchvision.models.squeezenet1_1(num_classes=3).state_dict(), tmp_path / "own.pth")
@@ -91,7 +91,7 @@ def test_names_are_stored_with_the_model_and_kept(storage, embed, weights: str, 
 
     report = embed(weights=weights)
     assert (report.class_names, names()) == ("numbers", ["class 0", "class 1", "class 2"])
-    # A second run embeds nothing again, and its names hold for what was embedded before.
+    # A second run embeds nothing again, and its names apply to existing predictions.
     report = embed(weights=weights, class_names=write(tmp_path / "names", "cat\ndog\nfish\n"))
     assert (report.embedded, report.class_names, names()) == (0, "own", ["cat", "dog", "fish"])
     view = View(CollectionReader.open(str(storage.root)))
@@ -100,7 +100,7 @@ def test_names_are_stored_with_the_model_and_kept(storage, embed, weights: str, 
     assert names() == ["cat", "dog", "fish"]
     assert embed(weights=weights, class_names=write(tmp_path / "names", "a\nb\nc\n")).class_names == "own"
     assert names() == ["a", "b", "c"]
-    # An earlier generation has the names that it was published with.
+    # An earlier generation keeps the names that it was published with.
     earlier = View(CollectionReader.open(str(storage.root), generations.require_latest(storage).generation - 1))
     assert earlier.class_names("squeezenet1_1") == ["cat", "dog", "fish"]
 
@@ -122,7 +122,7 @@ def test_a_thousand_classes_of_a_file_are_imagenets_only_when_that_is_said(stora
     assert embed(weights=str(tmp_path / "own.pth"), class_names="imagenet").class_names == "imagenet"
     view = View(CollectionReader.open(str(storage.root)))
     assert view.class_names("squeezenet1_1") == list(imagenet_names())
-    # A file with the digest of published weights says so itself.
+    # A file with the digest of published weights is recognized.
     digest = view.reader.model("squeezenet1_1").spec.weights.digest
     published = type("Weights", (), {"name": "IMAGENET1K_V1", "url": f"https://example.invalid/own-{digest[:8]}.pth"})
     monkeypatch.setattr("lookalike_indexer.models.presets.torchvision.models.get_model_weights", lambda _: [published])

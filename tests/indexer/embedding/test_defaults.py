@@ -1,4 +1,4 @@
-"""What a run takes from the collection where its options say nothing."""
+"""Settings that a run takes from the collection if its options do not set them."""
 
 from __future__ import annotations
 

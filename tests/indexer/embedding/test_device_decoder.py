@@ -1,4 +1,4 @@
-"""JPEGs decoded on a device: the processor here, by the same code as on a GPU where there is one."""
+"""JPEGs decoded on a device: here the processor, with the same code as on a GPU."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from lookalike_indexer.images.prepare import Encoded, Prepared, Rejected, prepar
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 
 SPEC = PreprocessingSpec(40, 32, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), "bilinear", True)
-# Processors give Pillow's pixels; nvJPEG spreads the chroma of two pixels otherwise.
+# Processors give Pillow's pixels; nvJPEG upsamples the chroma differently.
 CLOSE = [("cpu", 1.0), pytest.param("cuda:0", 6.0, marks=pytest.mark.gpu)]
 
 
 def soft(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
-    """Shapes without sharp edges, as JPEG likes them."""
+    """Return shapes without sharp edges, which suit JPEG."""
     levels = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
     return Image.fromarray(levels).resize((width, height), Image.Resampling.BICUBIC).convert(mode)
 
@@ -80,7 +80,7 @@ def test_what_a_device_cannot_decode_is_what_the_workers_make_of_it(
     device: str, close: float, pool: DecodePool
 ) -> None:
     whole = jpeg(soft(90, 70))
-    # An end in its place, and nothing sensible before it.
+    # A valid end marker after garbage.
     damaged = whole[:200] + b"\xff\xc9\x00\x00" + whole[220:240] + b"\xff\xd9"
     pictures = [whole, damaged, b"no picture", whole[: len(whole) // 2], whole]
     found = decoded(device, pool, pictures)
@@ -125,7 +125,7 @@ def test_only_plain_jpegs_are_left_encoded() -> None:
         assert isinstance(prepare_for_gpu(data, SPEC, DEFAULT_LIMITS), Encoded)
     png = io.BytesIO()
     soft(80, 60).save(png, "PNG")
-    # Turned, of four colors, of another format: the workers know what to do.
+    # Rotated, with four channels, or in another format: the workers decode these.
     for data in (turned(6), turned(3), jpeg(soft(80, 60, "CMYK")), png.getvalue()):
         assert isinstance(prepare_for_gpu(data, SPEC, DEFAULT_LIMITS), Prepared)
 

@@ -1,4 +1,4 @@
-"""What earlier generations and earlier formats hold stays what it was, whatever later runs do."""
+"""Data of earlier generations and earlier formats does not change in later runs."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_what_a_failed_run_listed_is_not_embedded_when_the_next_excludes_it(embe
 
 @pytest.fixture
 def parquet(photos: Path, tmp_path: Path) -> Path:
-    """Rows whose keys are numbers, but not their own."""
+    """Return rows whose keys are numbers, but not their row numbers."""
     paths = sorted(photos.glob("?/??.png"))
     source = tmp_path / "table" / "photos.parquet"
     source.parent.mkdir()
@@ -99,7 +99,7 @@ def parquet(photos: Path, tmp_path: Path) -> Path:
 
 
 def as_format_1(storage: Storage, source: Path) -> None:
-    """Write a collection of a Parquet file as format 1 had it: rows are named by number, and without digests."""
+    """Write a collection of a Parquet file in format 1: rows are named by number, and without digests."""
     manifest = generations.require_latest(storage)
     row = 0
     for listing, images in zip(manifest.listing, manifest.images, strict=True):

@@ -134,7 +134,7 @@ def test_a_part_depends_on_itself_alone(embed, reader, storage: Storage, content
     # A killed run leaves no generation that names them.
     storage.local("generations/000001.json").unlink()
     report = embed()
-    # Part 1 has 7 images to embed, part 3 has one; the other file there was rejected for good.
+    # Part 1 has 7 images to embed, part 3 has one; its other file was rejected permanently.
     assert report.skipped == 15
     assert contents(storage) == before
 
@@ -178,7 +178,7 @@ def test_a_second_model_embeds_the_same_images(embed, reader, storage: Storage):
     assert set(collection.manifest.spaces) == {MODEL, "second", "second.stage3.avg"}
     assert collection.manifest.default_space == MODEL
     assert collection.ids("second").tolist() == collection.ids().tolist()
-    # What no model could read is in the list of each.
+    # Files that no model could read are in the list of each model.
     assert collection.rejects("second").equals(collection.rejects(MODEL))
     assert collection.rejects(MODEL).num_rows == 3
     assert collection.manifest.models["second"].files == ["models/second/batchnorm.npz"]
@@ -198,7 +198,7 @@ def test_another_network_of_the_same_name_is_refused_and_both_are_named(embed):
 
 
 def test_statistics_of_another_network_are_refused_or_replaced(embed, reader, storage: Storage):
-    """Refused when a generation lists them; replaced when a killed run left them."""
+    """Rejected if a generation lists them; replaced if a killed run left them."""
     network = {"model": "shufflenet_v2_x0_5", "name": "net"}
     embed(weights="untrained:2", **network)
     path = storage.local("models/net/batchnorm.npz")
@@ -229,11 +229,11 @@ def test_parts_that_a_killed_run_left_for_another_network_are_made_again(embed, 
 
 def test_another_stored_type_is_refused(embed, storage: Storage, reader):
     embed(dtype="float16")
-    assert embed().embedded == 0  # what is not said stays as it was
+    assert embed().embedded == 0  # settings that are not given stay unchanged
     assert reader().manifest.spaces[MODEL].dtype == "float16"
     with pytest.raises(MismatchError, match="is stored as float16, not as float32; leave --dtype out"):
         embed(dtype="float32")
-    # What a killed run left in another type is made again.
+    # Files that a killed run left in another type are made again.
     storage.local("generations/000001.json").unlink()
     assert embed(dtype="float32").embedded == 20
 

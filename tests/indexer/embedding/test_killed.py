@@ -1,4 +1,4 @@
-"""A run that is killed at any moment, and its resumption, make what an uninterrupted run makes."""
+"""A run that is killed at any moment and then resumed gives the same result as an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILES = 9 * 7 + 2  # of 9 parts: 5 tables of 1 model with 3 spaces; the statisti
 
 @pytest.fixture
 def many_photos(tmp_path: Path, add_photo: Callable[[Path, int], None]) -> Path:
-    """Sixty-two pictures and a broken one: nine parts of seven."""
+    """Sixty-two images and a broken one: nine parts of seven."""
     for number in range(62):
         add_photo(tmp_path / "many" / f"{number:02d}.png", number)
     (tmp_path / "many" / "broken.png").write_bytes(b"broken")
@@ -46,7 +46,7 @@ def test_killed_and_resumed_gives_the_same_bytes(tmp_path: Path, many_photos: Pa
     for moment in moments:
         process = start(many_photos, cut)
         try:
-            # The moment is after a number of files, and then anywhere within the next.
+            # The moment is after a number of files, at a random time within the next one.
             while process.poll() is None and len(list(cut.rglob("*.*"))) <= moment:
                 time.sleep(0.002)
             time.sleep(random.random() * 0.02)

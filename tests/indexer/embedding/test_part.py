@@ -39,7 +39,7 @@ def source(settings: EmbedSettings) -> SourceEntry:
 
 def test_settings_and_a_table_go_in_and_tables_come_out(plan: ModelPlan, storage: Storage, source: SourceEntry):
     part = read_part(storage, layout.source(0))
-    # What a cluster does with the call: everything crosses a process border.
+    # A cluster pickles the call, which crosses a process boundary.
     again, table = ForkingPickler.loads(ForkingPickler.dumps((plan, part)))
     before = sorted(storage.root.rglob("*"))
     tables = ForkingPickler.loads(ForkingPickler.dumps(embed_part(again, POOL, "cpu", table, source)))

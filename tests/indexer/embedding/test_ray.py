@@ -1,4 +1,4 @@
-"""Embedding over a real Ray cluster of one machine: the same bytes, and sentences for what cannot be reached."""
+"""Embedding on a real Ray cluster of one machine: the same bytes, and sentences for unreachable clusters."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def test_an_address_that_nobody_listens_at_is_named():
 
 @pytest.fixture
 def one_machine(monkeypatch):
-    """The address of a Ray cluster of one raylet on this machine, which ends with the test."""
+    """The address of a Ray cluster with one raylet on this machine, which ends with the test."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Workers import the packages of the checkout, as this process does.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
-    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # paths of sockets must be short
+    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # socket paths have a maximum length
     context = ray.init(
-        _node_ip_address="127.0.0.2",  # 127.0.0.1 would be replaced by the address of this machine
+        _node_ip_address="127.0.0.2",  # Ray would replace 127.0.0.1 by the address of this machine
         _temp_dir=folder,
         num_cpus=1,
         object_store_memory=100_000_000,
@@ -67,12 +67,12 @@ def test_a_cluster_makes_the_bytes_of_one_process(
     request,
 ):
     made = []
-    # A worker of one CPU has one thread, and their number changes the last bits.
+    # A worker with one CPU has one thread, and the number of threads changes the last bits.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     request.addfinalizer(lambda: torch.set_num_threads(threads))
-    # The fixture joined the cluster already, which a process can do once.
+    # The fixture joined the cluster already, and a process can join only once.
     cluster = Machines(ray, one_machine)
     for name, machines in (("here", None), ("there", cluster)):
         storage = Storage(tmp_path / name)

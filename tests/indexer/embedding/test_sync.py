@@ -1,4 +1,4 @@
-"""A run with --sync makes the collection what its source is."""
+"""A run with --sync makes the collection equal to its source."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lookalike_indexer.verification.verify_stage import run_verify
 
 @pytest.fixture
 def sync(storage, settings):
-    """Run the stage with --sync and publish what it made; returns the changes."""
+    """Run the stage with --sync and publish the result; return the changes."""
 
     def run(wanted=None, **changes):
         draft, report = run_embed(
@@ -48,7 +48,7 @@ def opened(storage):
 
 
 def images(storage):
-    """The id of each key."""
+    """Return the id of each key."""
     table = opened(storage).images(["id", "key"])
     keys = table.column("key").to_pylist()
     assert len(set(keys)) == len(keys)
@@ -56,7 +56,7 @@ def images(storage):
 
 
 def assert_true(storage, photos):
-    """Each live row is the vector of the bytes that its key has now, and there is one for each readable picture."""
+    """Check that live rows are the vectors of their keys' current bytes, one for each readable image."""
     reader = opened(storage)
     table = reader.images(["id", "key", "sha256"])
     for row in table.to_pylist():
@@ -82,9 +82,9 @@ def test_every_kind_of_change_at_once(embed, sync, storage, photos, add_photo):
     before, known = images(storage), vectors(storage)
     add_photo(photos / "b" / "new.png", 100)
     add_photo(photos / "a" / "00.png", 101)  # other bytes
-    (photos / "a" / "02.png").rename(photos / "moved.png")  # renamed, and without a label now
+    (photos / "a" / "02.png").rename(photos / "moved.png")  # renamed, and without a label
     (photos / "a" / "04.png").unlink()
-    (photos / "b" / "01.png").rename(photos / "a" / "01.png")  # renamed and relabelled
+    (photos / "b" / "01.png").rename(photos / "a" / "01.png")  # renamed and relabeled
     done = sync()
     assert done == Changes(new=1, changed=1, renamed=2, deleted=1, relabelled=2)
     after = images(storage)
@@ -160,7 +160,7 @@ def test_a_file_that_comes_back_gets_a_new_id(embed, sync, storage, photos, add_
     sync()
     add_photo(photos / "a" / "04.png", 4)
     report = embed()
-    assert (report.kept_out, report.new) == (1, 0)  # without --sync it stays away
+    assert (report.kept_out, report.new) == (1, 0)  # without --sync it stays deleted
     assert sync().new == 1
     assert images(storage)["a/04.png"] > max(before.values())
     (photos / "a" / "04.png").unlink()
@@ -225,7 +225,7 @@ def test_what_a_killed_run_listed_replaces_what_it_was(embed, sync, storage, set
         with pytest.raises(KeyboardInterrupt):
             sync()
     assert generations.numbers(storage) == [1]
-    # Whoever goes on, with or without --sync, leaves one image of each key.
+    # Any continuation, with or without --sync, leaves one image for each key.
     report = embed()
     assert report.embedded == 1
     assert images(storage)["a/00.png"] == 23
@@ -233,7 +233,7 @@ def test_what_a_killed_run_listed_replaces_what_it_was(embed, sync, storage, set
 
 
 def test_images_that_came_otherwise_stay(embed, sync, storage, photos):
-    """Images that were not of the source, such as uploaded ones, are not gone where it lacks them."""
+    """Images that do not come from the source, such as uploaded ones, stay if the source lacks them."""
     embed()
     (photos / "a" / "04.png").unlink()
     manifest = generations.require_latest(storage)
@@ -252,13 +252,13 @@ def test_images_that_came_otherwise_stay(embed, sync, storage, photos):
 
 
 def uploaded(storage, photos, **of):
-    """Fold pictures in as a server does: by key, those of images of the source, with their vectors."""
+    """Fold images in as a server does: by key, with the keys of the source's images, with their vectors."""
     manifest, known, own = generations.require_latest(storage), vectors(storage), images(storage)
     reader, files = opened(storage), [(photos / name).read_bytes() for name in of.values()]
     first = 1 + max(max(read_part(storage, path, ["id"]).column("id").to_pylist()) for path in manifest.listing)
     ids = np.arange(first, first + len(of))
     keys = [key.replace("__", "/") + ".png" for key in of]
-    # One that came as a vector has no picture.
+    # An image that was added as a vector has no file.
     uris = [
         uri if "vector" not in key else "" for key, uri in zip(keys, kept_pictures.store(storage, files), strict=True)
     ]
@@ -278,7 +278,7 @@ def test_uploaded_pictures_stay_are_embedded_by_later_models_and_move_with_the_c
     embed()
     uploaded(storage, photos, up__one="a/02.png", b__01="a/04.png", up__two="a/06.png", up__vector="a/08.png")
     before = images(storage)
-    # The source has another picture under the key of one of them, which counts with --sync alone.
+    # The source has another image under one of the keys, which matters with --sync only.
     embed()
     assert images(storage) == before
     changes = sync()
@@ -286,11 +286,11 @@ def test_uploaded_pictures_stay_are_embedded_by_later_models_and_move_with_the_c
     after = images(storage)
     assert {key for key in after if after[key] != before[key]} == {"b/01.png"}
     assert sync() == Changes()
-    # A picture that is renamed in the source is renamed, and no uploaded one of the same bytes.
+    # An image renamed in the source is renamed; an uploaded image with the same bytes is not.
     (photos / "a" / "02.png").rename(photos / "a" / "renamed.png")
     assert sync().renamed == 1
     assert images(storage)["up/one.png"] == before["up/one.png"]
-    # A later model cannot look at the vector.
+    # A later model cannot embed an image that was added as a vector.
     assert embed(model="shufflenet_v2_x0_5").embedded == len(after) - 1
     assert opened(storage).space("shufflenet_v2_x0_5")[1].rows == len(after) - 1
     assert run_verify(storage, VerifySettings(deep=True), Silent()).damages == []
@@ -298,7 +298,7 @@ def test_uploaded_pictures_stay_are_embedded_by_later_models_and_move_with_the_c
     embed(source=str(moved), source_moved=True)
     (uri,) = [row["uri"] for row in opened(storage).images().to_pylist() if row["key"] == "up/two.png"]
     assert Path(uri).read_bytes() == (moved / "a" / "06.png").read_bytes()
-    # What its user deleted does not come back.
+    # Images that users deleted do not come back.
     delete(storage, keys=["up/two.png"])
     embed(source=str(moved))
     assert "up/two.png" not in images(storage)

@@ -25,7 +25,7 @@ def test_a_file_without_named_transforms_gets_the_default_ones_and_that_is_said(
     )
     assert "torchvision's IMAGENET1K_V2 of resnet50" in found.why
     assert found.why.endswith("trained with another resize: --preprocess IMAGENET1K_V1 for 256.")
-    # Where all published weights have one resize, there is nothing to name.
+    # If all published weights have one resize, the name is not needed.
     only = chosen("resnet18")
     assert only.spec.resize == 256
     assert "--preprocess" not in only.why

@@ -1,4 +1,4 @@
-"""Collections in which all images, or most of them, have the same embedding, and collections of one to three images."""
+"""Collections in which all or most images have the same embedding, and collections of one to three images."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from lookalike_indexer.numerics.variation import all_alike
 NOISE = np.random.default_rng(0)
 KINDS: dict[str, Callable[[int], np.ndarray]] = {
     "copies": lambda count: np.full((count, 64), 0.3, np.float32),
-    # What a network without biases makes of black pictures.
+    # Embeddings of a network without biases for black images.
     "zeros": lambda count: np.zeros((count, 64), np.float32),
-    # What one makes of copies of a picture in different batches.
+    # Embeddings of copies of an image in different batches.
     "rounding": lambda count: (0.3 + 3e-8 * NOISE.standard_normal((count, 64))).astype(np.float32),
 }
 EACH_KIND = pytest.mark.parametrize("kind", KINDS)
@@ -37,7 +37,7 @@ EACH_KIND = pytest.mark.parametrize("kind", KINDS)
 
 @pytest.fixture
 def view_of(make_collection, publish_clustering, publish_predictions) -> Callable[[np.ndarray], View]:
-    """A view of some vectors: labels a and b in turn, one cluster, predictions."""
+    """Return a view of vectors with the labels a and b in turn, one cluster, and predictions."""
 
     def make(vectors: np.ndarray) -> View:
         count = len(vectors)
@@ -67,7 +67,7 @@ def test_every_strategy_makes_one_group_and_it_is_said(view_of, kind: str):
         warnings.simplefilter("error")
         found = compare(view_of(KINDS[kind](6)))
     scores = found.tables["scores"].to_pydict()
-    # The stored clustering is measured by Euclidean distances, which whitening has nothing to do with.
+    # The stored clustering is measured by Euclidean distances, which whitening does not affect.
     assert scores["strategy"] == [*(name for name in STRATEGIES if name != "whitened"), "kmeans"]
     assert scores["largest"] == scores["smallest"] == [6] * len(STRATEGIES)
     assert np.isnan(scores["silhouette"]).all()
@@ -89,7 +89,7 @@ def test_nothing_is_odd(view_of, kind: str, method):
 
 @EACH_KIND
 def test_an_image_looks_like_the_first_of_the_labels_that_are_as_near(make_collection, publish_clustering, kind: str):
-    """By embeddings of equal images, every label is as near as every other."""
+    """With equal embeddings, every label is as near as every other."""
     labels = [f"label{row % 7}" for row in range(70)]
     storage = make_collection(KINDS[kind](70), labels=labels)
     view = View(publish_clustering(storage, [row % 2 for row in range(70)]))
@@ -145,7 +145,7 @@ def test_what_counts_as_alike():
 
 
 def test_a_process_survives_the_map_of_copies(view_of):
-    """t-SNE ended the process itself (SIGSEGV), so it is watched from another one."""
+    """t-SNE crashed the process (SIGSEGV), so it runs in another process here."""
     root = view_of(KINDS["copies"](4)).reader.storage.root
     command = [sys.executable, "-m", "lookalike", "map", "--collection", str(root), "--method", "tsne"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)

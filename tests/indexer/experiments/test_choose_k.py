@@ -12,7 +12,7 @@ from lookalike_indexer.experiments.view import View
 
 @pytest.fixture
 def view(make_collection, clustered) -> View:
-    """120 images in six groups that are far apart."""
+    """120 images in six distant groups."""
     vectors = clustered(120, 16, 6)
     return opened(make_collection(vectors, labels=[f"group {row % 6}" for row in range(120)]))
 
@@ -33,7 +33,7 @@ def test_recommends_the_number_of_groups_that_are_there(view):
     table = result.tables["k"].to_pydict()
     assert table["k"] == list(range(2, 13))
     assert all(before > after for before, after in zip(table["inertia"][:5], table["inertia"][1:5], strict=False))
-    # More clusters than groups divide a group at random, another one with each seed.
+    # More clusters than groups split a group at random, another one with each seed.
     assert table["stability"][table["k"].index(6)] > table["stability"][table["k"].index(9)]
 
 

@@ -17,7 +17,7 @@ LABELS = ["n02979186_cassette_player", "Cardigan", "crane", "french-horn", "gnu"
 
 @pytest.fixture
 def view(make_collection) -> View:
-    """One image for each label, of a model that tells ImageNet's classes apart."""
+    """One image for each label, with predictions of ImageNet's classes."""
     storage = make_collection(np.eye(6, dtype=np.float32), labels=LABELS)
     manifest = generations.require_latest(storage)
     return View(CollectionReader(storage, trained(manifest)))

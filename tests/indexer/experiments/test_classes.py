@@ -14,7 +14,7 @@ TENCH, CRANE = 0, 517
 
 @pytest.fixture
 def storage(make_collection, publish_model) -> Storage:
-    """Two images each of three labels, of which one is no class, and one image without label."""
+    """Two images each of three labels, of which one is no class, and one image without a label."""
     labels = ["tench", "tench", "n02012849_crane", "n02012849_crane", "gnu", "gnu", None]
     storage = make_collection(np.eye(7, dtype=np.float32), labels=labels)
     publish_model(storage, "a", [[TENCH, 5], [TENCH, 5], [CRANE, 5], [5, CRANE], [5, 6], [5, 6], [5, 6]])
@@ -51,11 +51,11 @@ def test_the_best_classes_of_every_model(storage):
     everything = class_accuracies(view).tables["best"].to_pydict()
     assert everything["label"] == ["n02012849_crane", "tench"]
     assert everything["lowest"] == [0.5, 0.5]
-    # The best class of a is not that of b.
+    # The best class of model a is not that of model b.
     first = class_accuracies(view, best=1)
     assert first.tables["best"].num_rows == 0
     assert first.findings[-1] == "0 classes are in the best 1 by top1 of all of a, b: none."
-    # By top-5 both classes tie in a, and crane is the best of b.
+    # By top-5 both classes of a tie, and crane is the best of b.
     tied = class_accuracies(view, ["b", "a"], metric="top5", best=1)
     assert tied.tables["best"].column("label").to_pylist() == ["n02012849_crane"]
     assert tied.settings["models"] == ["b", "a"]

@@ -15,7 +15,7 @@ from lookalike_indexer.experiments.view import View
 
 @pytest.fixture
 def view(make_collection, publish_space, clustered) -> View:
-    """A space whose groups are the labels, and one of noise that lacks the first part's images."""
+    """A space whose groups are the labels, and a space of noise that lacks the first part's images."""
     vectors = clustered(80, 12, 4, spread=0.02)
     storage = make_collection(vectors, labels=[f"group {row % 4}" for row in range(80)], part_rows=40)
     noise = np.random.default_rng(1).standard_normal((40, 12)).astype(np.float32)
@@ -67,7 +67,7 @@ def test_stored_clusterings_stand_beside_and_the_best_can_be_stored(view, grow_c
     assert scores[3] == {**scores[0], "stored": "tiny/k4"}
     assert scores[2]["ari"] < 1 == scores[3]["ari"]
     assert "Stored: tiny/k4, kmeans into 4 clusters, ARI 1.000." in result.findings
-    # Images that came later are in no stored clustering, and are left out of its figures.
+    # Later images are in no stored clustering, and are left out of its figures.
     grow_collection(view.reader.storage, clustered(20, 12, 4, spread=0.02))
     scores = compare(View(CollectionReader.open(root)), spaces=["tiny"], strategies=["kmeans"], clusters=4)
     assert [line["smallest"] for line in scores.tables["scores"].to_pylist()] == [25, 20, 20]

@@ -1,4 +1,4 @@
-"""A collection whose first model is untrained: whatever cannot be had names what there is instead."""
+"""A collection whose first model is untrained: errors name what is available instead."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ Checkpoints = Callable[..., View]
 
 @pytest.fixture
 def checkpoints(make_collection) -> Checkpoints:
-    """A collection of the spaces net@NAME, each of the vectors given and clustered in two."""
+    """Make a collection of the spaces net@NAME with the given vectors, clustered into two."""
 
     def make(
         vectors: dict[str, np.ndarray], labels: Sequence[str | None], clusters: int = 2, metric: Metric = "cosine"
@@ -47,7 +47,7 @@ def checkpoints(make_collection) -> Checkpoints:
 
 
 def two_groups(second: Sequence[int]) -> np.ndarray:
-    """Twelve vectors near two axes; those named lie near the second one."""
+    """Return twelve vectors near two axes; the rows given are near the second axis."""
     vectors = np.random.default_rng(5).uniform(0, 0.1, (12, 4)).astype(np.float32)
     vectors[:, 0] += 1
     vectors[list(second), :2] += (-1, 1)
@@ -105,7 +105,7 @@ def test_neighbours_are_by_the_metric_of_the_space_and_say_so(checkpoints, metri
     vectors = draw.standard_normal((30, 3)).astype(np.float32)
     longer = vectors * draw.uniform(0.2, 5, (30, 1)).astype(np.float32)
     found = evolution(checkpoints({"1": vectors, "2": longer}, [None] * 30, metric=metric), k=5)
-    # Lengths are no difference by cosine.
+    # Lengths do not matter for cosine.
     assert (found.tables["steps"].column("churn").to_pylist()[1] > 0.2) == (metric == "l2")
     assert found.settings["metric"] == metric
     assert found.tables["steps"].column("metric").to_pylist() == [metric] * 2
@@ -127,7 +127,7 @@ def test_a_sample_is_said_and_the_same_by_seed(checkpoints):
 def test_clusters_are_matched_so_that_most_images_stay():
     before = np.array([0, 0, 0, 1, 1, 2, 2, 2], np.int32)
     now = np.array([3, 3, 0, 0, 0, 1, 1, 2], np.int32)
-    # Cluster 2 has no partner left, and begins the track 3.
+    # Cluster 2 has no partner left, and begins track 3.
     assert matched(before, now, 4).tolist() == [1, 2, 3, 0]
 
 
@@ -167,7 +167,7 @@ def test_without_checkpoints_the_mend_is_named(make_collection):
 
 @pytest.mark.parametrize("alike", [["step1"], ["step2"], ["step1", "step2", "step3"]])
 def test_a_step_that_sees_no_difference_has_a_map_of_one_point(checkpoints, alike):
-    """A network that collapsed gives all images one embedding, but for rounding."""
+    """A collapsed network gives all images one embedding up to rounding."""
     noise = np.random.default_rng(1).standard_normal((12, 4))
     collapsed = (0.3 + 3e-8 * noise).astype(np.float32)
     steps = {name: collapsed if name in alike else two_groups([6, 7, 8]) for name in ("step1", "step2", "step3")}

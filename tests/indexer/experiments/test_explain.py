@@ -20,7 +20,7 @@ from lookalike_indexer.experiments.subject import Picture
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.progress import Silent
 
-# Tenches and goldfish, one of them where the others are, and taken for one of them; and a ray.
+# Tenches and goldfish, one of which is among the others and predicted as one of them; and a ray.
 LABELS = ["tench"] * 4 + ["goldfish"] * 4 + [None, "tench"]
 TENCH, GOLDFISH, RAY = 0, 1, 6
 TOP = [[TENCH, GOLDFISH]] * 4 + [[GOLDFISH, TENCH]] * 4 + [[RAY, TENCH], [GOLDFISH, RAY]]
@@ -29,7 +29,7 @@ Explained = Callable[..., View]
 
 @pytest.fixture
 def explained(make_collection) -> Explained:
-    """The collection of LABELS, with the predictions given."""
+    """Make the collection of LABELS with the given predictions."""
 
     def make(top: list[list[int]] = TOP, predictions: bool = True) -> View:
         angles = np.array([0.00, 0.02, 0.04, 0.06, 1.00, 1.02, 1.04, 1.06, 2.5, 0.98])
@@ -87,7 +87,7 @@ def test_an_image_that_was_classified_right_is_compared_with_the_next_class(expl
     assert found.settings["rival"] == "goldfish"
     assert found.findings[0] == "tiny takes it for tench (75%), as its label tench says; the next is goldfish."
     assert found.tables["odd"].num_rows == 0
-    # The image itself is no neighbor of its own.
+    # The image is not its own neighbor.
     assert "00001.jpg" not in found.tables["nearest"].column("key").to_pylist()
 
 
@@ -125,7 +125,7 @@ def test_without_predictions_there_is_nothing_to_explain(explained):
 
 
 def test_no_image_is_in_both_groups(explained):
-    # Row 9, a tench, is taken for a stingray as row 0 is, another tench; no label stands for that class.
+    # Row 9, a tench, is predicted as a stingray like row 0, another tench; no label stands for that class.
     found = explain(explained([[RAY, TENCH], *TOP[1:9], [RAY, GOLDFISH]]), 9, neighbours=9)
     groups = {
         group: found.tables["nearest"].filter(pc.field("group") == group).column("key").to_pylist()
@@ -151,7 +151,7 @@ def test_a_picture_outside_of_the_collection_is_explained_as_it_is_seen(explaine
     assert (found.settings["key"], found.settings["stored"], found.settings["own_class"]) == ("new.jpg", False, -1)
     assert found.tables["nearest"].column("key").to_pylist() == ["00016.jpg", "00019.jpg"]
     (line,) = found.tables["clusters"].to_pylist()
-    # That of the goldfish, whose angles are around 1.03.
+    # The value of the goldfish, whose angles are around 1.03.
     assert (line["size"], line["main_label"]) == (5, "goldfish")
     assert line["distance"] < 0.05
     assert found.findings[:2] == (
@@ -169,6 +169,6 @@ def test_one_table_has_the_class_of_each_image_and_that_of_its_label(explained):
         ("00028.jpg", TENCH, False, True),
         ("00025.jpg", RAY, True, None),
     ]
-    # Tench is not among the classes that were kept of row 9.
+    # Tench is not among the stored classes of row 9.
     assert (lines[2]["probability"], lines[2]["at_most"]) == (None, 0.25)
     assert (lines[1]["probability"], lines[1]["at_most"]) == (0.75, None)

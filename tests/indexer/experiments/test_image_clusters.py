@@ -10,7 +10,7 @@ from lookalike_indexer.experiments.view import View
 from lookalike_indexer.pictures.image_clusters import agreement_figure, cluster_montages
 from lookalike_indexer.pictures.thumbnails import Thumbnails
 
-# On a line: three cats, two dogs, a cat far away.
+# On a line: three cats, two dogs, a distant cat.
 PLACES = [0.0, 1.0, 3.0, 10.0, 12.0, 40.0]
 LABELS = ["cat", "cat", None, "dog", "dog", "cat"]
 
@@ -57,7 +57,7 @@ def test_predictions_and_agreement_come_along(view: View):
     assert one["probability"] == pytest.approx(0.45)
     (pair,) = found.tables["agreement"].to_pylist()
     assert (pair["first"], pair["second"], pair["images"]) == ("tiny/coarse", "tiny/fine", 6)
-    # Pairs together: 4 in both, of 6 and 4, of 15.
+    # Pairs that are together: 4 in both, of 6 and 4, of 15.
     assert pair["ari"] == pytest.approx((4 - 24 / 15) / (5 - 24 / 15))
 
 
@@ -84,7 +84,7 @@ def test_montages_have_a_tile_for_the_image_and_each_member(view: View):
     found = image_clusters(view, 0, members=2)
     montages = dict(cluster_montages(found, 0, Thumbnails(view)))
     assert list(montages) == ["tiny/coarse", "tiny/fine"]
-    # The files do not exist: three gray places.
+    # The files do not exist: three gray placeholders.
     grey = (np.asarray(montages["tiny/fine"]) == (0xE4, 0xE4, 0xE4)).all(axis=2).sum()
     assert 0.9 * 3 * 128**2 < grey < 3 * 128**2
     assert agreement_figure(found).axes[0].images[0].get_array().shape == (2, 2)

@@ -43,7 +43,7 @@ def test_clusters_are_named_after_what_is_frequent_in_them_and_rarer_elsewhere(v
     found = interpret_clusters(view)
     first, second = found.tables["clusters"].to_pylist()
     assert (first["cluster"], first["size"], first["name"], first["names_from"]) == (0, 5, "cat", "labels")
-    # 3 of the 4 that have a label, against 3 of 7.
+    # 3 of the 4 with a label, against 3 of 7.
     assert (first["share"], first["lift"]) == (0.75, 1.75)
     assert (second["cluster"], second["name"], second["is_mixed"]) == (2, "dog", False)
     assert found.figures == {"clusters": 2, "empty_clusters": 2, "mixed": 0}
@@ -51,7 +51,7 @@ def test_clusters_are_named_after_what_is_frequent_in_them_and_rarer_elsewhere(v
 
 def test_samples_are_central_borderline_and_random(view: View):
     found = interpret_clusters(view, samples=2)
-    # The centroids lie at 2 and 22.
+    # The centroids are at 2 and 22.
     assert samples(found, 0, "central") == [2, 1]
     assert samples(found, 2, "central") == [6, 5]
     assert samples(found, 0, "borderline") == [4, 3]
@@ -91,7 +91,7 @@ def test_names_need_terms_that_stand_out():
     clusters = (np.arange(120) % 2).astype(np.int32)
     clusters[:12] = 0
     even, odd = names_of_clusters(codes, clusters, [f"t{number}" for number in range(10)], 2)
-    # t0 alone is more frequent in cluster 0 than in all; the other nine only in cluster 1.
+    # Only t0 is more frequent in cluster 0 than overall; the other nine only in cluster 1.
     assert (even.terms, even.is_mixed, even.text) == (["t0"], True, "mixed: t0")
     assert even.lifts == pytest.approx([(12 / 66) / 0.1])
     assert (odd.terms, odd.is_mixed) == (["t1", "t2", "t3"], True)
@@ -117,7 +117,7 @@ def test_a_mixed_cluster_is_named_by_what_its_classes_mean():
     clothing, rest = names_of_clusters(codes, (codes > 4).astype(np.int32), texts, 2)
     assert (clothing.text, clothing.is_mixed, clothing.terms) == ("clothing", False, ["apron", "kimono", "jersey"])
     assert (clothing.share, clothing.lift) == (1.0, pytest.approx(28 / 20))
-    # Half of it is one class, which says more than what both have in common.
+    # Half of it is one class, which is more specific than the common hypernym.
     assert rest.text == "tench"
 
 
@@ -170,7 +170,7 @@ def test_sheets_hold_25_clusters_each(make_collection, publish_clustering, clust
     sheets = dict(interpretation_sheets(found, Thumbnails(view)))
     assert list(sheets) == ["interpret-01", "interpret-02"]
     grey = [(np.asarray(sheet) == (0xE4, 0xE4, 0xE4)).all(axis=2).sum() / 92**2 for sheet in sheets.values()]
-    # Three pictures for each cluster, none of which has a file, and a line.
+    # Three images without files for each cluster, and a line.
     assert 65 < grey[0] < 77
     assert 12 < grey[1] < 16
 

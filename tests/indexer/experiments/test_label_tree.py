@@ -14,7 +14,7 @@ from lookalike_indexer.experiments.view import View
 from lookalike_indexer.models.architecture import build
 from lookalike_indexer.models.statefile import digest
 
-# Two dogs, two fish, two trucks by the words below; the last one is seen once.
+# By the word vectors below: two dogs, two fish, two trucks; the last one is seen once.
 DOG, COLLIE, TENCH, COHO, TOW, TRUCK = 217, 232, 0, 391, 864, 569
 
 
@@ -43,7 +43,7 @@ def test_classes_of_like_meaning_are_in_one_group(view, words):
     for line in classes:
         groups.setdefault(line["cluster"], set()).add(line["class"])
     assert sorted(groups.values(), key=min) == [{"dog1", "dog2"}, {"fish1", "fish2"}, {"truck1", "truck2"}]
-    # Groups are numbered along the tree, so that each is one piece of it.
+    # Groups are numbered along the tree, so that each is contiguous.
     assert [line["cluster"] for line in classes] == [0, 0, 1, 1, 2, 2]
     assert {line["class"]: line["images"] for line in classes} == {
         "dog1": 3, "dog2": 1, "fish1": 2, "fish2": 2, "truck1": 2, "truck2": 1
@@ -68,7 +68,7 @@ def test_the_number_of_groups_and_classes_can_be_said(view, words):
 def test_classes_without_a_word_are_listed(view, words):
     Path(words).write_text("dog1 9 1\nfish1 1 9\nfish2 1 8\ntruck1 0 0\n")
     result = label_tree(view, model="a", word_vectors=words)
-    # A vector of zeros has no direction and so counts as none.
+    # A zero vector has no direction and counts as missing.
     assert result.tables["misses"].column("class").to_pylist() == ["dog2", "truck2", "truck1"]
     assert "No word for 3 classes: dog2, truck2, truck1." in result.findings
 

@@ -11,7 +11,7 @@ from lookalike_indexer.experiments.view import View
 
 @pytest.fixture
 def view(make_collection, clustered) -> View:
-    """80 images in four groups that are far apart."""
+    """80 images in four distant groups."""
     return opened(make_collection(clustered(80, 12, 4, spread=0.05), part_rows=30))
 
 

@@ -1,4 +1,4 @@
-"""Every experiment measures a space by one metric, and says its name beside the number."""
+"""Every experiment measures a space by one metric, and names the metric beside the number."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def run(command, *arguments):
 
 @pytest.fixture
 def vectors(clustered) -> np.ndarray:
-    """Of lengths from 3 to 60, so that the two metrics disagree."""
+    """Return vectors of lengths from 3 to 60, so that the two metrics disagree."""
     return clustered(90, 8, 5, spread=0.4) * np.geomspace(1, 20, 90, dtype=np.float32)[:, None]
 
 
 @pytest.fixture
 def view_by(make_collection, vectors):
-    """The collection with a clustering and an index of a metric."""
+    """Return a view of the collection with a clustering and an index of a metric."""
 
     def make(metric: str) -> View:
         storage = make_collection(vectors, labels=LABELS)
@@ -64,7 +64,7 @@ def view_by(make_collection, vectors):
 
 
 def apart(one: np.ndarray, other: np.ndarray, metric: str) -> np.ndarray:
-    """The distance of each row to that of the other array."""
+    """Return the distance of each row to the same row of the other array."""
     if metric == "l2":
         return np.linalg.norm(one - other, axis=1)
     return 1 - (one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
@@ -135,7 +135,7 @@ def test_whitening_is_left_out_where_distances_are_euclidean(view_by):
     view = view_by("l2")
     result = compare(view, clusters=5)
     assert "whitened" not in result.settings["strategies"]
-    # As good as each other by the labels, which is decided by the order; the command names the metric.
+    # Equally good by the labels, so the order decides; the command names the metric.
     assert "--metric l2" in result.findings[-1] or "is stored already" in result.findings[-1]
     with pytest.raises(UsageError, match="leave whitened out"):
         compare(view, strategies=["whitened"], clusters=5)
@@ -149,7 +149,7 @@ def test_distances_to_centroids_are_in_the_metric_of_the_clustering(view_by, vec
     exact = vectors.astype(np.float64)
     own = centroids[assigned.clusters]
     np.testing.assert_allclose(assigned.distances, apart(exact, own, metric), rtol=1e-5, atol=1e-6)
-    # By so much the distance could grow: then it would be that at which the next centroid is as near.
+    # If the distance grew by the margin, the next centroid would be as near.
     used = exact / (np.linalg.norm(exact, axis=1, keepdims=True) if metric == "cosine" else 1)
     second = np.sort(np.linalg.norm(used[:, None] - centroids[None], axis=2), axis=1)[:, 1]
     lengths = np.linalg.norm(own, axis=1)
@@ -248,6 +248,6 @@ def test_spaces_of_two_metrics_are_told_apart(view_by):
 
 
 def test_the_client_names_the_same_columns_as_the_commands():
-    # The client imports nothing of the indexer, so that both have the list.
+    # The client imports nothing of the indexer, so both have the list.
     for name in ("NAMES", "_MEASURED", "_OF_KMEANS"):
         assert getattr(_metrics, name) == getattr(metrics, name)

@@ -16,7 +16,7 @@ TENCH, CRANE = 0, 517
 
 @pytest.fixture
 def storage(make_collection, publish_model) -> Storage:
-    """Three tenches, two cranes, two gnus, of which ImageNet knows none, and one image without label."""
+    """Three tenches, two cranes, two gnus, which ImageNet does not have, and one image without a label."""
     labels = ["tench", "tench", "tench", "n02012849_crane", "n02012849_crane", "gnu", "gnu", None]
     storage = make_collection(np.eye(8, dtype=np.float32), labels=labels)
     publish_model(

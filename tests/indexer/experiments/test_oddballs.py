@@ -30,7 +30,7 @@ def test_an_image_among_another_class_comes_first_with_the_class_it_looks_like(v
     first, second = found.tables["oddballs"].to_pylist()
     assert (first["id"], first["label"], first["looks_like"]) == (8 * 3 + 1, "cat", "dog")
     assert (first["outside"], first["far"], first["nearer"], first["cluster"]) == (True, True, True, 1)
-    # To the mean of the other eight cats, which is 0, and to that of all dogs.
+    # Distances to the mean of the other eight cats, which is 0, and to that of all dogs.
     dogs = np.mean(DOGS)
     assert first["distance"] == pytest.approx(10.05)
     assert first["other_distance"] == pytest.approx(dogs - 10.05)
@@ -78,7 +78,7 @@ def test_one_label_can_be_asked_for(view: View):
 
 def test_typical_images_are_the_nearest_to_the_middle_of_their_class(view: View):
     typical = [line for line in oddballs(view).tables["typical"].to_pylist() if line["label"] == "cat"]
-    # The middle of all cats lies right of 0, since one of them is far out.
+    # The mean of all cats is right of 0, since one of them is far away.
     assert [line["id"] for line in typical] == [22, 19, 16, 13, 10, 7]
     assert [line["rank"] for line in typical] == [1, 2, 3, 4, 5, 6]
 

@@ -1,4 +1,4 @@
-"""Photographs of ten classes and a trained network: figures stay above floors that lie below what was measured."""
+"""Photographs of ten classes and a trained network: figures stay above floors below the measured values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from lookalike_indexer.models.network import Node
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.vectors.metric import prepare
 
-# Of one worker, since embedding takes longer than all the rest.
+# One worker only, since embedding takes longer than everything else.
 pytestmark = pytest.mark.xdist_group("experiments on photographs")
 
 EACH = 12
@@ -131,7 +131,7 @@ def test_about_as_many_clusters_as_classes_are_recommended(view: View):
 def test_whitening_brings_clusters_nearer_to_classes_than_plain_kmeans(view: View):
     found = compare(view, spaces=["resnet50"], strategies=["kmeans", "whitened"], clusters=10)
     scores = found.tables["scores"].to_pylist()
-    # Stored clusterings stand beside those that the comparison makes.
+    # The result has stored clusterings beside those of the comparison.
     plain, whitened = (row["ari"] for row in scores if not row["stored"])
     # Measured: 0.793 and 0.887.
     assert plain >= 0.65

@@ -16,15 +16,15 @@ import pytest
 from lookalike_indexer.collection.storage import Storage
 
 PROGRAM = Path(__file__).with_name("print_numbers.py")
-# Kernels that every processor of the kind has, and that add in another order than those of newer ones.
+# Kernels that every processor of the kind has, and that add in another order than newer ones.
 OLDEST_KERNEL = {"x86_64": "Prescott", "AMD64": "Prescott", "aarch64": "ARMV8", "arm64": "ARMV8"}
-# What a server answers itself, and what is exact besides.
+# Experiments that a server answers itself, and exact results.
 EXACT = ("split_label", "oddballs", "image_clusters", "explain", "interpret_clusters")
 
 
 @pytest.fixture
 def collection(make_collection, clustered, publish_clustering, publish_predictions) -> Storage:
-    """240 images of 4 labels and 6 groups that overlap, so that rounding has much to decide."""
+    """240 images of 4 labels and 6 overlapping groups, in which rounding matters."""
     labels = [f"label{row % 4}" for row in range(240)]
     storage = make_collection(clustered(240, 512, 6, spread=2.0), labels=labels)
     publish_clustering(storage, [row % 6 for row in range(240)], name="k6")
@@ -51,7 +51,7 @@ def threads(count: int) -> dict[str, str]:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal, NaN being equal to itself."""
+    """Return True for equal values, where NaN equals NaN."""
     return json.dumps(one) == json.dumps(other)
 
 

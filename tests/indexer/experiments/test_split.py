@@ -62,7 +62,7 @@ def test_silhouettes_are_those_of_scikit_learn(view: View):
 def test_what_lies_around_is_of_other_classes(view: View):
     found = split_label(view, "dog", k=3)
     around = found.tables["subclusters"].column("around").to_pylist()
-    # With six others, all are around; the counts go before the alphabet.
+    # With six others, all are around; counts are sorted before names.
     assert around[0] == ["cat", "cow", ""]
     nearest = {line["subcluster"]: line for line in found.tables["neighbours"].to_pylist() if line["rank"] == 1}
     assert [nearest[number]["label"] for number in range(3)] == ["cat", "cow", ""]
@@ -93,7 +93,7 @@ def test_a_single_odd_image_is_no_group(make_collection):
     storage = make_collection(vectors, labels=["a"] * 9)
     found = split_label(View(CollectionReader.open(str(storage.root))), "a")
     silhouettes = found.tables["ks"].column("silhouette").to_pylist()
-    # By silhouette alone all others would be one group, and the image opposite of them the other.
+    # By silhouette alone all others would be one group, and the opposite image the other.
     assert silhouettes[0] == max(silhouettes)
     assert found.tables["subclusters"].column("size").to_pylist() == [4, 4, 1]
 

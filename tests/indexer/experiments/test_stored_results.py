@@ -27,7 +27,7 @@ def cluster(storage: Storage, clusters: int, name: str) -> None:
 
 @pytest.fixture
 def storage(make_collection, publish_model, clustered) -> Storage:
-    """A collection with a map, a matrix and mistakes of its one model, kept."""
+    """A collection with a stored map, a matrix, and mistakes of its one model."""
     storage = make_collection(clustered(12, 4, 3), labels=["tench", "goldfish", "tench"] * 4)
     publish_model(storage, "tiny", [[0, 1]] * 12)
     cluster(storage, 3, "three")

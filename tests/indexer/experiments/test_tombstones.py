@@ -1,4 +1,4 @@
-"""Each command that shows images is asked whether it shows a deleted one."""
+"""No command that shows images shows a deleted one."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ SHOWING = {
     "show": ["--collection", "DIR", "--random", "77", "--json"],
     "split": ["tench", "--collection", "DIR", "--json"],
 }
-# Commands that show no image of a folder, or that other tests ask.
+# Commands that show no image of a folder, or that other tests cover.
 ELSEWHERE = {
     "attach", "bench", "build", "cluster", "compact", "completion", "doctor", "embed", "gc", "import", "index", "parts",
     "relocate", "reload", "remove", "route", "serve", "set", "token", "verify", "watch",
-    # Of a server: tests/server/test_tombstones.py.
+    # Commands of a server: tests/server/test_tombstones.py.
     "clusters", "delete", "explore", "search", "upsert",
-    # They need the network's weights and the pictures themselves; they read a View, as all of the others do.
+    # These need the network's weights and the image files; they read a View, as all others do.
     "dendrogram", "evolution", "explain", "quality", "report", "sort",
 }  # fmt: skip
 
@@ -99,7 +99,7 @@ def storage(make_collection, publish_model, vectors, tmp_path):
 
 
 def shown(storage, tmp_path, name):
-    """All that a command prints and writes, as text."""
+    """Return everything that a command prints and writes, as text."""
     [entry] = [one for one in metadata.entry_points(group="lookalike.commands") if one.name == name]
     written = tmp_path / "written.npy"
     places = {"DIR": str(storage.root), "FILE": str(written)}
@@ -118,7 +118,7 @@ def test_every_command_is_asked():
     assert there <= SHOWING.keys() | ELSEWHERE, "say what a new command shows of deleted images"
 
 
-# These show the images of the fixture before they are deleted, so that the others' silence means something.
+# Before the deletion these commands show the images of the fixture, so that their later absence is meaningful.
 SEEN = {"duplicates", "export", "images", "label-issues", "leaks", "mistakes", "oddballs", "results", "sample", "show"}
 
 

@@ -7,7 +7,7 @@ from lookalike_indexer.experiments.valley import ROUNDING, valley
 
 
 def hills(near: int, far: int, at: float, seed: int = 0):
-    """Log-normal distances: near-duplicates around `at`, all others around 0.3."""
+    """Return log-normal distances: near-duplicates around `at`, all others around 0.3."""
     generator = np.random.default_rng(seed)
     parts = [at * np.exp(0.4 * generator.standard_normal(near)), 0.3 * np.exp(0.15 * generator.standard_normal(far))]
     return np.concatenate(parts).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A filter means what DuckDB means by it: three-valued logic, and then false."""
+"""Filters mean the same as in DuckDB: three-valued logic, in which only true matches."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from lookalike_indexer.filters.tree import (
 )
 from lookalike_indexer.filters.write_text import as_text
 
-# DuckDB compares integers with floats as floats, which are exact up to here.
+# DuckDB compares integers with floats as floats, which are exact up to this bound.
 INTEGERS = [-(2**63), -4, -3, 0, 1, 2, 3, 2**53, 2**63 - 1]
 NUMBERS = [-3.0, -1.5, 0.0, 0.5, 1.0, 2.5, 3.0, 1e300]
 TIMES = ["2026-01-01", "2026-01-01 12:00", "2026-01-02T00:00:00Z", "2026-01-02 14:00:00+02:00", "1999-12-31"]
@@ -92,7 +92,7 @@ TREES = st.recursive(
 
 
 def sql(tree):
-    """The tree as DuckDB reads it."""
+    """Return the tree in DuckDB's SQL."""
     if isinstance(tree, Not):
         return f"(not {sql(tree.filter)})"
     if isinstance(tree, (All, Some)):
@@ -141,13 +141,13 @@ def text(value):
 
 @pytest.fixture
 def duck(shop):
-    """The rows that DuckDB finds with a filter in SQL, bool (images,)."""
+    """Return the rows that DuckDB finds with a filter in SQL, bool (images,)."""
     types = {
         "whole": pa.int64(),
         "price": pa.float64(),
         "flag": pa.bool_(),
         "text": pa.string(),
-        # DuckDB calls a timestamp TIMESTAMPTZ.
+        # DuckDB's name of a timestamp is TIMESTAMPTZ.
         "taken": pa.timestamp("us", "UTC"),
         "tags": pa.list_(pa.string()),
         "cluster": pa.int32(),
@@ -177,7 +177,7 @@ def ours(shop, tree):
 def test_a_filter_finds_what_duckdb_finds(shop, duck, tree):
     expected = duck(sql(tree))
     assert np.array_equal(ours(shop, tree), expected), sql(tree)
-    # In other words: as text, and in another order.
+    # The same filter as text, and in another order.
     assert np.array_equal(ours(shop, parse(as_text(tree))), expected), as_text(tree)
     assert np.array_equal(ours(shop, canonical(tree)), expected)
 
@@ -190,7 +190,7 @@ def test_what_is_told_of_a_tree_is_read_as_the_same(tree):
 
 
 def split(tree):
-    """The tree with the two halves of a leaf apart, as a text has them."""
+    """Return the tree with the two halves of a leaf separated, as in a text."""
     if isinstance(tree, Not):
         return Not(split(tree.filter))
     if isinstance(tree, (All, Some)):

@@ -1,4 +1,4 @@
-"""Experiments of the images that match a filter."""
+"""Experiments on the images that match a filter."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_commands_take_a_filter(shop):
     assert nothing.output.startswith("No image with a label and a cluster of tiny/five is counted.")
     before = generations.require_latest(shop.storage)
     assert len(as_text(map_command)["tables"]["map"]) == matching(shop).sum()
-    # A map of some is not stored in the place of that of all.
+    # A map of some images does not replace the stored map of all.
     assert generations.require_latest(shop.storage) == before
     as_text(matrix, "--keep", "some")
     assert not stored_results.out_of_date(generations.require_latest(shop.storage), "class_matrix/some")

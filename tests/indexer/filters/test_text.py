@@ -1,4 +1,4 @@
-"""What the parser says of texts that are no filters, and the limits."""
+"""The parser's messages for invalid filters, and the limits."""
 
 from __future__ import annotations
 

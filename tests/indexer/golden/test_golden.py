@@ -1,4 +1,4 @@
-"""Collections of every released format are opened, verified, searched and continued by today's code."""
+"""The current code opens, verifies, searches and continues collections of every released format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Graphs of larger collections: principal components find the candidates, the stored embeddings decide."""
+"""Graphs of larger collections: principal components find candidates, and the stored embeddings decide."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lookalike_indexer.graph import components, graph_stage, groups
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    """The limits and numbers that make small collections large ones."""
+    """Lower the limits, so that small collections count as large ones."""
     monkeypatch.setattr(graph_stage, "_FEW", 100)
     monkeypatch.setattr(components, "COMPONENTS", (4, 8, 12))
 
@@ -32,7 +32,7 @@ def true_neighbors(vectors, k):
 
 @pytest.fixture
 def few_directions(clustered):
-    """Vectors of 48 dimensions that vary in 10 directions, and a little in all."""
+    """Return vectors of 48 dimensions that vary in 10 directions, and a little in all."""
 
     def make(rows):
         rng = np.random.default_rng(5)
@@ -108,7 +108,7 @@ def test_embeddings_that_are_not_finite_are_refused(make_collection, graphed, fe
 
 
 def test_components_that_tell_too_little_give_way_to_a_comparison(make_collection, graphed, few_directions):
-    # Each tenth is so long that the grid of the components makes the others one point.
+    # One vector in ten is so long that the grid of the components maps all others to one point.
     vectors = few_directions(300)
     vectors[::10] *= 1e5
     told = graphed(make_collection(vectors), "-k", 4, "--metric", "l2")

@@ -1,4 +1,4 @@
-"""`lookalike graph`: whose neighbours are found, how it goes on, and what else knows the files."""
+"""`lookalike graph`: the neighbors found, resumption, and other commands that handle its files."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from lookalike_indexer.verification.verify_stage import run_verify
 
 
 def stored(storage):
-    """The whole graph: ids, neighbours, distances."""
+    """Return the whole graph: ids, neighbors, distances."""
     reader = CollectionReader.open(str(storage.root))
     return tuple(map(np.concatenate, zip(*reader.stream_graph(), strict=True)))
 
 
 def brute_force(vectors, k, metric="cosine"):
-    """By float64, ties by id; ids of row i are 3 * i + 1."""
+    """Find neighbors in float64, ties by id; the id of row i is 3 * i + 1."""
     vectors = vectors.astype(np.float64)
     if metric == "cosine":
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -50,7 +50,7 @@ def written(storage):
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_the_nearest_are_those_of_a_comparison_in_float64(make_collection, clustered, graphed, metric):
     vectors = clustered(230, 12, 7)
-    vectors[[5, 90, 229]] = vectors[40]  # copies: ties by id, and the image itself is never its neighbor
+    vectors[[5, 90, 229]] = vectors[40]  # copies: ties by id, and an image is never its own neighbor
     storage = make_collection(vectors, part_rows=[100, 0, 30, 100])
     told = graphed(storage, "-k", 5, "--metric", metric)
     ids, neighbors, distances = stored(storage)
@@ -82,7 +82,7 @@ def test_one_product_for_each_pair_gives_what_a_comparison_of_all_gives(
     monkeypatch.setattr(each_pair, "_BLOCK", 32)
     monkeypatch.setattr(groups, "_HELD", 4 * 12 * 180)
     graphed(one, "-k", 5, "--metric", metric)
-    # As where a resumed run has few parts left.
+    # As if a resumed run had few parts left.
     monkeypatch.setattr(graph_stage, "is_worth_it", lambda *arguments: False)
     graphed(other, "-k", 5, "--metric", metric)
     assert written(one) == written(other)
@@ -169,7 +169,7 @@ def test_an_index_finds_candidates_and_its_recall_is_told(make_collection, grow_
     np.testing.assert_allclose(distances[neighbors == expected], apart[neighbors == expected], atol=1e-6)
     shown = CliRunner().invoke(graph, [str(storage.root), "-k", "6"]).output
     assert f"recall@6: {told['recall']:.4f}, measured on 256 images" in shown
-    # An exact one takes its place, and then is good enough.
+    # An exact graph replaces it, and then suffices for later requests.
     assert graphed(storage, "-k", 6, "--exact")["method"] == "exact"
     assert graphed(storage, "-k", 6)["method"] == "exact"
     assert stored(storage)[1].tolist() == expected.tolist()
@@ -236,7 +236,7 @@ def test_verify_compact_gc_and_remove_know_the_graph(make_collection, clustered,
     entry = CollectionReader.open(str(storage.root)).graph()
     assert len(entry.neighbors) == len(entry.parts) == 1
     assert [each.tobytes() for each in stored(storage)] == before
-    # It is still of all images: nothing is made again.
+    # It still covers all images, so nothing is made again.
     assert graphed(storage, "-k", 3)["generation"] == 3
     with writing(storage):
         collect(storage, 1)

@@ -1,4 +1,4 @@
-"""All near pairs of vectors of few dimensions: the very ones that a comparison of all finds."""
+"""All near pairs of vectors of few dimensions, exactly those that a comparison of all pairs finds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def found(vectors, depth):
 
 
 def compared(vectors, depth):
-    """By float64, which holds these sums exactly; ties by row."""
+    """Compare all in float64, which holds these sums exactly; ties by row."""
     whole = vectors.astype(np.float64)
     squares = np.square(whole[:, None] - whole).sum(axis=2)
     np.fill_diagonal(squares, np.inf)

@@ -1,4 +1,4 @@
-"""A part of a picture: what is prepared is what would be of the part alone."""
+"""A box of an image is prepared exactly as an image of the box alone."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_box_is_what_its_part_would_be_alone():
 
 def test_a_box_is_of_the_upright_picture():
     turned = np.ascontiguousarray(np.rot90(NOISE))
-    # Orientation 6: the stored picture is turned clockwise to stand upright.
+    # Orientation 6: the stored image is rotated clockwise to be upright.
     assert np.array_equal(
         pixels(Boxed(png(turned, 6), (10, 5, 40, 30))), pixels(png(np.ascontiguousarray(NOISE[5:35, 10:50])))
     )

@@ -134,7 +134,7 @@ def test_real_photographs_of_each_orientation_are_one_picture(odd_dir: Path):
 
     upright = small(1)
     for number in range(9):
-        # The photographs differ by the number that is drawn on them.
+        # The photographs differ by the number drawn on them.
         assert np.abs(small(number) - upright).mean() < 6, number
 
 

@@ -1,4 +1,4 @@
-"""Colours of 10 to 16 bits in samples of 16 bits look as those of 8 bits do."""
+"""Colors of 10 to 16 bits in 16-bit samples look like those of 8 bits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PNG_COLOUR_TYPES = {2: 4, 3: 2, 4: 6}  # gray and alpha, RGB, RGBA
 
 
 def png(samples: Samples) -> bytes:
-    """A PNG of 16 bits a sample, which Pillow cannot write."""
+    """Return a PNG with 16-bit samples, which Pillow cannot write."""
     height, width, channels = samples.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
 
@@ -33,7 +33,7 @@ def png(samples: Samples) -> bytes:
 
 
 def tiff(samples: Samples, order: str = "<", compression: int = 1, most: int = 0) -> bytes:
-    """A TIFF of 16 bits a sample: `compression` is 1 for none, which Pillow decodes, or 8, which libtiff does."""
+    """Return a TIFF with 16-bit samples; `compression` 1 is none, which Pillow decodes, and 8 needs libtiff."""
     height, width, channels = samples.shape
     data = samples.astype(f"{order}u2").tobytes()
     data = zlib.compress(data) if compression == 8 else data
@@ -61,7 +61,7 @@ FILES: dict[str, Callable[[Samples], bytes]] = {
 
 @pytest.fixture(scope="module")
 def colours(photos_dir: Path) -> npt.NDArray[np.uint8]:
-    """A real photograph; its brightest level is 255, so that each version fills its range."""
+    """A real photograph whose brightest level is 255, so that each version uses its full range."""
     with Image.open(sorted((photos_dir / "imagenette").rglob("*.JP*G"))[0]) as picture:
         levels = np.asarray(picture.convert("RGB")).astype(float)
     return np.rint(levels * 255 / levels.max()).astype(np.uint8)

@@ -53,7 +53,7 @@ def test_reads_heic_upright(encode):
     exif[0x0112] = 6
     turned.info["exif"] = exif.tobytes()
     data = encode(turned, "HEIF", quality=95)
-    assert b"irot" in data  # in this format, turning is not a matter of EXIF data
+    assert b"irot" in data  # this format stores rotation outside of EXIF
     check(data, "HEIF", upright=False)
     with pytest.raises(DecodeError, match=r"64 x 32 pixels, more than the 2,047") as caught:
         decode(encode(halves(), "HEIF"), ImageLimits(max_pixels=2047))

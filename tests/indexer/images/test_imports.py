@@ -5,7 +5,7 @@ import sys
 
 
 def test_decoding_workers_load_neither_torch_nor_arrow():
-    """Each worker is a fresh interpreter: torch would cost it seconds and hundreds of megabytes."""
+    """Each worker is a fresh interpreter, in which torch would cost seconds and hundreds of megabytes."""
     script = (
         "import sys, lookalike_indexer.images.workers; print({'torch', 'torchvision', 'pyarrow'} & set(sys.modules))"
     )

@@ -1,4 +1,4 @@
-"""Pictures of more than 8 bits, and of floats: the same photograph in all of them looks the same."""
+"""The same photograph with more than 8 bits, and with floats, looks the same."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMITS = ImageLimits()
 
 @pytest.fixture(scope="module")
 def gray(photos_dir: Path) -> npt.NDArray[np.uint8]:
-    """A real photograph, its gray levels stretched to all of 0 to 255, so that each version fills its range."""
+    """A real photograph, its gray levels stretched to 0 to 255, so that each version uses its full range."""
     with Image.open(sorted((photos_dir / "imagenette").rglob("*.JP*G"))[0]) as picture:
         levels = np.asarray(picture.convert("L")).astype(float)
     return np.rint((levels - levels.min()) * 255 / (levels.max() - levels.min())).astype(np.uint8)
@@ -61,7 +61,7 @@ def test_a_dark_picture_stays_dark_where_the_file_tells_its_range(gray):
     dark = (gray // 16).astype(np.uint16)  # 0 to 15, of 4095
     assert found(saved(dark, "TIFF", most=4095)).max() == 1
     assert found(saved(dark * 64, "TIFF", most=4000)).max() == round(15 * 64 * 255 / 4095)
-    # What is said and is not so counts for nothing.
+    # False metadata is ignored.
     assert np.abs(found(saved(np.rint(gray * (4095 / 255)).astype(np.uint16), "TIFF", most=1000)) - gray).max() <= 1
 
 

@@ -1,4 +1,4 @@
-"""Difficult files: truncated, fuzzed, bombs. Some reproduce old decoder bugs: they are decoded in workers only."""
+"""Difficult files: truncated, fuzzed, bombs. Some trigger old decoder bugs, so only workers decode them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_every_odd_file_is_decoded_or_refused_with_a_reason(odd_dir: Path, small
         if isinstance(result, Prepared):
             decoded += 1
             if path.endswith(".heif"):
-                continue  # Pillow alone, which the table is about, cannot read these
+                continue  # Pillow, which made the table, cannot read these
             upright = (result.width, result.height)
             sideways = row["exif_orientation"] in set("5678")
             stored = (int(row["width"]), int(row["height"]))
@@ -39,10 +39,10 @@ def test_every_odd_file_is_decoded_or_refused_with_a_reason(odd_dir: Path, small
             assert result.reason
             assert "\n" not in result.reason
             assert not result.reason.startswith(("the decoder crashed", "decoding took")), path
-    # TIFF files are turned by Pillow itself, and their EXIF data is listed by no one.
+    # Pillow rotates TIFF files itself, and the table does not list their EXIF data.
     assert [entry for entry in wrong if entry[2]["format"] != "TIFF"] == []
     readable = [path for path, row in known.items() if row["pillow13_result"] == "ok" and row["format"] in FORMATS]
     refused = [path for path in readable if not isinstance(results[path], Prepared)]
-    # Those are damaged behind their pixels, or too large or too thin.
+    # Damaged after their pixels, or too large, or too thin.
     assert len(refused) <= 0.03 * len(readable), refused
     assert decoded >= 680

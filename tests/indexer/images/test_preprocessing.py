@@ -18,7 +18,7 @@ SIZES = [(500, 375), (375, 500), (224, 224), (32, 32), (1, 1), (233, 1000), (100
 
 
 def presets() -> dict[PreprocessingSpec, object]:
-    """Every distinct preprocessing of torchvision's classification weights."""
+    """Return every distinct preprocessing of torchvision's classification weights."""
     found = {}
     for name in torchvision.models.list_models(module=torchvision.models):
         for weights in torchvision.models.get_model_weights(name):

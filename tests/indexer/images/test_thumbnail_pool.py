@@ -75,7 +75,7 @@ def test_an_idle_worker_that_is_killed_is_replaced(pool: ThumbnailPool, red: str
     for child in multiprocessing.active_children():
         child.kill()
         child.join()
-    # On a busy machine another worker takes longer to start than a picture may take.
+    # On a busy machine another worker takes longer to start than the timeout of an image.
     end = time.monotonic() + 60
     made = pool.make(red, 16).result(60)
     while not made.jpeg and time.monotonic() < end:

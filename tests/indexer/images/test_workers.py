@@ -25,7 +25,7 @@ from lookalike_indexer.images.workers import DecodePool, PoolSettings
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> list[str]:
-    """Twenty pictures whose red level is ten times their number."""
+    """Twenty images whose red level is ten times their number."""
     paths = []
     for number in range(20):
         path = tmp_path / f"{number:02d}.png"
@@ -86,7 +86,7 @@ def test_large_images_that_are_given_as_bytes_wait_in_smaller_numbers(
     with DecodePool(PoolSettings(1, chunk=2), small_spec) as pool:
         for done, (number, result) in enumerate(pool.stream(counted(), 100)):
             assert (number, isinstance(result, Prepared)) == (done, True)
-            # Five and the chunk that goes beyond them, and the chunk that the caller has.
+            # Five images and the chunk beyond them, and the chunk of the caller.
             assert taken <= done + 1 + 6 + 2
     assert taken == 40
 

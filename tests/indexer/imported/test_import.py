@@ -1,4 +1,4 @@
-"""`lookalike import`: vectors become a space that is searched, with pictures or without."""
+"""`lookalike import`: vectors become a space that can be searched, with or without images."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_vectors_join_the_images_of_a_collection_by_key(make_collection, tmp_pat
     told = run(tmp_path / "some.parquet", "--space", "mine", "--collection", storage.root)
     assert (told["images"], told["without"], told["generation"]) == (4, 3, 2)
     reader = CollectionReader.open(str(storage.root))
-    # By the usual rule: the other space is of an untrained network.
+    # By the usual rule, since the other space's network is untrained.
     assert reader.manifest.default_space == "mine"
     assert reader.ids("mine").tolist() == [1, 10, 16, 19]
     assert np.array_equal(reader.vectors("mine", np.arange(4)), vectors[[0, 3, 5, 6]])

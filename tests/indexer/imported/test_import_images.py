@@ -1,4 +1,4 @@
-"""`lookalike import --images`: vectors from elsewhere get the pictures of a source, without any network."""
+"""`lookalike import --images`: imported vectors with the images of a source, without a network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEYS = ["cat/0.png", "cat/1.png", "dog/2.png", "dog/3.png"]
 
 @pytest.fixture
 def photos(tmp_path):
-    """Four pictures in two folders; picture i is 20 + i pixels wide and 10 high."""
+    """Four images in two folders; image i is 20 + i pixels wide and 10 high."""
     for number, key in enumerate(KEYS):
         path = tmp_path / "photos" / key
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def test_what_does_not_match_is_counted_and_told(photos, imported, tmp_path):
     assert "1 vectors have no image in the source, such as 'bird/9.png'" in said
     reader = opened(tmp_path)
     assert len(reader.images(["key"])) == 4
-    # The third key is a path, which means the same image as the key.
+    # The third key is a path of the same image.
     assert reader.ids("mine").tolist() == [0, 2]
     assert np.array_equal(reader.vectors("mine", np.arange(2)), np.eye(3, 5)[[2, 0]])
     # Images without a vector are no damage.

@@ -69,7 +69,7 @@ def test_the_number_of_threads_does_not_change_a_byte(reader, factory):
 
 @pytest.mark.parametrize("factory", ["IVF8,Flat", "PCA8,IVF8,SQ8", "IVF8,PQ4x4np"])
 def test_training_on_gpus_uses_the_index_that_lies_there(reader, factory, monkeypatch):
-    """The k-means of the lists searches in an index made for the GPUs asked for; here that one is on the processor."""
+    """The k-means of the lists searches in an index for the requested GPUs; here that index is on the processor."""
     asked = []
 
     def recording(dim, metric, gpus=()):

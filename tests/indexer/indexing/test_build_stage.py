@@ -33,7 +33,7 @@ def written(storage):
 
 
 def expected_recall(vectors, index, nprobe, rows, k=10):
-    """recall@k by numpy alone, each query leaving itself out."""
+    """Return recall@k by numpy alone; each query excludes itself."""
     scores = vectors[rows].astype(np.float64) @ vectors.T.astype(np.float64)
     scores[np.arange(len(rows)), rows] = -np.inf
     truth = np.argsort(-scores, axis=1, kind="stable")[:, :k]
@@ -61,7 +61,7 @@ def test_the_ladders_are_the_recall_at_each_k_of_held_back_images(make_collectio
         for point in ladder:
             rows = query_rows[:queries]
             expected = expected_recall(prepare(vectors, "cosine"), loaded, point.nprobe, rows, k)
-            # What is as near as the k-th counts, too.
+            # Ties with the k-th neighbor count, too.
             assert expected - 1e-9 <= point.recall < expected + 1e-3
 
 

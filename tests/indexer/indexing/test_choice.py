@@ -62,7 +62,7 @@ def test_what_comes_closest_is_taken_where_none_reaches_the_target_or_fits():
 
 
 def test_times_over_a_sample_are_scaled_to_the_collection(make_collection, clustered, monkeypatch):
-    """A flat index that is 8% faster over the sample loses over five times the images."""
+    """A flat index that is 8% faster over the sample is slower over five times the images."""
     monkeypatch.setattr(recipes, "_FLAT_BELOW", 1000)
     monkeypatch.setattr(choice, "_SAMPLE", 1000)
     monkeypatch.setattr("lookalike_indexer.indexing.choice.faiss.get_num_gpus", lambda: 0)
@@ -86,7 +86,7 @@ def test_times_over_a_sample_are_scaled_to_the_collection(make_collection, clust
 def test_lists_cost_about_the_square_root_of_the_images(rows, most):
     settings = BuildSettings(index="ivf-sq8")
     factor = slowdown("ivf-sq8", 16, settings, 30_000, settings, rows)
-    # 1,000,000 images have 33 times as many, whose root is 6; the number of lists is a power of two.
+    # 1,000,000 images are 33 times as many, whose root is 6; the number of lists is a power of two.
     assert most / 2 <= factor <= most
 
 
@@ -96,7 +96,7 @@ def test_every_candidate_can_be_tried(clustered, kind, metric):
     vectors = clustered(2100, DIM, 20)
     tried = Trial(vectors[100:], vectors[:100], BuildSettings(metric=metric, target_recall=0.9)).candidate(kind)
     assert tried.index == kind
-    # A code of eight bits tells little apart; where it is all there is, the trial shall say so.
+    # A code of eight bits is imprecise; as the only candidate, its trial must show this.
     assert (0.5 if kind == "ivf-pqfs" else 0.9) <= tried.recall <= 1
     assert tried.queries_per_second > 0
     assert tried.bytes_per_image > DIM
@@ -124,7 +124,7 @@ def test_a_choice_is_kept_with_what_was_tried(make_collection, clustered, monkey
         raise AssertionError("it was tried again")
 
     monkeypatch.setattr(Trial, "candidate", never)
-    # By the published generation, and by the file that a killed run left.
+    # Chosen by the published generation, and by the file that a killed run left.
     published = generations.publish(storage, draft)
     assert run_build(storage, published, BuildSettings(target_recall=0.9), Silent())[1].entry == entry
     assert run_build(storage, before, BuildSettings(target_recall=0.9), Silent())[1].entry == entry

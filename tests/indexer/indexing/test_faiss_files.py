@@ -1,4 +1,4 @@
-"""faiss is given no byte that the manifest does not vouch for."""
+"""faiss reads only bytes whose digest is in the manifest."""
 
 from __future__ import annotations
 

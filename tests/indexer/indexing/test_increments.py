@@ -1,4 +1,4 @@
-"""An increment makes of an index what it became, byte for byte."""
+"""Applying an increment to an index gives the grown index, byte for byte."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def test_increments_give_the_same_index(factory, first) -> None:
         gained.append(one.gained())
         increments.apply(merged, gained[-1], "file")
         np.testing.assert_array_equal(faiss.serialize_index(merged), faiss.serialize_index(index))
-    # One may take the place of all.
+    # One increment may replace all others.
     assert every.rows == 211
     again = faiss.deserialize_index(base)
     increments.apply(again, every.gained(), "file")
     np.testing.assert_array_equal(faiss.serialize_index(again), faiss.serialize_index(index))
-    # And what was read can grow.
+    # A loaded index can grow further.
     added(again, vectors(30, 5))
     assert again.ntotal == first + 241
     assert (again.search(vectors(30, 5), 1)[1][:, 0] >= 0).all()
@@ -84,7 +84,7 @@ def test_other_kinds_are_told(factory) -> None:
 
 @pytest.mark.parametrize("factory", ["Flat", "IVF8,Flat", "HNSW8"])
 def test_what_does_not_fit_is_refused(factory) -> None:
-    """faiss trusts what it is given: no row, list or link outside of the index may come to it."""
+    """faiss does not validate: rows, lists and links outside of the index must be rejected before."""
     index = made(factory, vectors(400))
     added(index, vectors(100, 1))
     base = faiss.serialize_index(index)

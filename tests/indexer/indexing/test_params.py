@@ -181,7 +181,7 @@ def test_a_recall_is_that_of_the_k_that_is_asked_for():
 def test_the_effort_grows_with_k():
     measured = dataclasses.replace(entry(SEVERAL), target_recall=0.9)
     assert [nprobe_for_k(measured, k) for k in (1, 10, 11, 100)] == [2, 2, 8, 8]
-    # As much of k as the default finds of 10, where the target is not known.
+    # The share of k that the default finds of 10, if the target was not measured.
     assert nprobe_for_k(dataclasses.replace(measured, target_recall=0), 100) == 8
     # Not measured: four times k images in the lists of 900 / 8.
     assert [nprobe_for_k(entry(LADDER), k) for k in (10, 20, 100, 1000)] == [2, 2, 4, 8]
@@ -210,5 +210,5 @@ def test_an_index_that_refines_looks_again_at_the_share_that_is_asked_for():
         index, _ = built(factory)
         assert refines(index)
     index, _ = built("IVF16,SQ8,RFlat")
-    # As many as the builder gives it.
+    # The factor that the builder sets, times the share.
     assert [search_parameters(index, 2, share).k_factor for share in (1.0, 0.5, 0.01)] == [8, 4, 1]

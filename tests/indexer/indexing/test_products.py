@@ -8,7 +8,7 @@ from lookalike_indexer.indexing import products
 
 @pytest.fixture
 def threshold(monkeypatch):
-    """Sets faiss's threshold and says what it is; as before afterwards."""
+    """Set faiss's threshold, return its value, and restore it afterwards."""
     before = faiss.cvar.distance_compute_blas_threshold
     monkeypatch.setattr(products, "_chosen", 0)
 

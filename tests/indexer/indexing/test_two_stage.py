@@ -26,7 +26,7 @@ FACTORIES = ["PCA16,HNSW32,SQ8,Refine(SQ8)", "PCA16,SQ8,Refine(SQfp16)", "PCA16,
 
 
 def in_few_directions(rows: int, dim: int = 64, seed: int = 0) -> np.ndarray:
-    """Vectors whose variances fall quickly from one direction to the next, as those of photographs do."""
+    """Return vectors whose variance falls quickly over the directions, as that of photographs' embeddings does."""
     generator = np.random.default_rng(seed)
     directions = np.linalg.qr(np.random.default_rng(9).standard_normal((dim, dim)))[0]
     return (generator.standard_normal((rows, dim)) / np.arange(1, dim + 1) @ directions + 0.2).astype(np.float32)
@@ -39,7 +39,7 @@ def test_a_projection_does_not_depend_on_the_batch(scale):
     together = linear.apply(projectable(vectors))
     alone = np.concatenate([linear.apply(projectable(vectors[row : row + 1])) for row in range(64)])
     assert together.tobytes() == alone.tobytes()
-    # Not even on the precision of the sums: nothing is rounded.
+    # Independent even of the precision of sums: nothing is rounded.
     components = faiss.vector_to_array(linear.A).reshape(16, 64)
     true = projectable(vectors).astype(np.float64) @ components.T.astype(np.float64)
     assert np.array_equal(together, true.astype(np.float32))

@@ -1,4 +1,4 @@
-"""The protocol of a worker, without Ray: what a driver sees of a worker that it feeds."""
+"""The worker protocol without Ray: a driver feeds a worker and reads its replies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lookalike_indexer.machines.worker import Worker
 
 
 def sent(value):
-    """What another process gets of a value."""
+    """Return a value as another process receives it."""
     return pickle.loads(pickle.dumps(value))  # noqa: S301  # this process wrote it
 
 
@@ -136,7 +136,7 @@ def test_a_storage_keeps_its_folder_in_another_process(tmp_path, monkeypatch):
 
 
 def ahead():
-    """Work that reads up to five items ahead of the one that it gives, as decoding does."""
+    """Work that reads up to five items ahead of its current one, as decoding does."""
 
     def work(items, advance):
         taken = []
@@ -172,7 +172,7 @@ def test_an_item_that_ends_one_worker_after_another_is_named(fake_machines):
 
 
 def test_a_machine_that_joins_is_checked_as_the_first_ones_were(fake_machines, monkeypatch, tmp_path, caplog):
-    """It is asked for releases and the same folders; one that lacks something does nothing, and is named once."""
+    """It is checked for releases and shared folders; a machine that fails does nothing, and is named once."""
     machines = fake_machines(["a"])
     probed, started = [], []
 

@@ -9,7 +9,7 @@ from lookalike_indexer.models.nodes import TracedNetwork, trace
 
 
 def traced(arch: str) -> TracedNetwork:
-    """A network without numbers: only its shapes are asked for."""
+    """Return a network on the meta device, since only its shapes matter."""
     with torch.device("meta"):
         return trace(torchvision.models.get_model(arch, weights=None))
 
@@ -24,7 +24,7 @@ def test_swin_has_its_channels_last_but_for_the_last_map():
     swin = traced("swin_t")
     names = ["features.0.0", "features.0.1", "features.1.0.add", "features.3.1.mlp", "norm", "permute", "flatten"]
     assert axes(swin, 224, *names) == [1, 3, 3, 3, 3, 1, 1]
-    # 96 channels of 96 x 96 positions: equal sizes tell nothing, the larger picture does.
+    # 96 channels of 96 x 96 positions: equal sizes are ambiguous, a larger image is not.
     assert shapes(swin.graph, 384, 384)[swin.nodes["features.0.0"]] == (2, 96, 96, 96)
     assert axes(swin, 384, "features.0.0", "features.0.1") == [1, 3]
 
@@ -36,7 +36,7 @@ def test_what_is_no_output_for_an_image_is_left_out():
 
 
 def test_vit_takes_one_size_and_its_tokens_are_still_told():
-    # conv_proj's 14 x 14 positions are the 196 tokens; one for the class makes 197.
+    # conv_proj's 14 x 14 positions are the 196 tokens; the class token makes 197.
     names = ["conv_proj", "reshape", "permute", "encoder.layers.encoder_layer_3.add", "encoder.ln", "getitem_5"]
     assert axes(traced("vit_b_16"), 224, *names) == [1, 1, 2, 2, 2, 1]
 
@@ -62,7 +62,7 @@ def test_windows_that_cannot_be_told_from_channels_are_left_out():
 
 
 class Windows(torch.nn.Module):
-    """64 windows of 49 positions, for pictures of 56 x 56 only, as in MaxViT."""
+    """64 windows of 49 positions, for images of 56 x 56 only, as in MaxViT."""
 
     def __init__(self) -> None:
         super().__init__()

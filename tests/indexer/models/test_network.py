@@ -35,7 +35,7 @@ def network(module: torch.nn.Module, spec: PreprocessingSpec, *nodes: Node, comp
 
 
 def test_several_spaces_and_the_classifier_from_one_pass(resnet, plain_spec, pixels):
-    # bn2's output is changed in place by the addition after it; what is wanted is what bn2 gave.
+    # The addition after bn2 changes its output in place; the original output is wanted.
     nodes = [
         Node("flatten", "avg"),
         Node("layer4.1.bn2", "max"),
@@ -133,7 +133,7 @@ def test_maps_with_channels_last_are_pooled_over_their_positions(plain_spec, pix
     assert seen["maps"].shape == (5, 2, 2, 768)
     assert cut.dims == [768, 768, 768]
     torch.testing.assert_close(torch.from_numpy(result.embeddings[0]), seen["maps"].amax((1, 2)))
-    # The same maps with the channels moved to the front have the same means.
+    # The same maps with channels first have the same means.
     torch.testing.assert_close(result.embeddings[1], result.embeddings[2])
     assert result.classes[:, 0].tolist() == logits.argmax(1).tolist()
 
@@ -170,7 +170,7 @@ def test_batches_of_a_compiled_network_are_filled_up(monkeypatch, resnet, plain_
         found, expected = fixed.embed(pixels[:count]), plain.embed(pixels[:count])
         np.testing.assert_allclose(found.embeddings[0], expected.embeddings[0], rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(found.classes, expected.classes)
-    # More than that at once, as a query may be, is not what it was compiled for.
+    # A larger batch, as in a query, is not what it was compiled for.
     assert sizes == [3, 3]
 
 
@@ -181,7 +181,7 @@ def test_images_may_be_on_the_device_already(resnet, plain_spec, pixels):
         np.testing.assert_array_equal(plain.embed(images).embeddings[0], plain.embed(pixels).embeddings[0])
 
 
-# Of torch itself, when TorchInductor is imported.
+# A warning of torch itself when it imports TorchInductor.
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 @pytest.mark.gpu
 def test_a_compiled_network_agrees_with_the_cpu(resnet, plain_spec, pixels):

@@ -88,9 +88,9 @@ def test_names_are_taken_literally():
     pixels(bars(AWKWARD, {name: range(5) for name in AWKWARD}, BarStyle(AWKWARD[1])))
     assert short("$x$") == r"\$x\$"
     assert len(short("y" * 300)) == 32
-    # Spaces differ at their end.
+    # The names of spaces differ at their end.
     assert short("agglomerative, resnet18.layer4.top10") == "agglomerative, r…18.layer4.top10"
-    # All captions treat WordNet numbers alike, whatever room there is.
+    # All captions treat WordNet numbers alike, whatever their width.
     assert short("n02102040_english_springer_spaniel_1") == "english_springer_spaniel_1"
     assert short("n02102040_english_springer") == "english_springer"
     assert short("n02102040_10026.JPEG") == "n02102040_10026.JPEG"
@@ -139,7 +139,7 @@ def test_a_cluster_has_the_colour_of_its_main_class():
 
     of_label, of_cluster = colours("clusters"), colours("classes")
     assert of_cluster["b 1"] == of_label["b"]
-    # The first cluster of a class has its color, a further one a color that no class has.
+    # The first cluster of a class has the class's color, a further one a color of no class.
     assert of_cluster["a 2"] == of_label["a"]
     assert of_cluster["a 0"] not in of_label.values()
     assert len(set(of_cluster.values())) == 3

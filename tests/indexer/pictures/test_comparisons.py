@@ -1,4 +1,4 @@
-"""Charts of choose_k, label_tree, class_accuracies and compare: what they show of a result."""
+"""Charts of choose_k, label_tree, class_accuracies and compare."""
 
 from __future__ import annotations
 

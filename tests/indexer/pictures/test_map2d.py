@@ -15,7 +15,7 @@ def test_every_picture_has_a_cell_of_its_own_near_its_place():
     assert len({tuple(cell) for cell in cells.tolist()}) == 150
     assert (cells >= 0).all()
     assert (cells < [columns, rows]).all()
-    # Columns follow x, rows run down from the highest y.
+    # Columns follow x; rows go down from the highest y.
     assert np.corrcoef(cells[:, 0], places[:, 0])[0, 1] > 0.9
     assert np.corrcoef(cells[:, 1], places[:, 1])[0, 1] < -0.9
 
@@ -31,11 +31,11 @@ def test_thumbnails_are_drawn_where_they_belong():
     chart = Map(places, ["a", ""], palette(["a"]), "label", "title")
     red, blue = Image.new("RGB", (40, 20), "red"), Image.new("RGB", (20, 40), "blue")
     canvas = thumbnails(chart, lambda position: [red, blue][position], tile=50)
-    # The second one lies higher, and to the right.
+    # The second point is higher, and to the right.
     where = {name: np.argwhere((np.asarray(canvas) == colour).all(2)).mean(0) for name, colour in COLOURS.items()}
     assert where["blue"][0] < where["red"][0]
     assert where["blue"][1] > where["red"][1]
-    # Nothing touches the edges of the paper.
+    # Nothing touches the edges of the chart.
     inside = np.asarray(canvas)[8:-8, 8:-8]
     assert (inside != canvas.getpixel((0, 0))).any()
     assert np.count_nonzero(np.asarray(canvas) != canvas.getpixel((0, 0))) == np.count_nonzero(

@@ -69,6 +69,6 @@ def test_wordnet_numbers_go_before_names_do():
     width = letters.getlength("like english_springer")
     assert fitted("like n02102040_english_springer", width, letters) == "like english_springer"
     assert fitted("n02102040_english_springer", 1000, letters) == "english_springer"
-    # Paths are what they are.
+    # Paths keep their WordNet numbers.
     assert fitted("n02102040_english_springer/1.png", 1000, letters, keep_end=True).startswith("n02102040_english")
     assert fitted("n02102040_english_springer/1.png", width, letters, keep_end=True).endswith("springer/1.png")

@@ -1,4 +1,4 @@
-"""Captions of oddballs say what is odd about each."""
+"""Captions of oddballs explain why each is unusual."""
 
 from __future__ import annotations
 

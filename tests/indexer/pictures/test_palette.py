@@ -15,7 +15,7 @@ def lab(color: str) -> np.ndarray:
 
 
 def test_no_two_colors_look_alike():
-    # About 2 is a difference that can just be seen.
+    # A difference of about 2 is just visible.
     pairs = itertools.combinations([*COLORS, OTHER], 2)
     assert min(float(deltaE_ciede2000(lab(one), lab(other))) for one, other in pairs) > 15
 
@@ -33,7 +33,7 @@ def test_the_most_frequent_categories_have_colors():
     assert list(found) == [f"c{number:03d}" for number in range(120)]
     assert list(found.values())[:24] == list(COLORS)
     assert palette(["", ""]) == {}
-    # Among equals the first by name.
+    # Ties go to the first by name.
     assert list(palette(["b", "a", "c", "c"])) == ["c", "a", "b"]
 
 

@@ -8,7 +8,7 @@ from lookalike_indexer.pictures.thumbnails import Thumbnails
 
 
 class Stored:
-    """A view of images of which only ids and files are known."""
+    """A view of images with only ids and files."""
 
     def __init__(self, *uris: object) -> None:
         self.ids = np.arange(len(uris)) * 10

@@ -1,4 +1,4 @@
-"""`lookalike quality`: pictures that are poor by hand get their flags, which filters know."""
+"""`lookalike quality`: images with known flaws get their flags, which filters can name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOISE = np.random.default_rng(0)
 
 
 def scene(width: int = 200, height: int = 150) -> Image.Image:
-    """Blocks of random grey: sharp edges, and every brightness."""
+    """Return blocks of random gray: sharp edges, and every brightness."""
     blocks = NOISE.integers(0, 256, (-(-height // 10), -(-width // 10)), np.uint8).repeat(10, 0).repeat(10, 1)
     return Image.fromarray(blocks[:height, :width]).convert("RGB")
 
@@ -48,7 +48,7 @@ PICTURES = {
 
 @pytest.fixture
 def storage(make_collection, tmp_path) -> Storage:
-    """A collection of eight pictures in parts of three; the last one's file is gone."""
+    """A collection of eight images in parts of three; the last one's file is gone."""
     storage = make_collection(np.eye(8, dtype=np.float32), labels=["a"] * 4 + ["b"] * 4, part_rows=3)
     latest = generations.require_latest(storage)
     paths = []
@@ -97,7 +97,7 @@ def test_each_poor_picture_has_its_flag_and_filters_know_it(storage, tmp_path):
     view = View(CollectionReader.open(str(storage.root)))
     assert np.flatnonzero(view.matching("blurry or dark")).tolist() == [1, 3]
     assert np.flatnonzero(view.matching("brightness < 0.3 and not tiny")).tolist() == [1]
-    # It is an attribute table like those that people attach. The images of this test are not those of the listing.
+    # It is an attribute table like those that users attach. The images of this test are not in the listing.
     damages = run_verify(storage, VerifySettings(), Silent()).damages
     assert {damage.path.partition("/")[0] for damage in damages} == {"images"}
 
@@ -137,7 +137,7 @@ def test_what_was_measured_is_not_read_again(storage, tmp_path, monkeypatch):
     assert len(asked) == 8
     del asked[:]
     run(storage)
-    # Only the part with a file that could not be read is tried again.
+    # Only the part with an unreadable file is tried again.
     assert asked == ["odd_aspect.png", "gone.png"]
     assert not out_of_date(generations.require_latest(storage), "image_quality/today")
 

@@ -32,7 +32,7 @@ def made(collection: str, out: Path, *options: str) -> str:
 
 
 def opened(browser: Browser, file: Path) -> tuple[Page, list[str], list[str]]:
-    """The page, what it said on the console, and what it asked others for."""
+    """Open the page; return it with its console output and its requests."""
     said: list[str] = []
     asked: list[str] = []
     tab = browser.new_page()
@@ -45,7 +45,7 @@ def opened(browser: Browser, file: Path) -> tuple[Page, list[str], list[str]]:
 
 @pytest.fixture(scope="module")
 def labelled_report(labelled: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The report of the labelled collection, and what the command said."""
+    """The report of the labeled collection, and the command's output."""
     file = tmp_path_factory.mktemp("report") / "report.html"
     return file, made(labelled, file)
 
@@ -62,7 +62,7 @@ def test_a_browser_shows_the_page_whole_and_asks_nobody(labelled_report: tuple[P
     assert len(images) >= 10
     assert all(complete and width > 100 for complete, width in images)
     assert tab.locator("section").count() == len(PLANS)
-    # The style was taken: the policy names its very digest.
+    # The style applies, since the policy names its digest.
     assert tab.evaluate("getComputedStyle(document.querySelector('.missing')).borderLeftWidth") == "4px"
     assert tab.evaluate("document.querySelectorAll('script').length") == 0
     assert tab.evaluate("document.body.scrollWidth <= window.innerWidth")
@@ -177,7 +177,7 @@ def test_the_state_of_a_set_has_its_chapters(labelled: str, tmp_path: Path):
         listed = {"groups": "groups", "splits": "leaks", "labels": "issues", "flags": "images"}[table]
         assert len(made.pictures) == (made.result.tables[listed].num_rows > 0)
     flags = poor_pictures(context)
-    # Pictures of five by six random pixels, enlarged to sixty by fifty.
+    # Images of five by six random pixels, enlarged to sixty by fifty.
     assert (
         dict(zip(*(flags.result.tables["flags"].column(name).to_pylist() for name in ("flag", "images")), strict=True))[
             "tiny"

@@ -107,7 +107,7 @@ def test_a_zip_bomb_is_refused_before_it_is_decompressed(tmp_path: Path):
     with pytest.raises(DecodeError, match="more than the") as caught:
         fetch(f"{path}#a.jpg", 1 << 20)
     assert caught.value.kind == "limit"
-    # One that lies about its size is read as far as it says.
+    # A member with a false size is read up to that size.
     data = path.read_bytes()
     path.write_bytes(data.replace((1 << 24).to_bytes(4, "little"), (1 << 10).to_bytes(4, "little")))
     with pytest.raises(DecodeError, match="damaged"):

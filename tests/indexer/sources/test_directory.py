@@ -66,7 +66,7 @@ def test_a_chain_of_linked_folders_gives_each_picture_once(tmp_path: Path, make_
 
 
 def test_folders_may_be_nested_deeper_than_calls():
-    # Not below `tmp_path`: pytest could not remove it, as shutil.rmtree of Python 3.11 calls itself for each folder.
+    # Not below `tmp_path`: pytest could not remove it, since shutil.rmtree of Python 3.11 is recursive.
     root = tempfile.mkdtemp()
     try:
         deep = os.open(root, os.O_RDONLY)
@@ -138,7 +138,7 @@ def test_an_unreadable_subfolder_is_counted_and_named(tmp_path: Path, make_pictu
     scandir = os.scandir
 
     def refuse(path: str):
-        if path.endswith("/a/"):  # permissions do not hold for root, who may run the tests
+        if path.endswith("/a/"):  # root, who may run the tests, ignores permissions
             raise PermissionError(errno.EACCES, "Permission denied", path)
         return scandir(path)
 

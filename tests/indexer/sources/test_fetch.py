@@ -59,7 +59,7 @@ def test_a_parquet_file_that_was_written_anew_gives_each_key_its_own_image(tmp_p
 
 
 def test_a_large_row_group_is_read_in_order_once_and_in_bounded_memory(tmp_path: Path):
-    """Fails where a row group is decoded whole: it has 96 MiB, and a batch 8."""
+    """Fails if a row group is decoded at once: it has 96 MiB, a batch 8."""
     image = bytes(1 << 20)
     keys = [str(number) for number in range(96)]
     path = tmp_path / "images.parquet"
@@ -89,7 +89,7 @@ def test_a_damaged_page_costs_its_rows_and_no_others(tmp_path: Path):
     images = {str(number): os.urandom(500) for number in range(40)}
     path = parquet(tmp_path / "images.parquet", images, row_group_size=10, compression="none", use_dictionary=False)
     data = path.read_bytes()
-    # What comes before an image's bytes is its length: another one makes the page unreadable.
+    # An image's bytes are preceded by their length: a wrong length makes the page unreadable.
     at = data.index(images["15"]) - 4
     path.write_bytes(data[:at] + b"\xff\xff\xff\x7f" + data[at + 4 :])
     read, kinds = [], set()

@@ -14,7 +14,7 @@ SOURCE = SourceEntry("directory", "/photos/a b")
 
 
 def look_up(labels: Labels, *keys: str) -> list[str | None]:
-    """The label of each key; "?" where the file has none."""
+    """Return the label of each key; "?" if the file has none."""
     found = zip(*labels.look_up(keys), strict=True)
     return [label if mentioned else "?" for label, mentioned in found]
 

@@ -72,7 +72,7 @@ def test_appends_what_is_new_and_counts_what_went_or_changed(photos: Path, stora
     (photos / "1.jpg").write_bytes(b"changed")
     os.utime(photos / "2.jpg", ns=(1, 1))
     report = listed(storage, photos)
-    # Nothing was embedded yet, so that the listing just follows the files.
+    # Nothing was embedded yet, so the listing just follows the files.
     assert (report.rows, report.new, report.gone, report.changed) == (9, 2, 1, 0)
     assert keys(storage, report)[3:] == [["00.jpg", "7.jpg"]]
     assert report.revised == {0}
@@ -151,7 +151,7 @@ def test_labels_are_corrected_later_and_those_that_are_not_mentioned_stay(
     labels.write_text("key,label\ncats/1.jpg,tiger\n")
     first = listed(storage, tmp_path / "photos", labels)
     assert labels_of(storage, first) == ["tiger", "cats", "dogs"]
-    # Without a file, and with one that says nothing of it, a label that a file gave stays.
+    # Without a labels file, and with one that does not name it, an image keeps its earlier label.
     assert labels_of(storage, listed(storage, tmp_path / "photos")) == ["tiger", "cats", "dogs"]
     labels.write_text("key,label\ncats/2.jpg,lynx\ndogs/3.jpg,\n")
     report = listed(storage, tmp_path / "photos", labels)

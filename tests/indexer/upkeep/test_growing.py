@@ -21,7 +21,7 @@ from lookalike_indexer.verification.verify_stage import run_verify
 
 @pytest.fixture
 def made(make_collection, clustered):
-    """Make a collection of 600 of 1,800 vectors with a clustering and an index; the vectors."""
+    """Make a collection of 600 of 1,800 vectors with a clustering and an index; return the vectors."""
 
     def make(index="IVF8,Flat"):
         vectors = clustered(1800, 16, 12, spread=0.3)
@@ -89,7 +89,7 @@ def test_twice_the_rows_are_made_again(made, grow_collection):
 
 def test_a_recall_that_fell_is_a_reason_to_make_it_again(made, grow_collection):
     storage, _ = made()
-    # All of them lie in one list, far from what the index was trained on.
+    # All of them are in one list, far from the index's training data.
     new = np.random.default_rng(1).standard_normal((500, 16)).astype(np.float32) * 0.2 + 3
     grow_collection(storage, new)
     reader, done = grown(storage)

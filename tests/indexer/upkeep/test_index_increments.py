@@ -1,4 +1,4 @@
-"""An index that grows keeps its file: what it gained is written beside it, and everything knows of it."""
+"""An index that grows keeps its file: the growth is a separate file, which every command handles."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KEY = "tiny/main"
 
 @pytest.fixture
 def made(make_collection, clustered):
-    """Make a collection of 600 of 1,000 vectors with an index; the vectors."""
+    """Make a collection of 600 of 1,000 vectors with an index; return the vectors."""
 
     def make(index="IVF8,Flat", train_size=None):
         vectors = clustered(1000, 16, 12, spread=0.3)
@@ -49,7 +49,7 @@ def made(make_collection, clustered):
 
 @pytest.fixture
 def extended(grow_collection):
-    """Publish the collection with more images, and its index with them; returns a reader."""
+    """Publish the collection with more images and the grown index; return a reader."""
 
     def grow(storage, vectors, queries=None):
         grow_collection(storage, vectors)
@@ -62,7 +62,7 @@ def extended(grow_collection):
 
 
 def check(reader, vectors):
-    """The index has all rows, in order."""
+    """Check that the index has all rows, in order."""
     entry = reader.manifest.indexes[KEY]
     index = read_index(reader, entry)
     assert index.ntotal == entry.rows == len(vectors)
@@ -89,11 +89,11 @@ def test_a_few_images_are_written_beside_the_index(made, extended, kind) -> None
         assert entry.recall != before.indexes[KEY].recall
     check(reader, vectors[:720])
     assert run_verify(storage, VerifySettings(deep=True, images=0), Silent()).damages == []
-    # The same as an index that was written whole.
+    # The same as an index that was written as a whole.
     whole = reader.manifest.indexes[KEY]
     index = read_index(CollectionReader(storage, before), before.indexes[KEY])
     for start in (600, 640, 680):
-        # A graph that is read begins its chances anew.
+        # Loading a graph resets its random generator.
         index = faiss.deserialize_index(faiss.serialize_index(index))
         with extend.build.one_thread_for_graphs(index):
             extend.build.add(index, prepare(vectors[start : start + 40], whole.metric))
@@ -111,7 +111,7 @@ def test_one_takes_the_place_of_several_and_all_are_written_once_they_are_many(m
         entry = reader.manifest.indexes[KEY]
         counts.append(([one.rows for one in entry.increments], entry.path == base))
         check(reader, vectors[:end])
-    # 151 are more than a quarter of 600.
+    # 151 rows are more than a quarter of 600.
     assert counts == [
         ([20], True), ([20, 30], True), ([60], True), ([60, 40], True), ([], False), ([49], False),
     ]  # fmt: skip
@@ -184,7 +184,7 @@ def test_damage_is_found_and_told(made, extended) -> None:
 
 
 def rebuilt(storage):
-    """Publish what the same build gives."""
+    """Publish the result of the same build."""
     settings = BuildSettings(index="IVF8,Flat", train_size=400)
     draft, report = run_build(storage, generations.require_latest(storage), settings, Silent())
     return generations.publish(storage, draft).indexes[KEY], report
@@ -208,7 +208,7 @@ def test_what_is_damaged_of_a_grown_index_is_built_anew(made, extended, which, i
     assert (report.reused, entry.increments, entry.trained_rows, entry.rows) == (False, [], 0, 640)
     assert lost not in entry.files
     check(CollectionReader.open(str(storage.root)), vectors[:640])
-    # The generations before need it.
+    # The earlier generations need it.
     assert "gc" in damages(storage)[lost]
     with writing(storage):
         collect(storage, 1)

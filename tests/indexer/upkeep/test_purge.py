@@ -1,4 +1,4 @@
-"""After purge and gc nothing is left of deleted images, and everything else is as it was."""
+"""After purge and gc nothing is left of deleted images, and everything else is unchanged."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def run(command, *arguments):
 
 
 def damaged(storage):
-    """What is damaged, but for the predictions: those of the fixture are in one part, which joins with no other."""
+    """Return the damage, except of predictions: the fixture's are in one part, which joins with no other."""
     report = run_verify(storage, VerifySettings(deep=True, images=0), Silent())
     return [one for one in report.damages if not one.path.startswith("predictions/")]
 
 
 @pytest.fixture
 def storage(make_collection, clustered, publish_predictions, tmp_path):
-    """Everything that a collection can have."""
+    """A collection with every kind of data."""
     storage = make_collection(clustered(60, 8, 4), labels=["ab"[row % 2] for row in range(60)], part_rows=25)
     publish_predictions(storage, [["cat", "dog", "ant", "bee", "cow"]] * 60)
     table = tmp_path / "prices.parquet"
@@ -184,7 +184,7 @@ def test_purging_again_finds_nothing(storage):
 
 
 class AnyText(str):
-    """Equal to every text that it is a part of."""
+    """Equal to every text that contains it."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""A folder is followed as its files change; errors are said and do not end it."""
+"""Following a folder as its files change; errors are reported and do not stop it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def root(made, tmp_path):
 
 @pytest.fixture
 def followed(made, root):
-    """Follow the folder for some changes, each a function that makes it; what was done and what failed."""
+    """Follow the folder through some changes, each made by a function; return the results and the errors."""
 
     def run(*changes):
         done, failed = [], []
@@ -94,7 +94,7 @@ def test_what_fails_is_tried_again(made, root, followed):
     def back():
         aside.rename(photos)
         paint(photos / "new.png", 50)
-        return False  # as when nothing has been told of for a while
+        return False  # as if no events came for a while
 
     done, failed = followed(lambda: photos.rename(aside) and None, back)
     assert len(failed) == 1
@@ -134,7 +134,7 @@ def test_the_folder_tells_of_changes_and_the_collection_within_does_not(tmp_path
             number += 1
 
     try:
-        # The first look begins to watch; after it, what is written in the collection is no change.
+        # The first look starts the watch; files that are written into the collection afterwards are no change.
         assert next(changes) is False
         (tmp_path / "collection" / "file").write_text("of the collection")
         assert next(changes) is False

@@ -14,7 +14,7 @@ from lookalike_indexer.vectors.metric import prepare
 
 
 def brute_force(vectors, queries, k, metric, numbers=None):
-    """The k nearest by a float64 comparison with all, equal distances, as callers see them, by ascending number."""
+    """Return the k nearest by a float64 comparison with all; ties in float32 are sorted by number."""
     numbers = np.arange(len(vectors)) if numbers is None else numbers
     x, q = prepare(vectors, metric).astype(np.float64), prepare(queries, metric).astype(np.float64)
     if metric == "l2":
@@ -104,7 +104,7 @@ def test_no_queries():
 
 @pytest.mark.parametrize("offset", [1000, 100_000])
 def test_vectors_far_from_the_origin_are_told_apart(offset):
-    """In float32 the usual |x|^2 + |q|^2 - 2qx has no digit left for these."""
+    """In float32 the usual |x|^2 + |q|^2 - 2qx loses all digits for these."""
     vectors = (offset + noise(500, 16)).astype(np.float32)
     queries = (offset + noise(20, 16, seed=1)).astype(np.float32)
     naive = np.square(vectors).sum(axis=1) - 2 * queries @ vectors.T

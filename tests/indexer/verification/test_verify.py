@@ -22,13 +22,13 @@ ASSIGNMENTS = "assignments/part-000001.parquet"
 
 
 def file(storage, ending):
-    """The one file of the newest generation whose path ends so."""
+    """Return the one file of the newest generation whose path has this ending."""
     [path] = [path for path in generations.require_latest(storage).files if path.endswith(ending)]
     return path
 
 
 def replaced(name, edit):
-    """An edit of one column of a table."""
+    """Return an edit of one column of a table."""
 
     def change(table):
         position = table.schema.get_field_index(name)
@@ -213,7 +213,7 @@ def test_an_index_of_other_embeddings(storage, verify, forge):
 
 
 def test_what_cannot_be_embedded_again_is_said(storage, verify, made, tmp_path):
-    """A file that is gone, one that holds other bytes, and one that was only touched, which is embedded again."""
+    """One file is gone, one has other bytes, and one was only touched, which is embedded again."""
     names = sorted(path for path in made.pictures.rglob("*.png"))
     moved, changed, touched = names[:3]
     bytes_before, changed_times, times = changed.read_bytes(), changed.stat(), touched.stat()

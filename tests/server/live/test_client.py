@@ -1,4 +1,4 @@
-"""Changes through the clients, with and without asyncio, over a real server."""
+"""Changes through both clients, on a real server."""
 
 from __future__ import annotations
 

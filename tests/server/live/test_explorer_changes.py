@@ -1,4 +1,4 @@
-"""Changes through the explorer's HTTP interface: for callers with the role write alone, and taken back until a fold."""
+"""Changes through the explorer's HTTP interface: only for callers with the role write, with undo until a fold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lookalike.v1 import update_pb2
 
 @asynccontextmanager
 async def page(server: str, token: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
-    """The page of a server; it is started with a token, or without any."""
+    """The page of a server, started with or without a token."""
     app = create_app(Upstream(server, token=token), Listen(), Bounds())
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
@@ -61,7 +61,7 @@ async def test_changes_are_made_and_taken_back_until_a_fold(make_toy, serve) -> 
             assert [(await image(browser, toy.key(one)))["label"] for one in (first, second, third)] == [
                 f"label{one % 3}" if one % 3 else None for one in (first, second, third)
             ]
-            # A picture takes the place of an image, which comes back.
+            # An image is replaced, and comes back.
             reply = await browser.post(
                 "/api/changes/add", params={"key": toy.key(first), "label": "new"}, content=jpeg((255, 0, 0))
             )
@@ -72,18 +72,18 @@ async def test_changes_are_made_and_taken_back_until_a_fold(make_toy, serve) -> 
             assert (shown.status_code, shown.headers["content-type"]) == (200, "image/jpeg")
             await post(browser, "undo", **added["undo"])
             assert (await image(browser, toy.key(first)))["id"] == first
-            # A dropped picture by its name.
+            # An uploaded image by its name.
             name = (await browser.post("/api/pictures", content=jpeg((0, 0, 255)))).json()["picture"]
             reply = await browser.post("/api/changes/add", params={"key": "blue.png", "picture": name})
             assert (await image(browser, "blue.png"))["id"] == reply.json()["id"]
-            # Of several files that are added by their names, none takes the place of an image.
+            # Files that are added by their names replace no image.
             again = await browser.post(
                 "/api/changes/add", params={"key": "blue.png", "new": "1"}, content=jpeg((0, 255, 0))
             )
             assert (again.status_code, again.json()["kind"]) == (400, "wrong")
             assert "has an image with the key 'blue.png'" in again.json()["error"]
             assert (await image(browser, "blue.png"))["id"] == reply.json()["id"]
-            # What is part of a generation stays.
+            # A change that is part of a generation stays.
             gone = await post(browser, "delete", ids=[third])
             await served.update.Fold(update_pb2.FoldRequest())
             late = await browser.post("/api/changes/undo", json=gone["undo"])
@@ -108,7 +108,7 @@ async def test_who_has_no_token_of_the_role_write_changes_nothing(make_toy, serv
     toy = make_toy(random(20))
     first = int(toy.ids[0])
     async with serve(toy, writable=True) as served, serve(toy) as reader:
-        # The page could show the secret of the user who runs the server, whose process it is.
+        # The page runs as the user who runs the server, and could use this user's local secret.
         secret = local_secret.find(int(served.app.address.rpartition(":")[2]))
         async with page(served.app.address) as browser:
             assert (await browser.get("/api/changes")).json()["why"] == "login"

@@ -1,4 +1,4 @@
-"""Changes become a generation, while the server answers."""
+"""Changes become a generation while the server answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FOLD = update_pb2.FoldRequest()
 
 
 async def all_of(served, keys):
-    """What is known of some images, and their clusters."""
+    """Return everything known of some images, and their clusters."""
     fields = ["label", "price", "format"]
     page = await served.collection.GetImages(
         collection_pb2.GetImagesRequest(keys=types_pb2.Keys(values=keys), fields=fields)
@@ -38,7 +38,7 @@ async def all_of(served, keys):
         cluster_pb2.GetMembershipRequest(query=by_keys(*keys), members=100)
     )
     images = page.images
-    # What served it differs.
+    # The server's report differs.
     return (
         wire.decode(images.ids).tolist(),
         list(images.keys),
@@ -52,7 +52,7 @@ async def all_of(served, keys):
 @pytest.mark.parametrize("index", ["Flat", "IVF16,Flat", "HNSW8", "IVF16,SQ8"])
 @pytest.mark.parametrize("grown", [False, True])
 async def test_a_fold_changes_nothing_that_callers_see(make_toy, attach, serve, index, grown, monkeypatch) -> None:
-    """`grown`: the index takes the new images, which are compared beside it otherwise."""
+    """`grown`: the index takes the new images, which otherwise are compared beside it."""
     monkeypatch.setattr(fold_module, "MOST_BESIDE", 0 if grown else 1000)
     toy = make_toy(random(300), index=index, clusters=3)
     attach(toy, price=list(range(300)))
@@ -158,7 +158,7 @@ async def test_a_fold_waits_for_no_other_writer_and_replicas_follow(make_toy, se
 
 
 async def test_another_generation_beside_changes_keeps_them(make_toy, attach, serve) -> None:
-    """What another command publishes meanwhile is served with the changes that wait."""
+    """A generation that another command publishes meanwhile is served with the waiting changes."""
     toy = make_toy(random(30))
     chance = chances.Random(1)
     async with serve(toy, writable=True) as served:
@@ -175,7 +175,7 @@ async def test_another_generation_beside_changes_keeps_them(make_toy, attach, se
 
 
 def reader_files(toy) -> set[str]:
-    """The files of the newest generation."""
+    """Return the files of the newest generation."""
     return set(generations.require_latest(toy.storage).files)
 
 
@@ -199,7 +199,7 @@ async def test_a_generation_that_a_server_closed_can_be_removed_at_once(make_toy
 
 async def test_gc_and_verify_know_the_log(make_toy, serve) -> None:
     toy = make_toy(random(60), clusters=3)
-    # The toy's own files are not all as a real run writes them.
+    # Not all of the toy's own files are written as in a real run.
     first = reader_files(toy)
     async with serve(toy, writable=True) as served:
         for turn in range(3):

@@ -1,4 +1,4 @@
-"""The log under a server: one writer, failures of the disk, damage, and servers that follow."""
+"""The change log of a server: a single writer, disk errors, damage, and servers that follow."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_a_writer_whose_log_was_taken_over_takes_no_more_changes(make_toy,
     toy = make_toy(random(30))
     async with serve(toy, writable=True) as served:
         await served.update.Upsert(upsert(["a"], random(1)))
-        # Another machine that sees no lock of this one.
+        # Another machine that does not see this one's lock.
         (toy.root / changelog.Name(9, 1).path).write_bytes(changelog.header(9, 2))
         with pytest.raises(grpc.aio.AioRpcError, match="taken over"):
             await served.update.Upsert(upsert(["b"], random(1)))
@@ -121,7 +121,7 @@ async def test_a_damaged_log_is_served_up_to_the_damage(make_toy, serve) -> None
         async with serve(toy, writable=True) as served:
             whole_records = sum(end <= at for end in ends)
             assert await listed(served) == states[whole_records]
-            # What comes now is held, and the damaged records never come back.
+            # New changes are kept, and the damaged records never come back.
             await served.update.Upsert(upsert(["later"], random(1)))
             later = await listed(served)
         async with serve(toy) as served:
@@ -139,7 +139,7 @@ async def test_many_callers_at_once_are_all_seen(make_toy, serve) -> None:
         for number in range(0, 64, 7):
             assert await nearest(served, vectors[number], 1) == [f"k{number}"]
         assert len(await listed(served)) == 95
-        # A page that was begun is read to its end, whatever changes meanwhile.
+        # A list that was begun is read to its end, whatever changes meanwhile.
         everything = await listed(served)
         assert len(everything) == len(set(everything))
         await served.update.Set(update_pb2.SetRequest(keys=["k1"], label="z"))

@@ -1,4 +1,4 @@
-"""Images that were added as pictures: thumbnails, URIs and predictions, before and after a fold, and until they go."""
+"""Images that were added as files: thumbnails, URIs and predictions, before and after a fold, and until deleted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def jpeg(colour: tuple[int, int, int]) -> bytes:
 
 
 class ByColour:
-    """Stands at the embedder's seam: the vector of a picture begins with its colour."""
+    """Stand-in for the embedder: the vector of an image begins with its color."""
 
     def __init__(self, toy: Any) -> None:
         self.fingerprint, self._dim = toy.fingerprint, toy.vectors.shape[1]
@@ -62,7 +62,7 @@ def pictures(**images: bytes) -> update_pb2.UpsertRequest:
 
 
 async def colours(served: Any, *keys: str) -> list[tuple[int, ...] | None]:
-    """The colour of each image's thumbnail, to 16 levels; None without one."""
+    """Return the color of each image's thumbnail, to 16 levels; None without one."""
     found = await served.collection.GetImages(collection_pb2.GetImagesRequest(keys=types_pb2.Keys(values=keys)))
     ids = wire.decode(found.images.ids).tolist()
     reply = await served.collection.GetThumbnails(collection_pb2.GetThumbnailsRequest(ids=ids, size=32))
@@ -86,7 +86,7 @@ async def test_pictures_are_kept_shown_folded_purged_and_collected(make_toy, ser
         await served.update.Upsert(pictures(red=red, blue=blue, again=red))
         assert await colours(served, "red.png", "blue.png", "again.png") == [(15, 0, 0), (0, 0, 15), (15, 0, 0)]
         assert len(files_of(toy.root)) == 2
-        # A later picture under the same key.
+        # A later image under the same key.
         await served.update.Upsert(pictures(again=blue))
         assert await colours(served, "again.png") == [(0, 0, 15)]
         got = await served.search.GetVectors(search_pb2.GetVectorsRequest(query=by_keys("red.png", "again.png")))
@@ -106,7 +106,7 @@ async def test_pictures_are_kept_shown_folded_purged_and_collected(make_toy, ser
     assert [(check.looked, check.unit) for check in report.checks if check.name == "pictures"] == [(2, "pictures")]
     left = left_of(toy.storage, "red.png")
     assert [path for path in left.files if path.startswith("pictures/")]
-    # The servers of this process let go of their generations.
+    # The servers of this process release their generations.
     del served, reader
     gc.collect()
     with writing(toy.storage):
@@ -115,7 +115,7 @@ async def test_pictures_are_kept_shown_folded_purged_and_collected(make_toy, ser
         collect(toy.storage, 1)
     assert files_of(toy.root) == {hashlib.sha256(blue).hexdigest()}
     assert not left_of(toy.storage, "red.png").files
-    # What is damaged or lost is told, and the others are shown.
+    # Damaged or lost files are reported, and the others are shown.
     (kept,) = (toy.root / kept_pictures.FOLDER).rglob("?" * 64)
     kept.write_bytes(red)
     report = run_verify(toy.storage, VerifySettings(), Silent())
@@ -133,7 +133,7 @@ async def test_pictures_that_wait_for_a_collection_of_garbage_hold_up_nothing_el
             return uris
 
     await keep(0)
-    # What the server does beside calls, such as to load a generation, runs in these threads.
+    # The server's background work, such as loading a generation, runs in these threads.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
     with kept_pictures.removing(other):
         waiting = [asyncio.create_task(keep(number)) for number in range(1, 9)]

@@ -1,4 +1,4 @@
-"""Changes to a served collection, through its service: what the next call sees, and what is refused."""
+"""Changes to a served collection through its service: the next call sees them; invalid ones are rejected."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ EVERY = search_pb2.NeighborFields(keys=True, labels=True)
 
 
 async def nearest(served: Any, vector: Any, k: int = 3, **more: Any) -> list[str]:
-    """The keys of the k nearest images."""
+    """Return the keys of the k nearest images."""
     reply = await served.neighbors(by_vectors([vector]), k, fields=EVERY, **more)
     return list(reply.neighbors.keys)
 
 
 async def listed(served: Any, page_size: int = 1000, **more: Any) -> list[str]:
-    """The keys of all images."""
+    """Return the keys of all images."""
     keys: list[str] = []
     token = ""
     while True:
@@ -188,7 +188,7 @@ async def test_labels_pages_clusters_and_filters_agree_at_once(make_toy, attach,
             "n/1",
             toy.key(5),
         }
-        # Deleting by filter.
+        # Deletion by filter.
         done = await served.update.Delete(update_pb2.DeleteRequest(filter=filter_pb2.Filter(text="price < 0")))
         assert done.deleted == 2
         assert await listed(served, label="fresh") == ["n/0"]
@@ -225,7 +225,7 @@ async def test_pictures_are_embedded_and_bad_ones_come_back_as_rejects(make_toy,
         assert ids[1] == -1
         assert set(await nearest(served, toy.vectors[9], 2)) == {"b", toy.key(int(toy.ids[9]))}
         assert "bad" not in await listed(served)
-        # All of them bad: nothing changes.
+        # All of them are invalid: nothing changes.
         done = await served.update.Upsert(update_pb2.UpsertRequest(keys=["bad"], images=[b"x"]))
         assert (done.sequence, len(done.rejects)) == (1, 1)
 
@@ -327,7 +327,7 @@ async def test_changes_survive_a_restart(make_toy, serve) -> None:
 
 
 async def test_pages_that_were_begun_are_read_to_their_end(make_toy, serve) -> None:
-    """They are those of the moment at which the first one was read, whatever changes meanwhile."""
+    """All pages show the moment at which the first one was read, whatever changes meanwhile."""
     toy = make_toy(random(50), clusters=2)
     async with serve(toy, writable=True) as served:
         await served.update.Upsert(upsert(["a", "b"], random(2)))
@@ -372,7 +372,7 @@ async def test_what_was_deleted_or_replaced_comes_back_until_a_fold(make_toy, at
         assert await nearest(served, toy.vectors[0], 1) == [toy.key(first)]
         assert await nearest(served, new[1], 1) == ["n"]
         assert await listed(served, filter=filter_pb2.Filter(text="price = 1")) == [toy.key(second)]
-        # The replaced one, once the other is gone; ids stay what they were.
+        # The replaced image can be restored once the other is gone; ids stay unchanged.
         await served.update.Delete(delete(toy.key(third)))
         assert (await served.update.Restore(restore(third))).restored == 1
         found = await served.collection.GetImages(
@@ -383,7 +383,7 @@ async def test_what_was_deleted_or_replaced_comes_back_until_a_fold(make_toy, at
         await served.update.Upsert(upsert(["n"], random(1, seed=10)))
         told = await served.server.GetServerInfo(server_pb2.GetServerInfoRequest())
         assert (told.live_rows, told.deleted_rows) == (1, 2)
-        # Nothing changes without ids.
+        # Without ids nothing changes.
         nothing = await served.update.Restore(update_pb2.RestoreRequest())
         assert (nothing.restored, nothing.unknown, nothing.sequence) == (0, 0, told.sequence)
         after = await listed(served)
@@ -401,7 +401,7 @@ async def test_what_was_deleted_or_replaced_comes_back_until_a_fold(make_toy, at
 
 
 async def test_many_new_images_are_found_by_a_graph_and_exactly_where_that_is_asked_for(make_toy, serve) -> None:
-    """What a graph finds is what comparing finds: also of what was deleted, and of what came last."""
+    """A graph finds what a full comparison finds, including deletions and the latest images."""
     toy = make_toy(random(200), index="IVF8,Flat")
     new, count = random(3000, seed=21), 3000
     keys = [f"n{row}" for row in range(count)]
@@ -420,7 +420,7 @@ async def test_many_new_images_are_found_by_a_graph_and_exactly_where_that_is_as
             assert not set(quick) & set(gone)
             found += len(set(exact) & set(quick))
         assert found >= 0.98 * 400
-        # The last one at once, whether or not the graph has it.
+        # The last one immediately, whether or not the graph has it.
         await served.update.Upsert(upsert(["last"], random(1, seed=500)))
         assert await nearest(served, random(1, seed=500)[0], 1, nprobe=8) == ["last"]
 
@@ -429,7 +429,7 @@ def test_a_graph_of_new_images_finds_what_comparing_finds() -> None:
     rows = Grown.empty(np.float32, DIM)
     graph = LiveGraph(rows, "cosine")
     vectors = prepare(random(4000, seed=3), "cosine")
-    # Copies of one picture are equally near: the first rows count.
+    # Copies of one image are equally near: the first rows count.
     vectors[3000:3005] = vectors[7]
     rows.append(vectors[:500])
     graph.follow()
@@ -459,7 +459,7 @@ def test_a_graph_of_new_images_finds_what_comparing_finds() -> None:
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_new_images_of_many_dimensions_are_found_though_their_classes_come_one_after_another(metric: Metric) -> None:
-    """The first images tell nothing of the directions in which later ones differ."""
+    """The first images do not predict the directions in which later ones differ."""
     chance = np.random.default_rng(5)
     dim, classes, each = 640, 8, 300
     directions = chance.standard_normal((classes, 12, dim)).astype(np.float32)

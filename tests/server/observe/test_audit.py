@@ -62,7 +62,7 @@ class Counted:
 
 
 async def test_live_recall_is_what_brute_force_says(make_toy, serve, by_vector) -> None:
-    """With every call audited, the gauge is the mean recall of the very answers that callers got."""
+    """With every call audited, the gauge is the mean recall of the callers' actual results."""
     toy = make_toy(index="IVF16,Flat", default_nprobe=2)
     queries = np.random.default_rng(5).standard_normal((40, 16)).astype(np.float32)
     true, _ = toy.brute_force(queries, 10)
@@ -153,7 +153,7 @@ def test_no_more_than_a_bounded_number_waits(auditing, make_toy, monkeypatch) ->
     idle = threading.Event()
     taken = auditing(1.0, idle.is_set, counted, timeout_s=60)
     taken.offer(sample(toy, 0, [0]))
-    # Those that come while the first is at work; its own place is free again.
+    # Those that arrive while the first is running; its own place is free again.
     for row in range(1, 8):
         taken.offer(sample(toy, row, [row]))
     idle.set()

@@ -1,4 +1,4 @@
-"""What a server's log leaves out."""
+"""Data that a server's log leaves out."""
 
 import subprocess
 import sys

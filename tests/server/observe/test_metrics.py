@@ -242,7 +242,7 @@ async def test_other_machines_need_a_token_where_there_are_tokens(make_toy, serv
 
 
 def status_of(port: int, authorization: str) -> int:
-    """The status of a scrape."""
+    """Return the status of a scrape."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
         connection.request("GET", "/metrics", headers={"Authorization": authorization} if authorization else {})

@@ -1,4 +1,4 @@
-"""Request ids, logs and what must not be in them."""
+"""Request ids, logs, and data that must not be in logs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def asked(ids: list[int], k: int = 3) -> search_pb2.SearchRequest:
 
 @pytest.fixture
 def written() -> Iterator[io.StringIO]:
-    """What a server writes with --log-format json, from level DEBUG."""
+    """Return the output of a server with --log-format json, from level DEBUG."""
     yield from _writing(logs.JsonFormatter())
 
 
@@ -112,7 +112,7 @@ async def test_a_failure_of_the_servers_own_is_logged_with_its_call(make_toy, se
 
 
 async def test_no_vector_no_picture_and_no_token_is_logged(make_toy, serve, by_vector, make_embedder, written) -> None:
-    """Whatever goes well or wrong: marks that were sent in requests are nowhere in the log, at any level."""
+    """Markers that were sent in requests are nowhere in the log, at any level, for successes and failures."""
     toy = make_toy()
     mark = 1.2345678
     vector = np.full((1, 16), mark, np.float32)
@@ -147,7 +147,7 @@ def test_a_name_cannot_write_a_second_line_or_to_the_terminal(text) -> None:
 
 
 def test_a_name_that_is_not_utf8_can_be_logged_as_json(written) -> None:
-    # To the handler itself: pytest would hand what it captures to its other process, as UTF-8.
+    # To the handler itself: pytest would send captured output to its other process as UTF-8.
     name = "no thumbnail of %s"
     args = ("\udcff.jpg",)
     (handler,) = [each for each in logging.getLogger().handlers if getattr(each, "stream", None) is written]

@@ -1,4 +1,4 @@
-"""The log of refused callers and of admin calls, and who is named in all lines of a call."""
+"""The log of rejected callers and of admin calls, and the caller's name in all lines of a call."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Lines(logging.Handler):
         self._written: list[tuple[str, str, str]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        # At once, as in a server: the call is known while its lines are written.
+        # Immediately, as in a server: the call is known while its lines are written.
         self._written.append((record.name, JsonFormatter().format(record), TextFormatter().format(record)))
 
     def of(self, name: str) -> list[dict[str, Any]]:
@@ -110,7 +110,7 @@ async def test_refused_callers_and_admin_calls_are_logged_with_their_names(make_
 
 async def test_an_admin_call_that_fails_is_logged_with_its_code(make_toy, serve, lines) -> None:
     toy = make_toy()
-    # No watcher sees a generation of which nothing is there yet.
+    # No watcher sees a generation whose files are not there yet.
     async with serve(toy, watch=3600) as served:
         make_toy()
         index = sorted(path for path in (toy.root / "indexes").rglob("*") if path.is_file())[-1]

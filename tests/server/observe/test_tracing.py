@@ -19,7 +19,7 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 @pytest.fixture
 def spans(monkeypatch):
-    """The spans that a server with tracing makes, kept in memory instead of sent."""
+    """The spans of a server with tracing, kept in memory instead of exported."""
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
