@@ -15,6 +15,8 @@ import numpy as np
 
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.choose_k import silhouettes_of, tried_numbers
+from lookalike_indexer.experiments.communities import count_communities
+from lookalike_indexer.experiments.partition_quality import distances_between
 from lookalike_indexer.experiments.suggestions import label_routes, suggestions
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.vectors.metric import prepare
@@ -46,9 +48,11 @@ def main() -> None:
         for size in sizes:
             own = np.isin(labels, draw.choice(count, size, replace=False))
             numbers = tried_numbers(2, min(asked.last, int(own.sum()) - 1))
-            silhouettes = silhouettes_of(vectors[own], numbers, seeds=2, seed=1234)
+            distances = distances_between(vectors[own], "cosine")
+            silhouettes = silhouettes_of(vectors[own], distances, numbers, seeds=2, seed=1234)
             kept = rows[own]
             routes = label_routes(predicted.classes[kept, 0], predicted.probabilities[kept, 0], predicted.names)
+            routes["communities"] = count_communities(distances, seed=1234)
             found = suggestions(numbers, silhouettes, routes)
             hit = any(abs(each.k - size) <= _LIMIT * size for each in found)
             hits.append(hit)

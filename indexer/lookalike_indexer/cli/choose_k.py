@@ -55,8 +55,9 @@ def choose_k(
 
     Measured are inertia with its elbow, silhouette, Davies-Bouldin,
     Calinski-Harabasz, and how alike the clusters of different seeds are. Up
-    to three numbers are suggested: peaks of the silhouette, and how many
-    classes and meanings a trained model sees. --out draws one chart of all.
+    to three numbers are suggested: peaks of the silhouette, the communities
+    of the graph of nearest neighbors, and how many classes and meanings a
+    trained model sees. --out draws one chart of all.
     """
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.experiments.choose_k import choose_k as experiment

@@ -16,6 +16,7 @@ from lookalike_indexer.clustering.assign import Assigned
 from lookalike_indexer.collection.metrics import NAMES
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.alike import require_varied
+from lookalike_indexer.experiments.communities import count_communities
 from lookalike_indexer.experiments.metrics import agreement, contingency
 from lookalike_indexer.experiments.partition_quality import (
     calinski_harabasz,
@@ -37,7 +38,12 @@ _MOST_TRIED = 64
 _MOST_PAIRED = 5000
 # Below this mean adjusted Rand index, another seed gives clusters that differ noticeably.
 _STEADY = 0.75
-_WHY = {"silhouette": "peak of the silhouette", "classes": "classes that the model sees", "meanings": "their meanings"}
+_WHY = {
+    "silhouette": "peak of the silhouette",
+    "communities": "communities of the graph of neighbors",
+    "classes": "classes that the model sees",
+    "meanings": "their meanings",
+}
 
 
 @dataclass(frozen=True)
@@ -77,8 +83,9 @@ def choose_k(
     The recommendation is the highest silhouette, and the smaller number among equals. Of these measures only the
     silhouette compares the neighborhood of each image, and has no trend that always favors few or many clusters.
 
-    Up to three numbers are suggested, see `suggestions`: peaks of the silhouette, and the numbers of classes and
-    meanings that the space's model sees.
+    Up to three numbers are suggested, see `suggestions`: peaks of the silhouette, the numbers of classes and meanings
+    that the space's model sees, and the communities of the graph of nearest neighbors. That graph has the images that
+    the silhouette compares.
 
     Tables: k (one row for each tried number), rules (rule, k, value), routes (route, k), suggestions (rank, k, route).
     `last` is limited to one less than the number of images. Raise UsageError for numbers out of range. Raise
@@ -106,12 +113,14 @@ def choose_k(
                 bar.advance()
             lines.append(_measured(k, runs, drawn.vectors, distances, seed))
     lines = [dataclasses.replace(line, inertia=line.inertia * drawn.unit**2) for line in lines]
-    return _result(view, drawn, lines, {"seeds": seeds, "seed": seed})
+    return _result(view, drawn, lines, _routes(view, drawn, distances, seed), {"seeds": seeds, "seed": seed})
 
 
-def silhouettes_of(vectors: Float32, numbers: list[int], *, seeds: int, seed: int) -> list[float]:
-    """Return the silhouette by cosine for each number, of the run with the least inertia on unit vectors (n, dim)."""
-    distances = distances_between(vectors, "cosine")
+def silhouettes_of(vectors: Float32, distances: Float32, numbers: list[int], *, seeds: int, seed: int) -> list[float]:
+    """Return the silhouette for each number, of the run with the least inertia on unit vectors (n, dim).
+
+    `distances` are those between all pairs (n, n).
+    """
     best = [
         min((kmeans_once(vectors, k, seed + run)[1] for run in range(seeds)), key=inertia).clusters for k in numbers
     ]
@@ -150,7 +159,7 @@ def _measured(k: int, runs: list[Assigned], vectors: Float32, distances: Float32
     )
 
 
-def _result(view: View, drawn: Sampled, lines: list[_Tried], asked: dict[str, int]) -> Result:
+def _result(view: View, drawn: Sampled, lines: list[_Tried], routes: dict[str, int], asked: dict[str, int]) -> Result:
     columns = {name: np.array([getattr(line, name) for line in lines]) for name in _Tried.__dataclass_fields__}
     numbers, silhouettes, stability = columns["k"], columns["silhouette"], columns["stability"]
     if not np.isfinite(silhouettes).any():
@@ -170,7 +179,6 @@ def _result(view: View, drawn: Sampled, lines: list[_Tried], asked: dict[str, in
         "k": [int(numbers[place]) for place in at.values()],
         "value": [float(columns["inertia" if rule == "elbow" else rule][place]) for rule, place in at.items()],
     }
-    routes = _routes(view, drawn)
     suggested = suggestions(numbers.tolist(), silhouettes.tolist(), routes)
     figures = {
         "images": float(len(drawn.rows)),
@@ -207,7 +215,13 @@ def _result(view: View, drawn: Sampled, lines: list[_Tried], asked: dict[str, in
     )
 
 
-def _routes(view: View, drawn: Sampled) -> dict[str, int]:
+def _routes(view: View, drawn: Sampled, distances: Float32, seed: int) -> dict[str, int]:
+    """Return the numbers of clusters by other routes than the silhouette, without those below 2; see `suggestions`."""
+    count = count_communities(distances, seed)
+    return ({"communities": count} if count >= 2 else {}) | _classes_seen(view, drawn)
+
+
+def _classes_seen(view: View, drawn: Sampled) -> dict[str, int]:
     """Return the numbers from the labels that the space's model predicts; empty without labels or training."""
     model = view.reader.manifest.spaces[drawn.space].model
     if not view.reader.model(model).spec.weights.pretrained:
@@ -236,8 +250,8 @@ def _told(suggested: list[Suggestion], routes: dict[str, int], columns: dict[str
         said = ", ".join(f"{route} {k}" for route, k in routes.items())
         first = suggested[0].k
         near = [k for k in routes.values() if within(k, first)]
-        verdict = f"{len(near)} of {len(routes)} agree with {first} within 30%"
-        found.append(f"The model's labels say: {said}; {verdict}.")
+        verdict = f"{len(near)} of {len(routes)} {'agrees' if len(near) == 1 else 'agree'} with {first} within 30%"
+        found.append(f"Counts by other routes: {said}; {verdict}.")
     return found
 
 

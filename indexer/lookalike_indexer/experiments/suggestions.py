@@ -1,10 +1,10 @@
-"""Suggested numbers of clusters: ranked peaks of the silhouette, and the number of classes that a model sees.
+"""Suggested numbers of clusters: peaks of the silhouette, the classes that a model sees, and communities.
 
-Labels are not used. Classes are counted among the images for which a model finds one class more probable than all
-others together. Their effective number is the inverse of Simpson's index, 1 / sum(p^2) (Hill number of order 2: Hill,
-Diversity and evenness, 1973): rare classes hardly count. A second count uses meanings instead of classes: the cut of
-ImageNet's tree with the minimum description length (Li, Abe: Generalizing case frames using a thesaurus and the MDL
-principle, 1998).
+Labels are not used. For communities see the module of that name. Classes are counted among the images for which a model
+finds one class more probable than all others together. Their effective number is the inverse of Simpson's index, 1 /
+sum(p^2) (Hill number of order 2: Hill, Diversity and evenness, 1973): rare classes hardly count. A second count uses
+meanings instead of classes: the cut of ImageNet's tree with the minimum description length (Li, Abe: Generalizing case
+frames using a thesaurus and the MDL principle, 1998).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FEWEST_SURE = 20
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A number of clusters, and its source: "silhouette", "classes" or "meanings"."""
+    """A number of clusters, and its source: "silhouette", "classes", "communities" or "meanings"."""
 
     k: int
     route: str
@@ -38,13 +38,17 @@ class Suggestion:
 def suggestions(numbers: Sequence[int], silhouettes: Sequence[float], routes: dict[str, int]) -> list[Suggestion]:
     """Return at most three numbers, in the order to try them.
 
-    The order is the highest silhouette, the `classes` route, the further local peaks of the silhouette, the highest
-    first, and the `meanings` route. A number within 30% of an earlier one is left out.
+    The order is the highest silhouette, the routes `classes` and `communities`, the further local peaks of the
+    silhouette, the highest first, and the route `meanings`. A number within 30% of an earlier one is left out. Routes
+    that `routes` does not have are skipped.
     """
     ranked = [Suggestion(k, "silhouette") for k in peaks(numbers, silhouettes)]
-    labels = [Suggestion(routes[route], route) for route in ("classes", "meanings") if route in routes]
+
+    def by(*names: str) -> list[Suggestion]:
+        return [Suggestion(routes[name], name) for name in names if name in routes]
+
     chosen: list[Suggestion] = []
-    for each in [*ranked[:1], *labels[:1], *ranked[1:], *labels[1:]]:
+    for each in [*ranked[:1], *by("classes", "communities"), *ranked[1:], *by("meanings")]:
         if not any(within(each.k, one.k) for one in chosen) and len(chosen) < _MOST:
             chosen.append(each)
     return chosen

@@ -16,8 +16,8 @@ _PANELS = {
     "davies_bouldin": "Davies-Bouldin (Euclidean), lowest",
     "calinski_harabasz": "Calinski-Harabasz (squared Euclidean), highest",
 }
-# The numbers from the model's labels, see `experiments.suggestions`.
-_ROUTES = {"classes": "-.", "meanings": ":"}
+# The numbers by other routes, see `experiments.suggestions`.
+_ROUTES = {"communities": "-", "classes": "-.", "meanings": ":"}
 
 
 def choose_k_chart(result: Result) -> Figure:
@@ -43,7 +43,7 @@ def choose_k_chart(result: Result) -> Figure:
     told = "clusters; green: recommended, ringed: what the rule says"
     if routes:
         said = ", ".join(f"{route['route']} {route['k']}" for route in routes)
-        told += f"; orange: the model's labels ({said})"
+        told += f"; orange: other routes ({said})"
     axes[-1].set_xlabel(told)
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

@@ -23,6 +23,15 @@ def test_at_most_three_suggestions_that_differ_by_a_third():
     assert [each.k for each in suggestions(numbers, values, {})] == [2, 9, 4]
 
 
+def test_classes_come_before_communities_and_both_before_further_peaks():
+    numbers = list(range(2, 14))
+    values = [5.0, 1, 2, 1, 1, 1, 3, 4, 3, 1, 1, 1]
+    found = suggestions(numbers, values, {"classes": 10, "meanings": 4, "communities": 6})
+    assert found == [Suggestion(2, "silhouette"), Suggestion(10, "classes"), Suggestion(6, "communities")]
+    alike = suggestions(numbers, values, {"classes": 7, "communities": 6})
+    assert alike == [Suggestion(2, "silhouette"), Suggestion(7, "classes"), Suggestion(4, "silhouette")]
+
+
 def test_only_classes_that_are_more_probable_than_all_others_count():
     classes = np.repeat([414, 417, 608, 1], 10).astype(np.int32)
     names = {414: "backpack", 417: "balloon", 608: "jean", 1: "goldfish"}
