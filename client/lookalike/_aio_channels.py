@@ -68,7 +68,7 @@ class LoopChannels:
             elif loop.is_running():
                 # Calls can be canceled only in their own loop.
                 asyncio.run_coroutine_threadsafe(one.close(), loop)
-            # A loop that is not running has no calls under way, so its channel closes when it is garbage-collected.
+            # A loop that is not running has no calls in progress, so its channel closes when it is garbage-collected.
 
     def _bound_here(self) -> _Bound:
         loop = asyncio.get_running_loop()
