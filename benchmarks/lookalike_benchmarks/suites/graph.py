@@ -129,13 +129,20 @@ def _ours(task: _Task, seed: int) -> Iterator[tuple[str, _Made, str]]:
         draft, _ = run_graph(storage, generations.require_latest(storage), GraphSettings(k=k, exact=True), Silent())
         generations.publish(storage, draft)
 
+    def by_default(storage: Storage) -> None:
+        draft, _ = run_graph(storage, generations.require_latest(storage), GraphSettings(k=k), Silent())
+        generations.publish(storage, draft)
+
     def by_index(storage: Storage) -> None:
         draft = generations.require_latest(storage)
         draft, report = run_build(storage, draft, BuildSettings(index=index), Silent())
         draft, _ = run_graph(storage, draft, GraphSettings(k=k, index=report.entry.name), Silent())
         generations.publish(storage, draft)
 
-    for name, way, note in (("exact", exactly, ""), (index, by_index, ", with the index")):
+    ways = [("exact", exactly, ""), ("by default", by_default, "")]
+    if index:
+        ways.append((index, by_index, ", with the index"))
+    for name, way, note in ways:
         times, ids = [], task.truth[:0]
         for _ in range(task.options.number("rounds")):
             # A new collection each time, since a later round would reuse the files of an earlier one.

@@ -11,6 +11,6 @@ Search methods:
     finders.py       comparison with all images, or candidates of an index
     each_pair.py     exact graph with one product for each pair
     components.py    candidates by principal components
-    near_pairs.py    nearest neighbors among all vectors of few dimensions
+    near_pairs.py    approximate nearest neighbors among vectors of few dimensions
     rescoring.py     exact distances of candidates
 """

@@ -28,10 +28,12 @@ from lookalike_indexer.progress import Progress
 
 # Up to this many images, a comparison with all images takes no longer than building an index.
 _FEW = 20_000
-# Up to this many images, all pairs are compared by principal components; the time grows quadratically.
-_COMPONENTS_UP_TO = 300_000
+# From this many images on, candidates by principal components take less time; up to this many, they fit into memory.
+_COMPONENTS_FROM, _COMPONENTS_UP_TO = 10_000, 300_000
 # The maximum number of neighbors for that: each needs up to six candidates in memory.
 _COMPONENTS_K = 64
+# Their groups are this many times larger: each group takes one more pass over the embeddings.
+_TIMES = 4
 # If this share of the images is new, an approximate graph is recreated: comparing old with new images takes longer.
 _MUCH = 0.25
 
@@ -119,7 +121,7 @@ def _plan(reader: CollectionReader, space: str, settings: GraphSettings) -> _Pla
     metric = settings.metric or metric_of(reader.manifest, space)
     if settings.exact:
         return _Plan(metric, None, "every image is compared with every other")
-    if not settings.index and _FEW < rows <= _COMPONENTS_UP_TO and settings.k <= _COMPONENTS_K:
+    if not settings.index and _COMPONENTS_FROM < rows <= _COMPONENTS_UP_TO and settings.k <= _COMPONENTS_K:
         return _Plan(metric, None, "principal components find the candidates", components=True)
     if not there and not settings.index:
         if rows > _FEW:
@@ -237,7 +239,7 @@ def _find(
             finder = by_components
         elif plan.index is not None:
             finder = IndexSearch(reader, plan.index, read_index(reader, plan.index))
-        for group in groups(reader, space, places):
+        for group in groups(reader, space, places, _TIMES if by_components is not None else 1):
             _write(reader, paths, group, finder(group, k, bar))
     return reason
 

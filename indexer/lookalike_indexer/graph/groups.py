@@ -25,10 +25,13 @@ class Group:
     vectors: Float32
 
 
-def groups(reader: CollectionReader, space: str, places: Sequence[int]) -> Iterator[Group]:
-    """Yield the parts at some places of a space's list in groups. Raise IndexerError if an embedding is not finite."""
+def groups(reader: CollectionReader, space: str, places: Sequence[int], times: int = 1) -> Iterator[Group]:
+    """Yield the parts at some places of a space's list in groups, `times` as large as usual.
+
+    Raise IndexerError if an embedding is not finite.
+    """
     _, entry = reader.space(space)
-    room = max(1, _HELD // (4 * entry.dim))
+    room = max(1, times * _HELD // (4 * entry.dim))
     held: list[int] = []
     rows = 0
     for place in places:
@@ -44,13 +47,17 @@ def groups(reader: CollectionReader, space: str, places: Sequence[int]) -> Itera
 
 def _read(reader: CollectionReader, space: str, places: Sequence[int]) -> Group:
     _, entry = reader.space(space)
-    ids, blocks, ends = [np.empty(0, np.int64)], [np.empty((0, entry.dim), np.float32)], []
+    rows = sum(reader.manifest.files[entry.parts[place]].rows or 0 for place in places)
+    every, vectors, ends = np.empty(rows, np.int64), np.empty((rows, entry.dim), np.float32), []
+    start = 0
     for place in places:
-        for some, vectors in reader.stream_part(entry.parts[place]):
-            ids.append(some)
-            blocks.append(vectors)
-        ends.append(sum(map(len, ids)))
-    every, vectors = np.concatenate(ids), np.concatenate(blocks)
+        for ids, block in reader.stream_part(entry.parts[place]):
+            some = slice(start, start + len(ids))
+            every[some], vectors[some] = ids, block
+            start = some.stop
+        ends.append(start)
+    # There are fewer rows if images were deleted.
+    every, vectors = every[:start], vectors[:start]
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():
         raise IndexerError(

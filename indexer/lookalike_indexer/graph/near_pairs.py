@@ -1,16 +1,18 @@
-"""Nearest neighbors among all of a set of vectors of few dimensions: each pair is compared once.
+"""Nearest neighbors among a set of vectors of few dimensions, nearly all of them.
 
-Inverted lists give an upper limit for the distance of each vector's candidates. A product of all pairs then finds all
-nearer vectors; they are few, so that scores need no sorting. Coordinates are multiples of 2^-11 of the longest vector,
-so that float32 represents every sum exactly. The result does not depend on blocks or threads.
+Inverted lists give the first candidates of each vector. Then the neighbors of its neighbors are compared, until that
+changes little (Dong, Moses, Li: Efficient k-nearest neighbor graph construction for generic similarity measures, 2011).
+Coordinates are multiples of 2^-11 of the longest vector, so that float32 represents every sum exactly. The result does
+not depend on blocks or threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
 import faiss
 import numpy as np
@@ -29,14 +31,19 @@ MOST = 1 << 19
 _BITS = 11
 _DISTANCE_BITS = 25
 _ROW_BITS = (MOST - 1).bit_length()
-# The number of visited lists, of about three times the square root of n.
-_NPROBE = 8
+_BELOW_ROW = _DISTANCE_BITS + _ROW_BITS
+_NONE = (1 << _BELOW_ROW) - 1
+# There are about three times the square root of n lists. Each vector visits its nearest list, then 3 and then 12 more:
+# the first ones give a limit that excludes most vectors of the others.
+_VISITS = (1, 4, 16)
 _POINTS_PER_LIST, _ITERATIONS, _SEED = 40, 4, 4321
-# Vectors of a block that are compared at a time: their scores fit into a CPU cache.
+# This many neighbors of this many neighbors are compared, until a round changes less than this share of all neighbors.
+_FRIENDS, _SETTLED, _ROUNDS = 12, 0.05, 4
+# Vectors that are compared at a time: their scores fit into a CPU cache.
 _LEFT, _RIGHT = 512, 2048
 _ASKED = 8192
-# Pending pairs of a block of `_RIGHT` vectors, beyond its nearest, before the farther ones are dropped.
-_WAITING = 1 << 14
+# Pending pairs, beyond the nearest, before the farther ones are dropped.
+_WAITING = 1 << 23
 # Vectors longer than twice this quantile of the lengths are shortened to that, because they determine the grid of all.
 _USUAL = 0.999
 
@@ -64,9 +71,10 @@ def nearest_pairs(vectors: Float32, depth: int, bar: Bar) -> Rows:
     """Return the `depth` nearest neighbors of each vector (n, c), n <= MOST, by Euclidean distance: rows (n, depth),
     int32.
 
-    Vectors come from `rounded`. Nearest first, equal distances by ascending row; -1 ends a shorter row. The bar is
-    advanced by n in total. Memory for each vector: 5 bytes for each dimension in addition to `vectors`, and at most 64
-    bytes plus 20 for each of `depth`, even if many vectors are equal.
+    Vectors come from `rounded`. Nearest first, equal distances by ascending row; -1 ends a shorter row. Some neighbors
+    are missed, unless there are so few vectors that each visits all lists. The bar is advanced by n in total. Memory
+    for each vector: 9 bytes for each dimension in addition to `vectors`, and about 28 for each of `depth`, even if many
+    vectors are equal; in addition, some hundred MB.
     """
     n = len(vectors)
     if n > MOST:
@@ -76,89 +84,179 @@ def nearest_pairs(vectors: Float32, depth: int, bar: Bar) -> Rows:
     if wanted < 1:
         bar.advance(n)
         return out
-    # Squared distances are products of these and those of `_left`.
-    norms = np.einsum("ij,ij->i", vectors, vectors)
-    right = np.concatenate([vectors, np.ones((n, 1), np.float32), norms[:, None]], axis=1)
-    best = [_Best(some, wanted) for some in _slices(0, n, _RIGHT)]
-    farthest = _steps(_limits(right, vectors, wanted)) << _ROW_BITS | (MOST - 1)
-
-    def compare(rows: slice) -> int:
-        left = _left(vectors[rows])
-        own = rows.start // _RIGHT
-        for other in best[own:]:
-            forth, back = _near(left, right, farthest, rows, other.rows)
-            best[own].add(forth, farthest)
-            other.add(back, farthest)
-        return len(left)
-
-    blocks = [rows for each in best for rows in _slices(each.rows.start, each.rows.stop, _LEFT)]
+    lists = _Lists.of(vectors)
+    best = _Best(n, wanted)
     # Each thread computes its own product.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(processors()) as pool:
-        for done in pool.map(compare, blocks):
-            bar.advance(done)
-    for each in best:
-        each.write(out)
+        for first, last in pairwise((0, *_VISITS)):
+            visits = lists.visits(first, last)
+            best.collect(pool.map(lambda visit: _visit(vectors, lists, best, *visit), visits))
+            bar.advance(n // (len(_VISITS) + 1))
+        _compare_with_all(vectors, best)
+        for _ in range(_ROUNDS):
+            compare = partial(_of_friends, vectors, best, best.rows())
+            found = best.collect(pool.map(compare, (lists.order[some] for some in _slices(0, n, _LEFT))))
+            if found < _SETTLED * n * wanted:
+                break
+    bar.advance(n - len(_VISITS) * (n // (len(_VISITS) + 1)))
+    out[:, :wanted] = best.rows()
     return out
 
 
-class _Best:
-    """The known nearest neighbors of a block of vectors, filled by several threads."""
+@dataclass(frozen=True)
+class _Lists:
+    """Inverted lists. `order` (n,) are the rows, list by list and ascending; `starts` is where each list begins.
 
-    def __init__(self, rows: slice, depth: int) -> None:
-        self.rows, self._depth = rows, depth
-        self._lock = Lock()
-        self._found: list[Int64] = []
-        self._waiting = 0
-
-    def add(self, packed: Int64, farthest: Int64) -> None:
-        """Add pairs from `_packed`; lower the `farthest` limits of all vectors that are known, as used by `_near`."""
-        if not len(packed):
-            return
-        with self._lock:
-            self._found.append(packed)
-            self._waiting += len(packed)
-            if self._waiting > max(_WAITING, (self.rows.stop - self.rows.start) * self._depth // 2):
-                rows, places, kept = self._cut()
-                full = places == self._depth - 1
-                farthest[rows[full]] = kept[full] & ((1 << (_DISTANCE_BITS + _ROW_BITS)) - 1)
-
-    def write(self, out: Rows) -> None:
-        """Write the lists to their rows of `out`, and release them."""
-        rows, places, kept = self._cut()
-        out[rows, places] = kept & (MOST - 1)
-        self._found.clear()
-
-    def _cut(self) -> tuple[Int64, Int64, Int64]:
-        """Keep the nearest of each vector; return the row of each pair, its place in the row's list, and the pair."""
-        packed = np.concatenate([np.empty(0, np.int64), *self._found])
-        packed.sort()
-        rows = packed >> (_DISTANCE_BITS + _ROW_BITS)
-        places = (
-            np.arange(len(rows))
-            - np.searchsorted(rows, np.arange(self.rows.start, self.rows.stop))[rows - self.rows.start]
-        )
-        near = places < self._depth
-        kept = packed[near]
-        self._found, self._waiting = [kept], 0
-        return rows[near], places[near], kept
-
-
-def _near(left: Float32, right: Float32, farthest: Int64, rows: slice, columns: slice) -> tuple[Int64, Int64]:
-    """Return the pairs that are near enough for the row, and those for the column; columns must come after the row.
-
-    `farthest` has for each vector the limit of its last neighbor: distance and row, as in `_packed`.
+    `nearest` (n, visits) are the lists that each vector visits, nearest first. `right` (n, c + 2) are the vectors in
+    this order, as the right side of a product.
     """
-    squares = left @ right[columns].T
-    of_rows, of_columns = _within(farthest[rows], columns.start), _within(farthest[columns], rows.start)
-    near = squares <= of_rows[:, None]
-    near |= squares <= of_columns
-    one, other = np.divmod(np.flatnonzero(near), near.shape[1])
-    kept = one + rows.start < other + columns.start
-    one, other = one[kept], other[kept]
-    distances = squares[one, other]
-    forth, back = distances <= of_rows[one], distances <= of_columns[other]
-    one, other = one + rows.start, other + columns.start
-    return _packed(one[forth], distances[forth], other[forth]), _packed(other[back], distances[back], one[back])
+
+    order: Int64
+    starts: Int64
+    nearest: Int64
+    right: Float32
+
+    @classmethod
+    def of(cls, vectors: Float32) -> _Lists:
+        n = len(vectors)
+        count = max(1, min(2 ** round(np.log2(3 * n**0.5)), n // _POINTS_PER_LIST))
+        centers = _centers(vectors[choose_rows(n, _POINTS_PER_LIST * count, _SEED)], count)
+        nearest = faiss.knn(vectors, centers, min(count, _VISITS[-1]))[1]
+        order = np.argsort(nearest[:, 0], kind="stable")
+        starts = np.searchsorted(nearest[order, 0], np.arange(count + 1))
+        return cls(order, starts, nearest, _right(vectors[order]))
+
+    def visits(self, first: int, last: int) -> Iterator[tuple[int, Int64]]:
+        """Yield each list and the rows, ascending, that visit it as number `first` to `last` of their lists."""
+        chosen = self.nearest[:, first:last]
+        if not chosen.shape[1]:
+            return
+        order = np.argsort(chosen.ravel(), kind="stable")
+        bounds = np.searchsorted(chosen.ravel()[order], np.arange(len(self.starts)))
+        for place, (start, stop) in enumerate(pairwise(bounds)):
+            if start < stop and self.starts[place] < self.starts[place + 1]:
+                yield place, order[start:stop] // chosen.shape[1]
+
+
+def _centers(sample: Float32, count: int) -> Float32:
+    """Return centers (count, c) of a sample by k-means, on the same grid, so that distances to them are exact."""
+    centers = sample[:count].copy()
+    for _ in range(_ITERATIONS):
+        own = faiss.knn(sample, centers, 1)[1][:, 0]
+        order = np.argsort(own, kind="stable")
+        held, starts, sizes = np.unique(own[order], return_index=True, return_counts=True)
+        sums = np.add.reduceat(sample[order].astype(np.float64), starts, axis=0)
+        centers[held] = np.ldexp(np.rint(np.ldexp(sums / sizes[:, None], _BITS)), -_BITS)
+    return centers
+
+
+class _Best:
+    """The known nearest neighbors of all vectors: pairs from `_packed`, sorted."""
+
+    def __init__(self, n: int, depth: int) -> None:
+        self.depth = depth
+        # The distance and the row of each vector's last neighbor.
+        self.farthest = np.full(n, _NONE, np.int64)
+        self._pairs = np.empty(0, np.int64)
+
+    def collect(self, found: Iterable[Int64]) -> int:
+        """Add pairs from pieces, each pair once; return the number of added pairs."""
+        waiting: list[Int64] = []
+        held = total = 0
+        for piece in found:
+            waiting.append(piece)
+            held += len(piece)
+            total += len(piece)
+            if held > max(_WAITING, len(self._pairs)):
+                self._take(waiting)
+                waiting, held = [], 0
+        self._take(waiting)
+        return total
+
+    def rows(self) -> Rows:
+        """Return the rows of the neighbors, (n, depth), nearest first; -1 ends a shorter row."""
+        out = np.full((len(self.farthest), self.depth), -1, np.int32)
+        rows = self._pairs >> _BELOW_ROW
+        out[rows, _places(rows)] = self._pairs & (MOST - 1)
+        return out
+
+    def forget(self, rows: Int64) -> None:
+        """Remove the neighbors of some rows."""
+        self._pairs = self._pairs[~np.isin(self._pairs >> _BELOW_ROW, rows)]
+
+    def _take(self, found: list[Int64]) -> None:
+        self._pairs = _cut(np.concatenate([self._pairs, *found]), self.depth)
+        rows = self._pairs >> _BELOW_ROW
+        full = _places(rows) == self.depth - 1
+        self.farthest[rows[full]] = self._pairs[full] & _NONE
+
+
+def _cut(pairs: Int64, depth: int) -> Int64:
+    """Return the `depth` nearest pairs of each row, sorted."""
+    pairs.sort()
+    kept: Int64 = pairs[_places(pairs >> _BELOW_ROW) < depth]
+    return kept
+
+
+def _places(rows: Int64) -> Int64:
+    """Return the rank of each entry among those of the same row; `rows` are sorted."""
+    starts = np.flatnonzero(np.concatenate([np.ones(min(1, len(rows)), np.bool_), rows[1:] != rows[:-1]]))
+    return np.arange(len(rows)) - np.repeat(starts, np.diff(np.append(starts, len(rows))))
+
+
+def _visit(vectors: Float32, lists: _Lists, best: _Best, place: int, visitors: Int64) -> Int64:
+    """Return the pairs of a list's visitors and its vectors that are within the limits."""
+    kept = [np.empty(0, np.int64)]
+    for some in _slices(0, len(visitors), _LEFT):
+        rows = visitors[some]
+        left = _left(vectors[rows])
+        # These limits shrink here as well, so that many equal vectors in a list take no more memory.
+        farthest = best.farthest[rows]
+        known = np.empty(0, np.int64)
+        for part in _slices(int(lists.starts[place]), int(lists.starts[place + 1]), _RIGHT):
+            others = lists.order[part]
+            squares = left @ lists.right[part].T
+            one, other = np.divmod(np.flatnonzero(squares <= _within(farthest, others[0])[:, None]), len(others))
+            apart = rows[one] != others[other]
+            one, other = one[apart], other[apart]
+            known = np.concatenate([known, _packed(one, squares[one, other], others[other])])
+            if len(known) > 2 * best.depth * len(rows):
+                known = _cut(known, best.depth)
+                own = known >> _BELOW_ROW
+                full = _places(own) == best.depth - 1
+                farthest[own[full]] = np.minimum(farthest[own[full]], known[full] & _NONE)
+        kept.append(known + ((rows[known >> _BELOW_ROW] - (known >> _BELOW_ROW)) << _BELOW_ROW))
+    return np.concatenate(kept)
+
+
+def _of_friends(vectors: Float32, best: _Best, near: Rows, rows: Int64) -> Int64:
+    """Return the new pairs of some rows and the neighbors of their neighbors that are within the limits."""
+    first = near[rows, :_FRIENDS]
+    second = np.where(first[:, :, None] < 0, -1, near[first, :_FRIENDS]).reshape(len(rows), -1)
+    own = rows.astype(np.int32)[:, None]
+    # A known neighbor sorts before the same row as a candidate.
+    seen = np.concatenate([own, np.full_like(own, -1), near[rows]], axis=1) * 2
+    ranked = np.concatenate([seen, second * 2 + 1], axis=1)
+    ranked.sort(axis=1)
+    new = (ranked & 1).astype(np.bool_)
+    new[:, 1:] &= ranked[:, 1:] >> 1 != ranked[:, :-1] >> 1
+    one, place = np.nonzero(new)
+    others = (ranked[one, place] >> 1).astype(np.int64)
+    apart = vectors[rows][one]
+    apart -= vectors[others]
+    packed = _packed(rows[one], np.einsum("ij,ij->i", apart, apart), others)
+    nearer: Int64 = packed[(packed & _NONE) < best.farthest[rows[one]]]
+    return nearer
+
+
+def _compare_with_all(vectors: Float32, best: _Best) -> None:
+    """Compare vectors whose lists hold too few others with all vectors."""
+    lacking = np.flatnonzero(best.farthest == _NONE)
+    if len(lacking):
+        best.forget(lacking)
+        n = len(vectors)
+        whole = _Lists(np.arange(n), np.array([0, n]), np.zeros((n, 1), np.int64), _right(vectors))
+        best.collect([_visit(vectors, whole, best, 0, lacking)])
 
 
 def _within(farthest: Int64, first: int) -> Float32:
@@ -182,38 +280,9 @@ def _left(vectors: Float32) -> Float32:
     return np.concatenate([-2 * vectors, norms[:, None], np.ones((len(vectors), 1), np.float32)], axis=1)
 
 
-def _limits(right: Float32, vectors: Float32, depth: int) -> Float32:
-    """Return a squared distance within which each vector has at least `depth` others."""
-    n, dim = vectors.shape
-    limits = np.full(n, np.inf, np.float32)
-    nlist = max(1, min(2 ** round(np.log2(3 * n**0.5)), n // _POINTS_PER_LIST))
-    index: Any = faiss.index_factory(dim, f"IVF{nlist},SQ8")
-    index.cp.niter, index.cp.max_points_per_centroid = _ITERATIONS, _POINTS_PER_LIST
-    index.train(vectors[np.sort(choose_rows(n, _POINTS_PER_LIST * max(nlist, 256), _SEED))])
-    index.add(vectors)
-    index.nprobe = min(nlist, _NPROBE)
-
-    def farthest(rows: slice, found: Int64) -> None:
-        own = np.arange(rows.start, rows.stop)[:, None]
-        others = right[found]
-        squares = np.matmul(others, _left(vectors[rows])[:, :, None])[:, :, 0]
-        squares[(found < 0) | (found == own)] = np.inf
-        limits[rows] = np.partition(squares, depth - 1, axis=1)[:, depth - 1]
-
-    with ThreadPoolExecutor(processors()) as pool:
-        for some in _slices(0, n, _ASKED):
-            found = index.search(vectors[some], depth + 1)[1]
-            pieces = list(_slices(some.start, some.stop, 64))
-            asked = [found[each.start - some.start : each.stop - some.start] for each in pieces]
-            for _ in pool.map(farthest, pieces, asked):
-                pass
-    # Lists that hold too few vectors give no limit.
-    lacking = np.flatnonzero(np.isinf(limits))
-    for piece in _slices(0, len(lacking), 64):
-        rows = lacking[piece]
-        found = faiss.knn(vectors[rows], vectors, depth + 1, metric=faiss.METRIC_L2)[1]
-        limits[rows] = np.matmul(right[found], _left(vectors[rows])[:, :, None])[:, :, 0].max(axis=1)
-    return limits
+def _right(vectors: Float32) -> Float32:
+    norms = np.einsum("ij,ij->i", vectors, vectors)
+    return np.concatenate([vectors, np.ones((len(vectors), 1), np.float32), norms[:, None]], axis=1)
 
 
 def _slices(start: int, stop: int, step: int) -> Iterator[slice]:

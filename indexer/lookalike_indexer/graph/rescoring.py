@@ -43,10 +43,38 @@ def rescored(
             ) -> None:
                 out[found[some]] = pairs.distances(queries, asked[some], rows, there[some], metric)
 
-            for _ in pool.map(compare, (slice(at, at + _PAIRS) for at in range(0, len(found), _PAIRS))):
+            for _ in pool.map(compare, _slices(len(found))):
                 pass
             start += len(ids)
     return out.reshape(candidates.shape)
+
+
+def rescored_within(vectors: Float32, candidates: Int64, metric: Metric) -> Float32:
+    """Like `rescored`, for prepared vectors (n, dim) whose candidates (n, depth) are rows of the same array.
+
+    Two vectors that are candidates of each other are compared once.
+    """
+    n = len(vectors)
+    rows = np.broadcast_to(np.arange(n)[:, None], candidates.shape)
+    there = candidates >= 0
+    one, other = rows[there], candidates[there]
+    couples, of_couples = np.unique(np.minimum(one, other) * n + np.maximum(one, other), return_inverse=True)
+    one, other = np.divmod(couples, n)
+    found = np.empty(len(couples), np.float32)
+
+    def compare(some: slice) -> None:
+        found[some] = pairs.distances(vectors, one[some], vectors, other[some], metric)
+
+    with ThreadPoolExecutor(processors()) as pool:
+        for _ in pool.map(compare, _slices(len(couples))):
+            pass
+    out = np.full(candidates.shape, np.inf, np.float32)
+    out[there] = found[of_couples]
+    return out
+
+
+def _slices(count: int) -> Iterator[slice]:
+    return (slice(start, start + _PAIRS) for start in range(0, count, _PAIRS))
 
 
 def watched(blocks: Iterator[tuple[Int64, Float32]], bar: Bar) -> Iterator[tuple[Int64, Float32]]:

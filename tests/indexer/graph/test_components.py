@@ -15,6 +15,7 @@ from lookalike_indexer.graph import components, graph_stage, groups
 def few(monkeypatch):
     """Lower the limits, so that small collections count as large ones."""
     monkeypatch.setattr(graph_stage, "_FEW", 100)
+    monkeypatch.setattr(graph_stage, "_COMPONENTS_FROM", 100)
     monkeypatch.setattr(components, "COMPONENTS", (4, 8, 12))
 
 
@@ -60,6 +61,15 @@ def test_components_find_the_nearest_and_the_recall_is_told(make_collection, gra
     np.testing.assert_allclose(distances[same], (apart if metric == "cosine" else np.sqrt(2 * apart))[same], atol=1e-6)
     shown = CliRunner().invoke(graph, [str(storage.root), "-k", "5", "--metric", metric]).output
     assert f"recall@5: {told['recall']:.4f}, measured on 256 images" in shown
+
+
+def test_groups_and_one_pass_give_the_same_bytes(make_collection, graphed, few_directions, monkeypatch):
+    vectors = few_directions(400)
+    whole, pieces = (make_collection(vectors, part_rows=130, name=name) for name in ("whole", "pieces"))
+    graphed(whole, "-k", 5)
+    monkeypatch.setattr(groups, "_HELD", 1)
+    graphed(pieces, "-k", 5)
+    assert [each.tobytes() for each in lists(pieces)] == [each.tobytes() for each in lists(whole)]
 
 
 def test_a_run_that_was_killed_goes_on_with_the_same_bytes(make_collection, graphed, few_directions, monkeypatch):
