@@ -4,8 +4,9 @@
     python scripts/check_language.py --fix      correct misspellings that have one correction
     python scripts/check_language.py --shares   print the shares of long and of passive sentences
 
-A page or a package may have a few sentences of more than 25 words, and a third of passive ones. The word lists are
-scripts/language/words.toml, proselint's and codespell's.
+A page or a package may have a few sentences of more than 25 words, and a third of passive ones. A docstring or a comment
+must not begin with a relative clause, such as "What waits". The word lists are scripts/language/words.toml, proselint's
+and codespell's.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from language.checks import MOST_WORDS, Finding, measured, phrases, spelling, too_long
+from language.checks import MOST_WORDS, Finding, headless, measured, phrases, spelling, too_long
 from language.prose import Prose, comments, errors, of_markdown, of_python
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,6 +95,8 @@ def main() -> int:
     pages = [text for name, each in collection.items() if not name.startswith(PACKAGES) for text in each]
     problems = [_place(finding) for text in pages for finding in too_long(text)]
     problems += [_place(finding) for finding in phrases(texts)]
+    code = [text for text in texts if text.path.suffix == ".py"]
+    problems += [_place(finding) for text in code for finding in headless(text)]
     problems += [_place(finding) for finding in spelling(texts)]
     problems += shares(collection, options.shares)
     print("\n".join(problems), end="\n" if problems else "")

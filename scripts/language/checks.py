@@ -77,6 +77,18 @@ def too_long(text: Prose) -> Iterator[Finding]:
             yield Finding(text.path, text.line_of(offset), f"{words} words, at most {LONGEST}: {sentence[:60]}...")
 
 
+# A sentence that begins so, and asks nothing, names no actor: "What waits for a worker".
+_HEADLESS: Final = re.compile(r"(?:What|Who(?:ever|m|se)?|Which|How|Whether|Where|Whatever)\b(?!.*,)(?!.*\?)")
+
+
+def headless(text: Prose) -> Iterator[Finding]:
+    """Yield docstrings and comments whose first sentence is a relative clause without a main clause."""
+    for offset, sentence in sentences(text.text):
+        if _HEADLESS.match(sentence):
+            yield Finding(text.path, text.line_of(offset), f"name the actor, or the thing: {sentence[:60]}...")
+        return
+
+
 def phrases(texts: Sequence[Prose]) -> Iterator[Finding]:
     """Yield words and phrases for which proselint, or the project's list, prefers another."""
     registry = CheckRegistry()

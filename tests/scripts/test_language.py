@@ -135,3 +135,21 @@ def test_long_and_passive_sentences_are_counted(tmp_path: Path) -> None:
     assert (measure.sentences, len(measure.long), measure.passive) == (5, 2, 1)
     assert [finding.line for finding in measure.long] == [3, 5]
     assert len(list(too_long(page[0]))) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("What waits for a worker.", True),
+        ("Whether anything waits.", True),
+        ("What does a part hold?", False),
+        ("Where no map exists, the page names the command.", False),
+        ("Requests that wait. What they cost.", False),
+        ("Whatsoever is a word of its own.", False),
+    ],
+)
+def test_a_docstring_that_begins_with_a_relative_clause_is_found(tmp_path, text, found):
+    from language.checks import headless
+
+    [docstring] = prose(tmp_path, f'"""{text}"""\n', "module.py")
+    assert [one.line for one in headless(docstring)] == ([1] if found else [])
