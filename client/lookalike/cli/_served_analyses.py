@@ -148,7 +148,7 @@ _served(
     lookalike.Client.class_accuracies,
     "accuracies best unmapped",
     click.option("--models", callback=_names, metavar="A,B", help="The models.  [default: all that keep predictions]"),
-    click.option("--metric", type=click.Choice(["top1", "top5"]), help="Which predictions count.  [default: top1]"),
+    click.option("--metric", type=click.Choice(["top1", "top5"]), help="Correct predictions.  [default: top1]"),
     click.option("--best", type=click.IntRange(min=1), help="Best classes of each model to compare."),
     class_map_option,
 )
@@ -213,7 +213,7 @@ _served(
     lookalike.Client.map,
     "map",
     _space,
-    click.option("--method", type=click.Choice(["pca", "tsne", "umap"]), help="How images are placed.  [default: pca]"),
+    click.option("--method", type=click.Choice(["pca", "tsne", "umap"]), help="Projection.  [default: pca]"),
     _sample,
     _seed,
     where_option,

@@ -39,7 +39,7 @@ _COLUMNS: Final = ("rank", "id", "key", "label", "distance")
     default=10,
     show_default=True,
     type=click.IntRange(1),
-    help="How many neighbors; fewer where the collection has fewer images.",
+    help="Number of neighbors, at most the number of images.",
 )
 @server_options()
 @space_option

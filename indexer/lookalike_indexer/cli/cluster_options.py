@@ -32,7 +32,7 @@ def cluster_options(command: F) -> F:
             click.option(
                 "--strategy",
                 type=click.Choice(STRATEGIES),
-                help="How centroids are found; an image belongs to the nearest one.  [default: kmeans]",
+                help="Method that finds the centroids. An image belongs to the nearest one.  [default: kmeans]",
             ),
             click.option("--spherical", is_flag=True, help="The same as --strategy spherical."),
             click.option(

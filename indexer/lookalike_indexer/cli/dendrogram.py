@@ -40,7 +40,7 @@ from lookalike_indexer.cli.out_folder import open_out
 @click.option(
     "--most", type=click.IntRange(min=3), default=100, show_default=True, help="Classes in the tree, the most frequent."
 )
-@click.option("--weights", type=click.Path(), metavar="FILE", help="Where the model's weights lie now.")
+@click.option("--weights", type=click.Path(), metavar="FILE", help="Current path of the model's weights.")
 @keep_option
 @class_names_option
 @csv_option("classes", "merges", "misses")

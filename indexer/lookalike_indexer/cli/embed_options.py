@@ -82,8 +82,8 @@ _OPTIONS = [
     click.option(
         "--name",
         default="",
-        help="What the model is called in the collection: a new name for a new model, or the name of the one to go on "
-        "with. [default: the --model]",
+        help="Name of the model in the collection: a new name for a new model, or the name of the one to extend. "
+        "[default: the --model]",
     ),
     click.option(
         "--labels",
@@ -107,7 +107,7 @@ _OPTIONS = [
         "--dtype",
         type=click.Choice(["float16", "float32"]),
         default=None,
-        help="How embeddings are stored. [default: as the model's are, or float32]",
+        help="Data type of stored embeddings. [default: that of the model's embeddings, or float32]",
     ),
     click.option(
         "--compute",
@@ -121,12 +121,12 @@ _OPTIONS = [
         type=click.Choice(["cpu", "gpu"]),
         default="cpu",
         show_default=True,
-        help="Where JPEGs are decoded. On a GPU far faster, with pixels that differ a little from the processor's.",
+        help="Device that decodes JPEGs. gpu is experimental: far faster, with slightly different pixels.",
     ),
     click.option(
         "--compile",
         is_flag=True,
-        help="Compile the network for the GPU: most of a minute at the start, then 1.5 times the images a second.",
+        help="Compile the network for the GPU (experimental): a minute at the start, then 1.5 times the speed.",
     ),
     click.option("--batch-size", type=_POSITIVE, default=None, help="Images in a batch. [default: by device]"),
     click.option("--part-size", type=_POSITIVE, default=1024, show_default=True, help="Images in a part."),

@@ -40,7 +40,7 @@ _PATH = ["step", "cluster", "track", "main_label", "prediction", "probability"]
     help="State dicts to embed and cluster first, as a pattern in quotes such as 'step*.pth'; repeatable.",
 )
 @click.option("--model", default="", metavar="ARCH", help="The torchvision model that they are checkpoints of.")
-@click.option("--name", default="", help="What the model is called in the collection.  [default: the --model]")
+@click.option("--name", default="", help="Name of the model in the collection.  [default: the --model]")
 @click.option("--preprocess", default="", metavar="NAME", help="Use the transforms of these published weights.")
 @click.option("--clusters", type=click.IntRange(min=1), metavar="K", help="Clusters of each --checkpoints step.")
 @click.option("--gpus", default="", metavar="0,1|all", help="GPUs to embed with.  [default: the first, or the CPU]")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--color",
     type=click.Choice(["label", "cluster", "prediction"]),
-    help="What colors mean.  [default: the label, or the cluster where there are no labels]",
+    help="Meaning of the colors.  [default: the label, or the cluster where there are no labels]",
 )
 @clustering_option
 @sample_option
@@ -49,9 +49,7 @@ if TYPE_CHECKING:
     help="Pictures on the map of thumbnails, at most.",
 )
 @seed_option
-@click.option(
-    "--keep", metavar="NAME", callback=checked_keep, help="What the stored map is called.  [default: SPACE-METHOD]"
-)
+@click.option("--keep", metavar="NAME", callback=checked_keep, help="Name of the stored map.  [default: SPACE-METHOD]")
 @class_names_option
 @where_option
 @csv_option("map")

@@ -158,7 +158,7 @@ class _Parser:
             raise self._wrong(f'{self._said()} does not continue "not"; it is followed by in, between or has')
         if isinstance(subject, _Column):
             return Compare(subject.name, "=", True, at)
-        raise self._wrong(f"What {subject.name} is compared with is missing")
+        raise self._wrong(f"The value to compare {subject.name} with is missing")
 
     def _compared(self, subject: _Column | _Function, at: At) -> Filter | None:
         if self._skip("in"):

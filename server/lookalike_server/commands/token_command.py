@@ -13,7 +13,7 @@ from lookalike_indexer.errors import UsageError
 
 
 @click.command(short_help="Make a token that lets a caller in.")
-@click.option("--name", required=True, help="Whom it is for; logs call the caller so.")
+@click.option("--name", required=True, help="Name of the caller in logs.")
 @click.option(
     "--role",
     type=click.Choice(["metrics", "read", "write", "admin"]),

@@ -125,7 +125,7 @@ class Reloader:
         try:
             await self.load_newest(self._refused)
         except Exception as error:
-            # Whatever is wrong with the new generation must not affect the old one.
+            # A faulty new generation must not affect the old one.
             self._note(error)
         if self._current.newest is None:
             return

@@ -52,7 +52,7 @@ def test_words_are_read_in_any_case_and_names_in_their_own():
         ("cluster = 'x'", 1, "Clusters are whole numbers"),
         ("predicted > 'x'", 1, "is compared with = or !="),
         ("b = 1 and probability = 'x'", 11, "A probability is compared with a number"),
-        ("distance", 9, "What distance is compared with is missing"),
+        ("distance", 9, "The value to compare distance with is missing"),
         ("distance has 'x'", 1, "A column has a text"),
         ("tags has 3", 1, "A column has a text"),
         ("distance in (1)", 1, "A distance is compared with a number"),
