@@ -4,9 +4,9 @@
     python scripts/check_language.py --fix      correct misspellings that have one correction
     python scripts/check_language.py --shares   print the shares of long and of passive sentences
 
-A page or a package may have a few sentences of more than 25 words, and a third of passive ones. A docstring or a comment
-must not begin with a relative clause, such as "What waits". The word lists are scripts/language/words.toml, proselint's
-and codespell's.
+A page or a package may have a few sentences of more than 25 words, and a third of passive ones. A docstring or a
+comment must not begin with a relative clause, such as "What waits". The word lists are scripts/language/words.toml,
+proselint's and codespell's.
 """
 
 from __future__ import annotations
