@@ -53,7 +53,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "serve": "Serve a collection over gRPC.",
         "route": "Serve a collection whose index is spread over servers.",
         "explore": "Serve a web page to look at a collection.",
-        "reload": "Let a server load the newest generation now.",
+        "reload": "Make a server load the newest generation now.",
         "token": "Create a token for a caller.",  # nosec B105
     },
     "Maintain": {

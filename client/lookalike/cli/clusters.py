@@ -49,9 +49,9 @@ def clusters(
     as_json: bool,
     montage: str | None,
 ) -> None:
-    """Show the cluster of IMAGE_OR_KEY, a picture file or a stored image's key, in each clustering.
+    """Show the cluster of IMAGE_OR_KEY, an image file or a stored image's key, in each clustering.
 
-    With --where, the sizes and members of clusters are those of the images that match.
+    With --where, sizes and members count only images that match.
     """
     if montage is not None:
         from lookalike.cli._montage import check_output

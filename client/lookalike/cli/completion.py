@@ -20,7 +20,7 @@ _INSTALL: Final = {
 @click.argument("shell", required=False, type=click.Choice(list(_INSTALL)))
 @click.pass_context
 def completion(ctx: click.Context, shell: str | None) -> None:
-    """Print the completion script of a shell (that of $SHELL by default), which says how to install it."""
+    """Print the completion script of a shell ($SHELL by default), with instructions to install it."""
     if shell is None:
         shell = PurePath(os.environ.get("SHELL", "")).name
         if shell not in _INSTALL:

@@ -40,7 +40,7 @@ def explore(
     no_browser: bool,
     while_stdin: bool,
 ) -> None:
-    """Serve a page that searches and shows the collection behind a server, for a browser."""
+    """Serve a web page that searches and shows a server's collection."""
     # Imported here, so that `lookalike --help` does not load a web server.
     from lookalike.explorer.run import open_browser, run
     from lookalike.explorer.settings import Listen, Upstream

@@ -54,8 +54,7 @@ def images(
 ) -> None:
     """List the images of a collection by ascending id, all or those that match a filter.
 
-    The collection is that in DIR, or the one behind a server (127.0.0.1:50051
-    by default).
+    The collection is in DIR, or on a server (127.0.0.1:50051 by default).
     """
     if as_json and as_csv:
         raise click.UsageError("Use --json or --csv, not both.")

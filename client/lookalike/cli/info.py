@@ -39,7 +39,7 @@ def info(
     ca: str | None,
     as_json: bool,
 ) -> None:
-    """Describe the collection in DIR, or the one behind a server (127.0.0.1:50051 by default)."""
+    """Describe the collection in DIR, or on a server (127.0.0.1:50051 by default)."""
     given = ctx.get_parameter_source("server")
     typed = ctx.get_parameter_source("collection") is click.core.ParameterSource.COMMANDLINE
     if folder is None and (typed or given is not click.core.ParameterSource.COMMANDLINE):

@@ -42,10 +42,10 @@ def results(
     as_json: bool,
     as_csv: str | None,
 ) -> None:
-    """List the results that are stored in a collection, or show the one called KIND/NAME.
+    """List the stored results of a collection, or show the result KIND/NAME.
 
-    The collection is that in DIR, or the one behind a server (127.0.0.1:50051
-    by default). Experiments store their result when they are given --keep.
+    The collection is in DIR, or on a server (127.0.0.1:50051 by default).
+    Experiments store their result with --keep.
     """
     if folder and not name and "://" not in folder and not Path(folder).is_dir():
         # A single word that is no folder is the result's name.

@@ -90,14 +90,14 @@ def search(
 ) -> None:
     """Show the stored images that look most like IMAGE_OR_KEY: an image file, or a stored image's key.
 
-    "-" reads an image from standard input, and http:// or https:// fetches one.
+    "-" reads an image from standard input; http:// and https:// URLs are downloaded.
 
-    With --text they are those that a description fits best, where the model of
-    the space knows texts: one of open_clip.
+    With --text, show the images that match a description. This needs a space
+    whose model has a text encoder, such as open_clip's.
 
-    With --like and --unlike, the query is moved towards the examples and away
-    from the counter-examples: 1 x query + 0.75 x mean of --like - 0.15 x mean of
-    --unlike, as Rocchio has it.
+    --like and --unlike move the query towards examples and away from
+    counter-examples (Rocchio): 1 x query + 0.75 x mean of --like - 0.15 x mean of
+    --unlike.
     """
     if (subject is None) == (text is None):
         raise click.UsageError("Name an image or a key, or give --text; not both.")
