@@ -66,7 +66,7 @@ def _version(distribution: str) -> str | None:
 def _library(name: str) -> Finding:
     version = _version(name)
     if version is None:
-        return Finding(name, "not installed", "mend: pip install 'lookalike[all]'", ok=False)
+        return Finding(name, "not installed", "to fix, run: pip install 'lookalike[all]'", ok=False)
     return Finding(name, version, "")
 
 
@@ -78,7 +78,7 @@ def _faiss() -> Finding:
         if distribution == "faiss-cpu":
             return Finding("faiss", f"{distribution} {version}", "clusters, indexes and serves on the CPU only")
         return Finding("faiss", f"{distribution} {version}", "can use GPUs where there are any")
-    return Finding("faiss", "not installed", "mend: pip install 'lookalike[all]'", ok=False)
+    return Finding("faiss", "not installed", "to fix, run: pip install 'lookalike[all]'", ok=False)
 
 
 def _processor() -> Finding:

@@ -144,7 +144,7 @@ MISTAKES = {
     "[limits]\nmax_k = 1.5": r"limits\.max_k is 1\.5; it must be a whole number\.",
     "[limits]\nmax_k = 0": r"limits\.max_k: 0 is out of range; it must be 1 to 2047\.",
     "[limits]\nmax_k = 5000": r"limits\.max_k: 5000 is out of range; it must be 1 to 2047\.",
-    "[limits]\nmax_text_bytes = 'much'": r"limits\.max_text_bytes: 'much' is no size; write it like 500MB or 8GiB\.",
+    "[limits]\nmax_text_bytes = 'much'": r"limits\.max_text_bytes: 'much' is not a size; write it like 500MB or 8GiB\.",
     "[limits]\nmax_message_bytes = '8MiB'": r"max_message_bytes is 8388608, and a picture of max_image_bytes, "
     r"67108864, needs 68157440; set max_message_bytes to 68157440 or more, or max_image_bytes to 7340032 or less\.",
     "[limits]\nmin_thumbnail_side = 200": r"min_thumbnail_side, default_thumbnail_side and max_thumbnail_side are 200,",

@@ -35,5 +35,5 @@ class_map_option = click.option(
     type=click.Path(),
     metavar="FILE",
     callback=_classes_of_labels,
-    help="CSV of label and class (a name or an index), for labels that are not called as the model's classes are.",
+    help="CSV of label and class (a name or an index), if the labels are not named as the model's classes are.",
 )

@@ -34,9 +34,9 @@ _clustering = click.option(
 )
 _space = click.option("--space", metavar="NAME", help="The embedding space.  [default: the default]")
 _model = click.option("--model", metavar="NAME", help="The model.  [default: that of the default space]")
-_seed = click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Decides all that is random.")
+_seed = click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of all random choices.")
 _sample = click.option(
-    "--sample", type=click.IntRange(min=2), help="Work on at most this many images, drawn by chance."
+    "--sample", type=click.IntRange(min=2), help="Work on at most this many images, sampled at random."
 )
 _label = click.option("--label", metavar="LABEL", help="Only images of this class.  [default: all]")
 _limit = click.option("--limit", type=click.IntRange(min=1), help="Rows to list, at most.")
@@ -263,7 +263,9 @@ _served(
     "images",
     click.option("-n", "n", required=True, type=click.IntRange(min=1), metavar="N", help="Images to choose."),
     _space,
-    click.option("--among", type=click.IntRange(min=1), help="Choose among at most this many images, drawn by chance."),
+    click.option(
+        "--among", type=click.IntRange(min=1), help="Choose among at most this many images, sampled at random."
+    ),
     _seed,
 )
 _served("quality", lookalike.Client.quality, "flags images", _flag, _limit, where_option)

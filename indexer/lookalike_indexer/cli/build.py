@@ -28,7 +28,7 @@ _ALL = "all"
 @click.option("--metric", type=click.Choice(["cosine", "l2"]), default="cosine", show_default=True)
 @click.option("--name", default="main", show_default=True, metavar="NAME", help="The index's name.")
 @build_options
-@click.option("--seed", type=click.IntRange(min=0), default=1234, show_default=True, help="Decides all that is random.")
+@click.option("--seed", type=click.IntRange(min=0), default=1234, show_default=True, help="Seed of all random choices.")
 @click.option("--gpus", default="", metavar="0,1|all", help="GPUs to train on.  [default: none, the processor]")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @reported

@@ -25,7 +25,7 @@ class Bytes(click.ParamType):  # type: ignore[type-arg]  # older releases take n
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(value))
         size = int(float(found[1]) * _UNITS.get(found[2].upper(), 0)) if found else 0
         if not size:
-            self.fail(f"{value!r} is no size; write it like 500MB or 8GiB.", param, ctx)
+            self.fail(f"{value!r} is not a size; write it like 500MB or 8GiB.", param, ctx)
         return size
 
 
@@ -40,5 +40,5 @@ class Pixels(click.ParamType):  # type: ignore[type-arg]
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?)P?\s*", str(value), re.IGNORECASE)
         count = int(float(found[1]) * _THOUSANDS[found[2].upper()]) if found else 0
         if not count:
-            self.fail(f"{value!r} is no number of pixels; write it like 200M.", param, ctx)
+            self.fail(f"{value!r} is not a number of pixels; write it like 200M.", param, ctx)
         return count

@@ -29,7 +29,11 @@ from lookalike_indexer.cli.out_folder import open_out
 @click.option("--from", "first", type=click.IntRange(min=2), default=2, show_default=True, help="Fewest clusters.")
 @click.option("--to", "last", type=click.IntRange(min=2), default=64, show_default=True, help="Most clusters.")
 @click.option(
-    "--seeds", type=click.IntRange(min=2), default=5, show_default=True, help="Times to cluster into each number."
+    "--seeds",
+    type=click.IntRange(min=2),
+    default=5,
+    show_default=True,
+    help="Number of runs for each number of clusters.",
 )
 @sample_option
 @seed_option
@@ -53,11 +57,11 @@ def choose_k(
 ) -> None:
     """Cluster into different numbers of clusters, measure each, and recommend one.
 
-    Measured are inertia with its elbow, silhouette, Davies-Bouldin,
-    Calinski-Harabasz, and how alike the clusters of different seeds are. Up
-    to three numbers are suggested: peaks of the silhouette, the communities
-    of the graph of nearest neighbors, and how many classes and meanings a
-    trained model sees. --out draws one chart of all.
+    The measures are inertia with its elbow, silhouette, Davies-Bouldin,
+    Calinski-Harabasz, and the similarity of the clusters of different seeds. Up
+    to three numbers are suggested: peaks of the silhouette, the communities of
+    the graph of nearest neighbors, and the numbers of classes and meanings that
+    a trained model sees. --out draws one chart.
     """
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.experiments.choose_k import choose_k as experiment

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 )
 @click.option("--metric", type=click.Choice(["cosine", "l2"]), default="cosine", show_default=True)
 @cluster_options
-@click.option("--seed", type=click.IntRange(min=0), default=1234, show_default=True, help="Decides all that is random.")
+@click.option("--seed", type=click.IntRange(min=0), default=1234, show_default=True, help="Seed of all random choices.")
 @ray_option
 @click.option("--gpus", default="", metavar="0,1|all", help="GPUs to use.  [default: none, the processor]")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -44,7 +44,7 @@ def cluster(collection: str, ray: str | None, as_json: bool, **options: Any) -> 
     on the unit sphere (spherical), by halving the group with the most inertia
     until there are K (bisecting), by Ward's method on a sample of at most 4,000
     images (agglomerative), or by k-means of whitened principal components
-    (whitened). lookalike compare tells which suits the images.
+    (whitened). Use lookalike compare to find the best strategy.
     """
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.clustering.choice import check_clusters

@@ -12,7 +12,7 @@ HOW = f"as the first argument, by -c/--collection DIR, or by {ENVIRONMENT}"
 
 def _given(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     if not value and not context.resilient_parsing:
-        raise click.UsageError(f"Name the collection {HOW}.")
+        raise click.UsageError(f"Give the collection {HOW}.")
     return value
 
 

@@ -16,10 +16,10 @@ from lookalike_indexer.cli.errors import reported
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reported
 def doctor(location: str | None, model: str, as_json: bool) -> None:
-    """Tell what GPUs, weights and libraries are here, and what that means.
+    """Show the GPUs, weights and libraries of this machine, and what they are used for.
 
-    With a URL such as s3://bucket/pictures, tell whether that object store can
-    do what a collection needs. Exits with 1 when something is to be mended.
+    With a URL such as s3://bucket/pictures, check whether that object store can
+    do what a collection needs. Exits with 1 if something needs repair.
     """
     from lookalike_indexer.diagnosis import examine, examine_store
 

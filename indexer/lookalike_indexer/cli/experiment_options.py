@@ -54,7 +54,7 @@ clustering_option = click.option(
 )
 space_option = click.option("--space", default="", metavar="NAME", help="The embedding space.  [default: the default]")
 seed_option = click.option(
-    "--seed", type=click.IntRange(0, 2**31 - 1), default=1234, show_default=True, help="Decides all that is random."
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=1234, show_default=True, help="Seed of all random choices."
 )
 class_names_option = click.option(
     "--class-names",
@@ -68,7 +68,7 @@ class_map_option = click.option(
     "class_map_file",
     type=click.Path(),
     metavar="FILE",
-    help="CSV of label and class (a name or an index), for labels that are not called as the model's classes are.",
+    help="CSV of label and class (a name or an index), if the labels are not named as the model's classes are.",
 )
 where_option = click.option(
     "--where",
@@ -81,13 +81,13 @@ sample_option = click.option(
     type=click.IntRange(min=2),
     default=4000,
     show_default=True,
-    help="Work on at most this many images, drawn by chance.",
+    help="Work on at most this many images, sampled at random.",
 )
 out_option = click.option(
     "--out",
     type=click.Path(),
     metavar="DIR",
-    help="Draw pictures into this folder, which is made if need be; earlier pictures of the same names are replaced.",
+    help="Save charts in this folder; it is created if it does not exist, and files of the same names are replaced.",
 )
 keep_option = click.option(
     "--keep",

@@ -30,18 +30,18 @@ _SHOWN = 10
 @click.option(
     "--assume-unread",
     is_flag=True,
-    help="Remove also what the file system cannot tell of whether it is being read.",
+    help="Also remove generations if the file system cannot tell whether they are in use.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reported
 def gc(collection: str, keep: int, assume_unread: bool, dry_run: bool, as_json: bool) -> None:
     """Remove old generations of the collection in DIR, and the files that no other generation needs.
 
-    Generations that a server or another command reads are kept as well, and so
-    is the last one with an index of its default space. What a killed run left
-    unfinished is removed; files that are not the collection's own are left
-    alone and named.
+    Generations that a server or another command reads are kept, and so is the
+    last one with an index of its default space. Unfinished files of killed runs
+    are removed. Files that do not belong to the collection stay, and the output
+    names them.
     """
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.garbage import collect
@@ -66,11 +66,11 @@ def summary(done: Collected, dry_run: bool) -> list[str]:
         f"{done.bytes / 2**20:.1f} MiB; kept generations {', '.join(map(str, done.kept))}"
     ]
     if done.in_use:
-        lines.append(f"generations {', '.join(map(str, done.in_use))} are being read and were kept for that")
+        lines.append(f"generations {', '.join(map(str, done.in_use))} were kept because they are in use")
     if done.in_doubt:
         lines.append(
             f"generations {', '.join(map(str, done.in_doubt))} were kept because this file system has no locks that "
-            "tell whether they are being read; if no server reads them, add --assume-unread"
+            "tell whether they are in use; if no server reads them, add --assume-unread"
         )
     if done.servable is not None:
         lines.append(f"generation {done.servable} was kept because no newer one has an index that can be searched")

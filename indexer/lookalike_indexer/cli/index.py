@@ -33,7 +33,7 @@ BUILDING = ("index", "nlist", "target_recall", "max_memory", "train_size")
 @click.option("--metric", type=click.Choice(["cosine", "l2"]), default="cosine", show_default=True)
 @cluster_options
 @build_options
-@click.option("--seed", type=click.IntRange(min=0), default=1234, show_default=True, help="Decides all that is random.")
+@click.option("--seed", type=click.IntRange(min=0), default=1234, show_default=True, help="Seed of all random choices.")
 @click.option(
     "--renew/--no-renew",
     default=True,

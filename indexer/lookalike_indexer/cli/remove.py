@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 @click.option("--attributes", multiple=True, metavar="TABLE", help="An attribute table with its columns.  Repeatable.")
 @click.option("--graph", "graphs", multiple=True, metavar="SPACE", help="The graph of a space.  Repeatable.")
 @click.option(
-    "--space", "spaces", multiple=True, metavar="NAME", help="A space with all that was made of it.  Repeatable."
+    "--space",
+    "spaces",
+    multiple=True,
+    metavar="NAME",
+    help="A space with its clusterings, indexes and results.  Repeatable.",
 )
 @click.option("--model", "models", multiple=True, metavar="NAME", help="A model with its spaces.  Repeatable.")
 @click.option(
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
     "images",
     multiple=True,
     metavar="KEY",
-    help="An image, which the source does not bring back.  Repeatable.",
+    help="An image; later runs do not add it again.  Repeatable.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reported
@@ -47,12 +51,12 @@ def remove(
     images: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Publish a generation of the collection in DIR without the things named.
+    """Publish a generation of the collection in DIR without the named items.
 
-    Where a default is removed, another one takes its place, and the output says
-    which. The files stay until `lookalike gc` removes the older generations.
-    Images are deleted: nothing shows them any more. Their rows go with
-    `lookalike compact --purge`.
+    If a default is removed, another one replaces it, and the output names it.
+    The files stay until `lookalike gc` removes the older generations. Images
+    are deleted: no command shows them any more. `lookalike compact --purge`
+    removes their rows.
     """
     from lookalike_indexer.collection import generations, removal
     from lookalike_indexer.collection.deletion import without_images
@@ -81,11 +85,11 @@ def remove(
     click.echo("\n".join([*lines, f"{collection} is at generation {generation}."]))
     if deleted is not None and deleted.ids:
         click.echo(
-            f"Their vectors are gone from the disk after: lookalike compact {collection} --purge && "
+            f"To remove their vectors from the disk, run: lookalike compact {collection} --purge && "
             f"lookalike gc {collection} --keep 1"
         )
     else:
-        click.echo(f"The files go when older generations do: lookalike gc {collection} --keep 1")
+        click.echo(f"To remove the files, run: lookalike gc {collection} --keep 1")
 
 
 def summary(done: Removed) -> list[str]:

@@ -32,7 +32,7 @@ from lookalike_indexer.cli.out_folder import open_out
     type=click.IntRange(min=1),
     default=10_000,
     show_default=True,
-    help="Choose among at most this many images, drawn by chance.",
+    help="Choose among at most this many images, sampled at random.",
 )
 @seed_option
 @click.option("--list", "as_list", is_flag=True, help="Print the files, one a line, and nothing else.")
@@ -54,8 +54,8 @@ def sample(
 ) -> None:
     """Choose N images of the collection in DIR that are far from each other, for labeling.
 
-    The first is the most typical image; each further one is farthest from all before (k-center greedy). --out draws
-    them.
+    The first is the most typical image; each further one is the farthest from those already chosen (k-center greedy).
+    --out draws them.
     """
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.experiments.sample import spread_sample

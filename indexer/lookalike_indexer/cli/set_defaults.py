@@ -12,14 +12,16 @@ from lookalike_indexer.cli.errors import reported
 
 @click.command("set", cls=CollectionCommand)
 @collection_option
-@click.option("--default-space", required=True, metavar="NAME", help="The space that answers when none is named.")
+@click.option(
+    "--default-space", required=True, metavar="NAME", help="The space to use if a command or query names none."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reported
 def set_defaults(collection: str, default_space: str, as_json: bool) -> None:
-    """Set a default of the collection in DIR, and publish that as a generation.
+    """Set the default space of the collection in DIR, and publish a generation.
 
-    Without this command, the default space is the first one, or the first of a
-    trained network that can be searched.
+    Without this command, the first space is the default. A space of a trained
+    network replaces the default space of an untrained one.
     """
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.commands import command
@@ -36,7 +38,7 @@ def set_defaults(collection: str, default_space: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"generation": published.generation, "default_space": default_space}))
         return
-    click.echo(f"{default_space} is the default space of {collection} now.")
+    click.echo(f"{default_space} is now the default space of {collection}.")
     if default_index(published, default_space) is None:
         click.echo(f"It has no index yet; build one with: {command('build', collection, '--space', default_space)}")
     click.echo(f"{collection} is at generation {published.generation}.")

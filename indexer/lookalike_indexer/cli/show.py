@@ -65,7 +65,7 @@ def show(
     for image in images:
         if image.row < 0:
             raise NotFoundError(
-                f"{image.text} is no image of the collection {view.reader.name}; lookalike explain takes any picture."
+                f"{image.text} is not in the collection {view.reader.name}; for other images, use lookalike explain."
             )
     folder = open_out(out)
     results = [image_clusters(view, image.row, members) for image in images]

@@ -28,7 +28,7 @@ collection_option = click.option(
     help="The collection's folder or URL; the first argument can name it, too.",
 )
 random_option = click.option(
-    "--random", "drawn", type=click.IntRange(min=1), metavar="N", help="N images of the collection, drawn by chance."
+    "--random", "drawn", type=click.IntRange(min=1), metavar="N", help="N images of the collection, sampled at random."
 )
 
 
@@ -56,7 +56,7 @@ def open_subjects(
     if source is not ParameterSource.COMMANDLINE and subjects and Path(subjects[0]).is_dir():
         collection = subjects.pop(0)
     if not collection:
-        raise UsageError(f"Name the collection {HOW}.")
+        raise UsageError(f"Give the collection {HOW}.")
     if not subjects and drawn is None:
         raise UsageError("Name at least one image by its KEY, a picture file, or give --random N.")
     view = open_view(collection, class_names)

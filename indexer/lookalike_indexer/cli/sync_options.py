@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 _OPTIONS = [
     click.option("--sync", is_flag=True, help="Make the collection what PHOTOS is now: also change and delete images."),
-    click.option("--dry-run", is_flag=True, help="With --sync: only say what would be done."),
+    click.option("--dry-run", is_flag=True, help="With --sync: only print what would be done."),
     click.option(
         "--allow-deletions", is_flag=True, help="With --sync: delete more than half of the images if they are gone."
     ),
@@ -46,7 +46,7 @@ def sync_settings(sync: bool, dry_run: bool, allow_deletions: bool, undelete: tu
     if not sync:
         for option, is_given in given.items():
             if is_given:
-                raise click.UsageError(f"{option} goes with --sync; give --sync as well.")
+                raise click.UsageError(f"{option} requires --sync; add --sync.")
         return None
     return Sync(allow_deletions, frozenset(undelete), dry_run)
 
@@ -78,7 +78,7 @@ def told_followed(done: Followed, published: Manifest, collection: str, as_json:
             click.echo(line)
     for kind, every in (("clustering", done.grown.clusterings), ("index", done.grown.indexes)):
         for name, what in every.items():
-            beside = "; new images are searched beside it" if what == "kept" else ""
+            beside = "; new images are searched separately" if what == "kept" else ""
             click.echo(f"The {kind} {name} was {what}{beside}.")
     note = compact_note(published, collection)
     if note:

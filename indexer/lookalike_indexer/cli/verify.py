@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 @click.command(cls=CollectionCommand)
 @collection_option
-@click.option("--deep", is_flag=True, help="Look at every row, and embed every image again.")
+@click.option("--deep", is_flag=True, help="Read every row, and embed every image again.")
 @click.option("--deleted", metavar="KEY", help="Only verify that nothing is left of this deleted image but its key.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reported
 def verify(collection: str, deep: bool, deleted: str | None, as_json: bool) -> None:
     """Verify the collection in DIR: digests, schemas, ids, assignments, indexes, and embeddings against the source.
 
-    Of long tables a sample of rows is looked at, and a few images of each model
-    are embedded again. Exits with 1 when something is damaged, and says how to
-    mend it.
+    Reads a sample of the rows of long tables, and embeds a few images of each
+    model again. Exits with 1 if something is damaged, and prints how to repair
+    it.
     """
     from lookalike_indexer.collection.location import open_storage
 

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 @collection_option
 @embed_options
 @click.option("--allow-deletions", is_flag=True, help="Delete more than half of the images at once if they are gone.")
-@click.option("--poll", is_flag=True, help="Look at all files again and again: for network mounts.")
+@click.option("--poll", is_flag=True, help="Poll all files periodically; required for network mounts.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each batch.")
 @reported
 def watch(photos: str, collection: str, allow_deletions: bool, poll: bool, as_json: bool, **options: Any) -> None:
-    """Bring the collection to what the folder PHOTOS is, now and whenever files change, until Ctrl-C.
+    """Sync the collection with the folder PHOTOS, now and whenever files change, until Ctrl-C.
 
-    Changes are taken in batches, each as `lookalike index --sync` does. What
-    fails is said and tried again. A running server takes up each batch as one
-    new generation.
+    Changes are applied in batches, each as `lookalike index --sync` does.
+    Failures are reported and retried. A running server takes up each batch as
+    one new generation.
     """
     import dataclasses
 
@@ -49,7 +49,7 @@ def watch(photos: str, collection: str, allow_deletions: bool, poll: bool, as_js
     storage = open_storage(collection)
     newest = generations.require_latest(storage)
     if Path(photos).exists() and not Path(photos).is_dir():
-        raise UsageError(f"{photos} is no folder; run lookalike index --sync when it has changed.")
+        raise UsageError(f"{photos} is not a folder; run lookalike index --sync when it has changed.")
     settings = with_model(embed_settings(source=photos, **options), newest)
 
     def done(published: Manifest, followed: Followed) -> None:

@@ -30,7 +30,7 @@ def choose_clusters(reader: CollectionReader, space: str, wanted: int | None) ->
     rows = reader.space(space)[1].rows
     check_clusters(wanted, rows, space)
     if wanted is not None:
-        return wanted, "as asked for"
+        return wanted, "as requested"
     labels = _labels(reader)
     if 2 <= labels <= min(rows, _MOST):
         return labels, "the number of labels"

@@ -143,7 +143,7 @@ def _refusal(storage: Storage) -> str:
         )
     gone = ""
     if holder.host != socket.gethostname():
-        gone = f" (or, if {holder.host} is gone for good, remove {storage.local(LOCK)})"
+        gone = f" (or, if {holder.host} no longer exists, remove {storage.local(LOCK)})"
     return _told(storage, holder, gone)
 
 

@@ -58,8 +58,8 @@ def remove(manifest: Manifest, unwanted: Unwanted) -> tuple[Manifest, Removed]:
     spaces |= {name for name, entry in manifest.spaces.items() if entry.model in models}
     if spaces and spaces == manifest.spaces.keys():
         raise UsageError(
-            f"Without {', '.join(sorted(spaces))} the collection would have no space; make another one first with: "
-            "lookalike embed"
+            f"Without {', '.join(sorted(spaces))} the collection would have no space. First create another "
+            "one with: lookalike embed"
         )
     clusterings = _known("clustering", unwanted.clusterings, manifest.clusterings)
     clusterings |= {name for name, entry in manifest.clusterings.items() if entry.space in spaces}

@@ -42,7 +42,9 @@ def check_count(names: list[str], classes: int, model: str, option: str = "--cla
     if not classes:
         raise UsageError(f"{option}: the weights of {model} have no classifier, so leave it out.")
     if len(names) != classes:
-        raise UsageError(f"{option} names {len(names):,} classes, and {model} has {classes:,}; give a name for each.")
+        raise UsageError(
+            f"{option} has {len(names):,} names, but {model} has {classes:,} classes; give one name for each class."
+        )
 
 
 def _of_json(path: Path, content: str) -> list[Any]:

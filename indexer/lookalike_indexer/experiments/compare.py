@@ -77,7 +77,7 @@ def compare(
     if images < 3:
         raise UsageError(f"Only {images} images can be compared, and a comparison needs at least 3.")
     # The number is checked against the compared images, which may be fewer than those of a space.
-    k, reason = (clusters, "as asked for") if clusters is not None else choose_clusters(view.reader, spaces[0], None)
+    k, reason = (clusters, "as requested") if clusters is not None else choose_clusters(view.reader, spaces[0], None)
     most = max(_MANY, images // _FEWEST)
     if clusters is None and images < len(view) and k > most:
         k, reason = most, f"enough for a sample, where {k} would be {reason}"

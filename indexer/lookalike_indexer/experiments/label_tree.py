@@ -91,7 +91,7 @@ def label_tree(
     }
     tables = {"classes": _classes_table(leaves, groups, leaves_list(tree)), "merges": _merges_table(tree)}
     tables["misses"] = pa.table({"class": pa.array(missed, pa.string())})
-    why = "as asked for" if clusters else "the highest silhouette (cosine) of all cuts"
+    why = "as requested" if clusters else "the highest silhouette (cosine) of all cuts"
     findings = _findings(view, settings, missed, figures, why)
     return Result("label_tree", settings, tables, figures, findings)
 

@@ -154,7 +154,9 @@ def _findings(view: View, drawn: Sampled, figures: dict[str, float]) -> tuple[st
         if partial:
             found.append(f"The axes are those of a random sample of {len(drawn.rows):,} of {drawn.of:,} images.")
     else:
-        found.append("Only who is near to whom means something here; distances between groups do not.")
+        found.append("Only which images are near each other is meaningful; distances between groups are not.")
         if partial:
-            found.append(f"A random sample of {len(drawn.rows):,} of {drawn.of:,} images is placed, the rest left out.")
+            found.append(
+                f"A random sample of {len(drawn.rows):,} of {drawn.of:,} images is placed; the others are left out."
+            )
     return (*found, *untrained_notes(view, [drawn.space]))

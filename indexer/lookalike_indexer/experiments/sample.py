@@ -68,7 +68,7 @@ def spread_sample(
     if view.label_names:
         found.append(f"They have {labels:,} of {len(view.label_names):,} labels.")
     if looked < entry.rows:
-        found.append(f"Looked at {looked:,} of {entry.rows:,} images, drawn by chance; --among looks at more.")
+        found.append(f"Chose among {looked:,} of {entry.rows:,} images, sampled at random; use --among for more.")
     settings: dict[str, Setting] = {"space": space, "count": count, "among": among, "metric": metric, "seed": seed}
     figures = {"images": float(looked), "radius": radius, "labels": float(labels)}
     return Result("sample", settings, {"images": table}, figures, (*found, *untrained_notes(view, [space])))

@@ -182,7 +182,7 @@ def _findings(
     label: str, space: str, metric: Metric, tables: dict[str, pa.Table], made: Split, auto: bool, sampled: bool
 ) -> tuple[str, ...]:
     sizes = tables["subclusters"].column("size").to_pylist()
-    how = "chosen as the k with the highest silhouette" if auto else "as asked for"
+    how = "chosen as the k with the highest silhouette" if auto else "as requested"
     told = [f"{label} in {space}: {made.k} sub-clusters ({how}) of {', '.join(map(str, sizes))} images."]
     value = made.silhouette
     if np.isnan(value):

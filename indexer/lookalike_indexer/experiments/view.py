@@ -193,8 +193,8 @@ class View:
         if not fitting:
             there = ", ".join(f"{name} {entry.spec.classes:,}" for name, entry in sorted(models.items()))
             raise UsageError(
-                f"--class-names names {len(names):,} classes, and no model of the collection {self.reader.name} has "
-                f"so many; the models have: {there}."
+                f"--class-names has {len(names):,} names, but no model of the collection {self.reader.name} has "
+                f"{len(names):,} classes; the models have: {there}."
             )
         nameless = [name for name in fitting if known_class_names(self.reader, name) is None]
         self._predicted.clear()

@@ -48,7 +48,7 @@ def choose(rows: int, dim: int, settings: BuildSettings) -> Recipe:
     Raise UsageError for settings that contradict each other.
     """
     name = settings.index.strip().lower()
-    reason = "as asked for"
+    reason = "as requested"
     if name == "auto":
         name, reason = _automatic(rows, settings)
     if name == "flat":
@@ -126,7 +126,7 @@ def _lists(rows: int, settings: BuildSettings) -> tuple[int, str]:
     if settings.nlist is not None:
         if settings.nlist > rows:
             raise UsageError(f"--nlist {settings.nlist}: there are only {rows} images; ask for at most {rows} lists.")
-        return settings.nlist, "nlist as asked for"
+        return settings.nlist, "nlist as requested"
     if settings.train_size is not None:
         trainable = min(rows, settings.train_size)
     most = min(max(1, trainable // _POINTS_PER_LIST), _MOST_LISTS)

@@ -289,9 +289,9 @@ class _Run:
             self._looked = -_LOOK_EVERY_S
             if self._lost[first] >= _MOST_LOST:
                 raise DeviceError(
-                    f"{_MOST_LOST} workers ended while they did the {self._name} {first}, the last on "
-                    f"{member.node.address} ({_gist(error)}); run the command again to go on, with a smaller "
-                    "--batch-size if memory was short."
+                    f"{_MOST_LOST} workers ended during {self._name} {first}; the last one was on "
+                    f"{member.node.address} ({_gist(error)}). Run the command again to continue, with a smaller "
+                    "--batch-size if memory ran out."
                 ) from error
         self._waiting.extendleft(reversed(member.items))
         with contextlib.suppress(Exception):

@@ -52,7 +52,7 @@ PLANS = (
         7,
         "A map of the images",
         "lookalike map --method tsne",
-        "The embeddings of a sample on a plane: what is near to each other there is alike, distances further are not.",
+        "The embeddings of a sample on a plane: near images are similar; larger distances have no meaning.",
         of_spaces.mapped,
     ),
     Plan(

@@ -119,7 +119,7 @@ def _read(path: Path) -> pa.Table:
         reason = str(error).splitlines()[0]
         raise UsageError(f"The labels file {path} is neither CSV nor Parquet of key,label: {reason}") from error
     if table.column("key").null_count:
-        raise UsageError(f"The labels file {path} has a row without a key; give every row a key.")
+        raise UsageError(f"The labels file {path} has a row without a key; add a key to every row.")
     if not len(table):
         raise UsageError(f"The labels file {path} has no rows, only the names of columns; name at least one image.")
     return table

@@ -48,7 +48,7 @@ def open_source(text: str, exclude: Sequence[str] = ()) -> Source:
                 f"The list of {text} came from standard input; give it again, from the folder {path.parent}, with: -"
             )
         raise NotFoundError(
-            f"There is no folder, list file, Parquet file or archive {text}; name the folder that your pictures are in."
+            f"There is no folder, list file, Parquet file or archive {text}; give the folder of your images."
         )
     return _open_file(path, text, exclude)
 

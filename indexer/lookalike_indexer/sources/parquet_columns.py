@@ -91,7 +91,7 @@ def keys_of(file: pq.ParquetFile, columns: ParquetColumns, path: str) -> Iterato
     for batch in batches(file, [columns.key], path):
         for key in texts(leaves(batch, columns.key), columns.key, path):
             if not key:
-                raise UsageError(f"Row {row} of {path} has no key; give every row a key of its own.")
+                raise UsageError(f"Row {row} of {path} has no key; add a unique key to every row.")
             yield key
             row += 1
 

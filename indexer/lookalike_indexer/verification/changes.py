@@ -16,4 +16,4 @@ def check_changes(examination: Examination) -> None:
     unfinished = f"{held.unfinished_bytes} bytes at its end were never acknowledged" if held.unfinished_bytes else ""
     examination.checked("changes", held.records, "records", unfinished)
     if held.damaged:
-        examination.damaged(held.damaged, f"cannot be read behind change {held.last}; {held.damaged_bytes} bytes")
+        examination.damaged(held.damaged, f"cannot be read after change {held.last} ({held.damaged_bytes} bytes)")

@@ -19,7 +19,7 @@ def mend(manifest: Manifest, storage: Storage, path: str) -> str:
         return "remove it to go back to the generation before, then run the last command again"
     if folder == "source":
         return (
-            "nothing else holds what it says: put it back from a copy, or index again into a new folder with: "
+            "no other file has its content: restore it from a backup, or index again into a new folder with: "
             + command("index", manifest.source.uri, "--collection", "NEW_FOLDER")
         )
     if folder == changelog.FOLDER:

@@ -93,9 +93,9 @@ def _difference(examination: Examination, path: str, columns: list[pa.Schema], f
         return f"has the columns {_told(found)} and should have {_told(columns[0])}"
     said = (found.metadata or {}).get(FINGERPRINT, b"").decode()
     if said and fingerprint and said != fingerprint:
-        return f"was made by what has the fingerprint {said[:16]}, and the manifest says {fingerprint[:16]}"
+        return f"has the fingerprint {said[:16]}, but the manifest has {fingerprint[:16]}"
     expected = examination.reader.manifest.files[path].rows
-    return "" if rows == expected else f"has {rows} rows and the manifest says {expected}"
+    return "" if rows == expected else f"has {rows} rows, but the manifest has {expected}"
 
 
 def _told(columns: pa.Schema) -> str:

@@ -189,7 +189,10 @@ class LaterFiles:
                 try:
                     self._require(path, in_background=True)
                 except DataLossError as error:
-                    log.error("%s Calls that need this file are refused. Run `lookalike verify` to mend it.", error)
+                    log.error(
+                        "%s Calls that need this file are refused. Run `lookalike verify` to see how to repair it.",
+                        error,
+                    )
                 except IndexerError as error:
                     unread.append(path)
                     if path not in told:

@@ -69,7 +69,7 @@ def test_a_tree_is_drawn_from_word_vectors(root: str, tmp_path: Path):
     words.write_text("tench 1 0\ngoldfish 1 0.1\nshark -1 0\nray 0 1\n")
     told = run(root, "dendrogram", "--model", "a", "--word-vectors", words, "--clusters", 2, "--out", tmp_path / "out")
     assert told.exit_code == 0, told.output
-    assert "4 classes that a puts first make 2 groups (as asked for)." in told.output
+    assert "4 classes that a puts first make 2 groups (as requested)." in told.output
     assert (tmp_path / "out" / "dendrogram.png").stat().st_size > 5000
 
 

@@ -74,4 +74,4 @@ def test_classes_of_one_s_own_network_are_called_by_names(make_collection, publi
     names.write_text("one\ntwo\n")
     short = run(str(storage.root), "--class-names", names)
     assert short.exit_code == 2
-    assert "--class-names names 2 classes, and no model" in short.output
+    assert "--class-names has 2 names, but no model" in short.output

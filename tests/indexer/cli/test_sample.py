@@ -52,6 +52,6 @@ def test_all_images_can_be_chosen_each_once_though_some_are_copies(make_collecti
 
 def test_few_can_be_looked_at_and_a_result_is_kept(storage, tmp_path):
     told = run(storage, "-n", 2, "--among", 4, "--keep", "few", "--out", tmp_path / "out")
-    assert "Looked at 4 of 8 images, drawn by chance; --among looks at more." in told
+    assert "Chose among 4 of 8 images, sampled at random; use --among for more." in told
     assert (tmp_path / "out" / "sample.png").stat().st_size > 1000
     assert not out_of_date(generations.require_latest(storage), "sample/few")

@@ -69,7 +69,7 @@ def test_the_counts_are_one_line(made, root, sync):
     assert code == 0, text
     assert text.strip().splitlines()[-1] == f"{line}; {root / 'collection'} is at generation 2."
     assert "The clustering squeezenet1_1/k2 was extended." in text
-    assert "The index squeezenet1_1/main was kept; new images are searched beside it." in text
+    assert "The index squeezenet1_1/main was kept; new images are searched separately." in text
     reader = CollectionReader.open(str(root / "collection"))
     assert len(reader.assignments("squeezenet1_1/k2").ids) == 10
     code, text = sync("--sync", "--json")
@@ -120,4 +120,4 @@ def test_a_deleted_image_comes_back_by_undelete_alone(made, root, sync):
 @pytest.mark.parametrize("option", [["--dry-run"], ["--allow-deletions"], ["--undelete", "a/0.png"]])
 def test_its_options_need_it(sync, option):
     code, text = sync(*option)
-    assert (code, f"{option[0]} goes with --sync" in text) == (2, True)
+    assert (code, f"{option[0]} requires --sync" in text) == (2, True)

@@ -22,7 +22,7 @@ def test_a_clustering_is_published_and_told_about(make_collection, clustered):
     storage = make_collection(clustered(200, 8, 4))
     result = run(storage.root, "--clusters", 4, "--restarts", 5)
     assert result.exit_code == 0, result.output
-    assert "tiny/k4: 200 images in 4 clusters (as asked for)" in result.output
+    assert "tiny/k4: 200 images in 4 clusters (as requested)" in result.output
     assert "generation 2" in result.output
     assert generations.require_latest(storage).clusterings["tiny/k4"].restarts == 5
 

@@ -62,7 +62,7 @@ def test_the_owner_is_told_with_its_age(storage, holder, seconds, told):
 
 def test_an_owner_on_another_machine_may_be_gone_for_good(storage, holder):
     sign(storage)
-    with pytest.raises(CollectionLockedError, match=r"if far is gone for good, remove .*/\.lock\)"):
+    with pytest.raises(CollectionLockedError, match=r"if far no longer exists, remove .*/\.lock\)"):
         writing(storage).__enter__()
 
 

@@ -107,7 +107,7 @@ def test_names_are_stored_with_the_model_and_kept(storage, embed, weights: str, 
 
 def test_the_number_of_names_is_checked_before_anything_is_written(storage, embed, weights: str, tmp_path: Path):
     file = write(tmp_path / "names", "cat\ndog\n")
-    with pytest.raises(UsageError, match="--class-names names 2 classes, and squeezenet1_1 has 3"):
+    with pytest.raises(UsageError, match="--class-names has 2 names, but squeezenet1_1 has 3 classes"):
         embed(weights=weights, class_names=file)
     assert not storage.root.exists()
     with pytest.raises(UsageError, match="cannot be read"):
@@ -139,5 +139,5 @@ def test_a_view_takes_names_for_models_that_have_none(storage, embed, weights: s
     view.call_classes(["a", "b", "c"])
     assert view.class_names("squeezenet1_1") == view.class_names("second") == ["a", "b", "c"]
     assert set(view.predicted("second").names.values()) <= {"a", "b", "c"}
-    with pytest.raises(UsageError, match=r"names 2 classes, and no model .* has so many; the models have: second 3"):
+    with pytest.raises(UsageError, match=r"has 2 names, but no model .* has 2 classes; the models have: second 3"):
         view.call_classes(["a", "b"])

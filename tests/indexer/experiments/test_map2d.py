@@ -63,7 +63,7 @@ def test_pca_is_that_of_scikit_learn(view):
 def test_tsne_leaves_out_what_is_not_in_the_sample(view):
     result = map2d(view, method="tsne", sample=30)
     assert result.tables["map"].num_rows == 30
-    assert "A random sample of 30 of 80 images is placed, the rest left out." in result.findings
+    assert "A random sample of 30 of 80 images is placed; the others are left out." in result.findings
 
 
 @EACH_METHOD

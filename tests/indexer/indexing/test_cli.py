@@ -24,7 +24,7 @@ def test_an_index_is_published_with_its_ladder(make_collection, clustered):
     entry = generations.require_latest(storage).indexes["tiny/main"]
     lines = result.output.splitlines()
     assert lines[0].startswith("tiny/main: IVF8,Flat, cosine, 900 images, ")
-    assert lines[0].endswith("(as asked for; nlist as asked for)")
+    assert lines[0].endswith("(as requested; nlist as requested)")
     assert lines[1] == "recall@k on 90 queries that are stored images:"
     assert lines[2].replace("k = ", "").split() == ["nprobe", "1", "10", "100", "1024"]
     table = [line.split() for line in lines[3:-1]]

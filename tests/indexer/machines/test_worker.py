@@ -165,9 +165,7 @@ def test_each_item_is_done_once_whoever_is_lost(fake_machines, make, addresses, 
 
 def test_an_item_that_ends_one_worker_after_another_is_named(fake_machines):
     machines = fake_machines(["a"], 3, 0)
-    with pytest.raises(
-        DeviceError, match=r"3 workers ended while they did the part 0, the last on a \(the worker died"
-    ):
+    with pytest.raises(DeviceError, match=r"3 workers ended during part 0; the last one was on a \(the worker died"):
         list(machines.run(doubled, range(40), lambda amount: None, "part"))
 
 

@@ -179,7 +179,7 @@ def test_other_columns_than_a_table_should_have(storage, verify, forge):
 def test_a_table_of_another_model(storage, verify, forge):
     forge(storage, EMBEDDINGS, lambda table: table.replace_schema_metadata({b"lookalike.fingerprint": b"f" * 64}))
     [damage] = verify(storage).damages
-    assert "was made by what has the fingerprint ffffffffffffffff, and the manifest says" in damage.what
+    assert "has the fingerprint ffffffffffffffff, but the manifest has" in damage.what
 
 
 def other_vectors(table):
