@@ -39,10 +39,10 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def collection(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The images as a collection of an untrained ResNet-18."""
+    """The images as a collection of a small untrained network."""
     folder = tmp_path_factory.mktemp("collections") / "hues"
     command = [sys.executable, "-m", "lookalike", "index", pictures, "--collection", folder]
-    options = ["--model", "resnet18", "--weights", "untrained:3", "--clusters", "5", "--part-size", "16"]
+    options = ["--model", "squeezenet1_1", "--weights", "untrained:3", "--clusters", "5", "--part-size", "16"]
     subprocess.run([*map(str, command), *options], check=True, capture_output=True, text=True, timeout=240)
     return folder
 

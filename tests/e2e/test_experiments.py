@@ -30,15 +30,15 @@ CLASS_MAP = {"red": ["class 1", "class 2"], "green": ["3"], "blue": ["class 900"
 ASKED: dict[str, tuple[list[str], Callable[[lookalike_client.Client], lookalike_client.Experiment]]] = {
     "matrix": (["matrix"], lambda client: client.class_matrix()),
     "classes": (
-        ["classes", "--models", "resnet18", "--best", "2", "--class-map", "CLASS_MAP"],
-        lambda client: client.class_accuracies("resnet18", best=2, class_map=CLASS_MAP),
+        ["classes", "--models", "squeezenet1_1", "--best", "2", "--class-map", "CLASS_MAP"],
+        lambda client: client.class_accuracies("squeezenet1_1", best=2, class_map=CLASS_MAP),
     ),
     "explain": (["explain", KEY], lambda client: client.explain(key=KEY)),
     "show": (["show", KEY], lambda client: client.image_clusters(key=KEY, members=23)),
     "oddballs": (["oddballs", "--label", "green"], lambda client: client.oddballs(label="green")),
     "mistakes": (
-        ["mistakes", "--model", "resnet18", "--limit", "4", "--class-map", "CLASS_MAP"],
-        lambda client: client.mistakes("resnet18", limit=4, class_map=CLASS_MAP),
+        ["mistakes", "--model", "squeezenet1_1", "--limit", "4", "--class-map", "CLASS_MAP"],
+        lambda client: client.mistakes("squeezenet1_1", limit=4, class_map=CLASS_MAP),
     ),
     "split": (["split", "red", "-k", "2"], lambda client: client.split_label("red", k=2)),
     "interpret": (["interpret", "--samples", "3"], lambda client: client.interpret_clusters(samples=3)),
@@ -58,34 +58,20 @@ ASKED: dict[str, tuple[list[str], Callable[[lookalike_client.Client], lookalike_
 MADE = (["graph"], ["quality"])
 # Stored results and their commands. The first one adds a model, so commands that read all spaces come later.
 STORED = {
-    "evolution": ["evolution", "--checkpoints", "CHECKPOINTS", "--model", "squeezenet1_1", "--clusters", "3"],
+    "evolution": ["evolution", "--checkpoints", "CHECKPOINTS", "--model", "shufflenet_v2_x0_5", "--clusters", "3"],
     "class_matrix": ["matrix"],
     "choose_k": ["choose-k", "--to", "5", "--seeds", "2"],
-    "label_tree": ["dendrogram", "--most", "12"],
+    "label_tree": ["dendrogram", "--model", "shufflenet_v2_x0_5@step1", "--most", "12"],
     "map": ["map", "--method", "pca"],
-    "compare": ["compare", "--spaces", "resnet18", "--clusters", "4"],
+    "compare": ["compare", "--spaces", "squeezenet1_1", "--clusters", "4"],
 }
 # These differ from run to run, and are not stored.
 COSTS = "costs"
 
 
-# Commands as users type them, run in one process, which imports everything once.
-_MAIN = """
-import json, sys
-from lookalike.cli import main
-for arguments in json.loads(sys.argv[1]):
-    sys.argv = ["lookalike", *arguments]
-    try:
-        main()
-    except SystemExit as ended:
-        if ended.code:
-            raise
-"""
-
-
 def run_all(commands: list[list[str]]) -> list[Any]:
-    """Return the JSON output of commands."""
-    command = [sys.executable, "-c", _MAIN, json.dumps(commands)]
+    """Return the JSON output of commands that run one after the other in one process."""
+    command = [sys.executable, "-m", "tests.programs.run_commands", json.dumps(commands)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     told, rest = [], done.stdout
@@ -111,7 +97,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("checkpoints")
     for step in (1, 2):
         torch.manual_seed(step)
-        torch.save(torchvision.models.squeezenet1_1().state_dict(), folder / f"step{step}.pth")
+        torch.save(torchvision.models.shufflenet_v2_x0_5().state_dict(), folder / f"step{step}.pth")
     return str(folder / "step*.pth")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -24,14 +25,20 @@ Run = Callable[..., CompletedProcess[str]]
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Three small images, and a bitmap of 67 MiB, which is beyond the default limit of 64."""
+    """Three small images, and a bitmap in a file of 67 MiB, which is beyond the default limit of 64."""
     folder = tmp_path / "photos"
     folder.mkdir()
     random = np.random.default_rng(1)
     for number in range(3):
         Image.fromarray(random.integers(0, 256, (40, 50, 3), np.uint8)).save(folder / f"{number}.png")
-    Image.new("RGB", (4840, 4840), (200, 30, 60)).save(folder / "large.bmp")
+    save_large(folder / "large.bmp", (200, 30, 60))
     return folder
+
+
+def save_large(path: Path, color: tuple[int, int, int]) -> None:
+    """Save a bitmap of 1.3 million pixels; zeros after the pixels make its file large."""
+    Image.new("RGB", (1200, 1100), color).save(path)
+    os.truncate(path, 67 << 20)
 
 
 def test_a_large_image_is_rejected_or_else_can_be_asked_about(photos: Path, tmp_path: Path, typed: Run, serve) -> None:
@@ -46,7 +53,7 @@ def test_a_large_image_is_rejected_or_else_can_be_asked_about(photos: Path, tmp_
     assert reader.images(["key"]).column("key").to_pylist() == ["0.png", "1.png", "2.png", "large.bmp"]
     assert Thumbnails(View(reader)).jpeg(3) is not None
 
-    Image.new("RGB", (4841, 4841)).save(photos / "later.bmp")
+    save_large(photos / "later.bmp", (0, 0, 0))
     again = json.loads(typed("embed", photos, "--collection", folder, "--json").stdout)
     assert (again["embedded"], again["rejected"]) == (1, 0)
     checked = typed("verify", folder)

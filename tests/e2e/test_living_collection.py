@@ -27,10 +27,10 @@ def whole(client: lookalike_client.Client) -> None:
     assert added == indexed
     vectors = client.vectors(keys=equal)
     assert vectors[0] == pytest.approx(vectors[1], abs=1e-4)
-    every = [image.key for image in client.images(where="probability('resnet18') > 0")]
+    every = [image.key for image in client.images(where="probability('squeezenet1_1') > 0")]
     assert set(equal) <= set(every)
     # The classes of an untrained network are almost equally probable: its first class identifies equal images.
-    some = [image.key for image in client.images(where="probability('resnet18') > 0.5")]
+    some = [image.key for image in client.images(where="probability('squeezenet1_1') > 0.5")]
     assert ("added/blue.png" in some) == ("blue/03.png" in some)
 
 
@@ -64,10 +64,10 @@ def test_changes_by_picture_survive_a_restart_a_fold_and_indexing_again(
         whole(client)
         members = client.clusters(key="added/blue.png", members=50)[0].nearest
         assert "added/blue.png" in members.keys
-    options = ["--model", "resnet18", "--weights", "untrained:3", "--clusters", "5", "--part-size", "16"]
+    options = ["--model", "squeezenet1_1", "--weights", "untrained:3", "--clusters", "5", "--part-size", "16"]
     reader = CollectionReader.open(str(folder))
     names = dict(zip(*reader.images(["id", "key"]).to_pydict().values(), strict=True))
-    table = reader.predictions("resnet18").to_pylist()
+    table = reader.predictions("squeezenet1_1").to_pylist()
     classes = {names[row["id"]]: (row["class_index"], row["class_name"]) for row in table if row["id"] in names}
     assert classes["added/blue.png"] == classes["blue/03.png"] == classes["red/05.png"]
     again = lookalike("index", pictures, "--collection", folder, *options, timeout=300)

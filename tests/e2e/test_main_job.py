@@ -21,7 +21,7 @@ Run = Callable[..., CompletedProcess[str]]
 
 def stored(collection: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Return ids, embeddings and keys, read with plain pyarrow."""
-    table = pq.read_table(collection / "embeddings" / "resnet18")
+    table = pq.read_table(collection / "embeddings" / "squeezenet1_1")
     images = pq.read_table(collection / "images").sort_by("id")
     order = np.argsort(table.column("id").to_numpy())
     vectors = np.stack(table.column("embedding").to_numpy())[order]
@@ -35,7 +35,7 @@ def test_every_picture_is_embedded_and_the_broken_one_is_a_reject_with_its_reaso
     assert vectors.shape == (60, 512)
     assert np.isfinite(vectors).all()
     assert "blue/broken.jpg" not in keys
-    rejects = pq.read_table(collection / "rejects" / "resnet18").to_pylist()
+    rejects = pq.read_table(collection / "rejects" / "squeezenet1_1").to_pylist()
     assert [row["key"] for row in rejects] == ["blue/broken.jpg"]
     assert rejects[0]["reason"]
 
@@ -75,7 +75,7 @@ def test_the_clusters_of_a_new_picture_are_those_of_its_stored_twin(pictures: Pa
     with lookalike_client.Client(address, timeout=120) as client:
         stored_home = client.clusters(key="violet/00.png")
         new_home = client.clusters(image=pictures / "violet" / "00.png")
-    assert [home.clustering for home in stored_home] == ["resnet18/k5"]
+    assert [home.clustering for home in stored_home] == ["squeezenet1_1/k5"]
     assert new_home[0].cluster == stored_home[0].cluster
     assert new_home[0].distance == pytest.approx(stored_home[0].distance, abs=1e-2)
     assert stored_home[0].size >= 1
@@ -111,14 +111,15 @@ def test_parquet_is_readable_by_others(collection: Path, library: str) -> None:
 
         query = (
             f"select label, count(*) from '{collection}/images/*.parquet' "
-            f"join '{collection}/embeddings/resnet18/*.parquet' using (id) where len(embedding) = 512 group by label"
+            f"join '{collection}/embeddings/squeezenet1_1/*.parquet' using (id) "
+            "where len(embedding) = 512 group by label"
         )
         counts = dict(duckdb.sql(query).fetchall())
     else:
         import pandas as pd
 
         images = pd.read_parquet(collection / "images")
-        embeddings = pd.read_parquet(collection / "embeddings" / "resnet18")
+        embeddings = pd.read_parquet(collection / "embeddings" / "squeezenet1_1")
         counts = images.merge(embeddings, on="id").groupby("label").size().to_dict()
     assert counts == dict.fromkeys(["blue", "green", "red", "violet", "yellow"], 12)
 
@@ -134,7 +135,7 @@ def test_indexing_again_changes_nothing_and_new_pictures_alone_are_embedded(
         "--collection",
         tmp_path / "c",
         "--model",
-        "resnet18",
+        "squeezenet1_1",
         "--weights",
         "untrained:3",
         "--clusters",
@@ -159,7 +160,7 @@ def test_a_running_server_takes_up_a_new_generation(pictures: Path, tmp_path: Pa
 
     source = tmp_path / "source"
     shutil.copytree(pictures / "red", source / "red")
-    options = ["--collection", tmp_path / "c", "--model", "resnet18", "--weights", "untrained:3", "--clusters", 2]
+    options = ["--collection", tmp_path / "c", "--model", "squeezenet1_1", "--weights", "untrained:3", "--clusters", 2]
     assert typed("index", source, *options).returncode == 0
     with serve(tmp_path / "c") as address, lookalike_client.Client(address, timeout=120) as client:
         assert client.search(key="red/00.png", k=3).served.generation == 1
