@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageOps
 from lookalike.cli._letters import fitted, font, wrapped
 
 TILE: Final = 160
-_COLUMNS, _GAP, _MARGIN, _TEXT, _TITLE = 6, 10, 16, 12, 17
+_COLUMNS, _GAP, _MARGIN, _TEXT, _TITLE = 6, 14, 16, 12, 17
 _PAPER, _INK, _GREY, _FAINT = "white", "#202020", "#707070", "#e4e4e4"
 # Frame colors: the query, another label, the same label.
 QUERY, ODD, GOOD = "#1060c0", "#c02020", "#2a8a3a"
@@ -98,6 +98,6 @@ def _draw_tile(canvas: Image.Image, pen: ImageDraw.ImageDraw, tile: Tile, place:
         pen.rectangle((left - 3, top - 3, left + TILE + 2, top + TILE + 2), outline=tile.frame, width=3)
     for number, text in enumerate(tile.lines):
         letters = font(_TEXT, bold=number == 0)
-        line = fitted(text, TILE + _GAP - 4, letters, is_path=number > 0)
+        line = fitted(text, TILE + _GAP // 3, letters, is_path=number > 0)
         color = tile.frame or _INK if number == 0 else _INK
         pen.text((left, top + TILE + 4 + number * _LINE), line, color, letters)

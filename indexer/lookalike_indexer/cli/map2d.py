@@ -139,6 +139,7 @@ def _draw(
     import numpy as np
 
     from lookalike_indexer.experiments.interpret import cluster_names
+    from lookalike_indexer.experiments.map2d import METHOD_NAMES
     from lookalike_indexer.pictures.map2d import Map, centers, points
     from lookalike_indexer.pictures.map2d import thumbnails as draw_thumbnails
     from lookalike_indexer.pictures.palette import palette
@@ -148,7 +149,7 @@ def _draw(
     table = result.tables["map"]
     rows: Int64 = view.rows_of_ids(table.column("id").to_numpy())
     places = np.stack([table.column(axis).to_numpy() for axis in "xy"], axis=1).astype(np.float64)
-    title = f"{result.settings['space']}, {result.settings['method']}"
+    title = f"{result.settings['space']}, {METHOD_NAMES[str(result.settings['method'])]}"
     named = [of_images[row] for row in rows.tolist()]
     colours = palette(named)
     titled = f"{title}: {len(rows):,} images"

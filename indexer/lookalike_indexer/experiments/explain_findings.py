@@ -68,7 +68,8 @@ def _odd_told(line: Mapping[str, Any], label: str) -> str:
         "far": "it is far from the middle of its class",
         "nearer": f"it is nearer to the middle of {line['looks_like']}",
     }
-    ways = ", ".join(told for way, told in why.items() if line[way])
+    *first, last = [told for way, told in why.items() if line[way]]
+    ways = f"{', '.join(first)}, and {last}" if first else last
     return f"It is odd for {label}, number {line['rank']} of its oddballs: {ways}."
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,8 @@ from lookalike_indexer.numerics.single_thread import one_thread
 from lookalike_indexer.progress import Progress, Silent
 
 Method = Literal["pca", "tsne", "umap"]
+# The methods as titles call them.
+METHOD_NAMES: Final = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 METHODS: tuple[Method, ...] = get_args(Method)
 # The methods need at least these numbers of images.
 _FEWEST = 4

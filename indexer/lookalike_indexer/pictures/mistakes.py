@@ -71,4 +71,6 @@ def _caption(line: dict[str, Any]) -> list[str]:
 def _percent(line: dict[str, Any]) -> str:
     own = line["label_probability"]
     told = f"{line['probability']:.0%}"
-    return f"{told}, label {own:.0%}" if line["label_rank"] else told
+    if not line["label_rank"]:
+        return told
+    return f"{told}, label {own:.0%}" if own >= 0.005 else f"{told}, label < 1%"

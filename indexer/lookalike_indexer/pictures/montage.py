@@ -43,7 +43,7 @@ class MontageStyle:
 
     tile: int = 128
     columns: int = 8
-    gap: int = 10
+    gap: int = 14
     text: int = 12
     title: int = 17
     margin: int = 16
@@ -117,6 +117,6 @@ def draw_tile(
     for number, text in enumerate(tile.lines):
         letters = font(style.text, bold=number == 0)
         # File names differ at their end.
-        line = fitted(text, style.tile + style.gap - 4, letters, keep_end=number >= tile.words)
+        line = fitted(text, style.tile + style.gap // 3, letters, keep_end=number >= tile.words)
         colour = tile.frame or INK if number == 0 else INK
         pen.text((left, top + style.tile + 4 + number * _line(style)), line, colour, letters)

@@ -36,7 +36,7 @@ def mapped(context: Context) -> Content:
     """Show a map of the images, as points and, for some, as thumbnails."""
     import numpy as np
 
-    from lookalike_indexer.experiments.map2d import map2d
+    from lookalike_indexer.experiments.map2d import METHOD_NAMES, map2d
     from lookalike_indexer.pictures.map2d import Map, points, thumbnails
     from lookalike_indexer.pictures.palette import palette
 
@@ -45,7 +45,7 @@ def mapped(context: Context) -> Content:
     table = result.tables["map"]
     rows = view.rows_of_ids(table.column("id").to_numpy())
     places = np.stack([table.column(axis).to_numpy() for axis in ("x", "y")], axis=1).astype(np.float64)
-    title = f"{result.settings['space']} by {result.settings['method']}"
+    title = f"{result.settings['space']} by {METHOD_NAMES[str(result.settings['method'])]}"
     colours = palette(view.label_texts(rows))
     chart = Map(places, view.label_texts(rows), colours, "label", title)
     some = np.sort(np.random.default_rng(context.asked.seed).permutation(len(rows))[:_ON_MAP])

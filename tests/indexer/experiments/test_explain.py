@@ -78,6 +78,8 @@ def test_a_misclassified_image_lies_among_those_that_it_is_taken_for(explained):
     )
     (odd,) = found.tables["odd"].to_pylist()
     assert (odd["rank"], odd["looks_like"], odd["nearer"]) == (1, "goldfish", True)
+    (told,) = [line for line in found.findings if line.startswith("It is odd for ")]
+    assert told.endswith(", and it is nearer to the middle of goldfish.")
     assert "it is nearer to the middle of goldfish" in found.findings[2]
     assert "of which 80% are goldfish and 20% tench." in found.findings[3]
 

@@ -42,6 +42,16 @@ def test_any_text_can_be_a_caption():
     assert count(drawn, (255, 0, 0)) == 6 * 1600
 
 
+def test_long_captions_leave_most_of_the_gap_free():
+    style = MontageStyle()
+    drawn = np.asarray(montage([Section([Tile(red(), ["wide caption " * 9, "of/a/long/path/" * 9])] * 2)], style=style))
+    below = style.margin + style.tile + 2
+    left = style.margin + style.tile
+    written = (drawn[below:, left : left + style.gap] < 128).any(axis=(0, 2))
+    assert drawn[below:, style.margin : left].min() < 128
+    assert not written[-(2 * style.gap) // 3 :].any()
+
+
 def test_nothing_to_show_is_a_picture_too():
     assert montage([], "nothing", STYLE).width == 160
 
