@@ -32,7 +32,7 @@ async def carried(carrier: Carrier, path: str, request: bytes, timeout: float | 
     except grpc.aio.AioRpcError as error:
         if error.code() is not grpc.StatusCode.INTERNAL or error.details() != _LOST:
             raise
-        details = "The server ended the call while its request was being sent; ask again."
+        details = "The server ended the call while the client sent its request; retry the call."
         raise grpc.aio.AioRpcError(
             grpc.StatusCode.UNAVAILABLE, error.initial_metadata(), error.trailing_metadata(), details
         ) from error

@@ -101,7 +101,7 @@ def _sentence(
     if kind is e.UnavailableError and any(words in details for words in _NOT_CONNECTED):
         return f"No server answers at {target}: is `lookalike serve` running there? ({details})"
     if kind is e.CallCancelledError and details in ("", _CANCELLED):
-        return f"{target} cancelled the call, which a server does when it stops; ask again."
+        return f"{target} cancelled the call, as a stopping server does; retry the call."
     return details or f"{target} failed with {code.name} and gave no reason."
 
 

@@ -95,7 +95,7 @@ def test_a_copy_asks_the_same_server_and_leaves_it_running(opened):
 def test_others_on_this_machine_are_not_let_in(opened):
     with (
         lookalike.Client(opened._connection.target) as stranger,
-        pytest.raises(lookalike.AuthenticationError, match="asks for a token"),
+        pytest.raises(lookalike.AuthenticationError, match="requires a token"),
     ):
         stranger.info()
 

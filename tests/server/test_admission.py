@@ -74,7 +74,7 @@ async def test_a_peer_has_so_many_calls_at_a_time_and_is_told_at_once(make_toy, 
                 await other.unary_unary(SEARCH)(b"\xff not even looked at")
         error = refused(caught.value)
         assert (error.code, error.reason) == (CODE.RESOURCE_EXHAUSTED, "OVERLOADED")
-        assert "3 calls under way, which is max_peer_calls" in error.message
+        assert "3 calls in flight, which is max_peer_calls" in error.message
         assert error.retry_after is not None
         gate.open.set()
         assert all(list(reply.neighbors.counts) == [3] for reply in await asyncio.gather(*calls))
@@ -161,7 +161,7 @@ async def test_pictures_that_wait_are_bounded_in_bytes(make_toy, serve, make_emb
             await served.neighbors(picture, 3)
         error = refused(caught.value)
         assert error.code is CODE.RESOURCE_EXHAUSTED
-        assert "600 bytes wait and 1000 may" in error.message
+        assert "600 bytes of this peer are queued and the limit is 1000" in error.message
         leave.set()
         for reply in (await first, await second):
             assert wire.decode(reply.neighbors.ids)[0] == toy.ids[7]

@@ -74,7 +74,7 @@ class TestHealth:
                     await asyncio.sleep(0.02)
         told = [line.message for line in caplog.records if line.name == "lookalike_server.transport.health"]
         assert [message for message in told if message != "health of verified: serving"] == [
-            f"the health of the collection {name} goes by the empty name alone: {name} is another's"
+            f"the health of the collection {name} is published only under the empty name: {name} is in use"
         ]
 
     async def test_a_network_that_is_open_is_no_warning(self, make_toy, serve, make_embedder, caplog) -> None:

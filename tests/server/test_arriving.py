@@ -110,7 +110,7 @@ async def test_health_watches_are_bounded_for_each_peer_and_in_all(make_toy, ser
         for watch in watches:
             assert (await watch.read()).status == SERVING
         assert served.app.admission.streams == 3
-        with pytest.raises(grpc.aio.AioRpcError, match="3 calls that last, which is max_peer_streams") as caught:
+        with pytest.raises(grpc.aio.AioRpcError, match="3 long-lived calls open, which is max_peer_streams") as caught:
             await health.Watch(health_pb2.HealthCheckRequest()).read()
         assert refused(caught.value).code is grpc.StatusCode.RESOURCE_EXHAUSTED
         # Another peer has its own share, so it does not cause a rejection of the third.

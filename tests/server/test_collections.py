@@ -312,11 +312,11 @@ class TestTokensOfCollections:
         # The error does not reveal whether the collection exists.
         for name in ("pictures", "cats"):
             assert await searched("garden", name) == (
-                "PERMISSION_DENIED: The token of garden is for: flowers, trees; "
-                f"ask about one of them, not about {name!r}."
+                "PERMISSION_DENIED: The token of garden is limited to: flowers, trees; "
+                f"request one of them, not {name!r}."
             )
         assert await searched("lost", "") == (
-            "PERMISSION_DENIED: The token of lost is for: cats; this server has none of them."
+            "PERMISSION_DENIED: The token of lost is limited to: cats; this server has none of them."
         )
 
     async def test_nothing_is_heard_of_other_collections(self, asking) -> None:

@@ -117,7 +117,7 @@ async def test_an_unforeseen_failure_is_a_problem_too(make_toy) -> None:
         raise ImportError("libcudart.so is missing")
 
     queue = EmbedQueue(open_embedder, Limits())
-    assert "its log tells more" in await queue.problem(snapshot(make_toy().fingerprint))
+    assert "see the server's log" in await queue.problem(snapshot(make_toy().fingerprint))
     queue.close()
 
 

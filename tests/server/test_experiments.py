@@ -500,7 +500,7 @@ async def test_an_attribution_needs_the_weights_and_a_class_that_there_is(toy, s
     async with serve(toy, experiment_runner=experiment_runner(toy)) as served:
         for request, code, said in (
             (pb.GetAttributionRequest(image=by_id, class_index=1000), CODE.INVALID_ARGUMENT, "classes 0 to 999"),
-            (pb.GetAttributionRequest(image=pb.ImageName(id=7)), CODE.NOT_FOUND, "cannot be read any more"),
+            (pb.GetAttributionRequest(image=pb.ImageName(id=7)), CODE.NOT_FOUND, "can no longer be read"),
             # The manifest names another digest of the toy's weights.
             (pb.GetAttributionRequest(image=by_id), CODE.FAILED_PRECONDITION, "weights"),
         ):
@@ -516,7 +516,7 @@ async def test_an_answer_with_too_many_rows_is_refused(toy, serve, refused) -> N
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest())
     assert refused(caught.value).code == CODE.INVALID_ARGUMENT
-    assert "a reply may have 4" in refused(caught.value).message
+    assert "the limit of a reply is 4" in refused(caught.value).message
 
 
 async def test_a_server_without_experiments_says_so_and_searches(make_toy, serve) -> None:

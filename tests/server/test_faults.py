@@ -129,7 +129,7 @@ class TestDeviceLoss:
         # The failed batch, the loss, rejections meanwhile, and health.
         assert len(told) <= 5, [line.message for line in told]
         assert len({line.message for line in told}) == len(told), "each said once"
-        assert any("cannot be used and is tried again" in line.message for line in told)
+        assert any("cannot be used; the server will retry" in line.message for line in told)
         assert not any(line.exc_info for line in told)
         told_health = [line for line in caplog.records if line.message.startswith("health of the server")]
         assert [(line.levelname, line.message) for line in told_health] == [
@@ -248,7 +248,7 @@ class TestThreads:
 
         batcher: AwaitedBatcher[str, str] = AwaitedBatcher("word", {"only": lambda batch: list(batch)}, RULES, prepare)
         await until(lambda: len(tries) >= 2)
-        with pytest.raises(DeviceError, match="another takes its place"):
+        with pytest.raises(DeviceError, match="the server started another one"):
             await batcher.submit("a")
         batcher.close()
         batcher.join(30)
@@ -294,7 +294,7 @@ class TestNetwork:
 
         def end(files: list[bytes]) -> Any:
             opened[0].alive = False
-            raise DeviceError("The process that embeds pictures ended; another is started, ask again.")
+            raise DeviceError("The process that embeds images ended; the server starts another one. Retry the call.")
 
         picture = types_pb2.QueryBatch(images=types_pb2.Images(data=[b"7"]))
         async with serve(toy, open_embedder=open_embedder) as served:

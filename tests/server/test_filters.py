@@ -244,7 +244,7 @@ async def test_a_reply_of_long_values_is_refused(make_toy, attach, serve, refuse
     async with serve(toy, limits=limits) as served:
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await served.collection.ListImages(collection_pb2.ListImagesRequest(page_size=500, fields=["caption"]))
-        assert "ask for fewer images, or fewer columns" in refused(error.value).message
+        assert "request fewer images, or fewer columns" in refused(error.value).message
 
 
 async def test_members_and_sizes_of_clusters_are_of_those_that_match(shop, serve) -> None:

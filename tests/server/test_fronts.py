@@ -450,7 +450,7 @@ def test_without_the_engine_process_calls_are_unavailable_until_another_is_there
         several.search(toy)
     except grpc.RpcError as error:
         sentences.add(error.details())
-    assert sentences <= {"The engine process of this server ended; another is started, ask again."}
+    assert sentences <= {"The engine process of this server ended; the server starts another one. Retry the call."}
     until(lambda: codes_of_searches(toy, several) == {grpc.StatusCode.OK})
     assert engine.pid != killed
     assert [next(watch).status for _ in range(2)] == [NOT_SERVING, SERVING]
@@ -698,7 +698,7 @@ def test_a_front_that_cannot_begin_ends_the_others_with_its_sentence(toy, tmp_pa
     tokens.touch()
     before = psutil.Process().children()
     server = Supervisor(settings(toy, listen=Listen(port=0, tokens=tokens)), open_embedder=open_network)
-    with pytest.raises(UsageError, match="holds no token"):
+    with pytest.raises(UsageError, match="contains no token"):
         asyncio.run(server.start())
     assert not [one for one in psutil.Process().children() if one not in before and _runs(one)]
 

@@ -76,7 +76,7 @@ class TestExperiments:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await asked
             found = refused(caught.value)
-            assert (found.code, "gave no sign of life for 6 s" in found.message) == (CODE.UNAVAILABLE, True)
+            assert (found.code, "sent no heartbeat for 6 s" in found.message) == (CODE.UNAVAILABLE, True)
             await until_health(served, SERVING, EXPERIMENTS)
             assert await code_of(stub.ListOddballs(experiment_pb2.ListOddballsRequest(limit=3))) is CODE.OK
             assert self.process(served).pid != first.pid
@@ -97,7 +97,7 @@ class TestExperiments:
                 await served.experiment.SplitLabel(experiment_pb2.SplitLabelRequest(label="label1", k=3))
             found = refused(caught.value)
         assert found.code is CODE.DEADLINE_EXCEEDED
-        assert "which is max_experiment_ms, and was ended; ask for less" in found.message
+        assert "which is max_experiment_ms, and was stopped; request less" in found.message
 
 
 class Hanging:
@@ -144,7 +144,7 @@ class TestDevices:
                     with pytest.raises(grpc.aio.AioRpcError) as caught:
                         await call
                     found = refused(caught.value)
-                    assert (found.code, "search/cuda:0 has not come back" in found.message) == (CODE.UNAVAILABLE, True)
+                    assert (found.code, "search/cuda:0 has not returned" in found.message) == (CODE.UNAVAILABLE, True)
                 await until_health(served, NOT_SERVING, SEARCH)
                 assert await code_of(served.neighbors(query, 3)) is CODE.UNAVAILABLE
                 assert device.entered == 2, "told at once, without asking the device"
@@ -200,7 +200,7 @@ class TestDevices:
             try:
                 assert await code_of(served.neighbors(query, 3)) is CODE.UNAVAILABLE
                 async with asyncio.timeout(60):
-                    assert "search/cuda:0 has not come back" in await served.app.ending
+                    assert "search/cuda:0 has not returned" in await served.app.ending
             finally:
                 device.works.set()
 
@@ -220,7 +220,7 @@ class TestDevices:
             try:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await served.neighbors(query, 3, exact=True)
-                assert "scan/cpu has not come back" in refused(caught.value).message
+                assert "scan/cpu has not returned" in refused(caught.value).message
                 assert await code_of(served.neighbors(query, 3, exact=True)) is CODE.UNAVAILABLE
                 assert await code_of(served.neighbors(query, 3)) is CODE.OK
             finally:

@@ -63,7 +63,9 @@ async def test_the_users_own_commands_reload_and_nobody_else_does(make_toy, serv
     async with serve(toy, watch=600) as served:
         make_toy(np.eye(16, dtype=np.float32))
         for metadata in ((), (("authorization", "Bearer x"),), (("authorization", f"Bearer {'x' * 43}"),)):
-            with pytest.raises(grpc.aio.AioRpcError, match="Reload is for the user who runs the server") as caught:
+            with pytest.raises(
+                grpc.aio.AioRpcError, match="Only the user who runs the server may call Reload"
+            ) as caught:
                 await reload_by_stub(served.app.address, *metadata)
             assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
         assert served.app.current.snapshot.generation == 1
@@ -96,7 +98,7 @@ async def test_a_caller_behind_a_proxy_on_this_machine_may_read_and_not_reload(m
         lookalike.aio.Client(address) as client,
     ):
         assert (await client.info()).generation == 1
-        with pytest.raises(lookalike.AuthenticationError, match="for the user who runs the server"):
+        with pytest.raises(lookalike.AuthenticationError, match="Only the user who runs the server"):
             await client.reload()
 
 
@@ -122,7 +124,7 @@ async def test_a_server_that_can_hide_no_secret_serves_and_says_so(
     (runtime / f"lookalike-{os.geteuid()}").symlink_to(runtime)
     async with serve(make_toy()) as served:
         assert "send SIGHUP instead" in caplog.text
-        with pytest.raises(grpc.aio.AioRpcError, match="is for the user who runs the server"):
+        with pytest.raises(grpc.aio.AioRpcError, match="Only the user who runs the server may call"):
             await reload_by_stub(served.app.address)
 
 

@@ -67,7 +67,7 @@ async def test_more_than_may_be_is_refused_before_it_is_read() -> None:
         query=types_pb2.QueryBatch(keys=types_pb2.Keys(values=["k"] * 40_000))
     ).SerializeToString()
     with pytest.raises(
-        ArgumentError, match="besides its vectors and pictures, and it may have 100000, which is max_text"
+        ArgumentError, match="besides its vectors and images, and the limit is 100000, which is max_text"
     ):
         await messages.read("/lookalike.v1.SearchService/Search", read.append, request)
     assert read == []

@@ -120,7 +120,7 @@ async def test_a_reply_that_is_larger_than_a_message_comes_in_pieces_with_the_sa
     assert len(whole) > 2 * MIB
     async with serve(toy, limits=SMALL) as served:
         with pytest.raises(
-            grpc.aio.AioRpcError, match="max_unary_bytes; ask for less at a time, or in pieces"
+            grpc.aio.AioRpcError, match="max_unary_bytes; request less at a time, or in pieces"
         ) as caught:
             await served.search.Search(request)
         assert caught.value.code() is CODE.INVALID_ARGUMENT
@@ -144,13 +144,13 @@ async def test_without_pieces_a_method_is_asked_as_before(make_toy, serve) -> No
     [
         ([b"x"], {pieces.BYTES_KEY: "none"}, CODE.INVALID_ARGUMENT, "length of its request in its metadata"),
         ([b"x"], {pieces.BYTES_KEY: "-1"}, CODE.INVALID_ARGUMENT, "length of its request in its metadata"),
-        ([b"x"], {pieces.BYTES_KEY: "99999999999"}, CODE.INVALID_ARGUMENT, "it may have 16777216, which is max_mes"),
+        ([b"x"], {pieces.BYTES_KEY: "99999999999"}, CODE.INVALID_ARGUMENT, "the limit is 16777216, which is max_mes"),
         ([b"x"], {pieces.BYTES_KEY: "9"}, CODE.INVALID_ARGUMENT, "ended after 1 of the 9 bytes|each but the last"),
         ([b"xx"], {pieces.BYTES_KEY: "1"}, CODE.INVALID_ARGUMENT, "have more than its 1 bytes"),
         ([b""], {pieces.BYTES_KEY: "1"}, CODE.INVALID_ARGUMENT, "A piece has 0 bytes"),
-        ([b"x", b"x"], {}, CODE.INVALID_ARGUMENT, "each but the last has 65536 to"),
+        ([b"x", b"x"], {}, CODE.INVALID_ARGUMENT, "each but the last must have 65536 to"),
         ([bytes(MIB)], {pieces.BYTES_KEY: str(2 * MIB)}, CODE.INVALID_ARGUMENT, "ended after 1048576 of the 2097152"),
-        ([b"\xff" * 40], {}, CODE.INVALID_ARGUMENT, "not one that this method takes"),
+        ([b"\xff" * 40], {}, CODE.INVALID_ARGUMENT, "not valid for this method"),
         ([b"x"], {pieces.METHOD_KEY: "lookalike.v1.SearchService/Nothing"}, CODE.UNIMPLEMENTED, "no such method"),
         ([b"x"], {pieces.METHOD_KEY: "grpc.health.v1.Health/Watch"}, CODE.UNIMPLEMENTED, "no such method"),
         ([b"x"], {pieces.METHOD_KEY: pieces.METHOD[1:]}, CODE.UNIMPLEMENTED, "no such method"),
@@ -166,7 +166,7 @@ async def test_pieces_that_are_not_what_was_announced_are_refused(make_toy, serv
 
 async def test_a_piece_that_is_too_large_is_refused(make_toy, serve) -> None:
     async with serve(make_toy()) as served:
-        with pytest.raises(grpc.RpcError, match="it may have 2097152") as caught:
+        with pytest.raises(grpc.RpcError, match="the limit is 2097152") as caught:
             await call(served, SEARCH, [bytes(3 * MIB)])
         assert caught.value.code() is CODE.INVALID_ARGUMENT
 

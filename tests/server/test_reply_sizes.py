@@ -50,7 +50,7 @@ async def test_it_is_refused_before_the_search_with_what_to_do(
         found = refused(caught.value)
         assert (found.code, found.fields) == (CODE.INVALID_ARGUMENT, ["k"])
         assert found.message.startswith("The reply to 20 queries with 100 images each may have ")
-        assert found.message.endswith("which is max_message_bytes; ask for fewer, or without keys.")
+        assert found.message.endswith("which is max_message_bytes; request fewer, or without keys.")
         assert searched == []
         # The number in the sentence.
         fewer = await served.neighbors(vectors(long_keys, by_vector, 10), 100, fields=KEYS)
@@ -71,7 +71,7 @@ async def test_the_client_divides_a_batch_whose_reply_would_be_too_large(long_ke
         serve(long_keys, limits=Limits(max_message_bytes=100_000)) as served,
         lookalike.aio.Client(served.app.address) as client,
     ):
-        with pytest.raises(lookalike.MessageTooLargeError, match=r"^The reply to 1 queries .* ask for fewer"):
+        with pytest.raises(lookalike.MessageTooLargeError, match=r"^The reply to 1 queries .* request fewer"):
             await client.search(vectors=wanted, k=500)
 
 
@@ -95,7 +95,7 @@ async def test_what_is_too_large_without_a_bound_is_refused_and_not_counted_as_a
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.collection.ListImages(collection_pb2.ListImagesRequest(page_size=500))
         found = refused(caught.value)
-        assert (found.code, "which is max_message_bytes; ask for fewer images" in found.message) == (
+        assert (found.code, "which is max_message_bytes; request fewer images" in found.message) == (
             CODE.INVALID_ARGUMENT,
             True,
         )

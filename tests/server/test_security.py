@@ -101,7 +101,7 @@ class TestTLS:
                 spoil()
                 assert await ask(app, old, wait=True) is CODE.OK
                 assert await ask(app, old, wait=True) is CODE.OK
-        assert caplog.text.count("cannot be used, what was read before stays") == 3, "each told once"
+        assert caplog.text.count("cannot be used; the previous contents stay in use") == 3, "each told once"
 
     async def test_callers_without_a_certificate_of_the_authority_stay_out(
         self, running, certificates, tmp_path
@@ -128,7 +128,7 @@ class TestTLS:
             (TLSFiles(one.cert, other.key), "are not a certificate and its unencrypted key"),
             (TLSFiles(one.cert, encrypted), "are not a certificate and its unencrypted key"),
             (TLSFiles(junk, junk), "are not a certificate"),
-            (TLSFiles(one.cert, one.key, junk), "--tls-client-ca .*junk.pem holds no certificates"),
+            (TLSFiles(one.cert, one.key, junk), "--tls-client-ca .*junk.pem contains no PEM certificates"),
             (TLSFiles(one.cert, tmp_path / "gone"), "--tls-key .*gone cannot be read: no such file"),
         ):
             with pytest.raises(UsageError, match=said):
@@ -216,7 +216,7 @@ class TestTokens:
                 assert await ask(app, token=one) is CODE.UNAUTHENTICATED
             moved.rename(file)
             assert await ask(app, token=one) is CODE.OK
-        told = [line.message for line in caplog.records if "holds no longer" in line.message]
+        told = [line.message for line in caplog.records if "no longer valid" in line.message]
         assert len(told) == 1, "once, though it was tried with every call"
         assert other not in caplog.text, "whoever made the mistake may have put the token there"
 
@@ -229,7 +229,7 @@ class TestTokens:
             file.unlink()
             os.mkfifo(file)
             assert await asyncio.wait_for(ask(app, token=token), 60) is CODE.UNAUTHENTICATED
-        with pytest.raises(UsageError, match="is no regular file"):
+        with pytest.raises(UsageError, match="is not a regular file"):
             Tokens(file)
 
     async def test_two_changes_within_a_tick_of_the_clock_are_both_seen(self, running, tmp_path, monkeypatch) -> None:
@@ -289,9 +289,9 @@ class TestTokens:
         file = tmp_path / "tokens"
         for text in (f"shop reader {'0' * 64}\n", f"shop read {token}\n", "# nobody\n", ""):
             file.write_text(text)
-            with pytest.raises(UsageError, match="holds no token; make one with: lookalike token"):
+            with pytest.raises(UsageError, match="contains no token; make one with: lookalike token"):
                 Tokens(file)
-        assert caplog.text.count("line 1 is skipped: it is not a name") == 2
+        assert caplog.text.count("line 1 is skipped: it must have a name") == 2
         assert token not in caplog.text
         with pytest.raises(UsageError, match="cannot be read: no such file"):
             Tokens(tmp_path / "gone")

@@ -422,7 +422,7 @@ async def test_shards_ask_the_router_for_a_token(make_toy, serve, by_vector, tmp
             for replica in shards_of_router.replicas:
                 shards_of_router.suspect(replica, "a call failed")
             assert list((await router.neighbors(by_vector(toy.vectors[:1]), 5)).neighbors.counts) == [5]
-        assert caplog.text.count(f"{secret} holds no token") == 1
+        assert caplog.text.count(f"{secret} contains no token") == 1
         assert "could not be asked" not in caplog.text
 
 

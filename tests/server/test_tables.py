@@ -99,15 +99,15 @@ def test_everything_else_of_a_result_comes_through() -> None:
 
 
 def test_a_column_that_no_reply_can_hold_is_named() -> None:
-    with pytest.raises(TypeError, match=r"the column when is of timestamp"):
+    with pytest.raises(TypeError, match=r"the column when has the type timestamp"):
         tables.encoded(Result("x", {}, {"t": pa.table({"when": pa.array([0], pa.timestamp("s"))})}))
 
 
 def test_an_answer_too_large_for_a_reply_is_refused() -> None:
     result = Result("x", {}, {"points": pa.table({"x": np.zeros(11)})})
     assert len(tables.checked(result, Limits(max_table_rows=11)).tables) == 1
-    with pytest.raises(UsageError, match="points of this answer has 11 rows and a reply may have 10"):
+    with pytest.raises(UsageError, match="points of this result has 11 rows and the limit of a reply is 10"):
         tables.checked(result, Limits(max_table_rows=10))
     wide = Result("x", {}, {"points": pa.table({"x": np.zeros((1 << 20) // 8 + 100)})})
-    with pytest.raises(UsageError, match="bytes and a reply may have 2097152"):
+    with pytest.raises(UsageError, match="bytes and the limit of a reply is 2097152"):
         tables.checked(wide, Limits(max_message_bytes=2 << 20))

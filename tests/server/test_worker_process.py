@@ -43,16 +43,18 @@ def test_one_process_answers_all_questions(child: WorkerProcess, told: list[tupl
 
 @pytest.mark.parametrize(
     ("command", "limit_s", "late", "why"),
-    [("stop", 60, False, "gave no sign of life for 2 s"), ("hang", 1, True, "took longer than 1 s")],
+    [("stop", 60, False, "sent no heartbeat for 2 s"), ("hang", 1, True, "took longer than 1 s")],
 )
 def test_one_that_hangs_is_killed_and_another_answers(
     child: WorkerProcess, told: list[tuple[str, str]], command: str, limit_s: float, late: bool, why: str
 ) -> None:
     first = child.ask("who", 60)
-    with pytest.raises(HungError, match=f"The process that obeys {why} and was killed; another is started") as caught:
+    with pytest.raises(
+        HungError, match=f"The process that obeys {why} and was killed; the server starts another one"
+    ) as caught:
         child.ask(command, limit_s)
     assert caught.value.late is late
-    assert told == [("tester", f"The process that obeys {why}: it is killed and replaced.")]
+    assert told == [("tester", f"The process that obeys {why}; the server replaces it.")]
     assert not psutil.pid_exists(first)
     assert child.ask("who", 60) != first
 
@@ -75,7 +77,7 @@ def test_one_that_ended_while_nobody_asked_costs_nobody_an_error(child: WorkerPr
 
 
 def test_one_that_ends_during_a_question_is_no_hang(child: WorkerProcess, told: list[tuple[str, str]]) -> None:
-    with pytest.raises(DeviceError, match="The process that obeys ended; another is started") as caught:
+    with pytest.raises(DeviceError, match="The process that obeys ended; the server starts another one") as caught:
         child.ask("end", 60)
     assert not isinstance(caught.value, HungError)
     assert told == []

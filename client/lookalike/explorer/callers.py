@@ -27,7 +27,7 @@ from lookalike.explorer.tag import tag_of
 
 COOKIE: Final = "lookalike-session"
 _LOGIN_BYTES: Final = 8192
-_ASK: Final = "This server asks for a token: log in with one."
+_ASK: Final = "This server requires a token: log in with one."
 
 
 @dataclass

@@ -33,7 +33,7 @@ class LoopInbox:
         try:
             (self.loop.call_soon if own else self.loop.call_soon_threadsafe)(self._arrived, answers)
         except RuntimeError:
-            log.debug("nobody is left to hear of %d answers: their event loop has closed", len(answers))
+            log.debug("%d answers were dropped: their event loop has closed", len(answers))
 
 
 class Calls(Generic[R]):

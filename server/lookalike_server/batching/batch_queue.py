@@ -135,7 +135,7 @@ class BatchQueue(Generic[W, R]):
             return ExpiredError(f"The deadline passed while waiting in the {self.name} queue.")
         if not entry.taken and now - entry.queued > self.rules.max_age:
             return OverloadedError(
-                f"The call waited in the {self.name} queue for longer than {self.rules.max_age:g} s; ask again later.",
+                f"The call waited in the {self.name} queue for longer than {self.rules.max_age:g} s; retry later.",
                 self._retry_s(now),
             )
         return None
@@ -143,16 +143,16 @@ class BatchQueue(Generic[W, R]):
     def _require_room(self, flow: Flow[W, R], entry: Entry[W, R]) -> None:
         rules, now = self.rules, entry.queued
         if beyond(flow.size, entry.size, rules.max_queue, len(flow.entries)):
-            raise self._full(f"{flow.size} wait and {rules.max_queue} may", now)
+            raise self._full(f"{flow.size} items of this peer are queued and the limit is {rules.max_queue}", now)
         if rules.max_weight and beyond(flow.weight, entry.weight, rules.max_weight, len(flow.entries)):
-            raise self._full(f"{flow.weight} bytes wait and {rules.max_weight} may", now)
+            raise self._full(f"{flow.weight} bytes of this peer are queued and the limit is {rules.max_weight}", now)
         peers = len(self._fair.waiting)
         for waits, theirs, more, most in (
             (self.waiting, flow.size, entry.size, rules.max_queue),
             (self.weight, flow.weight, entry.weight, rules.max_weight),
         ):
             if most and beyond(waits - theirs, theirs + more, _PEERS * most, peers):
-                raise self._full(f"{waits} of {peers} peers wait and {_PEERS * most} may", now)
+                raise self._full(f"{waits} of {peers} peers are queued and the limit is {_PEERS * most}", now)
 
     def _require_time(self, flow: Flow[W, R], entry: Entry[W, R]) -> None:
         now, most = entry.queued, self.rules.max_age
@@ -190,7 +190,7 @@ class BatchQueue(Generic[W, R]):
 
     def _full(self, how: str, now: float) -> OverloadedError:
         return OverloadedError(
-            f"The {self.name} queue is full: {how}; ask again later, or send fewer at a time.", self._retry_s(now)
+            f"The {self.name} queue is full: {how}; retry later, or send fewer at a time.", self._retry_s(now)
         )
 
     def _retry_s(self, now: float) -> float:

@@ -137,7 +137,7 @@ class Batcher(Generic[W, R]):
         with self._changed:
             for worker, batch in self._under_way.overdue(limit).items():
                 sentence = (
-                    f"{self._name}/{worker} has not come back for {limit:g} s: it hangs, and takes no more calls."
+                    f"{self._name}/{worker} has not returned for {limit:g} s: it hangs, and accepts no more calls."
                 )
                 self._down[worker] = sentence
                 self._queue.mark_idle(worker)
@@ -185,8 +185,10 @@ class Batcher(Generic[W, R]):
         except BaseException:
             if not self._is_owner(worker):
                 return
-            log.exception("the thread %s/%s ended by itself; another takes its place", self._name, worker)
-            self._down[worker] = f"The thread of {self._name}/{worker} ended; another takes its place, ask again."
+            log.exception("the thread %s/%s ended unexpectedly; the server started another one", self._name, worker)
+            self._down[worker] = (
+                f"The thread of {self._name}/{worker} ended; the server started another one. Retry the call."
+            )
             if self._closed.wait(_RESTART_S):
                 self._take(worker)  # answers the queued callers
             else:
@@ -230,14 +232,14 @@ class Batcher(Generic[W, R]):
         try:
             results = self._workers[worker]([piece.work(self._cut) for piece in batch])
             if len(results) != len(batch):
-                raise RuntimeError(f"{len(results)} results came back for a batch of {len(batch)}")
+                raise RuntimeError(f"a batch of {len(batch)} returned {len(results)} results")
         except Exception as error:
             # Any error must reach the callers, and the thread must go on.
             log.debug("a batch of %d failed in %s/%s", len(batch), self._name, worker, exc_info=True)
             results = [error] * len(batch)
         except BaseException as error:
             ended_by = error
-            results = [DeviceError(f"The thread of {self._name}/{worker} ended during the call; ask again.")] * len(
+            results = [DeviceError(f"The thread of {self._name}/{worker} ended during the call; retry it.")] * len(
                 batch
             )
         ran = Ran(worker, batch, results, started, time.monotonic() - started)
@@ -280,7 +282,7 @@ class Batcher(Generic[W, R]):
                     self._came_back(worker)
                 # The next attempt may succeed.
                 if self._down.get(worker) != f"{error}":
-                    log.warning("%s/%s cannot be used and is tried again: %s", self._name, worker, error)
+                    log.warning("%s/%s cannot be used; the server will retry: %s", self._name, worker, error)
                 self._gone(worker, f"{error}")
                 pause = min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, 2 * pause))
             else:
@@ -298,7 +300,7 @@ class Batcher(Generic[W, R]):
         if not self._under_way.ended(worker):
             return False
         self._down.pop(worker, None)
-        log.warning("%s/%s came back and takes calls again", self._name, worker)
+        log.warning("%s/%s has returned and accepts calls again", self._name, worker)
         return True
 
     def _gone(self, worker: str, what: str) -> None:

@@ -69,15 +69,15 @@ class Workers:
         now = time.monotonic()
         hanging = [piece for piece in self._pieces if piece.began is not None and now - piece.began > self._limit_s]
         for piece in hanging:
-            piece.end(DeviceError(f"The server worked on this call for longer than {self._limit_s:g} s; ask later."))
+            piece.end(DeviceError(f"The server worked on this call for longer than {self._limit_s:g} s; retry later."))
         newest = self._pools[-1]
         if sum(piece.pool is newest for piece in hanging) < self._threads:
             self.lost = ""
             return []
         if len(self._pools) < _MOST_POOLS:
             self._replace(newest)
-            return [f"All {self._threads} threads that read the disk hang; others take their place."]
-        known, self.lost = self.lost, f"All {_MOST_POOLS * self._threads} threads that read the disk hang; ask later."
+            return [f"All {self._threads} threads that read the disk hang; the server replaces them."]
+        known, self.lost = self.lost, f"All {_MOST_POOLS * self._threads} threads that read the disk hang; retry later."
         return [] if known else [self.lost]
 
     def close(self) -> None:

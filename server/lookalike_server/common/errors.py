@@ -140,7 +140,7 @@ def refusal(error: Exception, told: Callable[[str], str] = str) -> Refusal:
     code = next((code for kind, code in TABLE if isinstance(error, kind)), None)
     text = _shortened(told(str(error)))
     if code is None:
-        message = "The server failed in a way that it did not expect; its log tells more."
+        message = "Unexpected error; see the server's log."
         details = _status(grpc.StatusCode.INTERNAL, message, "INTERNAL", [])
         return Refusal(grpc.StatusCode.INTERNAL, message, details, "INTERNAL")
     reason = _reason(error)

@@ -72,8 +72,8 @@ class Limits:
     max_queue: int = limit(1024, "Queries of one peer that may wait for the device.")
     max_experiments: int = limit(8, "Experiments that may wait for the one that runs.")
     max_table_rows: int = limit(1_000_000, "Rows of one table of an experiment's reply.")
-    max_peer_calls: int = limit(1024, "Calls of one peer that may be under way.")
-    max_peer_bytes: int = limit(256 * MIB, "Bytes of the messages of one peer's calls under way.", _INT64)
+    max_peer_calls: int = limit(1024, "Calls in flight of one peer.")
+    max_peer_bytes: int = limit(256 * MIB, "Bytes of the messages of one peer's calls in flight.", _INT64)
     max_queue_bytes: int = limit(256 * MIB, "Bytes of the pictures of one peer that wait for the network.", _INT64)
     max_queue_ms: int = limit(2000, "Milliseconds that a query may wait for the device.")
     max_slow_queue_ms: int = limit(30_000, "Milliseconds that a picture or an exact scan may wait.")
@@ -93,7 +93,7 @@ class Limits:
     max_filter_bytes: int = limit(256 * MIB, "Bytes of the matches of filters that are kept.", _INT64)
     max_bytes: int = limit(
         1024 * MIB,
-        "Bytes of the messages of all peers: half for calls under way, a quarter for those arriving.",
+        "Bytes of the messages of all peers: half for calls in flight, a quarter for those arriving.",
         _INT64,
     )
     max_streams: int = limit(1024, "Health watches and reflection calls of all peers.")

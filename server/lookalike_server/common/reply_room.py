@@ -25,5 +25,5 @@ def require_room(size: int, limits: Limits) -> None:
     if size > limits.whole_bytes and not _IN_PIECES.get():
         raise PiecesNeededError(
             f"The reply may have {size} bytes, and one message {limits.whole_bytes}, which is max_unary_bytes; "
-            "ask for less at a time, or in pieces, by lookalike.v1.PieceService."
+            "request less at a time, or in pieces, by lookalike.v1.PieceService."
         )

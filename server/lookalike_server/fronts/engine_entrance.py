@@ -175,7 +175,7 @@ class EngineEntrance:
     def _lost(self, link: Frames) -> None:
         front = self._fronts.pop(link)
         if front.ends:
-            log.warning("front %d has gone with %d calls under way", front.number, len(front.ends))
+            log.warning("front %d ended with %d calls in flight", front.number, len(front.ends))
         for number in list(front.ends):
             self._end(front, number)
         self._shares.lost(link)

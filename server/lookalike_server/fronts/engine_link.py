@@ -76,7 +76,7 @@ class EngineLink:
             if self._link is None:
                 with suppress(OSError):
                     await self._connect()
-                    log.info("the engine process is there again")
+                    log.info("this front has reconnected to the engine process")
             await asyncio.sleep(_PAUSE_S if self._link is None else _STATE_S)
             if self._link is not None:
                 self._link.send(Kind.STATE, 0, self._state().encoded())
@@ -270,7 +270,7 @@ class EngineLink:
     def _lost(self, link: Frames) -> None:
         self._link = None
         self._arriving.clear()
-        log.warning("the engine process has gone with %d calls of this front under way", len(self._waiting))
+        log.warning("the engine process ended with %d calls of this front in flight", len(self._waiting))
         self.generations.lost()
         for number in list(self._own):
             self._refuse(number, _gone())
@@ -305,4 +305,4 @@ def _refused(reply: ForwardedReply) -> RefusedError:
 
 
 def _gone() -> DeviceError:
-    return DeviceError("The engine process of this server ended; another is started, ask again.")
+    return DeviceError("The engine process of this server ended; the server starts another one. Retry the call.")

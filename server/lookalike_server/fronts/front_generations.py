@@ -102,7 +102,7 @@ class FrontGenerations:
             if gone != self._gone:
                 return
             # Not fatal, because the engine process answers these calls too.
-            log.warning("generation %d of %s is not mapped: %s", shared.generation, shared.name, error)
+            log.warning("this front cannot map generation %d of %s: %s", shared.generation, shared.name, error)
             self._send(Kind.DECLINED, number)
             self._settle(shared.collection)
             return

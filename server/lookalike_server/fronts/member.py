@@ -91,7 +91,7 @@ class Member:
             self._process.kill()
         self.tell("stop", grace)
         if not await self._ends(most_s):
-            log.warning("%s did not stop and is killed", self._name)
+            log.warning("%s did not stop in time; the server kills it", self._name)
             self._process.kill()
             await self._ends(most_s)
 
@@ -106,15 +106,15 @@ class Member:
             silent = 0.0 if self._heard else silent + _LOOK_S
             self._heard = False
             if silent >= max(self._silence_s, _SHORTEST_SILENCE_S):
-                log.error("%s gave no sign of life for %g s: it is killed", self._name, self._silence_s)
+                log.error("%s sent no heartbeat for %g s; the server kills it", self._name, self._silence_s)
                 process.kill()
-        log.error("%s ended with exit code %s; another is started", self._name, process.exitcode)
+        log.error("%s ended with exit code %s; the server starts another one", self._name, process.exitcode)
         pause = _FIRST_PAUSE_S
         while True:
             await asyncio.sleep(pause)
             try:
                 await self.start()
-                log.info("%s is there again", self._name)
+                log.info("%s was restarted", self._name)
                 return
             except Exception as error:
                 log.error("%s cannot be started: %s", self._name, error)

@@ -118,7 +118,7 @@ def open_generation(shared: SharedGeneration, opening: FrontOpening) -> FrontSna
     storage = open_storage(opening.root)
     manifest = generations.read(storage, shared.generation)
     if digest_of(manifest) != shared.made:
-        raise DataLossError(f"generation {shared.generation} of {opening.root} is another one by now.")
+        raise DataLossError(f"Generation {shared.generation} of {opening.root} was replaced.")
     stamps = {path: Stamp(*stamp) for path, stamp in shared.stamps.items()}
     reader = CollectionReader(VerifiedStorage(storage, manifest, stamps), manifest)
     folder = Path(shared.folder)

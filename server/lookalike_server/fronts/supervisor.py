@@ -88,7 +88,7 @@ class Supervisor:
         self._port = port
         if settings.listen.tokens is None:
             self._local_user.publish(port)
-        log.info("%d fronts take calls in, in front of one engine process", settings.fronts)
+        log.info("%d fronts accept calls for one engine process", settings.fronts)
 
     def _environment(self) -> Mapping[str, str]:
         if self._settings.observe.metrics_port is None:
@@ -134,7 +134,7 @@ def _private_folder() -> Path:
     if len(str(folder)) > _LONGEST_PATH:
         folder.rmdir()
         raise IndexerError(
-            f"The folder for temporary files, {folder.parent}, has too long a path for a socket; set TMPDIR to a "
-            "shorter one."
+            f"The path of the folder for temporary files, {folder.parent}, is too long for a socket; set TMPDIR to a "
+            "shorter path."
         )
     return folder

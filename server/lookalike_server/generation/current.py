@@ -69,8 +69,8 @@ class Current:
         while self.snapshot.sequence < sequence:
             if time.monotonic() > until:
                 raise DeviceError(
-                    f"This server has the changes up to {self.snapshot.sequence}, and the call asks for {sequence}; "
-                    "ask again."
+                    f"This server has the changes up to {self.snapshot.sequence}, and the call requires {sequence}; "
+                    "retry the call."
                 )
             await asyncio.sleep(_REACHED_LOOK_S)
 

@@ -211,7 +211,7 @@ class LaterFiles:
         try:
             for path in paths:
                 if self._stopped.is_set():
-                    outcome = DeviceError("This generation is no longer served; ask again.")
+                    outcome = DeviceError("This generation is no longer served; retry the call.")
                     break
                 self.require(path)
         except IndexerError as error:

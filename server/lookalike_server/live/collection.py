@@ -217,7 +217,7 @@ class LiveCollection:
 
     def _there(self) -> State:
         if self._state is None:
-            raise NotBuiltError("The collection is not loaded yet, so that it takes no changes; ask later.")
+            raise NotBuiltError("The collection is not loaded yet, so that it takes no changes; retry later.")
         return self._state
 
     def _publish(self, view: Snapshot) -> None:

@@ -88,7 +88,7 @@ class Committer:
             if self._broken:
                 raise DeviceError("A change could not be applied; start the server again. Its log tells more.")
             if len(self._queue) >= _MOST_WAITING:
-                raise OverloadedError(f"{len(self._queue)} changes wait to be written; ask later.", _RETRY_S)
+                raise OverloadedError(f"{len(self._queue)} changes wait to be written; retry later.", _RETRY_S)
             self._queue.append(waiting)
             self._changed.notify()
         return await waiting.answer

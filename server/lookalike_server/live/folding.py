@@ -109,7 +109,7 @@ class Folding:
                 manifest = generations.require_latest(self._storage)
                 if manifest.generation != view.generation:
                     raise DeviceError(
-                        f"Generation {manifest.generation} was published meanwhile and is not served yet; ask later."
+                        f"Generation {manifest.generation} was published meanwhile and is not served yet; retry later."
                     )
                 fold(self._storage, manifest, changes_of(view))
         except CollectionLockedError as error:

@@ -93,16 +93,18 @@ class Gauges(Collector):
     def collect(self) -> Iterator[Metric]:
         watched = self._watched
         yield from _of_collections(watched.collections, watched.shared_queues())
-        hung = CounterMetricFamily("lookalike_hung", "How often what hung was given up.", labels=["what"])
+        hung = CounterMetricFamily(
+            "lookalike_hung", "Hung workers and processes that the server gave up.", labels=["what"]
+        )
         for what, count in watched.hangs.counts.items():
             hung.add_metric([what], count)
         yield hung
         yield GaugeMetricFamily("lookalike_calls_in_flight", "Calls that are being answered.", watched.calls_in_flight)
         admission = watched.admission
-        yield GaugeMetricFamily("lookalike_peers", "Addresses with calls under way.", len(admission.accounts))
+        yield GaugeMetricFamily("lookalike_peers", "Addresses with calls in flight.", len(admission.accounts))
         yield GaugeMetricFamily("lookalike_streams", "Health watches and reflection calls.", admission.streams)
         yield GaugeMetricFamily("lookalike_messages_arriving", "Messages that are arriving.", admission.arriving)
-        yield GaugeMetricFamily("lookalike_message_bytes", "Messages of calls under way.", admission.held_bytes)
+        yield GaugeMetricFamily("lookalike_message_bytes", "Messages of calls in flight.", admission.held_bytes)
         yield from self._memory()
         yield _fronts(watched.front_bytes)
 
@@ -138,15 +140,15 @@ class _Family:
 
 def _of_collections(collections: Sequence[WatchedCollection], shared: Mapping[str, int]) -> Iterator[Metric]:
     family = functools.partial(_Family, len(collections) > 1)
-    generation = family("lookalike_generation", "The generation that is served.")
-    images = family("lookalike_images", "Images of the generation that is served.")
-    held = family("lookalike_generations_held", "Generations in memory: 2 while a swap is under way.")
-    lease = family("lookalike_oldest_lease_seconds", "How long the oldest call that holds a generation has held it.")
-    kept = family("lookalike_kept_answers_bytes", "The answers of experiments that are kept in memory.")
+    generation = family("lookalike_generation", "The served generation.")
+    images = family("lookalike_images", "Images of the served generation.")
+    held = family("lookalike_generations_held", "Generations in memory: 2 during a swap.")
+    lease = family("lookalike_oldest_lease_seconds", "Age of the oldest lease of a generation.")
+    kept = family("lookalike_kept_answers_bytes", "Cached results of experiments.")
     rows = family("lookalike_index_rows", "Rows of each index.", "space", "index")
     size = family("lookalike_index_bytes", "Size of each index's file.", "space", "index")
-    queue = family("lookalike_queue_length", "What waits in each queue.", "lane")
-    replicas = family("lookalike_shard_replicas", "Replicas of each shard that can be asked.", "shard")
+    queue = family("lookalike_queue_length", "Queued items of each queue.", "lane")
+    replicas = family("lookalike_shard_replicas", "Available replicas of each shard.", "shard")
     for one in collections:
         held.add(one.name, len(one.current.generations))
         lease.add(one.name, one.current.oldest_lease_s)
@@ -177,7 +179,7 @@ def _recall(collections: Sequence[WatchedCollection]) -> Iterator[Metric]:
     recall = family("lookalike_recall_at_k", "Mean recall@k of audited live queries.", *labels)
     expected = family(
         "lookalike_recall_expected",
-        "Recall that was measured at build time for the same queries' nprobe.",
+        "Recall measured at build time for the same queries' nprobe.",
         *labels,
     )
     queries = family("lookalike_recall_queries", "Queries that the recall is the mean of.", *labels)

@@ -79,7 +79,7 @@ class Observed(UnaryInterceptor):
                 sink.ended(call)
             except Exception:
                 # An observer must not make a call fail.
-                log.exception("%s could not take note of a call", type(sink).__name__)
+                log.exception("%s could not record a call", type(sink).__name__)
 
 
 def _begun(rpc: str, context: grpc.aio.ServicerContext[Any, Any]) -> CallRecord:

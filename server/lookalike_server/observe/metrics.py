@@ -56,7 +56,7 @@ class Metrics:
             buckets=_SECONDS, registry=registry,
         )  # fmt: skip
         self._rejected = Counter(
-            "lookalike_rejected", "Calls that were refused or failed, by cause.", ("cause", *more), registry=registry
+            "lookalike_rejected", "Rejected and failed calls, by cause.", ("cause", *more), registry=registry
         )
         self._stages = Histogram(
             "lookalike_stage_seconds", "Time that a call spent in each stage.", ("stage", *more),
@@ -64,7 +64,7 @@ class Metrics:
         )  # fmt: skip
         self._sizes = Histogram(
             "lookalike_batch_size",
-            "Queries that were run together.",
+            "Queries that ran in one batch.",
             ("lane", *more),
             buckets=_SIZES,
             registry=registry,
@@ -81,7 +81,7 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self._answered = Counter(
-            "lookalike_front_calls", "Calls that came in by a front, by the process that answered.", ("answered_by",),
+            "lookalike_front_calls", "Calls that a front received, by the process that answered.", ("answered_by",),
             registry=registry,
         )  # fmt: skip
         # Looking up a label takes as long as observing, so each is cached.

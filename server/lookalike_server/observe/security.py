@@ -87,8 +87,8 @@ def _write(what: _Refused, level: int, more: int = 0, **others: Any) -> None:
     log.log(
         level,
         "%s: %s by %s from %s%s%s",
-        _WORDS[what.event], what.rpc, what.caller or "nobody known", what.host,
-        f", {more} times more" if more else "", "".join(f", {value}" for value in others.values()),
+        _WORDS[what.event], what.rpc, what.caller or "unknown caller", what.host,
+        f", {more} more times" if more else "", "".join(f", {value}" for value in others.values()),
         extra={"fields": fields},
     )  # fmt: skip
 

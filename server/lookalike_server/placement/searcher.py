@@ -92,7 +92,7 @@ class OnDevice:
     def _check(self, k: int, nprobe: int) -> None:
         bound = self._max_selection
         if bound is not None and max(k, nprobe) > bound:
-            raise UsageError(f"{self.name} can select at most {bound}: k is {k} and nprobe {nprobe}; ask for less.")
+            raise UsageError(f"{self.name} can select at most {bound}: k is {k} and nprobe {nprobe}; request less.")
 
 
 class Sharded:

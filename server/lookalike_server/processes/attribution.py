@@ -42,7 +42,7 @@ class Attributions:
             raise UsageError(f"The model {model} has the classes 0 to {len(names) - 1}, not {chosen}.")
         image = prepare(view.uris(np.array([row]))[0], spec.preprocessing, view.reader.manifest.limits)
         if not isinstance(image, Prepared):
-            raise NotFoundError(f"The picture {view.keys(np.array([row]))[0]} cannot be read any more: {image.reason}.")
+            raise NotFoundError(f"The image {view.keys(np.array([row]))[0]} can no longer be read: {image.reason}.")
         found = self._attributor(view, model).attribution(image.pixels, chosen, method)
         return experiment_pb2.GetAttributionResponse(
             png=overlay_png(image.pixels, found, method),
@@ -66,7 +66,9 @@ def _class(view: View, row: int, model: str, class_index: int | None) -> tuple[i
     predicted = view.predicted(model)
     classes = predicted.classes[row].tolist()
     if class_index is None and classes[0] < 0:
-        raise NotFoundError(f"The model {model} did not see the image {view.keys(np.array([row]))[0]}; name a class.")
+        raise NotFoundError(
+            f"The model {model} has no prediction for the image {view.keys(np.array([row]))[0]}; name a class."
+        )
     chosen = classes[0] if class_index is None else class_index
     place = classes.index(chosen) if chosen in classes else -1
     return chosen, float(predicted.probabilities[row, place]) if place >= 0 else math.nan

@@ -194,7 +194,7 @@ class EmbedQueue:
             # For example a library that cannot be loaded. The server continues, and the log has the reason.
             log.exception("the network cannot be opened")
             return (
-                "The network cannot be opened, for a reason that the server did not expect; its log tells more.",
+                "The network cannot be opened: unexpected error; see the server's log.",
                 True,
             )
         return "", False

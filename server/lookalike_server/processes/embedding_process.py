@@ -50,7 +50,7 @@ class ProcessEmbedder:
     def __init__(self, config: EmbedderConfig, silence_s: float, limit_s: float, on_hang: OnHang) -> None:
         """Start the process and wait for its network. Raises what QueryEmbedder.open raises."""
         self._limit_s = limit_s
-        spec = WorkerSpec("embedding", "embeds pictures", _opened, config, silence_s=silence_s)
+        spec = WorkerSpec("embedding", "embeds images", _opened, config, silence_s=silence_s)
         self._worker = WorkerProcess(spec, on_hang)
         self.fingerprint: str = self._worker.ask(None, limit_s)
 

@@ -190,8 +190,8 @@ class ProcessExperimentRunner:
             if not error.late:
                 raise
             raise ExpiredError(
-                f"The experiment ran for longer than {self._limit_s:g} s, which is max_experiment_ms, and was ended; "
-                "ask for less, or run the command on the collection itself."
+                f"The experiment ran for longer than {self._limit_s:g} s, which is max_experiment_ms, and was stopped; "
+                "request less, or run the command locally on the collection."
             ) from error
         return answer
 

@@ -27,15 +27,15 @@ def checked(result: Result, limits: Limits) -> experiment_pb2.ExperimentResult:
     for name, table in result.tables.items():
         if table.num_rows > limits.max_table_rows:
             raise UsageError(
-                f"The table {name} of this answer has {table.num_rows} rows and a reply may have "
-                f"{limits.max_table_rows}; ask for less, or run the command on the collection itself.",
+                f"The table {name} of this result has {table.num_rows} rows and the limit of a reply is "
+                f"{limits.max_table_rows}; request less, or run the command locally on the collection.",
             )
     message = encoded(result)
     size = message.ByteSize()
     if size > limits.max_message_bytes - _AROUND:
         raise UsageError(
-            f"This answer has {size} bytes and a reply may have {limits.max_message_bytes}; "
-            "ask for less, or run the command on the collection itself.",
+            f"This result has {size} bytes and the limit of a reply is {limits.max_message_bytes}; "
+            "request less, or run the command locally on the collection.",
         )
     return message
 
@@ -128,6 +128,6 @@ def _texts(name: str, array: pa.Array) -> Sequence[str]:
     if kinds.is_null(array.type):
         return [""] * len(array)
     if not (kinds.is_string(array.type) or kinds.is_large_string(array.type)):
-        raise TypeError(f"the column {name} is of {array.type}, which no reply can hold")
+        raise TypeError(f"the column {name} has the type {array.type}, which no reply can hold")
     texts: list[str] = array.fill_null("").to_pylist() if array.null_count else array.to_pylist()
     return texts

@@ -84,7 +84,7 @@ class Watchdog:
 
     def _judged(self) -> str:
         if self._silent_s > self._silence_allowed_s:
-            return f"gave no sign of life for {self._silence_allowed_s:g} s"
+            return f"sent no heartbeat for {self._silence_allowed_s:g} s"
         if self._limit_s is not None and self._taken_s > self._limit_s:
             self.late = True
             return f"took longer than {self._limit_s:g} s"

@@ -140,15 +140,16 @@ class WorkerProcess:
             what = f"The process that {self._spec.purpose}"
             if watchdog.verdict:
                 raise HungError(
-                    f"{what} {watchdog.verdict} and was killed; another is started, ask again.", watchdog.late
+                    f"{what} {watchdog.verdict} and was killed; the server starts another one. Retry the call.",
+                    watchdog.late,
                 ) from error
-            raise DeviceError(f"{what} ended; another is started, ask again.") from error
+            raise DeviceError(f"{what} ended; the server starts another one. Retry the call.") from error
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def _tell(self, why: str) -> None:
-        self._on_hang(self._spec.name, f"The process that {self._spec.purpose} {why}: it is killed and replaced.")
+        self._on_hang(self._spec.name, f"The process that {self._spec.purpose} {why}; the server replaces it.")
 
 
 def _run(connection: Connection, beats: ctypes.c_ulonglong, spec: WorkerSpec) -> None:

@@ -30,7 +30,7 @@ def check(feedback: search_pb2.Feedback, limits: Limits, k: int) -> None:
         raise ArgumentError("feedback", f"The call has {count} examples; it must have 1 to {limits.max_batch}.")
     if count + k > _MOST:
         raise ArgumentError(
-            "feedback", f"{k} neighbors and {count} examples, which are left out, are more than {_MOST}; ask for less."
+            "feedback", f"{k} neighbors and {count} examples, which are left out, are more than {_MOST}; request less."
         )
     for name, value in (
         ("query_weight", feedback.query_weight),

@@ -123,7 +123,7 @@ class IndexLane:
     def _there(self) -> Searcher:
         if self._searcher is None:
             raise DeviceError(
-                f"The index of the space {self._entry.space} is not on {self.device} any more; ask later."
+                f"The index of the space {self._entry.space} is not on {self.device} any more; retry later."
             )
         return self._searcher
 

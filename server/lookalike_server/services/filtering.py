@@ -69,6 +69,6 @@ def fitting(reply: bytes, limits: Limits) -> bytes:
         raise LargeReplyError(
             "fields",
             f"The reply has {len(reply)} bytes, and a message may have {limits.max_message_bytes}, which is "
-            "max_message_bytes; ask for fewer images, or fewer columns.",
+            "max_message_bytes; request fewer images, or fewer columns.",
         )
     return reply

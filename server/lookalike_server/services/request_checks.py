@@ -44,7 +44,7 @@ def check_reply(
         raise LargeReplyError(
             field,
             f"The reply to {queries} queries with {k} images each may have {size} bytes, and a message may have "
-            f"{limits.max_message_bytes}, which is max_message_bytes; ask for fewer{without}.",
+            f"{limits.max_message_bytes}, which is max_message_bytes; request fewer{without}.",
         )
     reply_room.require_room(size, limits)
 
@@ -56,6 +56,6 @@ def check_vectors(queries: int, dim: int, limits: Limits) -> None:
         raise LargeReplyError(
             "query",
             f"{queries} vectors have {size} bytes, and a message may have {limits.max_message_bytes}, which is "
-            "max_message_bytes; ask for fewer.",
+            "max_message_bytes; request fewer.",
         )
     reply_room.require_room(size, limits)

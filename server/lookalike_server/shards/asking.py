@@ -179,5 +179,5 @@ class _Question:
     def _failure(self, part: _Part) -> Exception:
         if part.codes and all(code is grpc.StatusCode.RESOURCE_EXHAUSTED for code in part.codes):
             return OverloadedError("The shards are too busy; come back later.", _RETRY_AFTER_S)
-        problem = self._shards.problem(self._digest) or f"Shard {part.name} does not answer; ask again later."
+        problem = self._shards.problem(self._digest) or f"Shard {part.name} does not answer; retry later."
         return ShardLostError(problem)

@@ -102,7 +102,7 @@ def work_of(
     if message.nprobe > _MOST_NPROBE:
         raise ArgumentError("nprobe", f"nprobe is {message.nprobe}; it must be at most {_MOST_NPROBE}.")
     if count * max(facts.widest(message.k), message.candidates) * _ROW_BYTES > most_bytes:
-        raise ArgumentError("k", "The reply would be larger than a message may be; ask for fewer queries or neighbors.")
+        raise ArgumentError("k", "The reply would be larger than a message may be; request fewer queries or neighbors.")
     if len(wanted) != count or (wanted < 0).any() or (wanted > message.k).any():
         raise ArgumentError("wanted", "Each query wants 0 to k neighbors.")
     query_masks = None

@@ -103,7 +103,7 @@ class ShardSet:
         """Return why a generation cannot be searched now; "" if it can."""
         for number, shard in enumerate(self.shards, 1):
             if not any(replica.has(digest) for replica in shard):
-                return f"No replica of shard {number}/{len(self.shards)} can be asked; ask again later."
+                return f"No replica of shard {number}/{len(self.shards)} can be asked; retry later."
         return ""
 
     def wait_for_change(self, seconds: float) -> None:
@@ -223,7 +223,7 @@ class ShardSet:
         if read:
             self.metadata = (("authorization", f"Bearer {read}"),)
         elif not self._no_token:
-            log.warning("token_file: %s holds no token; the router shows the one that it read before", path)
+            log.warning("token_file: %s contains no token; the router continues to send the previous one", path)
         self._no_token = not read
 
 

@@ -91,10 +91,12 @@ class Access(UnaryInterceptor):
             return _LOCAL_USER if token is not None and self._local_user.has(token) else _ANYONE
         token = _token(metadata)
         if token is None:
-            raise UnknownCallerError("This server asks for a token; give one, such as by --token-file.")
+            raise UnknownCallerError("This server requires a token; send one, for example with --token-file.")
         caller = self._tokens.caller(token)
         if caller is None:
-            raise UnknownCallerError("This server does not know the token; ask whoever runs it for another.")
+            raise UnknownCallerError(
+                "This server does not know the token; ask the server's administrator for a new one."
+            )
         return caller
 
     def _sees_paths(self, caller: Caller, peer: str) -> bool:
@@ -111,8 +113,8 @@ class Access(UnaryInterceptor):
                 f"The token of {caller.name} has the role {caller.role}, and {name} needs the role {role}."
             )
         raise ForbiddenError(
-            f"{name} is for the user who runs the server: call it on its machine as that user, or start the server "
-            f"with --tokens and show a token of the role {role}."
+            f"Only the user who runs the server may call {name}: call it on its machine as that user, or start the "
+            f"server with --tokens and send a token of the role {role}."
         )
 
 

@@ -143,7 +143,7 @@ class Admission(grpc.aio.ServerInterceptor):
     async def _read(self, method: str, parse: Callable[[bytes], Any], context: Any, reservation: Reservation) -> Any:
         data = await self._receiving.read(context)
         if data is None:
-            raise ArgumentError("request", "The call ended before its message had arrived.")
+            raise ArgumentError("request", "The call ended before its message arrived.")
         reservation.reserve(len(data))
         record.received(len(data))
         return await self._messages.read(method, parse, data)
@@ -165,8 +165,8 @@ class Admission(grpc.aio.ServerInterceptor):
         """Raise LargeMessageError or PiecesNeededError if a reply of this size cannot be sent."""
         if size > self._limits.max_message_bytes:
             raise LargeMessageError(
-                f"This reply has {size} bytes and it may have {self._limits.max_message_bytes}, which is "
-                "max_message_bytes; ask for less at a time."
+                f"This reply has {size} bytes and the limit is {self._limits.max_message_bytes}, which is "
+                "max_message_bytes; request less at a time."
             )
         reply_room.require_room(size, self._limits)
 
@@ -195,14 +195,13 @@ class Reservation:
         most = self._limits.max_peer_calls
         if self._account.calls > most:
             raise OverloadedError(
-                f"This peer has {most} calls under way, which is max_peer_calls; ask again later.", _RETRY_S
+                f"This peer has {most} calls in flight, which is max_peer_calls; retry later.", _RETRY_S
             )
         # The rest is for other clients at the address, so that one connection cannot take everything.
         most = max(min(most, _FEW_CALLS), most - most // 4)
         if self._account.connections[self._connection] > most:
             raise OverloadedError(
-                f"This connection has {most} calls under way, the most of one that max_peer_calls allows; ask again "
-                "later.",
+                f"This connection has {most} calls in flight, which is its share of max_peer_calls; retry later.",
                 _RETRY_S,
             )
 
@@ -216,8 +215,9 @@ class Reservation:
         # A call that is the peer's only one may be as large as its messages.
         if beyond(others, self._bytes + size, most, self._account.calls - 1):
             raise OverloadedError(
-                f"This call's {self._bytes + size} bytes and the {others} of this peer's others that are under way "
-                f"are beyond max_peer_bytes, {self._limits.max_peer_bytes}. Ask again later, or for less at a time.",
+                f"This call has {self._bytes + size} bytes and this peer's other calls in flight have {others}; "
+                f"together they exceed max_peer_bytes, {self._limits.max_peer_bytes}. "
+                "Retry later, or request less at a time.",
                 retry_after=_RETRY_S,
             )
         self._require_room(size)
@@ -234,8 +234,8 @@ class Reservation:
         others = self._total.bytes - self._account.bytes
         if beyond(others, self._account.bytes + size, most, len(self._accounts) - 1):
             raise OverloadedError(
-                f"The calls of {len(self._accounts)} peers that are under way have {self._total.bytes} bytes, and "
-                f"they may have {most}, half of max_bytes. Ask again later, or for less at a time.",
+                f"The calls in flight of {len(self._accounts)} peers have {self._total.bytes} bytes and the limit is "
+                f"{most}, half of max_bytes. Retry later, or request less at a time.",
                 retry_after=_RETRY_S,
             )
 

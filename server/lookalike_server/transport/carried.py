@@ -54,13 +54,15 @@ def announced(metadata: Metadata, limits: Limits) -> int:
     given = _given(pieces.BYTES_KEY, metadata)
     if len(given) != 1 or not _NUMBER.fullmatch(given[0]):
         raise ArgumentError(
-            "request", f"A call in pieces has the length of its request in its metadata: {pieces.BYTES_KEY}: 9000000."
+            "request",
+            "A call in pieces must give the length of its request in its metadata, such as "
+            f"{pieces.BYTES_KEY}: 9000000.",
         )
     size = int(given[0])
     if size > limits.max_message_bytes:
         raise LargeMessageError(
-            f"The request has {size} bytes and it may have {limits.max_message_bytes}, which is max_message_bytes; "
-            "ask for less at a time."
+            f"The request has {size} bytes and the limit is {limits.max_message_bytes}, which is max_message_bytes; "
+            "request less at a time."
         )
     return size
 
@@ -79,7 +81,7 @@ async def received(read: Callable[[], Awaitable[object]], size: int) -> list[byt
         left -= len(piece)
         if left and len(piece) < _SMALLEST:
             raise ArgumentError(
-                "request", f"A piece has {len(piece)} bytes; each but the last has {_SMALLEST} to {_LARGEST}."
+                "request", f"A piece has {len(piece)} bytes; each but the last must have {_SMALLEST} to {_LARGEST}."
             )
         found.append(piece)
     return found
@@ -87,11 +89,11 @@ async def received(read: Callable[[], Awaitable[object]], size: int) -> list[byt
 
 def _piece(message: bytes) -> bytes:
     if len(message) > _LARGEST + _AROUND:
-        raise ArgumentError("request", f"A piece has {len(message)} bytes; it may have {_LARGEST}.")
+        raise ArgumentError("request", f"A piece has {len(message)} bytes; the limit is {_LARGEST}.")
     try:
         data: bytes = pieces_pb2.CallRequest.FromString(message).data
     except DecodeError as error:
-        raise ArgumentError("request", "A piece of the request is no CallRequest.") from error
+        raise ArgumentError("request", "A piece of the request is not a CallRequest.") from error
     return data
 
 

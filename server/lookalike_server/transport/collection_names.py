@@ -61,7 +61,7 @@ def _allowed(caller: Caller, asked: str, names: Sequence[str]) -> str:
         return asked
     if names and not asked:
         return names[0]
-    told = f"The token of {caller.name} is for: {', '.join(caller.collections)}"
+    told = f"The token of {caller.name} is limited to: {', '.join(caller.collections)}"
     if not names:
         raise ForbiddenError(f"{told}; this server has none of them.")
-    raise ForbiddenError(f"{told}; ask about one of them, not about {asked!r}.")
+    raise ForbiddenError(f"{told}; request one of them, not {asked!r}.")

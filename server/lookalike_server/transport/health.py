@@ -93,7 +93,9 @@ class Health:
             if one.name in {EMBEDDING, *searching, *always, *others}:
                 # A name has one status, which would otherwise flip with each check.
                 log.warning(
-                    "the health of the collection %s goes by the empty name alone: %s is another's", one.name, one.name
+                    "the health of the collection %s is published only under the empty name: %s is in use",
+                    one.name,
+                    one.name,
                 )
             else:
                 self._named.append(one)
@@ -127,7 +129,7 @@ class Health:
             await asyncio.sleep(interval)
 
     async def _open_again(self, one: Watched) -> None:
-        log.warning("the process that embeds pictures ended; another is started")
+        log.warning("the process that embeds images ended; the server starts another one")
         with one.current.lease() as snapshot:
             opening = asyncio.create_task(one.embed_queue.problem(snapshot))
             await self.publish()

@@ -88,4 +88,4 @@ async def _refusing(details: grpc.HandlerCallDetails) -> Handler:
 
 
 async def _refuse(request: Any, context: Any) -> NoReturn:
-    raise UnknownMethodError("This server has no such method; it may be older than its caller.")
+    raise UnknownMethodError("This server has no such method; it may be older than the client.")

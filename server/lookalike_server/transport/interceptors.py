@@ -162,7 +162,7 @@ class InFlight(UnaryInterceptor):
             if self._refusing:
                 # Not counted as in flight: a caller that keeps retrying must not delay the shutdown.
                 self._refused += 1
-                refused = refusal(DeviceError("The server is stopping; ask again later, or another one."))
+                refused = refusal(DeviceError("The server is stopping; retry later, or call another server."))
                 await abort(context, refused)
             self.count += 1
             self._idle.clear()

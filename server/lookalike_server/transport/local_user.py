@@ -29,7 +29,11 @@ class LocalUser:
         try:
             self._file = local_secret.write(port, self.secret)
         except OSError as error:
-            log.warning("`lookalike reload` will be refused, send SIGHUP instead: no private file for it (%s)", error)
+            log.warning(
+                "the server cannot write its private token file (%s), so it rejects `lookalike reload`; "
+                "send SIGHUP instead",
+                error,
+            )
 
     def withdraw(self) -> None:
         """Remove the file."""

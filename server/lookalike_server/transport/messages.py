@@ -64,8 +64,8 @@ class Messages:
             if text > self._max_text_bytes:
                 raise ArgumentError(
                     "request",
-                    f"The request has {text} bytes besides its vectors and pictures, and it may have "
-                    f"{self._max_text_bytes}, which is max_text_bytes; ask for less at a time.",
+                    f"The request has {text} bytes besides its vectors and images, and the limit is "
+                    f"{self._max_text_bytes}, which is max_text_bytes; request less at a time.",
                 )
         return text
 
@@ -144,4 +144,4 @@ def _parsed(parse: Callable[[bytes], Any], data: bytes) -> Any:
     try:
         return parse(data)
     except DecodeError as error:
-        raise ArgumentError("request", "The call's message is not one that this method takes.") from error
+        raise ArgumentError("request", "The call's message is not valid for this method.") from error

@@ -125,7 +125,7 @@ class Receiving:
     def _late(self, task: asyncio.Task[Any]) -> Exception:
         if task in self._given_up:
             return OverloadedError(
-                "The call's message took long to arrive while others waited to send theirs; ask again later, or send "
+                "The call's message took long to arrive while others waited to send theirs; retry later, or send "
                 "less at a time.",
                 retry_after=_OF_ONE_S,
             )

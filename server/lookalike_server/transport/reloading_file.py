@@ -58,24 +58,26 @@ class ReloadingFile(Generic[T]):
             self._fail(names, error, told=self._failed and not changed)
             return
         if changed or self._failed or value != self._value:
-            log.info("%s changed and was read again", names)
+            log.info("%s changed and was reloaded", names)
         self._value, self._failed = value, False
 
     def _read_files(self) -> T:
         for path in self._paths:
             # Opening a pipe would block until a writer comes, and all calls with it.
             if path.exists() and not path.is_file():
-                raise UsageError(f"{path} is no regular file, and is read again when it changes; name a regular file.")
+                raise UsageError(
+                    f"{path} is not a regular file; name a regular file, because the server rereads it when it changes."
+                )
         return self._read()
 
     def _fail(self, names: str, error: IndexerError, told: bool) -> None:
         self._failed = True
         if self._unusable is None:
             if not told:
-                log.error("%s changed and cannot be used, what was read before stays: %s", names, error)
+                log.error("%s changed and cannot be used; the previous contents stay in use: %s", names, error)
             return
         if not told:
-            log.error("%s cannot be used, and what was read before holds no longer: %s", names, error)
+            log.error("%s cannot be used, and the previous contents are no longer valid: %s", names, error)
         self._value = self._unusable
         # The cause, such as too many open files, may pass without a change of the file.
         self._settled = False

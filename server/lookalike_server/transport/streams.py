@@ -68,7 +68,7 @@ class Streams:
                 async for request in self._requests(method, parse, context):
                     await call(request, context)
                     return
-                raise ArgumentError("request", "The call ended before its message had arrived.")
+                raise ArgumentError("request", "The call ended before its message arrived.")
 
         return admitted
 
@@ -122,13 +122,15 @@ class OwnStreamPlaces:
         mine = self._counts[peer] + 1
         if mine > limits.max_peer_streams:
             raise OverloadedError(
-                f"This peer has {limits.max_peer_streams} calls that last, which is max_peer_streams; end one.",
+                f"This peer has {limits.max_peer_streams} long-lived calls open, which is max_peer_streams; end one.",
                 _RETRY_S,
             )
         others = self.count - self._counts[peer]
         if beyond(others, mine, limits.max_streams, len(self._counts.keys() - {peer})):
             raise OverloadedError(
-                f"{self.count} calls last and {limits.max_streams} may, which is max_streams; ask later.", _RETRY_S
+                f"{self.count} long-lived calls are open and the limit is {limits.max_streams}, which is max_streams; "
+                "retry later.",
+                _RETRY_S,
             )
         self._counts[peer] = mine
 

@@ -47,7 +47,7 @@ def _check(files: TLSFiles) -> None:
         context.load_verify_locations(files.client_ca)
     except ssl.SSLError as error:
         raise UsageError(
-            f"--tls-client-ca {files.client_ca} holds no certificates in PEM ({_reason(error)})."
+            f"--tls-client-ca {files.client_ca} contains no PEM certificates ({_reason(error)})."
         ) from error
 
 

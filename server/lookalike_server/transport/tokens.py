@@ -68,7 +68,7 @@ class Tokens:
         self._bad_lines: list[int] = []
         self._tokens_file: ReloadingFile[list[_Token]] = ReloadingFile([path], self._read, unusable=[])
         if not self._tokens_file.get():
-            raise UsageError(f"--tokens {path} holds no token; make one with: lookalike token --name NAME")
+            raise UsageError(f"--tokens {path} contains no token; make one with: lookalike token --name NAME")
 
     def caller(self, token: str) -> Caller | None:
         """Return the holder of a token, or None. Compares all digests, so that the time is the same for every token."""
@@ -89,13 +89,13 @@ class Tokens:
             for number in bad_lines:
                 # The line itself is not logged, because it may contain the token.
                 log.warning(
-                    "--tokens %s: line %d is skipped: it is not a name, a role (%s), a digest and perhaps collections; "
-                    "make such lines with: lookalike token --name NAME",
+                    "--tokens %s: line %d is skipped: it must have a name, a role (%s), a digest and optionally "
+                    "collections; make such lines with: lookalike token --name NAME",
                     self._path, number, " or ".join(ROLES),
                 )  # fmt: skip
         tokens = [token for _, token in parsed if token is not None]
         if not tokens:
-            log.warning("--tokens %s holds no token: nobody gets in", self._path)
+            log.warning("--tokens %s contains no token: all callers are rejected", self._path)
         return tokens
 
 
@@ -108,7 +108,7 @@ def new_token(name: str, role: Role, collections: Sequence[str] = ()) -> tuple[s
     for collection in collections:
         if not _COLLECTION.fullmatch(collection):
             raise UsageError(
-                f"The collection {collection!r} cannot be named in a token; serve it by a name of 1 to 64 letters, "
+                f"The collection {collection!r} cannot be named in a token; serve it under a name of 1 to 64 letters, "
                 "digits and _ . @ -, as in: lookalike serve NAME=DIR"
             )
     limited = f" {','.join(collections)}" if collections else ""
