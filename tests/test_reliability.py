@@ -63,7 +63,7 @@ def test_a_promise_names_a_test_that_holds_it(row: str) -> None:
         assert any(name.startswith("test_") for name in defined(file)), f"{file.name} tests nothing"
 
 
-def test_whatever_the_page_names_is_there() -> None:
+def test_every_path_and_test_named_on_the_page_exists() -> None:
     assert [path for path in PATH.findall(PAGE) if not (ROOT / path).exists()] == []
     everywhere = set().union(*(defined(file) for file in (ROOT / "tests").rglob("test_*.py")))
     assert set(NAME.findall(PAGE)) <= everywhere

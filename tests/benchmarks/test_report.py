@@ -223,7 +223,7 @@ def test_filters_and_peers_under_them_have_a_line_for_each_kind_of_filter(put, t
     assert not judge(target("filters-peers"), [row("zvec, far 50%", {"ratio": 0.5})]).met
 
 
-def test_the_best_peer_is_that_of_the_least_ratio_and_peers_without_rows_are_named():
+def test_the_best_peer_has_the_lowest_ratio_and_unmeasured_peers_are_listed():
     def compared(engine, ratio, recall, networked=False, batch=64):
         params = {"engine": engine, "recall_target": recall, "batch": batch, "callers": 1, "networked": networked}
         return {"case": engine, "params": params, "measured": {"ratio_median": ratio}, "note": ""}

@@ -45,7 +45,7 @@ def test_a_port_that_cannot_be_is_refused_with_a_sentence(connect, form, port):
     ["", "127.0.0.1", ":50051", "host:", "host:http", "host:-1", "host:1e3", "::1:50051", "2001:db8::1", "host:50051/x",
      "http://host:50051", "user@:x", "two words:50051", "host:٣", b"host:50051", 50051],
 )  # fmt: skip
-def test_what_is_no_address_is_refused_with_a_sentence(connect, target):
+def test_an_invalid_address_is_rejected_with_an_example(connect, target):
     with pytest.raises(lookalike.InvalidArgumentError, match="it must be like"):
         connect(target)
 

@@ -259,7 +259,7 @@ def test_a_montage_shows_the_query_then_the_neighbours(cli, tmp_path):
     assert [frame(pixels, number % 6, number // 6) for number in range(8)] == [BLUE, *[(255, 255, 255)] * 7]
 
 
-def test_a_montage_of_a_key_shows_its_stored_picture_and_a_blank_where_there_is_none(cli, tmp_path):
+def test_a_montage_of_a_key_shows_its_image_or_a_blank_tile(cli, tmp_path):
     cli("search", "dogs/03.jpg", "-k", 1000, "--montage", "near.png")
     with Image.open(tmp_path / "near.png") as montage:
         pixels = np.asarray(montage.convert("RGB")).astype(int)
@@ -503,7 +503,7 @@ def test_a_full_server_is_told_with_when_to_come_back(cli, toy):
     assert cli("search", "dogs/01.jpg")[::2] == (1, "Error: The queue is full. Try again in 0.25 s.\n")
 
 
-def test_what_was_not_foreseen_is_one_sentence_and_a_traceback_only_when_asked(cli, monkeypatch):
+def test_an_unexpected_error_is_one_line_and_debug_mode_shows_the_traceback(cli, monkeypatch):
     def broken(*_args, **_kwargs):
         raise RuntimeError("the moon is in the wrong place")
 
@@ -536,7 +536,7 @@ def test_an_interruption_that_a_library_made_another_error_of_is_one(cli, monkey
     assert cli("search", "dogs/01.jpg") == (130, "", "")
 
 
-def test_what_fails_while_an_interrupted_command_ends_is_told(cli, monkeypatch):
+def test_an_error_during_the_cleanup_of_an_interrupted_command_is_reported(cli, monkeypatch):
     def full(*_args, **_kwargs):
         try:
             raise KeyboardInterrupt
@@ -605,7 +605,7 @@ def test_without_click_it_says_what_to_install():
     assert done.stderr == "Error: the command line needs the package click: pip install 'lookalike[cli]'\n"
 
 
-def test_without_the_indexer_help_lists_what_can_run_and_its_commands_say_what_to_install():
+def test_commands_without_the_indexer_name_the_missing_package():
     listed = without("lookalike_indexer", "--help")
     assert listed.returncode == 0
     # A server can run analyses, but not all.

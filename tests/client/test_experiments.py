@@ -148,7 +148,7 @@ def test_the_pages_of_a_stored_result_become_whole_tables(client, toy):
     assert not points["x"].flags.writeable
 
 
-def test_what_is_missing_is_none_or_nan(client):
+def test_missing_values_are_none_or_nan(client):
     points = client.result("map/toy").tables["points"]
     assert points["label"][9:] == ("cats", None)
     assert points["cluster"].dtype == np.float64

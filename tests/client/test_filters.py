@@ -87,7 +87,7 @@ def test_an_expression_is_what_its_text_says(where, text):
         (lambda: (column("a") < 1) & 3, "A filter is a str or an expression"),
     ],
 )
-def test_what_cannot_be_asked_is_told_at_once(make, sentence):
+def test_an_invalid_expression_is_rejected_when_it_is_made(make, sentence):
     with pytest.raises(InvalidArgumentError) as error:
         make()
     assert sentence in str(error.value)
@@ -176,7 +176,7 @@ def test_columns_that_do_not_fit_are_refused(client, toy):
         ({"ids": [1, 2], "not_keys": ["b"]}, "Examples move one query"),
     ],
 )
-def test_what_a_search_cannot_be_asked(client, arguments, sentence):
+def test_invalid_search_arguments_are_rejected(client, arguments, sentence):
     with pytest.raises(InvalidArgumentError) as error:
         client.search(**arguments)
     assert sentence in str(error.value)

@@ -229,7 +229,7 @@ def test_a_server_that_never_starts_is_told_when_the_timeout_is_over(connect):
 
 
 @pytest.mark.parametrize("settings", [{"retries": 0}, {"wait_for_server": False}])
-def test_who_does_not_want_to_wait_is_told_at_once(connect, settings):
+def test_a_client_that_does_not_wait_fails_at_once(connect, settings):
     begun = time.monotonic()
     with pytest.raises(lookalike.UnavailableError, match=r"^No server answers"):
         connect("127.0.0.1:1", **settings).info(timeout=120)

@@ -201,9 +201,7 @@ def test_the_command_and_the_client_give_the_same(name, typed, kept, server, cli
 
 
 @pytest.mark.parametrize("kind", STORED)
-def test_a_stored_result_is_the_same_from_the_command_the_folder_the_server_the_client_and_its_parquet(
-    kind, lookalike, kept, printed, server, client
-) -> None:
+def test_a_stored_result_is_the_same_from_every_interface(kind, lookalike, kept, printed, server, client) -> None:
     made = printed[1][kind]
     made["tables"].pop(COSTS, None)
     assert any(made["tables"].values())

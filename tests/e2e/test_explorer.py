@@ -546,7 +546,7 @@ GROUPS = """async () => {
 }"""
 
 
-def test_groups_on_the_map_are_named_above_their_middle_and_no_name_is_over_another(open_page):
+def test_map_labels_stand_above_their_groups_without_overlap(open_page):
     page = open_page("map")
     expect(page.locator(".stage[data-ready=true]")).to_be_attached()
     # With so few images, thumbnails replace the points; names would hide them.
@@ -687,7 +687,7 @@ def test_the_page_waits_for_a_server_that_is_gone_and_goes_on_when_it_is_back(op
         ("map?name=map/none", "it has: map/pca, evolution/training"),
     ],
 )
-def test_what_is_not_there_is_said_with_what_to_do(open_page, path, words):
+def test_a_missing_page_shows_an_alert_with_the_remedy(open_page, path, words):
     page = open_page(path)
     expect(page.get_by_role("alert")).to_contain_text(words)
 
@@ -848,7 +848,7 @@ def test_a_filter_is_written_by_suggestions_and_narrows_every_view(open_page):
     expect(told).to_be_hidden()
 
 
-def test_what_is_wrong_with_a_filter_is_told_below_the_bar_with_its_place(open_page):
+def test_a_filter_error_is_shown_below_the_bar_with_its_position(open_page):
     page = open_page("search?where=price+%3C+20")
     bar, told = page.get_by_role("combobox", name="Filter"), page.locator("#filter-told")
     expect(told).to_have_text("4 of 36 images match")

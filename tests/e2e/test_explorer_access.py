@@ -94,7 +94,7 @@ def test_a_token_that_is_taken_back_shows_nothing_that_the_page_holds(collection
         assert browser.get(path).status_code == 401
 
 
-def test_a_token_that_the_page_was_started_with_is_used_for_whoever_is_on_this_machine(collection, tokens, monkeypatch):
+def test_a_page_started_by_a_server_does_not_use_the_token_of_its_user(collection, tokens, monkeypatch):
     file, token = tokens
     monkeypatch.setenv("LOOKALIKE_TOKEN", token)
     with serving("serve", collection, "--port", 0, "--http", 0, "--tokens", file) as (_, beside):
@@ -131,9 +131,7 @@ def test_a_page_that_others_can_reach_needs_a_server_that_asks_for_tokens(addres
 
 
 @pytest.mark.parametrize("over_ssh", [False, True])
-def test_a_browser_is_opened_where_there_is_a_display_and_told_what_to_forward_over_ssh(
-    address, over_ssh, tmp_path, monkeypatch
-):
+def test_explore_opens_a_browser_or_prints_the_ssh_command(address, over_ssh, tmp_path, monkeypatch):
     browser = tmp_path / "browser"
     browser.write_text('#!/bin/sh\necho "OPENED $1"\n')
     browser.chmod(0o755)

@@ -29,7 +29,7 @@ def stored(collection: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     return images.column("id").to_numpy(), vectors, images.column("key").to_pylist()
 
 
-def test_every_picture_is_embedded_and_the_broken_one_is_a_reject_with_its_reason(collection: Path) -> None:
+def test_valid_images_are_embedded_and_the_broken_one_is_rejected(collection: Path) -> None:
     ids, vectors, keys = stored(collection)
     assert len(ids) == 60
     assert vectors.shape == (60, 512)

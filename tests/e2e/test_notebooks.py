@@ -53,7 +53,7 @@ def test_every_cell_runs_and_shows_pictures(notebook, crops, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_what_is_committed_is_rendered_small_and_of_no_machine(notebook):
+def test_committed_notebooks_are_rendered_small_and_without_local_paths(notebook):
     document = nbformat.read(notebook, as_version=4)
     nbformat.validate(document)
     outputs = [output for cell in document.cells for output in cell.get("outputs", [])]

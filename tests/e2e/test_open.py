@@ -154,7 +154,7 @@ class TestMistakes:
             lookalike.open(collection)
 
     @pytest.mark.parametrize("library", ["faiss", "click"])
-    def test_what_the_server_needs_is_not_installed(self, collection, tmp_path, monkeypatch, library):
+    def test_a_missing_server_dependency_is_named_with_its_extra(self, collection, tmp_path, monkeypatch, library):
         text = f"raise ModuleNotFoundError('No module named {library}', name='{library}')\n"
         (tmp_path / f"{library}.py").write_text(text)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path[1:]]))

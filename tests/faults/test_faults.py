@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_whatever_fails_nothing_published_is_lost_and_the_next_run_completes_it():
+def test_faults_lose_no_published_data_and_the_next_run_completes():
     command = [sys.executable, "-m", "tests.faults", "--count", "32", "--seed", "1", "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1100, check=False)
     assert done.returncode == 0, done.stderr
@@ -30,7 +30,7 @@ def test_whatever_fails_nothing_published_is_lost_and_the_next_run_completes_it(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_what_hangs_is_told_and_replaced_and_others_notice_nothing():
+def test_a_hung_worker_is_reported_and_replaced_without_affecting_others():
     command = [sys.executable, "-m", "tests.faults", "--kind", "hung child", "--kind", "hung device thread"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=880, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -15,7 +15,7 @@ def test_beside_greedy_callers_no_lone_call_is_refused(tmp_path: Path) -> None:
         assert phase.greedy["answered"] > 0, "the greedy callers have their turns, too"
 
 
-def test_messages_that_never_end_fail_no_lone_call_and_take_a_bounded_part_of_memory(tmp_path: Path) -> None:
+def test_endless_messages_take_bounded_memory_and_fail_no_other_call(tmp_path: Path) -> None:
     found = unfinished.measure(tmp_path / "collection", calls=24, size=62 << 20, seconds=4)
     assert found["lone_failed"] == 0
     assert found["lone_calls"] > 10

@@ -25,7 +25,7 @@ class Holder:
     pass
 
 
-def test_the_lease_of_a_silent_writer_is_taken_over_and_it_publishes_nothing_more(bucket):
+def test_a_silent_writer_loses_its_lease_and_can_no_longer_publish(bucket):
     place = place_of(f"{bucket}/collection")
     # Its first heartbeat never comes, as if the process was suspended.
     silent = Lease(place, b"silent", heartbeat_s=3600)

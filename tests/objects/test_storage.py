@@ -52,7 +52,7 @@ def put(storage, path, data=b"data"):
         temporary.write_bytes(data)
 
 
-def test_what_is_written_is_read_by_every_verb(location):
+def test_a_written_file_is_readable_by_every_method(location):
     storage = open_storage(location)
     with writing(storage):
         assert not storage.exists("images/part-0.parquet")
@@ -99,7 +99,7 @@ def test_files_are_replaced_renamed_and_removed(location):
         assert not storage.exists("c/four")
 
 
-def test_what_is_not_there_is_named(location):
+def test_a_missing_file_is_named_in_the_error(location):
     storage = open_storage(location)
     for read in (storage.read, storage.size, storage.stamp):
         with pytest.raises(NotFoundError, match=r"collection/images/nothing is missing from the collection\.$"):
@@ -185,7 +185,7 @@ def test_a_missing_bucket_and_wrong_credentials_are_told_without_secrets(bucket,
     assert "wrong-secret-9" not in str(refused.value)
 
 
-def test_what_was_fetched_is_kept_up_to_a_limit(bucket, tmp_path, monkeypatch):
+def test_the_cache_keeps_fetched_files_up_to_its_limit(bucket, tmp_path, monkeypatch):
     url = f"{bucket}/collection"
     writer = open_storage(url)
     with writing(writer):

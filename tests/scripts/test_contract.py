@@ -33,7 +33,7 @@ def test_the_contract_serves_the_clients_of_the_release() -> None:
         ("rpc ListCollections(", "rpc ListEveryCollection(", '"ListCollections"'),
     ],
 )
-def test_what_breaks_them_is_refused(tmp_path: Path, was: str, becomes: str, said: str) -> None:
+def test_a_breaking_change_is_rejected(tmp_path: Path, was: str, becomes: str, said: str) -> None:
     shutil.copytree(PROTO, tmp_path / "proto")
     file = tmp_path / "proto/lookalike/v1/server.proto"
     text = file.read_text()

@@ -120,7 +120,7 @@ async def test_bytes_that_are_no_message_are_an_invalid_argument(make_toy, serve
         assert (error.code, error.fields) == (CODE.INVALID_ARGUMENT, ["request"])
 
 
-async def test_what_waited_too_long_is_refused_and_not_searched(make_toy, serve, refused) -> None:
+async def test_calls_that_waited_too_long_are_rejected_without_a_search(make_toy, serve, refused) -> None:
     gate = Gate()
     async with serve(make_toy(), devices=[gate], limits=Limits(max_queue_ms=1000)) as served:
         first = asyncio.ensure_future(served.neighbors(one(), 3))

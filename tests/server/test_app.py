@@ -60,7 +60,7 @@ class TestHealth:
         assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
     @pytest.mark.parametrize("name", [EMBEDDING, "lookalike.v1.SearchService", EXPERIMENTING])
-    async def test_a_collection_that_is_called_as_something_else_does_not_change_its_health(
+    async def test_a_collection_named_like_a_health_service_does_not_shadow_it(
         self, make_toy, serve, caplog, name
     ) -> None:
         with caplog.at_level(logging.INFO):

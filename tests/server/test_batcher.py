@@ -77,7 +77,7 @@ async def test_an_idle_device_takes_one_at_once(batcher, device) -> None:
     assert min(answer.queue_us for answer in answers) < 100_000
 
 
-async def test_what_queued_while_busy_goes_together_up_to_the_maximum(batcher, device) -> None:
+async def test_entries_queued_while_busy_share_batches_up_to_the_maximum(batcher, device) -> None:
     first = await occupy(batcher, device)
     rest = submit_all(batcher, list("abcdef"))
     await asyncio.sleep(0.01)
@@ -272,7 +272,7 @@ def queue_at(pace_s: float, max_age: float, waiting: int) -> BatchQueue[str, str
     return queue
 
 
-def test_who_would_wait_too_long_is_refused_at_once_and_told_when_to_come_back() -> None:
+def test_calls_with_too_long_an_estimated_wait_are_rejected_with_retry_after() -> None:
     queue_at(0.1, 2.0, 10).add(entry_of())
     with pytest.raises(OverloadedError, match="is longer than 1 s") as caught:
         queue_at(0.1, 2.0, 11).add(entry_of())
@@ -281,7 +281,7 @@ def test_who_would_wait_too_long_is_refused_at_once_and_told_when_to_come_back()
     queue_at(100.0, 2.0, 0).add(entry_of())
 
 
-def test_what_is_being_run_is_waited_for_as_well() -> None:
+def test_the_estimated_wait_includes_the_running_batch() -> None:
     queue = queue_at(0.1, 2.0, 5)
     queue.take("only", now=0.0)
     for _ in range(6):

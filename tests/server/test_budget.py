@@ -7,7 +7,7 @@ import faiss
 from lookalike_server.common.thread_budget import ThreadBudget
 
 
-def test_large_calls_are_searched_by_all_processors_and_small_ones_by_their_share():
+def test_large_calls_use_all_threads_and_small_calls_their_share():
     budget = ThreadBudget.of(8)
     seen = []
 

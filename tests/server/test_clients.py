@@ -72,7 +72,7 @@ class TestRows:
         assert len(home.nearest[0][0]) == len(home.nearest[2][0]) == 0
         assert list(home.errors) == [0, 2]
 
-    async def test_where_no_picture_is_good(self, serve, embedder):
+    async def test_a_batch_of_only_invalid_images_has_an_error_per_row(self, serve, embedder):
         toy, network = embedder
         async with (
             serve(toy, open_embedder=lambda reader, space: network) as served,

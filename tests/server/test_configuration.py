@@ -178,7 +178,7 @@ def test_a_mistake_in_the_file_is_one_sentence_that_names_the_key(started, text)
         max_size=4,
     )
 )
-def test_whatever_is_in_the_file_is_taken_or_refused_in_a_sentence(table) -> None:
+def test_any_configuration_file_is_accepted_or_rejected_by_key(table) -> None:
     """At the seam behind TOML's own reader."""
     ctx = click.Context(cli.serve)
     with patch("lookalike_server.commands.configuration.tomllib.load", lambda file: table):

@@ -88,9 +88,7 @@ async def test_networks_are_opened_once_and_closed_when_no_generation_wants_them
     assert all(embedder.closed for _, embedder in opened)
 
 
-async def test_a_network_that_a_late_call_of_the_old_generation_used_is_closed_after_it(
-    make_toy, make_embedder
-) -> None:
+async def test_a_network_used_by_a_late_call_is_closed_after_it(make_toy, make_embedder) -> None:
     toy = make_toy()
     opened: dict[str, Any] = {}
 
@@ -150,9 +148,7 @@ async def test_a_problem_is_told_until_a_picture_is_embedded(make_toy, make_embe
     queue.close()
 
 
-async def test_whoever_asks_what_a_server_can_do_has_a_network_opened_once_a_minute(
-    make_toy, make_embedder, monkeypatch
-) -> None:
+async def test_server_info_retries_opening_a_network_once_a_minute(make_toy, make_embedder, monkeypatch) -> None:
     toy = make_toy()
     shelf = Shelf()
     queue = EmbedQueue(shelf, Limits())
@@ -185,9 +181,7 @@ async def test_a_full_queue_is_no_lasting_problem(make_toy, make_embedder, monke
     queue.close()
 
 
-async def test_a_network_that_ends_is_opened_at_once_though_it_could_not_be_opened_before(
-    make_toy, make_embedder
-) -> None:
+async def test_a_network_that_ends_is_reopened_at_once(make_toy, make_embedder) -> None:
     toy = make_toy()
     shelf = Shelf()
     queue = EmbedQueue(shelf, Limits())

@@ -50,7 +50,7 @@ async def test_answers_come_with_the_tickets_of_their_searches(make_toy, serve) 
         np.testing.assert_array_equal(space.images.ids[alone.rows], ids)
 
 
-async def test_what_was_withdrawn_is_not_searched(make_toy, serve) -> None:
+async def test_a_withdrawn_search_is_not_run(make_toy, serve) -> None:
     toy = make_toy()
     async with serve(toy) as served:
         engine = served.app.current.snapshot.space().engine

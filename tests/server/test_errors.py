@@ -38,7 +38,7 @@ def test_each_error_has_its_code_and_reason(error, code, reason) -> None:
     assert (info.reason, info.domain) == (reason, "lookalike")
 
 
-def test_what_is_not_in_the_table_tells_nothing() -> None:
+def test_an_unlisted_error_reveals_nothing() -> None:
     for error in (ZeroDivisionError("secret"), domain.IndexerError("secret"), OSError(2, "secret", "/etc/secret")):
         refused = refusal(error)
         assert refused.code == grpc.StatusCode.INTERNAL

@@ -98,7 +98,7 @@ async def test_more_than_may_wait_are_refused_at_once() -> None:
         assert (await queue.answer(ExperimentKey(1, "d"), None)).result == b"d of 1"
 
 
-async def test_what_expired_or_was_cancelled_while_it_waited_is_never_run() -> None:
+async def test_experiments_that_expired_or_were_canceled_are_not_run() -> None:
     experiment_runner = Gated()
     with queue_of(experiment_runner) as queue:
         running = asyncio.ensure_future(queue.answer(ExperimentKey(1, "a"), None))
@@ -126,7 +126,7 @@ async def test_an_error_reaches_everybody_and_is_not_kept() -> None:
     assert [asked.name for asked in experiment_runner.ran] == ["wrong", "wrong", "right"]
 
 
-async def test_what_was_answered_is_answered_again_until_the_next_generation() -> None:
+async def test_experiment_answers_are_cached_per_generation() -> None:
     experiment_runner = Gated()
     experiment_runner.open.set()
     with queue_of(experiment_runner) as queue:

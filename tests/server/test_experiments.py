@@ -200,7 +200,7 @@ def cared_for(toy):
     return toy
 
 
-async def test_what_looks_after_a_set_is_that_of_its_functions(cared_for, serve) -> None:
+async def test_data_set_checks_match_their_functions(cared_for, serve) -> None:
     view = view_of(cared_for)
     near = float(next(view.reader.stream_graph("tiny"))[2][:, 0].mean())
     calls: list[tuple[str, Any, Result]] = [
@@ -414,7 +414,7 @@ async def test_wrong_calls_are_refused_before_any_work(toy, serve, refused) -> N
 CLASSES = pb.LabelClasses(label="label1", classes=["1", "2", "3"])
 
 
-async def test_what_a_call_may_name_is_bounded(toy, serve, refused) -> None:
+async def test_the_names_in_a_call_are_limited(toy, serve, refused) -> None:
     class Idle(LocalExperimentRunner):
         def answer(self, asked):
             raise AssertionError(f"{asked} was run")
@@ -449,7 +449,7 @@ async def test_what_a_call_may_name_is_bounded(toy, serve, refused) -> None:
             assert (found.code, said in found.message) == (CODE.INVALID_ARGUMENT, True), (method, found.message)
 
 
-async def test_what_callers_send_is_not_kept_and_what_they_get_up_to_a_bound(toy, serve) -> None:
+async def test_requests_are_not_cached_and_replies_up_to_a_limit(toy, serve) -> None:
     class Same(LocalExperimentRunner):
         def answer(self, asked):
             return pb.ExperimentResult(findings=["x" * 1000]).SerializeToString()

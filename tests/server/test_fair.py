@@ -122,7 +122,7 @@ def test_every_unit_is_run_once_and_nothing_is_left_over(calls: list[tuple[str, 
     assert (queue.waiting, queue.weight, queue._loads.all(1)) == (0, 0, (0, 0, 0))
 
 
-def test_what_all_peers_have_waiting_is_bounded_and_a_small_share_is_not_refused() -> None:
+def test_the_queue_of_all_peers_is_bounded_and_a_lone_peer_is_admitted() -> None:
     queue = queue_of(rules(max_queue=100))
     taken = 0
     for peer in range(200):

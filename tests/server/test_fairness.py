@@ -141,9 +141,7 @@ class TestSearches:
             await until(lambda: served.app.calls_in_flight == 0)
             greedy.close()
 
-    async def test_where_tokens_are_set_turns_are_theirs_wherever_they_call_from(
-        self, make_toy, serve, steps, tmp_path
-    ) -> None:
+    async def test_turns_are_shared_by_token_and_not_by_address(self, make_toy, serve, steps, tmp_path) -> None:
         (greedy, first_line), (light, second_line) = new_token("greedy", "read"), new_token("light", "read")
         file = tmp_path / "tokens"
         file.write_text(f"{first_line}\n{second_line}\n")
@@ -185,7 +183,7 @@ class TestSearches:
         for row, single in zip(range(0, 256, 5), singles, strict=True):
             np.testing.assert_array_equal(found[row], wire.decode(single.neighbors.ids))
 
-    async def test_what_a_call_asks_twice_is_searched_once(self, make_toy, serve, by_vector) -> None:
+    async def test_repeated_queries_of_a_call_are_searched_once(self, make_toy, serve, by_vector) -> None:
         toy, steps = make_toy(), Steps()
         steps.let_go()
         fields = search_pb2.NeighborFields(keys=True)

@@ -239,7 +239,7 @@ class TestThreads:
         batcher.close()
         batcher.join(30)
 
-    async def test_what_waits_for_a_thread_that_cannot_begin_is_answered_at_the_end(self) -> None:
+    async def test_calls_waiting_for_a_thread_that_cannot_start_fail_at_shutdown(self) -> None:
         tries: list[int] = []
 
         def prepare() -> None:

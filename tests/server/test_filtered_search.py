@@ -90,7 +90,7 @@ async def test_every_query_has_the_nearest_of_those_that_match(make_shop, serve,
             assert (plan.strategy, reply.served.expected_recall) == ("exact", 1)
 
 
-async def test_whatever_the_effort_there_are_as_many_as_match_and_no_others(make_shop, serve, by_vector) -> None:
+async def test_a_filtered_search_returns_all_matches_at_every_effort(make_shop, serve, by_vector) -> None:
     toy = make_shop(index="IVF16,SQ8")
     queries = random_vectors(3, seed=2)
     async with serve(toy) as served:

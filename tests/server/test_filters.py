@@ -93,7 +93,7 @@ class TestReading:
         ):
             assert as_text(read(message)) == words
 
-    def test_what_is_wrong_is_told_with_its_path(self) -> None:
+    def test_an_invalid_filter_message_is_reported_with_its_field_path(self) -> None:
         deep = text("a = 1")
         for _ in range(32):
             deep = negated(deep)

@@ -35,7 +35,7 @@ def share(generation: int) -> bytes:
     return SharedGeneration(0, "toy", generation, "", "", {}, {}, [], {}).encoded()
 
 
-async def test_what_an_engine_process_gave_out_goes_with_it(monkeypatch) -> None:
+async def test_generations_of_an_ended_engine_process_are_closed(monkeypatch) -> None:
     slow, mapped = threading.Event(), {number: Mapped(number) for number in (1, 2, 3)}
 
     def open_generation(shared: SharedGeneration, opening: Any) -> Mapped:

@@ -435,7 +435,7 @@ def codes_of_searches(toy: Toy, served: Running) -> set[grpc.StatusCode]:
     return codes
 
 
-def test_without_the_engine_process_calls_are_unavailable_until_another_is_there(toy, several) -> None:
+def test_calls_are_unavailable_until_the_engine_process_is_replaced(toy, several) -> None:
     engine = several.server.engine
     killed = engine.pid
     watch = health_pb2_grpc.HealthStub(several.channels[0]).Watch(health_pb2.HealthCheckRequest(), timeout=LONG_S)

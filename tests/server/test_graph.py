@@ -84,7 +84,7 @@ async def test_lists_of_named_images_come_in_their_order(make_toy, serve, named)
     assert [each.tolist() for each in found] == [ids[rows].tolist(), neighbors[rows].tolist(), distances[rows].tolist()]
 
 
-async def test_what_cannot_be_listed_is_told(make_toy, serve, refused) -> None:
+async def test_invalid_graph_listings_are_rejected(make_toy, serve, refused) -> None:
     toy = make_toy(name="bare")
     async with serve(toy) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -245,7 +245,7 @@ class TestWorkers:
         yield works
         works.set()
 
-    async def test_when_all_threads_hang_others_take_their_place(self, make_toy, serve, disk, refused) -> None:
+    async def test_hung_worker_threads_are_replaced(self, make_toy, serve, disk, refused) -> None:
         async with serve(make_toy(), limits=Limits(max_read_ms=300)) as served:
             disk.clear()
             threads = served.app._workers._threads
@@ -273,7 +273,7 @@ class TestWorkers:
             disk.set()
             assert await code_of(served.neighbors(one(), 3)) is CODE.OK
 
-    async def test_when_no_others_may_be_started_callers_are_told_at_once(
+    async def test_calls_fail_at_once_if_hung_threads_cannot_be_replaced(
         self, make_toy, serve, disk, refused, monkeypatch
     ) -> None:
         monkeypatch.setattr("lookalike_server.batching.workers._MOST_POOLS", 1)

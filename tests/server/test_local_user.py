@@ -137,7 +137,7 @@ def test_a_relative_runtime_directory_is_not_used(runtime, monkeypatch) -> None:
     assert list(runtime.iterdir()) == []
 
 
-def test_what_others_may_have_put_there_is_no_secret(runtime) -> None:
+def test_a_secret_file_that_others_can_write_is_ignored(runtime) -> None:
     file = local_secret.write(7, "secret")
     assert local_secret.find(7) == "secret"
     file.chmod(0o644)

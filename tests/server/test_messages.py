@@ -56,7 +56,7 @@ def test_of_what_is_no_message_all_does(data: bytes) -> None:
 
 
 @given(strategies.binary(max_size=300))
-def test_whatever_arrives_is_counted(data: bytes) -> None:
+def test_any_bytes_can_be_counted(data: bytes) -> None:
     assert text_bytes(data, SEARCH) >= 0
 
 

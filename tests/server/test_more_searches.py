@@ -47,7 +47,7 @@ class TestMaxDistance:
             assert list(bounded.neighbors.counts) == [min(3, count) for count in counts]
             assert list((await served.neighbors(by_vector(queries), 3, max_distance=0)).neighbors.counts) == [0] * 4
 
-    async def test_what_is_no_distance(self, make_toy, serve, by_vector, refused) -> None:
+    async def test_an_invalid_distance_is_rejected(self, make_toy, serve, by_vector, refused) -> None:
         async with serve(make_toy()) as served:
             for wrong in (-1, float("nan")):
                 with pytest.raises(grpc.aio.AioRpcError) as error:
@@ -237,7 +237,7 @@ class Instant:
     most=st.integers(1, 9),
     farthest=st.sampled_from([3.0, 30.0, float("inf")]),
 )
-def test_whatever_the_groups_are_they_are_those_of_a_scan(codes, k, per_group, most, farthest) -> None:
+def test_grouped_results_equal_those_of_a_full_scan(codes, k, per_group, most, farthest) -> None:
     """Row i is at distance i; a search finds `most` rows at a time."""
     searches = []
 

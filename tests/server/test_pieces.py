@@ -106,7 +106,7 @@ async def test_a_picture_that_is_larger_than_a_message_is_asked_about_by_both_cl
             assert (await client.search(image=b"7", k=3)).ids.tolist() == near.ids.tolist()
 
 
-async def test_a_reply_that_is_larger_than_a_message_comes_in_pieces_with_the_same_bytes(make_toy, serve) -> None:
+async def test_a_large_reply_arrives_in_pieces_with_the_same_bytes(make_toy, serve) -> None:
     toy = make_toy()
     query = types_pb2.QueryBatch(ids=types_pb2.Ids(values=toy.ids[:250].tolist()))
     fields = search_pb2.NeighborFields(keys=True, labels=True)

@@ -92,7 +92,7 @@ class TestOnDevice:
         assert np.isinf(distances[:, 4:]).all()
 
     @pytest.mark.parametrize("kind", ["IVF16,Flat", "IVF16_HNSW8,Flat", "IVF16,PQ4x4fs", "IVF16,SQ8,RFlat"])
-    def test_where_lists_hold_fewer_than_k_the_next_ones_are_visited(self, stored, kind) -> None:
+    def test_more_lists_are_visited_until_k_rows_are_found(self, stored, kind) -> None:
         index, _ = stored(kind)
         placed = OnDevice("cpu", index, "cosine")
         rows, distances, effort, _ = placed.search(prepare(vectors(20, 3), "cosine"), 200, 1)

@@ -145,9 +145,7 @@ def with_an_index_of_other_rows(manifest):
     return dataclasses.replace(manifest, indexes={"tiny/main": entry})
 
 
-async def test_an_index_of_other_rows_leaves_the_old_generation_until_one_follows_that_fits(
-    make_toy, serve, by_vector, caplog
-) -> None:
+async def test_a_generation_with_a_mismatched_index_is_not_served(make_toy, serve, by_vector, caplog) -> None:
     toy = make_toy()
     async with serve(toy) as served:
         publish_changed(toy, with_an_index_of_other_rows)

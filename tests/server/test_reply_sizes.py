@@ -87,9 +87,7 @@ async def test_memberships_too(long_keys, serve, by_vector, refused) -> None:
             assert len((await served.cluster.GetMembership(request)).memberships[0].nearest) == 20
 
 
-async def test_what_is_too_large_without_a_bound_is_refused_and_not_counted_as_answered(
-    long_keys, serve, refused
-) -> None:
+async def test_a_reply_over_the_message_limit_is_rejected_and_counted_as_such(long_keys, serve, refused) -> None:
     limits = Limits(max_message_bytes=100_000)
     async with serve(long_keys, limits=limits, observe=ObserveSettings(metrics_port=0)) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:

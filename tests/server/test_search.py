@@ -504,7 +504,7 @@ class TestUnderLoad:
         assert slow.batches == [1, 4, 1, 1], "between them the device was tried, and kept its index"
         assert "0xdeadbeef" in caplog.text
 
-    async def test_what_nobody_expected_is_internal_and_stays_in_the_log(
+    async def test_an_unexpected_error_is_internal_and_only_logged(
         self, make_toy, serve, by_vector, refused, caplog, monkeypatch
     ) -> None:
         async with serve(make_toy()) as served:

@@ -281,7 +281,7 @@ class TestTokens:
                         await call(b"\xff" * 8)
                     assert caught.value.code() is CODE.UNAUTHENTICATED, path
 
-    def test_the_file_holds_no_token_and_one_that_admits_nobody_is_told_at_the_start(self, tmp_path, caplog) -> None:
+    def test_the_token_file_stores_no_token_and_an_unusable_file_is_reported(self, tmp_path, caplog) -> None:
         token, line = new_token("shop", "read")
         assert len(token) >= 43
         assert token not in line

@@ -171,7 +171,7 @@ async def test_a_shard_says_what_it_is_and_answers_no_search_alone(make_toy, ser
                 await call(request)
 
 
-async def test_a_shard_verifies_the_vectors_of_its_share_and_others_when_they_are_asked_for(
+async def test_a_shard_verifies_its_own_vectors_first_and_others_on_request(
     make_toy, serve, refused, monkeypatch
 ) -> None:
     toy = make_toy(part_rows=100, index_ids=True)
@@ -522,7 +522,7 @@ def test_mistakes_in_the_file_are_told(tmp_path, text, said) -> None:
     assert said in str(caught.value)
 
 
-def test_what_the_file_says(tmp_path) -> None:
+def test_the_shard_file_is_parsed(tmp_path) -> None:
     file = tmp_path / "shards.toml"
     (tmp_path / "token").write_text("x")
     file.write_text(

@@ -103,9 +103,7 @@ async def test_a_table_without_rows_has_its_columns(toy, serve) -> None:
     assert wire.decode(table.columns[0].numbers).dtype == np.float64
 
 
-async def test_another_state_of_the_collection_makes_them_out_of_date_and_tokens_stale(
-    toy, make_toy, serve, refused
-) -> None:
+async def test_a_new_generation_makes_results_out_of_date_and_tokens_stale(toy, make_toy, serve, refused) -> None:
     async with serve(toy) as served:
         request = experiment_pb2.GetResultRequest(name="map/pca", page_size=10)
         token = (await served.experiment.GetResult(request)).next_page_token

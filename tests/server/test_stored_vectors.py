@@ -89,7 +89,7 @@ def test_a_file_in_which_vectors_do_not_lie_as_they_are_is_decoded_each_time(wid
         np.testing.assert_array_equal(stored.read(rows), wide.vectors[rows])
 
 
-def test_a_flipped_bit_is_data_loss_though_the_row_was_read_before_and_other_rows_are_still_read(wide) -> None:
+def test_a_flipped_bit_is_data_loss_only_for_its_row(wide) -> None:
     reader = CollectionReader.open(str(wide.root))
     stored = StoredVectors(reader, "tiny")
     rows = np.arange(400)

@@ -21,7 +21,7 @@ def test_as_many_bytes_as_the_longest_texts_take(images: int) -> None:
     assert TextSizes(encoded_lengths(TEXTS)).of(images) == size(longest)
 
 
-def test_where_only_the_longest_were_looked_at_more_images_take_no_more() -> None:
+def test_sizes_beyond_the_examined_texts_are_an_upper_bound() -> None:
     sizes = TextSizes(encoded_lengths(TEXTS), most=3)
     assert sizes.of(3) == TextSizes(encoded_lengths(TEXTS)).of(3)
     assert sizes.of(9) >= size(TEXTS[:9])

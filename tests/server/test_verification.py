@@ -40,9 +40,7 @@ def damage(path, position: int) -> bytes:
     return good
 
 
-async def test_a_flipped_byte_of_any_file_is_refused_with_data_loss_and_the_old_generation_stays(
-    make_toy, serve, by_vector, caplog
-) -> None:
+async def test_a_flipped_byte_in_a_new_generation_keeps_the_old_one(make_toy, serve, by_vector, caplog) -> None:
     toy = make_toy(clusters=3)
     flips = random.Random(3)
     async with serve(toy, watch=3600) as served:
@@ -62,7 +60,7 @@ async def test_a_flipped_byte_of_any_file_is_refused_with_data_loss_and_the_old_
         assert (await served.neighbors(by_vector(vectors(1, 5)), 3)).served.generation == 2
 
 
-async def test_what_changes_after_loading_is_data_loss_to_those_who_need_it_and_to_nobody_else(
+async def test_a_file_damaged_after_loading_fails_only_the_calls_that_need_it(
     make_toy, serve, by_vector, refused
 ) -> None:
     toy = make_toy()
@@ -114,9 +112,7 @@ async def test_the_same_manifest_in_another_file_is_not_loaded_again(make_toy, s
         assert served.app.current.snapshot is before
 
 
-async def test_garbage_collection_leaves_what_is_served_and_takes_it_when_it_no_longer_is(
-    make_toy, serve, by_vector
-) -> None:
+async def test_garbage_collection_keeps_a_generation_while_it_is_served(make_toy, serve, by_vector) -> None:
     toy = make_toy()
     stored = types_pb2.QueryBatch(ids=types_pb2.Ids(values=[int(toy.ids[3])]))
 
@@ -140,7 +136,7 @@ async def test_garbage_collection_leaves_what_is_served_and_takes_it_when_it_no_
         assert (await served.neighbors(stored, 3)).served.generation == 3
 
 
-def test_what_was_found_right_before_is_not_hashed_again(make_toy, monkeypatch) -> None:
+def test_verified_files_are_not_hashed_again(make_toy, monkeypatch) -> None:
     toy = make_toy(part_rows=100)
     hashed = []
     verify = CollectionReader.verify
@@ -158,7 +154,7 @@ def test_what_was_found_right_before_is_not_hashed_again(make_toy, monkeypatch) 
     assert hashed == [part]
 
 
-def test_what_is_verified_ahead_is_not_verified_again_and_a_damage_is_told_all_the_same(make_toy, monkeypatch) -> None:
+def test_files_verified_ahead_are_hashed_once_and_damage_is_reported(make_toy, monkeypatch) -> None:
     toy = make_toy()
     hashed = []
     verify = CollectionReader.verify
@@ -178,7 +174,7 @@ def test_what_is_verified_ahead_is_not_verified_again_and_a_damage_is_told_all_t
             other.verified(reader)
 
 
-def test_an_index_that_changes_between_its_verification_and_its_reading_is_refused(make_toy) -> None:
+def test_an_index_changed_after_its_verification_is_rejected(make_toy) -> None:
     toy = make_toy()
     pinned = FileVerifier().verified(CollectionReader.open(str(toy.root)))
     entry = pinned.manifest.indexes["tiny/main"]
@@ -229,7 +225,7 @@ def test_a_file_that_could_not_be_read_is_verified_later(monkeypatch, caplog) ->
     ]
 
 
-def test_who_needs_a_file_does_not_wait_for_hashing_of_low_priority() -> None:
+def test_a_needed_file_does_not_wait_for_background_hashing() -> None:
     """On a busy machine this hashing takes so long that a reading thread would count as hung."""
     began, release, tries = threading.Event(), threading.Event(), []
 
@@ -277,9 +273,7 @@ async def _health(served) -> int:
 class TestAStart:
     """A server that starts reads ids beside the index, and verifies vectors after it has started to answer."""
 
-    async def test_what_is_damaged_is_refused_to_those_who_need_it_and_told(
-        self, make_toy, serve, by_vector, refused
-    ) -> None:
+    async def test_a_damaged_file_fails_its_calls_and_is_reported(self, make_toy, serve, by_vector, refused) -> None:
         toy = make_toy(part_rows=100, index_ids=True)
         part = toy.root / CollectionReader.open(str(toy.root)).manifest.spaces["tiny"].parts[2]
         damage(part, part.stat().st_size // 2)
@@ -352,7 +346,7 @@ class TestAStart:
             assert runner.ran == ["choose_k"] * is_right
 
     @pytest.mark.parametrize("which", ["ids", "path"])
-    async def test_what_it_reads_at_once_must_be_right(self, make_toy, serve, which) -> None:
+    async def test_a_damaged_file_read_at_startup_prevents_the_start(self, make_toy, serve, which) -> None:
         toy = make_toy(index_ids=True)
         path = toy.root / getattr(CollectionReader.open(str(toy.root)).manifest.indexes["tiny/main"], which)
         damage(path, path.stat().st_size // 2)

@@ -59,7 +59,7 @@ def test_one_that_hangs_is_killed_and_another_answers(
     assert child.ask("who", 60) != first
 
 
-def test_what_is_too_large_for_a_pipe_does_not_hang_whoever_asks(child: WorkerProcess) -> None:
+def test_a_request_larger_than_a_pipe_does_not_hang_the_caller(child: WorkerProcess) -> None:
     first = child.ask("who", 60)
     psutil.Process(first).suspend()
     with pytest.raises(HungError):

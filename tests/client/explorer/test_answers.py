@@ -12,7 +12,7 @@ def test_the_collection_is_told_without_asking_what_may_take_the_server_seconds(
     assert "GetServerInfo" not in toy.calls
 
 
-def test_the_server_is_asked_once_for_a_generation_whether_it_can_embed_pictures(page, toy):
+def test_server_info_is_requested_once_per_generation(page, toy):
     first, second = page.together("/api/server", "/api/server")
     assert first.json() == second.json() == page.get("/api/server").json()
     assert first.json()["server"]["limits"]["max_k"] > 0

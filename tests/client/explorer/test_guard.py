@@ -55,7 +55,7 @@ def test_nothing_outside_of_the_static_files_is_served(page, path):
 
 
 @pytest.mark.parametrize("start", [b"<svg xmlns='x'/>", b"<html>", b"", b"RIFF0000WAVE", b"%PDF-1.7"])
-def test_what_is_no_picture_is_refused_before_it_is_held(page, start):
+def test_an_upload_that_is_not_an_image_is_rejected_by_its_first_bytes(page, start):
     reply = page.post("/api/pictures", content=start)
     assert reply.status_code == 400
     assert "JPEG, PNG, WebP" in reply.json()["error"]
@@ -102,7 +102,7 @@ def test_every_module_that_a_module_imports_is_there():
             assert (file.parent / path).is_file(), f"{file.name} imports {path}"
 
 
-def test_what_is_borrowed_stands_beside_its_licence():
+def test_vendored_files_have_a_license_file():
     for name in ("twgl.js", "kdbush.js", "inter.woff2"):
         assert (STATIC / "vendor" / name).is_file()
         assert (STATIC / "vendor" / f"{name.partition('.')[0]}.LICENSE").stat().st_size > 500

@@ -42,7 +42,7 @@ def test_a_host_that_nobody_named_is_refused_with_the_option_to_name_it(toy, ser
     assert f"--http-name {HUB}" in refused.json()["error"]
 
 
-def test_a_picture_that_a_proxy_without_a_name_passes_on_is_refused_with_the_option_to_name_it(toy, serve, red_png):
+def test_a_proxied_upload_from_an_unknown_host_names_the_option(toy, serve, red_png):
     with serve(toy.address, behind=(PREFIX, "127.0.0.1:8080"), base_url=f"http://{HUB}{PREFIX}/") as page:
         # Without encryption, only this header has the browser's address.
         refused = page.post("api/pictures", content=red_png, headers={"Origin": f"http://{HUB}"})

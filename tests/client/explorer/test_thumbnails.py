@@ -25,7 +25,7 @@ def test_a_thumbnail_is_a_jpeg_that_may_be_cached(page, tag):
     assert reply.headers["cache-control"].startswith("private")
 
 
-def test_what_the_browser_has_is_not_sent_again(page, toy, tag):
+def test_a_thumbnail_with_a_matching_etag_is_not_sent_again(page, toy, tag):
     etag = page.get(f"/thumbnails/{tag}/3/160.jpg").headers["etag"]
     toy.calls.clear()
     reply = page.get(f"/thumbnails/{tag}/3/160.jpg", headers={"If-None-Match": f'"other", {etag}'})

@@ -69,7 +69,7 @@ def with_files(storage, tmp_path, monkeypatch):
     return storage
 
 
-def test_fiftyone_gets_paths_labels_attributes_and_vectors_in_the_order_of_paths(with_files, vectors, tmp_path):
+def test_the_fiftyone_export_is_ordered_by_path(with_files, vectors, tmp_path):
     folder = tmp_path / "fo"
     told = json.loads(run(with_files, folder, "--fiftyone", "--json"))
     assert told == {

@@ -84,7 +84,7 @@ def test_a_folder_tells_the_images_that_match_with_their_attributes(shots):
     assert shots("images", "--where", "price > 100")[1] == "No image matches.\n"
 
 
-def test_what_is_printed_as_csv_can_be_attached(shots, tmp_path):
+def test_printed_csv_can_be_attached(shots, tmp_path):
     code, out, _ = shots("images", "--csv")
     assert code == 0
     assert out.splitlines()[0] == "id,key,label,uri,width,height,price,tags,taken"

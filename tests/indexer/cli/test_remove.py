@@ -61,7 +61,7 @@ def test_clusterings_and_indexes_go_and_the_next_ones_take_their_place(storage):
     assert found["settings"]["clustering"] == "tiny/k3"
 
 
-def test_what_is_not_current_goes_without_a_word_about_defaults(storage):
+def test_removing_a_clustering_that_is_not_current_keeps_the_defaults(storage):
     told = json.loads(run(remove, storage.root, "--clustering", "tiny/k3", "--json").stdout)
     assert told["clusterings"] == ["tiny/k3"]
     assert told["notes"] == []

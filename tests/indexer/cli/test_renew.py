@@ -105,7 +105,7 @@ def test_running_again_without_new_images_publishes_nothing(collection: Path):
 
 
 @pytest.mark.parametrize("command", [embed, index])
-def test_what_was_made_of_a_lost_file_is_made_again(collection: Path, command):
+def test_results_built_from_a_lost_file_are_rebuilt(collection: Path, command):
     photos = collection.parent / "photos"
     for lost in (collection / "embeddings").glob("*/*.parquet"):
         lost.unlink()
@@ -138,7 +138,7 @@ def test_embed_names_what_it_made_again_as_json(collection: Path):
 
 
 @pytest.mark.parametrize("command", [embed, index])
-def test_what_cannot_be_made_of_so_few_images_is_named_with_the_command_that_mends_it(collection: Path, command):
+def test_too_few_images_for_a_stored_result_names_the_remove_command(collection: Path, command):
     lose(collection, 1)
     again = [collection.parent / "photos", "--collection", collection, *SMALL]
     again += [] if command is embed else ["--clusters", 1, "--index", "flat"]

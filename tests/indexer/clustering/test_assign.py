@@ -71,7 +71,7 @@ def test_the_assignment_does_not_depend_on_the_batch(size):
     assert same_bits(joined(in_batches(Assigner(centroids).assign, vectors, size)), whole)
 
 
-def test_the_assignment_does_not_depend_on_the_order_or_the_neighbours_in_the_batch():
+def test_the_assignment_does_not_depend_on_batch_order_or_content():
     vectors, centroids, _ = near_ties()
     whole = assign(vectors, centroids)
     order = np.random.default_rng(1).permutation(len(vectors))

@@ -127,7 +127,7 @@ def test_other_settings_or_other_embeddings_lie_elsewhere(make_collection, clust
     assert len(set(digests)) == 8
 
 
-def test_where_the_work_is_done_is_no_part_of_the_digest(make_collection, clustered):
+def test_the_choice_of_gpus_is_not_part_of_the_digest(make_collection, clustered):
     storage = make_collection(clustered(60, 8, 4))
     _, report = cluster(storage, clusters=4)
     settings = dataclasses.replace(ClusterSettings(clusters=4), gpus=())
@@ -262,7 +262,7 @@ def test_embeddings_that_are_not_finite_are_counted_and_named(make_collection, c
     assert not (storage.root / "clusterings").exists()
 
 
-def test_how_the_centroids_were_trained_lies_in_their_file(make_collection, clustered):
+def test_the_centroid_file_stores_the_inertia_of_its_training(make_collection, clustered):
     storage = make_collection(clustered(100, 8, 4))
     _, report = cluster(storage, clusters=4, restarts=3)
     trained = tables.read_centroids(storage, report.entry.centroids)

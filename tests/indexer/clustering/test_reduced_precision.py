@@ -99,7 +99,7 @@ def test_a_gpu_takes_the_same_step(k):
 
 
 @pytest.mark.gpu
-def test_what_does_not_fit_on_a_gpu_is_sent_block_by_block(monkeypatch, clustered):
+def test_vectors_too_large_for_a_gpu_are_sent_in_blocks(monkeypatch, clustered):
     vectors = clustered(5000, 64, 12)
     start = vectors[:12].copy()
     kept, _ = ReducedStep(vectors, spherical=False, devices=["cuda:0"])(start)

@@ -144,7 +144,7 @@ def test_copies_are_never_divided(make_collection):
     assert sorted(report.sizes.tolist()) == [0, 0, 0, 20, 20]
 
 
-def test_what_cannot_be_done_is_said_with_the_way_out(make_collection, clustered):
+def test_impossible_settings_are_rejected_with_a_remedy(make_collection, clustered):
     storage = make_collection(np.ones((30, 8), np.float32))
     alike = run(storage.root, "--strategy", "whitened", "--clusters", 3)
     assert (alike.exit_code, "leave out --strategy whitened" in " ".join(alike.output.split())) == (2, True)

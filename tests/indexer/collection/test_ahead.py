@@ -56,7 +56,7 @@ def test_an_error_comes_in_its_place_and_nothing_after_it():
     assert list(numbers) == []
 
 
-def test_who_stops_leaves_no_thread_behind():
+def test_closing_the_iterator_ends_its_thread():
     numbers = read_ahead(lambda source: source, range(100))
     next(numbers)
     assert any(thread.name.startswith("read ahead") for thread in threading.enumerate())

@@ -50,7 +50,7 @@ def test_a_later_segment_overrules_records_that_were_never_acknowledged(tmp_path
     assert changelog.examine(Storage(tmp_path)) == changelog.Held(4, 4)
 
 
-def test_what_is_behind_a_gap_is_not_held(tmp_path):
+def test_records_after_a_gap_are_not_read(tmp_path):
     segment(tmp_path, Name(1, 1), 1, [b"a"])
     segment(tmp_path, Name(1, 2), 3, [b"c"])
     assert held(tmp_path) == [(1, b"a")]

@@ -54,7 +54,7 @@ def default_of(collection: Path) -> str:
     return generations.require_latest(Storage(collection)).default_space
 
 
-def test_a_trained_space_takes_the_place_of_an_untrained_one_once_it_can_be_searched(photos, trained, tmp_path):
+def test_a_trained_space_becomes_the_default_once_it_has_an_index(photos, trained, tmp_path):
     collection = tmp_path / "collection"
     run(index, photos, "--collection", collection, *UNTRAINED, *EMBED, *MAIN)
     assert default_of(collection) == "shufflenet_v2_x0_5"

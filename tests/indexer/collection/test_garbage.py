@@ -76,7 +76,7 @@ def storage(make_collection):
     return storage
 
 
-def test_what_only_older_generations_name_goes_and_their_manifests_with_it(storage):
+def test_files_and_manifests_of_older_generations_are_removed(storage):
     before = snapshot(storage)
     done = run(storage, 1)
     gone = {"generations/000001.json", "generations/000002.json", "embeddings/extra2/part-000000.parquet"}
@@ -106,7 +106,7 @@ def test_foreign_files_stay_and_are_told(storage):
     assert all(storage.exists(path) for path in FOREIGN)
 
 
-def test_what_is_read_stays_until_its_reader_ends(storage):
+def test_a_generation_is_kept_until_its_reader_ends(storage):
     readers = [CollectionReader.open(str(storage.root), 1)]
     done = run(storage, 1)
     assert (done.kept, done.removed, done.in_use) == ([1, 3], [2], [1])
@@ -116,7 +116,7 @@ def test_what_is_read_stays_until_its_reader_ends(storage):
     assert run(storage, 1).removed == [1]
 
 
-def test_what_was_left_unfinished_goes_in_an_order_that_may_be_cut_anywhere(storage):
+def test_unfinished_files_are_removed_in_an_order_safe_to_interrupt(storage):
     left = ["source/part-000003.parquet", "source/part-000004.parquet", "images/part-000003.parquet"]
     left += ["embeddings/tiny/part-000003.parquet", "rejects/tiny/part-000003.parquet", "models/tiny/batchnorm.npz"]
     for path in left:
@@ -198,9 +198,7 @@ def publish(
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(history=HISTORIES, keep=st.integers(1, 4), leftovers=st.integers(0, 3))
-def test_after_any_history_the_kept_generations_are_whole_and_nothing_else_of_the_collection_is_left(
-    tmp_path_factory, history, keep, leftovers
-):
+def test_any_history_leaves_exactly_the_files_of_the_kept_generations(tmp_path_factory, history, keep, leftovers):
     storage = Storage(tmp_path_factory.mktemp("history") / "collection")
     parts = 1
     for more, *things in history:
@@ -244,7 +242,7 @@ def without_locks_of_manifests(monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refusing)
 
 
-def test_where_nobody_can_tell_who_reads_old_generations_are_kept_until_told(tmp_path, monkeypatch):
+def test_without_file_locks_old_generations_are_kept_until_told(tmp_path, monkeypatch):
     storage = Storage(tmp_path / "collection")
     for parts in (1, 2, 3):
         publish(storage, parts, {0}, set(), set())

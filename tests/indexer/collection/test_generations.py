@@ -80,7 +80,7 @@ def test_a_file_that_is_named_but_missing_is_not_published(storage):
     assert generations.numbers(storage) == [1]
 
 
-def test_what_is_no_longer_named_is_no_longer_listed(storage):
+def test_a_file_removed_from_the_manifest_is_no_longer_listed(storage):
     first = generations.require_latest(storage)
     second = generations.publish(storage, dataclasses.replace(first, listing=[]))
     assert not any(path.startswith("source/") for path in second.files)

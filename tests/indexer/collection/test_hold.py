@@ -67,7 +67,7 @@ def test_nobody_can_begin_to_read_what_is_being_removed(storage):
     assert len(CollectionReader.open(str(storage.root)).ids()) == 10
 
 
-def test_what_was_removed_between_opening_and_holding_is_not_held(storage, monkeypatch):
+def test_a_generation_removed_before_its_lock_is_not_found(storage, monkeypatch):
     flock = fcntl.flock
 
     def removed_meanwhile(descriptor, how):

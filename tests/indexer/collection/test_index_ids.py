@@ -44,7 +44,7 @@ def manifest_of(parts: list[str], ids: str) -> Manifest:
     return Manifest(FORMAT, 1, SourceEntry("list", "/x"), files, [], [], indexes={"tiny/main": entry})
 
 
-def test_the_reader_takes_ids_from_there_and_those_of_other_parts_from_the_parts(storage) -> None:
+def test_the_reader_takes_ids_from_the_file_and_from_parts_it_lacks(storage) -> None:
     parts = write_parts(storage)
     manifest = manifest_of(parts, index_ids.write_ids(storage, INDEX, parts[:2]))
     reader = CollectionReader(storage, manifest)
@@ -78,7 +78,7 @@ def test_a_file_that_is_right_stays_and_another_is_written_again(storage) -> Non
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "short"])
-def test_where_the_file_is_damaged_the_parts_tell(storage, damage) -> None:
+def test_ids_are_read_from_the_parts_if_the_file_is_damaged(storage, damage) -> None:
     parts = write_parts(storage)
     file = index_ids.write_ids(storage, INDEX, parts[:2])
     path = storage.root / file

@@ -188,7 +188,7 @@ def test_a_format_to_come_is_refused_before_its_fields_are_looked_at():
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"format": 2}', b'{"format": "1"}', b"\xff\xfe", b'"' + b"x" * 9])
-def test_what_is_no_manifest_is_a_loss_of_data(data):
+def test_a_file_that_is_not_a_manifest_is_data_loss(data):
     with pytest.raises(DataLossError, match=r"here\.json is not (a readable manifest|what was written)"):
         decode(data, "here.json")
 

@@ -27,7 +27,7 @@ def reader(make_collection, vectors):
 
 
 @pytest.mark.parametrize("rows", [1, 3, 100, 256, 700, 4096])
-def test_streaming_gives_all_rows_in_order_and_no_block_is_larger_than_asked_for(reader, vectors, rows):
+def test_streaming_yields_all_rows_in_order_in_bounded_blocks(reader, vectors, rows):
     blocks = list(reader.stream("tiny", rows=rows))
     assert max(len(ids) for ids, _ in blocks) <= rows
     assert all(block.dtype == np.float32 and block.flags.c_contiguous for _, block in blocks)
@@ -144,7 +144,7 @@ def test_centroids_and_assignments(reader, vectors):
     assert assigned.margins.dtype == np.float32
 
 
-def test_what_is_not_there_is_named_with_what_is(reader, vectors):
+def test_a_missing_name_is_reported_with_the_available_names(reader, vectors):
     with pytest.raises(NotFoundError, match="no space 'big'; it has: tiny"):
         reader.space("big")
     with pytest.raises(NotFoundError, match="no clustering 'tiny/k3'; it has: none"):

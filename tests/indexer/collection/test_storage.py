@@ -30,7 +30,7 @@ def files(storage):
     return sorted(path.name for path in storage.root.rglob("*") if path.is_file())
 
 
-def test_what_was_staged_appears_whole_under_its_name(storage):
+def test_a_staged_file_appears_only_when_complete(storage):
     with storage.staged("a/b/file.bin") as temporary:
         temporary.write_bytes(b"some bytes")
         assert not storage.exists("a/b/file.bin")

@@ -135,7 +135,7 @@ def test_many_changes_become_one_part(storage):
     assert set(stored.column("reason").to_pylist()) == {"deleted"}
 
 
-def test_what_is_deleted_keeps_its_tombstone(storage):
+def test_an_earlier_tombstone_is_kept(storage):
     draft = generations.require_latest(storage)
     draft = tombstones.with_tombstones(storage, draft, [4], "replaced", sequence=17)
     draft = tombstones.with_tombstones(storage, draft, [4, 7], "gone", sequence=18)

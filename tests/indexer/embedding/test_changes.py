@@ -335,9 +335,7 @@ def reader_rows(storage: Storage) -> list[dict[str, object]]:
     ]
 
 
-def test_when_the_images_of_a_part_are_lost_other_models_must_embed_them_again(
-    embed, reader, photos, storage, add_photo
-):
+def test_a_lost_image_part_must_be_embedded_again_by_other_models(embed, reader, photos, storage, add_photo):
     embed()
     embed(**SECOND)
     storage.local("images/part-000001.parquet").unlink()

@@ -67,7 +67,7 @@ def test_a_file_names_classes_in_every_usual_form(tmp_path: Path, content: Any):
     assert read_class_names(write(tmp_path / "names", content)) == ["cat", "dog", "fish, gold"]
 
 
-def test_what_is_no_file_of_names_is_refused(tmp_path: Path):
+def test_an_invalid_class_name_file_is_rejected(tmp_path: Path):
     for content, sentence in (
         ("cat\n\ndog\n", "has no name for class 1"),
         (["cat", 3], "has no name for class 1"),

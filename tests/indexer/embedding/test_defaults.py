@@ -75,9 +75,7 @@ def test_a_new_collection_gets_the_published_resnet152():
     assert settled(named, None) == named
 
 
-def test_weights_without_a_classifier_give_the_same_embeddings_and_no_predictions(
-    embed, reader, save_network, tmp_path: Path
-):
+def test_weights_without_a_classifier_give_embeddings_but_no_predictions(embed, reader, save_network, tmp_path: Path):
     whole = save_network(3)
     state = torch.load(whole, weights_only=True)
     torch.save({name: value for name, value in state.items() if not name.startswith("fc.")}, tmp_path / "bare.pth")

@@ -76,9 +76,7 @@ def test_pixels_are_those_of_the_workers(device: str, close: float, pool: Decode
 
 
 @pytest.mark.parametrize(("device", "close"), CLOSE)
-def test_what_a_device_cannot_decode_is_what_the_workers_make_of_it(
-    device: str, close: float, pool: DecodePool
-) -> None:
+def test_images_that_a_device_cannot_decode_are_decoded_by_workers(device: str, close: float, pool: DecodePool) -> None:
     whole = jpeg(soft(90, 70))
     # A valid end marker after garbage.
     damaged = whole[:200] + b"\xff\xc9\x00\x00" + whole[220:240] + b"\xff\xd9"
@@ -107,7 +105,7 @@ def test_a_device_without_memory_is_told_of(monkeypatch: pytest.MonkeyPatch, poo
         decoded("cpu", pool, [jpeg(soft(90, 70))])
 
 
-def test_what_the_workers_decoded_does_not_wait_for_a_batch(pool: DecodePool) -> None:
+def test_images_decoded_by_workers_do_not_wait_for_a_batch(pool: DecodePool) -> None:
     taken = 0
 
     def prepared():

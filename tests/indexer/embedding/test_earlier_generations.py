@@ -75,7 +75,7 @@ def test_patterns_that_a_later_run_leaves_out_are_kept(embed, storage, photos, a
     assert generations.require_latest(storage).source.exclude == ["c/"]
 
 
-def test_what_a_failed_run_listed_is_not_embedded_when_the_next_excludes_it(embed, storage, settings):
+def test_images_listed_by_a_failed_run_can_be_excluded_by_the_next(embed, storage, settings):
     def refuse(space: str, images: int, dim: int) -> None:
         raise UsageError("--clusters is too large.")
 

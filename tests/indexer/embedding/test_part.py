@@ -67,7 +67,7 @@ def test_empty_parts_and_parts_of_rejects_keep_their_places(plan: ModelPlan, sto
     assert sum(done) == 10
 
 
-def test_what_cannot_be_stored_is_an_error_with_the_mend():
+def test_embeddings_that_cannot_be_stored_are_an_error_with_a_remedy():
     space = SpacePlan("s", Node("l", "avg"), 2, "float16", "f")
     with pytest.raises(
         IndexerError, match=r"image 8 in the space s is not finite in float16; store it with --dtype float32"

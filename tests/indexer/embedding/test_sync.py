@@ -142,7 +142,7 @@ def test_a_file_moved_away_and_another_in_its_place(embed, sync, storage, photos
     assert_true(storage, photos)
 
 
-def test_what_was_noticed_without_sync_is_done_by_it(embed, sync, storage, photos, add_photo):
+def test_sync_applies_the_changes_that_embed_only_reported(embed, sync, storage, photos, add_photo):
     embed()
     add_photo(photos / "a" / "00.png", 101)
     (photos / "a" / "04.png").unlink()
@@ -169,7 +169,7 @@ def test_a_file_that_comes_back_gets_a_new_id(embed, sync, storage, photos, add_
     assert_true(storage, photos)
 
 
-def test_what_a_person_deleted_stays_deleted(embed, sync, storage, photos):
+def test_images_that_a_user_deleted_stay_deleted(embed, sync, storage, photos):
     embed()
     delete(storage, keys=["a/04.png"])
     assert embed().kept_out == 1
@@ -213,7 +213,9 @@ def test_images_that_are_excluded_now_are_not_of_the_source(embed, sync, storage
     assert not {"a/00.png", "a/02.png", "a/04.png"} & images(storage).keys()
 
 
-def test_what_a_killed_run_listed_replaces_what_it_was(embed, sync, storage, settings, photos, add_photo, monkeypatch):
+def test_a_change_listed_by_a_killed_run_is_applied_by_the_next(
+    embed, sync, storage, settings, photos, add_photo, monkeypatch
+):
     embed()
     add_photo(photos / "a" / "00.png", 101)
 
@@ -272,9 +274,7 @@ def uploaded(storage, photos, **of):
     fold.fold(storage, manifest, fold.Changes(1, new, {"replaced": gone} if len(gone) else {}, {}, {}))
 
 
-def test_uploaded_pictures_stay_are_embedded_by_later_models_and_move_with_the_collection(
-    embed, sync, storage, photos, tmp_path
-):
+def test_uploaded_images_survive_sync_new_models_and_a_move(embed, sync, storage, photos, tmp_path):
     embed()
     uploaded(storage, photos, up__one="a/02.png", b__01="a/04.png", up__two="a/06.png", up__vector="a/08.png")
     before = images(storage)

@@ -31,7 +31,7 @@ def test_a_file_without_named_transforms_gets_the_default_ones_and_that_is_said(
     assert "--preprocess" not in only.why
 
 
-def test_what_is_named_or_known_needs_no_word():
+def test_named_weights_choose_transforms_without_a_notice():
     named = chosen("resnet50", "IMAGENET1K_V1")
     assert (named.spec.resize, named.why) == (256, "")
     published = chosen_transforms(EmbedSettings("x", model="resnet50"), WeightsRequest("imagenet", ""), None)

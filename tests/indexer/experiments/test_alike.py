@@ -135,7 +135,7 @@ def test_more_groups_than_different_images_divide_no_copies(view_of, strategy: s
         assert len(set(groups[start:stop].tolist())) == 1
 
 
-def test_what_counts_as_alike():
+def test_vectors_equal_up_to_rounding_are_alike():
     vectors = KINDS["rounding"](5)
     assert all_alike(vectors)
     vectors[0, 0] += 1e-4

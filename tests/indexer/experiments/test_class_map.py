@@ -68,7 +68,7 @@ def test_a_collection_without_labels_has_no_hits(make_collection):
     assert not found.hits(np.full(3, -1, np.int32), np.zeros((3, 2), np.int32)).any()
 
 
-def test_what_is_written_goes_before_names(view, tmp_path: Path):
+def test_a_class_map_goes_before_matching_names(view, tmp_path: Path):
     path = tmp_path / "map.csv"
     path.write_text("label,class\ngnu,hartebeest\ngnu,344\ncrane,134\n")
     found = class_map(view, "tiny", read_class_map(path))

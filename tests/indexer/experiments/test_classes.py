@@ -68,7 +68,7 @@ def test_a_class_map_says_what_a_label_stands_for(storage):
     assert result.tables["unmapped"].num_rows == 0
 
 
-def test_what_is_missing_is_named(make_collection, publish_model, storage):
+def test_missing_data_is_named_in_the_error(make_collection, publish_model, storage):
     with pytest.raises(NotBuiltError, match="No image of the collection bare has a label"):
         class_accuracies(view_of(make_collection(np.eye(2, dtype=np.float32), name="bare")))
     labelled = make_collection(np.eye(2, dtype=np.float32), labels=["gnu", "gnu"], name="labelled")

@@ -106,7 +106,7 @@ def test_terms_are_added_until_half_of_the_cluster_is_named():
     assert other.text == "e"
 
 
-def test_where_all_images_have_one_term_it_is_the_name():
+def test_a_term_that_all_images_share_is_the_name():
     (name,) = names_of_clusters(np.zeros(4, np.int32), np.zeros(4, np.int32), ["only"], 1)
     assert (name.text, name.shares, name.lifts) == ("only", [1.0], [1.0])
 

@@ -101,7 +101,7 @@ def test_without_words_the_rows_of_the_classifier_are_compared(make_collection, 
         label_tree(view, model="a", weights_file=str(other))
 
 
-def test_what_is_missing_is_named(view, words, make_collection, publish_model):
+def test_missing_data_is_named_in_the_error(view, words, make_collection, publish_model):
     with pytest.raises(NotFoundError, match="has no model 'b'"):
         label_tree(view, model="b")
     with pytest.raises(NotBuiltError, match="keeps no predictions of the model tiny"):

@@ -75,7 +75,7 @@ def test_a_cluster_tells_its_label_and_purity(view: View):
     assert clusters["labels"] == [["cat"], ["cow"], ["dog"], [], []]
 
 
-def test_what_is_alike_stands_together():
+def test_similar_rows_and_columns_are_adjacent():
     generator = np.random.default_rng(3)
     labels = np.repeat(np.arange(40), 20).astype(np.int32)
     # Labels i and i + 20 share cluster i.

@@ -79,7 +79,7 @@ def test_one_label_and_a_short_list(storage):
     assert found.figures["unlabelled"] == 0
 
 
-def test_what_is_missing_is_named(storage, make_collection, publish_model):
+def test_missing_data_is_named_in_the_error(storage, make_collection, publish_model):
     with pytest.raises(NotBuiltError, match=r"The label gnu is not the name of a class of a \(classes: "):
         mistakes(view_of(storage), "a", label="gnu")
     with pytest.raises(NotFoundError, match="has the label 'cow'"):

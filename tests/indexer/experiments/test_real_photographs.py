@@ -139,7 +139,7 @@ def test_whitening_brings_clusters_nearer_to_classes_than_plain_kmeans(view: Vie
 
 
 @pytest.mark.slow
-def test_top5_is_mostly_right_and_the_classes_seen_make_groups_that_are_the_labels(view: View):
+def test_top5_is_mostly_right_and_the_class_tree_matches_the_labels(view: View):
     found = class_accuracies(view, ["resnet50"])
     # Measured: 0.667 and 0.908; then an ARI of 0.833.
     assert found.tables["unmapped"].num_rows == 0

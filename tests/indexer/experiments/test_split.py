@@ -59,7 +59,7 @@ def test_silhouettes_are_those_of_scikit_learn(view: View):
     assert found.figures["silhouette"] == pytest.approx(expected.mean(), abs=1e-4)
 
 
-def test_what_lies_around_is_of_other_classes(view: View):
+def test_the_images_around_a_subcluster_are_of_other_classes(view: View):
     found = split_label(view, "dog", k=3)
     around = found.tables["subclusters"].column("around").to_pylist()
     # With six others, all are around; counts are sorted before names.

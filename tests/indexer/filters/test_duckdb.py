@@ -184,7 +184,7 @@ def test_a_filter_finds_what_duckdb_finds(shop, duck, tree):
 
 @settings(max_examples=200)
 @given(tree=TREES)
-def test_what_is_told_of_a_tree_is_read_as_the_same(tree):
+def test_the_text_of_a_filter_parses_to_the_same_filter(tree):
     assert canonical(parse(as_text(tree))) == canonical(split(tree))
     assert canonical(canonical(tree)) == canonical(tree)
 

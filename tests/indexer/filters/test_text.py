@@ -69,7 +69,7 @@ def test_mistakes_are_told_with_their_place(text, character, sentence):
     assert told.value.at.character == character
 
 
-def test_what_is_as_large_as_it_may_be_is_read():
+def test_filters_up_to_the_size_limit_are_parsed():
     assert parse("not " * 30 + "(a = 1)") is not None
     assert len(parse(" or ".join(["a = 1"] * 998)).filters) == 998
     with pytest.raises(FilterError, match="more than 64 KiB"):
@@ -99,7 +99,7 @@ MEANINGLESS = (
 )
 
 
-def test_what_means_nothing_for_the_collection_is_told(shop):
+def test_a_filter_that_does_not_fit_the_collection_is_rejected(shop):
     for text, sentence in MEANINGLESS:
         with pytest.raises(FilterError) as found:
             meant(parse(text), shop.columns)

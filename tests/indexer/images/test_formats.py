@@ -60,7 +60,7 @@ def test_reads_heic_upright(encode):
     assert caught.value.kind == "limit"
 
 
-def test_what_is_not_installed_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_decoder_is_named_with_its_install_command(monkeypatch: pytest.MonkeyPatch):
     heic = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(100)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setattr(formats, "_has_heic", formats._has_heic.__wrapped__)

@@ -27,6 +27,6 @@ def test_is_upright(encode):
         assert not small.getexif()
 
 
-def test_what_cannot_be_decoded_has_none():
+def test_an_undecodable_image_has_no_thumbnail():
     with pytest.raises(DecodeError):
         thumbnail(b"nothing", 100, ImageLimits())

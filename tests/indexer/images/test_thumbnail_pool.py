@@ -83,7 +83,7 @@ def test_an_idle_worker_that_is_killed_is_replaced(pool: ThumbnailPool, red: str
     assert made.jpeg, "whatever the first was answered"
 
 
-def test_what_waits_when_it_closes_is_answered(red: str) -> None:
+def test_pending_thumbnails_are_answered_when_the_pool_closes(red: str) -> None:
     pool = ThumbnailPool(1)
     futures = [pool.make(red, 16) for _ in range(20)]
     pool.close()

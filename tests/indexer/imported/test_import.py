@@ -108,7 +108,7 @@ def test_a_removed_space_can_be_imported_again_and_older_generations_stay(make_c
     assert np.array_equal(last.vectors("mine", np.arange(9)), 2 * vectors)
 
 
-def test_what_is_exported_can_be_imported(make_collection, tmp_path, vectors):
+def test_an_export_can_be_imported(make_collection, tmp_path, vectors):
     storage = make_collection(vectors, labels=[*"aabbccdde"])
     for name in ("out.npy", "out.parquet"):
         assert CliRunner().invoke(export, [str(storage.root), str(tmp_path / name)]).exit_code == 0

@@ -80,7 +80,7 @@ def test_images_have_files_sizes_and_labels_and_each_its_own_vector(photos, impo
         stored_module(reader, "mine")
 
 
-def test_what_does_not_match_is_counted_and_told(photos, imported, tmp_path):
+def test_unmatched_keys_are_counted_and_reported(photos, imported, tmp_path):
     said = imported([KEYS[2], "bird/9.png", str(photos / KEYS[0])], photos, text=True)
     assert "mine: 2 vectors of 5 dimensions" in said
     assert "2 images have no vector, such as 'cat/1.png'" in said
@@ -116,7 +116,7 @@ def test_an_unreadable_picture_is_a_reject_with_its_reason(photos, imported, tmp
     assert (row["key"], row["kind"], row["model"]) == (KEYS[1], "damaged", "mine")
 
 
-def test_when_nothing_matches_both_sides_are_named_and_nothing_is_made(photos, imported, tmp_path):
+def test_no_matching_key_names_examples_and_creates_nothing(photos, imported, tmp_path):
     said = imported(["bird/9.png", "bird/8.png"], photos, code=2)
     assert "No key of the vectors names an image of" in said
     assert "the vectors have keys such as 'bird/9.png', and the source 'cat/0.png'" in said

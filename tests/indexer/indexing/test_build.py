@@ -101,7 +101,7 @@ def test_small_samples_bring_no_warnings(reader, capfd):
         ("IVF8,Flat,IDMap2", "l2", "leave IDMap out"),
     ],
 )
-def test_what_faiss_cannot_make_is_explained(factory, metric, message):
+def test_an_index_that_faiss_cannot_create_is_explained(factory, metric, message):
     with pytest.raises(UsageError, match=message) as caught:
         empty_index(factory, DIM, metric, 1)
     assert "\n" not in str(caught.value)

@@ -74,7 +74,7 @@ def test_a_larger_k_is_harder_to_find(make_collection, clustered):
     assert nprobe_for_k(report.entry, 100) == reached
 
 
-def test_an_index_whose_recall_was_measured_at_10_only_is_measured_again_and_kept(make_collection, clustered):
+def test_an_index_with_recall_at_10_only_is_measured_again_and_reused(make_collection, clustered):
     storage = make_collection(clustered(400, 8, 5))
     _, report = build(storage, index="ivf-flat", nlist=4)
     before = written(storage)
@@ -187,7 +187,7 @@ def test_running_again_changes_no_byte(make_collection, clustered, index):
 
 
 @pytest.mark.parametrize("harm", ["record missing", "record broken", "index cut short", "index missing"])
-def test_what_a_killed_run_left_unfinished_is_built_again(make_collection, clustered, harm):
+def test_an_index_that_a_killed_run_left_unfinished_is_rebuilt(make_collection, clustered, harm):
     storage = make_collection(clustered(400, 8, 5))
     _, report = build(storage, index="ivf-flat")
     before = written(storage)

@@ -46,14 +46,14 @@ def test_the_fastest_that_reaches_the_target_is_taken():
     }  # fmt: skip
 
 
-def test_what_does_not_fit_is_left_out():
+def test_candidates_above_the_memory_limit_are_left_out():
     tried = [candidate("a", 0.96, 10, 50), candidate("b", 0.95, 90, 2100)]
     found = verdicts(tried, rows=1 << 20, max_memory=1 << 30)
     assert found["a"].startswith("taken: the fastest")
     assert found["b"] == "needs 2100 MiB"
 
 
-def test_what_comes_closest_is_taken_where_none_reaches_the_target_or_fits():
+def test_the_closest_candidate_is_taken_if_none_meets_the_target():
     tried = [candidate("a", 0.5, 10, 90), candidate("b", 0.7, 5, 80)]
     assert verdicts(tried, target_recall=0.9)["b"].startswith("taken: none reached a recall of 0.9")
     found = verdicts(tried, max_memory=1000)

@@ -83,7 +83,7 @@ def test_other_kinds_are_told(factory) -> None:
 
 
 @pytest.mark.parametrize("factory", ["Flat", "IVF8,Flat", "HNSW8"])
-def test_what_does_not_fit_is_refused(factory) -> None:
+def test_increments_that_do_not_fit_the_index_are_rejected(factory) -> None:
     """faiss does not validate: rows, lists and links outside of the index must be rejected before."""
     index = made(factory, vectors(400))
     added(index, vectors(100, 1))

@@ -133,7 +133,7 @@ def test_a_recall_out_of_reach_names_the_best_there_is():
 
 
 @pytest.mark.parametrize("recall", [0, -0.5, 1.01, float("nan")])
-def test_what_is_no_recall_is_refused(recall):
+def test_a_recall_out_of_range_is_rejected(recall):
     with pytest.raises(UsageError, match="must be above 0 and at most 1"):
         nprobe_for_recall(entry(LADDER), recall)
 

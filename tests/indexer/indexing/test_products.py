@@ -38,7 +38,7 @@ def test_many_threads_take_a_query_each_as_faiss_has_it(threshold):
 
 
 @pytest.mark.parametrize("other", [20, 4_000])
-def test_what_somebody_else_chose_stays(threshold, other):
+def test_a_threshold_set_by_other_code_is_kept(threshold, other):
     threshold(other)
     products.multiply_from_few(2048, 1)
     assert threshold() == other

@@ -130,7 +130,7 @@ def test_a_name_says_the_components_and_the_kind(name, factory):
         (BuildSettings(index="pca32-flat", train_size=20), "principal components need at least 32 training vectors"),
     ],
 )
-def test_what_cannot_be_built_is_said_before_anything_is_embedded(settings, message):
+def test_impossible_index_settings_are_rejected_before_embedding(settings, message):
     with pytest.raises(UsageError, match=message):
         check_build(settings, 1000, 64)
 

@@ -29,7 +29,7 @@ def test_swin_has_its_channels_last_but_for_the_last_map():
     assert axes(swin, 384, "features.0.0", "features.0.1") == [1, 3]
 
 
-def test_what_is_no_output_for_an_image_is_left_out():
+def test_nodes_without_an_output_per_image_are_left_out():
     attention = "features.1.0.attn."
     names = [f"{attention}_get_relative_position_bias", f"{attention}features_1_0_attn_qkv_weight"]
     assert axes(traced("swin_t"), 224, *names) == [None, None]

@@ -117,7 +117,7 @@ def test_a_state_without_a_classifier_embeds_and_has_no_classes(save_weights, ar
         assert torch.equal(create_feature_extractor(without, [node])(images)[node], expected)
 
 
-def test_names_that_are_no_part_of_the_network_are_told_without_the_prefix_of_the_others(save_weights):
+def test_unexpected_tensors_are_named_without_the_common_prefix(save_weights):
     def lightning(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {f"model.{name}": value for name, value in state.items()} | {"loss.weight": torch.zeros(2)}
 

@@ -45,7 +45,7 @@ def test_cells_have_numbers_as_long_as_they_are_large_enough(size: int, written:
     assert len(heatmap(np.eye(size), names, names).axes[0].texts) == (size if written else 0)
 
 
-def test_the_scale_of_counts_has_whole_numbers_and_many_columns_have_upright_names():
+def test_count_scales_have_integer_ticks_and_many_columns_vertical_names():
     names = [str(number) for number in range(90)]
     figure = heatmap(20 * np.eye(90), names, names, Axes(values="images"))
     figure.draw_without_rendering()

@@ -78,7 +78,7 @@ def test_a_comparison_shows_the_silhouette_alone_where_there_are_no_labels():
     )
 
 
-def test_what_is_stored_has_its_name_in_the_comparison():
+def test_stored_clusterings_are_named_in_the_comparison():
     own = {"space": "s", "strategy": "kmeans", "stored": "", "k": 4, "ari": np.nan, "silhouette": 0.1}
     stored = {**own, "strategy": "whitened", "stored": "s/k5-whitened", "k": 5, "silhouette": 0.3}
     result = Result("compare", {"clusters": 4, "sample": 9}, {"scores": pa.Table.from_pylist([own, stored])})

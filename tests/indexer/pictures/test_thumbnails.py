@@ -30,7 +30,7 @@ def test_pictures_are_read_from_the_source(tmp_path):
     assert thumbnails.pictures_of_ids([10])[0].getpixel((5, 5))[0] > 190
 
 
-def test_what_is_gone_or_broken_or_too_large_has_no_picture(tmp_path):
+def test_missing_broken_or_too_large_images_have_no_thumbnail(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
     Image.new("RGB", (100, 100)).save(tmp_path / "large.png")
     view = Stored(tmp_path / "gone.jpg", tmp_path / "broken.jpg", tmp_path / "large.png", "")

@@ -114,7 +114,7 @@ def test_files_are_listed_for_scripts_and_filters_limit_what_is_counted(storage,
     assert "no quality flag 'sharp'; the flags are dark, bright" in run(storage, "--flag", "sharp", code=1)
 
 
-def test_what_was_measured_is_not_read_again(storage, tmp_path, monkeypatch):
+def test_measured_images_are_not_read_again(storage, tmp_path, monkeypatch):
     asked = []
 
     class Counted:

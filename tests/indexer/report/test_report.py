@@ -93,7 +93,7 @@ def test_numbers_of_a_column_align_and_are_never_broken():
     assert "td.numeric { white-space: nowrap; }" in html
 
 
-def test_what_cannot_be_made_says_why(unlabelled: str, tmp_path: Path):
+def test_a_chapter_that_cannot_be_made_says_why(unlabelled: str, tmp_path: Path):
     file = tmp_path / "report.html"
     told = made(unlabelled, file)
     assert "Not made: 3 Classes and clusters: No image of the collection small has a label" in told

@@ -153,7 +153,7 @@ def test_links_and_names_that_are_not_utf8_are_told(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.zip"])
-def test_what_is_no_archive_is_called_so(tmp_path: Path, name: str):
+def test_a_file_that_is_not_an_archive_is_reported(tmp_path: Path, name: str):
     (tmp_path / name).write_bytes(b"nothing of the kind" * 100)
     with pytest.raises(IndexerError, match=r"cannot be read as a (tar|zip) file"):
         list(open_source(str(tmp_path / name)).rows())

@@ -96,7 +96,7 @@ def test_a_listing_that_was_cut_short_goes_on_with_the_same_bytes(photos: Path, 
     assert [storage.read(part) for part in listed(storage, photos).parts] == whole
 
 
-def test_what_a_run_over_another_source_left_is_no_part_of_the_listing(
+def test_a_listing_ignores_leftovers_of_a_run_over_another_source(
     photos: Path, storage: Storage, tmp_path: Path, make_picture
 ):
     listed(storage, photos)

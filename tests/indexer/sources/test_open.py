@@ -54,7 +54,7 @@ def test_a_parquet_row_needs_a_key(tmp_path: Path):
         list(open_source(str(path)).rows())
 
 
-def test_what_is_no_parquet_is_called_so(tmp_path: Path):
+def test_a_file_that_is_not_parquet_is_reported(tmp_path: Path):
     (tmp_path / "a.parquet").write_bytes(b"nothing of the kind")
     with pytest.raises(IndexerError, match=r"a\.parquet cannot be read as Parquet"):
         open_source(str(tmp_path / "a.parquet"))

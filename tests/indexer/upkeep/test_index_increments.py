@@ -196,7 +196,7 @@ def damages(storage):
 
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("is_removed", [True, False])
-def test_what_is_damaged_of_a_grown_index_is_built_anew(made, extended, which, is_removed) -> None:
+def test_a_grown_index_with_a_damaged_file_is_rebuilt(made, extended, which, is_removed) -> None:
     storage, vectors = made(train_size=400)
     lost = extended(storage, vectors[600:640], queries=0).manifest.indexes[KEY].index_files[which]
     if is_removed:

@@ -88,7 +88,7 @@ def test_each_batch_is_a_generation(made, root, followed):
     assert sorted(keys(root)) == ["0.png", "2.png", "3.png", "4.png", "5.png", "new.png"]
 
 
-def test_what_fails_is_tried_again(made, root, followed):
+def test_a_failed_run_is_retried(made, root, followed):
     photos, aside = made / "photos", made / "aside"
 
     def back():

@@ -154,7 +154,7 @@ def test_streams_a_collection(make_collection, clustered):
         (np.array([[1, 2, np.inf, 4]], np.float32), 1, "NaN or infinite"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(queries, k, message):
+def test_invalid_arguments_are_rejected(queries, k, message):
     with pytest.raises(UsageError, match=message):
         exact_search(blocks(noise(9, 4), 9), queries, k, "cosine")
 

@@ -212,7 +212,7 @@ def test_an_index_of_other_embeddings(storage, verify, forge):
     assert "does not find row" in damages[file(storage, ".faiss")]
 
 
-def test_what_cannot_be_embedded_again_is_said(storage, verify, made, tmp_path):
+def test_verify_counts_images_that_it_cannot_embed_again(storage, verify, made, tmp_path):
     """One file is gone, one has other bytes, and one was only touched, which is embedded again."""
     names = sorted(path for path in made.pictures.rglob("*.png"))
     moved, changed, touched = names[:3]

@@ -104,7 +104,7 @@ async def test_changes_are_made_and_taken_back_until_a_fold(make_toy, serve) -> 
                 assert (refused.status_code, refused.json()["kind"]) == (400, "wrong"), path
 
 
-async def test_who_has_no_token_of_the_role_write_changes_nothing(make_toy, serve) -> None:
+async def test_changes_without_the_write_role_are_rejected(make_toy, serve) -> None:
     toy = make_toy(random(20))
     first = int(toy.ids[0])
     async with serve(toy, writable=True) as served, serve(toy) as reader:

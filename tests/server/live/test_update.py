@@ -354,7 +354,7 @@ def restore(*ids: int) -> update_pb2.RestoreRequest:
     return update_pb2.RestoreRequest(ids=wire.encode(np.array(ids, np.int64)))
 
 
-async def test_what_was_deleted_or_replaced_comes_back_until_a_fold(make_toy, attach, serve, refused) -> None:
+async def test_deleted_and_replaced_images_can_be_restored_until_a_fold(make_toy, attach, serve, refused) -> None:
     toy = make_toy(random(40), clusters=3, index="IVF4,Flat")
     attach(toy, price=[float(row) for row in range(40)])
     first, second, third = (int(one) for one in toy.ids[:3])
@@ -400,7 +400,7 @@ async def test_what_was_deleted_or_replaced_comes_back_until_a_fold(make_toy, at
             await served.update.Restore(update_pb2.RestoreRequest())
 
 
-async def test_many_new_images_are_found_by_a_graph_and_exactly_where_that_is_asked_for(make_toy, serve) -> None:
+async def test_many_new_images_are_found_by_graph_and_by_exact_search(make_toy, serve) -> None:
     """A graph finds what a full comparison finds, including deletions and the latest images."""
     toy = make_toy(random(200), index="IVF8,Flat")
     new, count = random(3000, seed=21), 3000
@@ -458,7 +458,7 @@ def test_a_graph_of_new_images_finds_what_comparing_finds() -> None:
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
-def test_new_images_of_many_dimensions_are_found_though_their_classes_come_one_after_another(metric: Metric) -> None:
+def test_new_images_that_arrive_class_by_class_are_found(metric: Metric) -> None:
     """The first images do not predict the directions in which later ones differ."""
     chance = np.random.default_rng(5)
     dim, classes, each = 640, 8, 300

@@ -170,7 +170,7 @@ def test_the_log_is_kept_in_a_private_file_that_may_be_moved_away(tmp_path) -> N
             handler.close()
 
 
-def test_what_is_said_again_and_again_takes_a_bounded_amount_of_memory(monkeypatch) -> None:
+def test_repeated_log_messages_take_bounded_memory(monkeypatch) -> None:
     now = [0.0]
     monkeypatch.setattr("lookalike_server.common.log_once.time.monotonic", lambda: now[0])
     repeats: LogOnce[int] = LogOnce(10)
