@@ -305,6 +305,14 @@ class TestKeptMatches:
         assert kept.by_words(b"A") is kept.by_meaning("a", b"")
         assert kept.by_words(b"x") is None
 
+    def test_a_long_filter_that_came_before_need_not_be_parsed_again(self) -> None:
+        kept = MatchCache(5000)
+        kept.put(Matches(np.zeros(1000, bool), "a", "a"))
+        words = b"stock in (" + b",".join(b"%d" % number for number in range(10_000)) + b")"
+        assert kept.by_words(words) is None
+        assert kept.by_meaning("a", words) is kept.by_words(words)
+        assert kept.by_words(words[:-1]) is None
+
     def test_masks_of_spaces_count_and_what_is_too_large_is_not_kept(self) -> None:
         kept = MatchCache(5000)
         matches = Matches(np.zeros(1000, bool), "a", "a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -11,9 +12,8 @@ import numpy as np
 from lookalike_indexer.arrays import Bools
 from lookalike_server.columns.row_mask import RowMask
 
-# Serialized filters are cached too, so that a repeated filter need not be parsed: this many, of this many bytes each.
+# Number of serialized filters whose digests are cached, so that a repeated filter need not be parsed.
 _WORDS = 1024
-_LONGEST = 1 << 10
 # Overhead of a result besides its booleans, in bytes.
 _AROUND = 1 << 10
 
@@ -61,7 +61,7 @@ class MatchCache:
     def by_words(self, words: bytes) -> Matches | None:
         """Return the matches of a filter with the same serialized bytes, or None."""
         with self._lock:
-            meaning = self._words.get(words)
+            meaning = self._words.get(_digest(words))
             return None if meaning is None else self._used(meaning)
 
     def by_meaning(self, meaning: str, words: bytes) -> Matches | None:
@@ -91,9 +91,12 @@ class MatchCache:
         return found[0]
 
     def _remember(self, words: bytes, meaning: str) -> None:
-        if len(words) > _LONGEST:
-            return
-        self._words[words] = meaning
-        self._words.move_to_end(words)
+        digest = _digest(words)
+        self._words[digest] = meaning
+        self._words.move_to_end(digest)
         if len(self._words) > _WORDS:
             self._words.popitem(last=False)
+
+
+def _digest(words: bytes) -> bytes:
+    return hashlib.blake2b(words, digest_size=16).digest()
