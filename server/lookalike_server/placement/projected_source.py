@@ -16,6 +16,9 @@ from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.some_codes import SomeCodes
 from lookalike_server.placement.sources import HARDEST, MARGIN, Source
 
+# All matches are candidates if there are at most this many times the usual candidates: a first stage takes as long.
+_MOST_COMPARED = 6
+
 
 class TwoStageSource:
     """Principal components find candidates, and faiss keeps the best of them by the codes of all dimensions.
@@ -33,6 +36,8 @@ class TwoStageSource:
         refine = faiss.downcast_index(index.refine_index)
         self._codes = SomeCodes(refine) if isinstance(refine, faiss.IndexScalarQuantizer) else None
         self._graph = isinstance(two_stage.first_stage(index), faiss.IndexHNSW)
+        # Shards of other kinds compare no more matches of a filter, so that their answers are those of the whole index.
+        self._most = _MOST_COMPARED if self._graph else two_stage.FACTOR
         self.ntotal = int(index.ntotal)
 
     def probes(
@@ -70,7 +75,7 @@ class TwoStageSource:
         """Return for each query whether all its matches are candidates, because they are few."""
         if self._codes is None:
             return np.zeros(len(masks.numbers), np.bool_)
-        return masks.matches <= two_stage.FACTOR * max(two_stage.FACTOR * k, two_stage.LEAST)
+        return masks.matches <= self._most * max(two_stage.FACTOR * k, two_stage.LEAST)
 
     @property
     def has_codes(self) -> bool:
