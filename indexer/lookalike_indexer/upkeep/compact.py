@@ -157,7 +157,7 @@ def _check_finished(storage: Storage, draft: Manifest) -> None:
     numbers = {layout.part_number(path) for path in draft.listing}
     unnamed = [path for path in storage.walk() if path not in draft.files and _is_part(path, numbers)]
     if unnamed:
-        before = _named_before(storage, draft)
+        before = _named_before(storage)
         left += [path for path in unnamed if path not in before]
     if left:
         raise UsageError(
@@ -176,13 +176,13 @@ def _is_part(path: str, numbers: set[int]) -> bool:
     return layout.is_first(path) and number.isdecimal() and int(number) in numbers
 
 
-def _named_before(storage: Storage, draft: Manifest) -> set[str]:
-    """Return the files that readable older generations refer to."""
+def _named_before(storage: Storage) -> set[str]:
+    """Return the files that readable generations refer to."""
     named: set[str] = set()
     for number in generations.numbers(storage):
-        if number != draft.generation:
-            with contextlib.suppress(DataLossError, MismatchError):
-                named.update(generations.read(storage, number).files)
+        # Of the newest one, too: a purge has taken files out of the draft.
+        with contextlib.suppress(DataLossError, MismatchError):
+            named.update(generations.read(storage, number).files)
     return named
 
 

@@ -162,6 +162,15 @@ def test_compact_purges_when_asked_and_verify_proves_it(storage):
     assert len(vectors) == 58
 
 
+def test_compact_purges_a_collection_of_one_generation(storage):
+    """After gc, only the newest generation names the files with deleted images."""
+    delete(storage, ids=DELETED)
+    assert run(gc, storage.root, "--keep", "1")[0] == 0
+    code, text = run(compact, storage.root, "--purge")
+    assert (code, "without 4 deleted images" in text) == (0, True), text
+    assert len(opened(storage).ids()) == 56
+
+
 def test_a_file_that_no_generation_names_is_found(storage):
     delete(storage, ids=DELETED)
     draft, _ = purge(storage, generations.require_latest(storage), Silent())
