@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import click
 
 
@@ -12,7 +14,9 @@ def _distance(context: click.Context, option: click.Parameter, value: str) -> fl
         found = float(value)
     except ValueError as error:
         raise click.BadParameter(f"{value!r} is neither a number nor auto.") from error
-    if not found >= 0:
+    if math.isnan(found):
+        raise click.BadParameter(f"{value!r} is neither a number nor auto.")
+    if found < 0:
         raise click.BadParameter(f"{value} is below 0.")
     return found
 

@@ -118,6 +118,7 @@ def test_a_montage_and_a_kept_result(storage, tmp_path):
     ("options", "message"),
     [
         (["--max-distance", "near"], "'near' is neither a number nor auto."),
+        (["--max-distance", "nan"], "'nan' is neither a number nor auto."),
         (["--max-distance", "-1"], "-1 is below 0."),
     ],
 )
