@@ -12,7 +12,7 @@ from lookalike_indexer.experiments.view import View
 def test_every_experiment_is_timed_and_its_memory_is_told(bench):
     rows = {row["case"]: row for row in bench("experiments")}
     assert list(rows) == [
-        f"{name}, 3,000 images" for name in ("class_matrix", "oddballs", "class_accuracies", "compare")
+        f"{name}, 1,000 images" for name in ("class_matrix", "oddballs", "class_accuracies", "compare")
     ]
     for row in rows.values():
         assert row["params"]["classes"] == 20

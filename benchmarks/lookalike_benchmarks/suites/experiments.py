@@ -15,7 +15,7 @@ from lookalike_benchmarks.results import Row, Settings
 
 # A small dim, so that a million images fit on the disk; only experiments that read embeddings depend on it.
 USUAL = {"rows": "1000000", "dim": "64", "classes": "1000", "clusters": "800", "experiments": ";".join(EXPERIMENTS)}
-QUICK = {"rows": "3000", "dim": "8", "classes": "20", "clusters": "16"}
+QUICK = {"rows": "1000", "dim": "8", "classes": "20", "clusters": "16"}
 
 
 def run(settings: Settings) -> Iterator[Row]:
