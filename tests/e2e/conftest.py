@@ -40,9 +40,13 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def collection(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The images as a collection of a small untrained network."""
-    folder = tmp_path_factory.mktemp("collections") / "hues"
-    command = [sys.executable, "-m", "lookalike", "index", pictures, "--collection", folder]
-    options = ["--model", "squeezenet1_1", "--weights", "untrained:3", "--clusters", "5", "--part-size", "16"]
+    return index_images(pictures, tmp_path_factory.mktemp("collections") / "hues", "squeezenet1_1")
+
+
+def index_images(source: Path, folder: Path, model: str) -> Path:
+    """Run `lookalike index` with an untrained network; return the collection's folder."""
+    command = [sys.executable, "-m", "lookalike", "index", source, "--collection", folder]
+    options = ["--model", model, "--weights", "untrained:3", "--clusters", "5", "--part-size", "16"]
     subprocess.run([*map(str, command), *options], check=True, capture_output=True, text=True, timeout=240)
     return folder
 

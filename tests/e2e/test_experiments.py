@@ -17,6 +17,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from tests.e2e.conftest import index_images
 
 import lookalike as lookalike_client
 from lookalike.cli._catalogue import SERVED
@@ -30,15 +31,15 @@ CLASS_MAP = {"red": ["class 1", "class 2"], "green": ["3"], "blue": ["class 900"
 ASKED: dict[str, tuple[list[str], Callable[[lookalike_client.Client], lookalike_client.Experiment]]] = {
     "matrix": (["matrix"], lambda client: client.class_matrix()),
     "classes": (
-        ["classes", "--models", "squeezenet1_1", "--best", "2", "--class-map", "CLASS_MAP"],
-        lambda client: client.class_accuracies("squeezenet1_1", best=2, class_map=CLASS_MAP),
+        ["classes", "--models", "resnet18", "--best", "2", "--class-map", "CLASS_MAP"],
+        lambda client: client.class_accuracies("resnet18", best=2, class_map=CLASS_MAP),
     ),
     "explain": (["explain", KEY], lambda client: client.explain(key=KEY)),
     "show": (["show", KEY], lambda client: client.image_clusters(key=KEY, members=23)),
     "oddballs": (["oddballs", "--label", "green"], lambda client: client.oddballs(label="green")),
     "mistakes": (
-        ["mistakes", "--model", "squeezenet1_1", "--limit", "4", "--class-map", "CLASS_MAP"],
-        lambda client: client.mistakes("squeezenet1_1", limit=4, class_map=CLASS_MAP),
+        ["mistakes", "--model", "resnet18", "--limit", "4", "--class-map", "CLASS_MAP"],
+        lambda client: client.mistakes("resnet18", limit=4, class_map=CLASS_MAP),
     ),
     "split": (["split", "red", "-k", "2"], lambda client: client.split_label("red", k=2)),
     "interpret": (["interpret", "--samples", "3"], lambda client: client.interpret_clusters(samples=3)),
@@ -58,12 +59,12 @@ ASKED: dict[str, tuple[list[str], Callable[[lookalike_client.Client], lookalike_
 MADE = (["graph"], ["quality"])
 # Stored results and their commands. The first one adds a model, so commands that read all spaces come later.
 STORED = {
-    "evolution": ["evolution", "--checkpoints", "CHECKPOINTS", "--model", "shufflenet_v2_x0_5", "--clusters", "3"],
+    "evolution": ["evolution", "--checkpoints", "CHECKPOINTS", "--model", "squeezenet1_1", "--clusters", "3"],
     "class_matrix": ["matrix"],
     "choose_k": ["choose-k", "--to", "5", "--seeds", "2"],
-    "label_tree": ["dendrogram", "--model", "shufflenet_v2_x0_5@step1", "--most", "12"],
+    "label_tree": ["dendrogram", "--most", "12"],
     "map": ["map", "--method", "pca"],
-    "compare": ["compare", "--spaces", "squeezenet1_1", "--clusters", "4"],
+    "compare": ["compare", "--spaces", "resnet18", "--clusters", "4"],
 }
 # These differ from run to run, and are not stored.
 COSTS = "costs"
@@ -83,6 +84,12 @@ def run_all(commands: list[list[str]]) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
+def collection(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The images as a collection of a network that sees several classes in them, which SqueezeNet does not."""
+    return index_images(pictures, tmp_path_factory.mktemp("collections") / "hues", "resnet18")
+
+
+@pytest.fixture(scope="module")
 def class_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("class_map") / "classes.csv"
     lines = [f"{label},{name}" for label, names in CLASS_MAP.items() for name in names]
@@ -97,7 +104,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("checkpoints")
     for step in (1, 2):
         torch.manual_seed(step)
-        torch.save(torchvision.models.shufflenet_v2_x0_5().state_dict(), folder / f"step{step}.pth")
+        torch.save(torchvision.models.squeezenet1_1().state_dict(), folder / f"step{step}.pth")
     return str(folder / "step*.pth")
 
 
