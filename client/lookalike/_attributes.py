@@ -72,7 +72,7 @@ def _values(message: filter_pb2.AttributeValues, rows: int) -> tuple[Any, ...]:
     if message.HasField("nulls"):
         for place in wire.decode(message.nulls).tolist():
             if not 0 <= place < rows:
-                raise ValueError(f"the value {place} of {message.name!r} is of a row that there is not")
+                raise ValueError(f"the value {place} of {message.name!r} names a row out of range")
             values[place] = None
     return tuple(values)
 

@@ -95,7 +95,7 @@ def search(
     if not_keys is not None:
         feedback, given = examples(given, not_keys, weights)
     elif weights is not None:
-        raise InvalidArgumentError("weights= is about examples; it goes with not_keys=, which may be empty.")
+        raise InvalidArgumentError("weights= requires not_keys=, which may be empty.")
     asked = query(given, errors) if feedback is None or given else Query(types_pb2.QueryBatch(), single=True)
     if feedback is not None and not asked.single:
         raise InvalidArgumentError("Examples move one query; with not_keys= use key=, id=, image=, vector= or text=.")
@@ -368,7 +368,7 @@ def _names(fields: Fields) -> list[str]:
 
 def _set_effort(request: search_pb2.SearchRequest, nprobe: int | None, recall: float | None, exact: bool) -> None:
     if (nprobe is not None) + (recall is not None) + bool(exact) > 1:
-        raise InvalidArgumentError("At most one of nprobe=, recall= and exact= says how hard to look.")
+        raise InvalidArgumentError("Pass at most one of nprobe=, recall= and exact=.")
     if nprobe is not None:
         request.nprobe = as_count("nprobe", nprobe, 1)
     elif recall is not None:

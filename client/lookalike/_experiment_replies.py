@@ -88,7 +88,7 @@ def _table(message: experiment_pb2.Table, metric: Setting) -> Table:
 def _column(message: experiment_pb2.Column, rows: int) -> Column:
     nulls = wire.decode(message.nulls) if message.HasField("nulls") else np.empty(0, np.int64)
     _require(nulls.dtype == np.int64 and nulls.ndim == 1, "the rows without a value are no list of numbers")
-    _require(bool(((nulls >= 0) & (nulls < rows)).all()), "a row that there is not has no value")
+    _require(bool(((nulls >= 0) & (nulls < rows)).all()), "a null value names a row out of range")
     if message.HasField("offsets"):
         return _lists(message, rows, nulls)
     column = _values(message)
@@ -119,7 +119,7 @@ def _lists(message: experiment_pb2.Column, rows: int, nulls: npt.NDArray[Any]) -
 
 def _values(message: experiment_pb2.Column) -> Column:
     kind = message.WhichOneof("values")
-    _require(kind is not None, f"the column {message.name} is of a kind that is not known here")
+    _require(kind is not None, f"the column {message.name} has an unknown type")
     if kind == "texts":
         return tuple(message.texts.values)
     numbers = wire.decode(message.numbers)

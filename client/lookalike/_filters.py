@@ -136,7 +136,7 @@ class Column(Comparable):
     def has(self, text: str) -> Filter:
         """Return a filter for images whose list of texts contains `text`."""
         if not isinstance(text, str):
-            raise InvalidArgumentError(f"A list has texts; has() takes a str, not {text!r}.")
+            raise InvalidArgumentError(f"has() takes a str, not {text!r}, because lists hold texts.")
         return made(has=filter_pb2.Has(column=self._name, text=checked_text(text)))
 
     def is_null(self) -> Filter:
@@ -215,7 +215,7 @@ def _joined(kind: str, one: Where, other: Where) -> Filter:
     for side in (one, other):
         message = message_of(side)
         if message is None:
-            raise InvalidArgumentError("None is no filter.")
+            raise InvalidArgumentError("None is not a filter.")
         inner = getattr(message, kind).filters if message.WhichOneof("kind") == kind else [message]
         parts.extend(inner)
     return made(**{kind: filter_pb2.Filters(filters=parts)})
@@ -239,9 +239,9 @@ def plain_value(value: object) -> bool | int | float | str:
     if value is None:
         raise InvalidArgumentError("A comparison with None is true of nothing; write column(...).is_null().")
     if isinstance(value, float) and math.isnan(value):
-        raise InvalidArgumentError("Nothing compares with NaN; give a number.")
+        raise InvalidArgumentError("Cannot compare with NaN; pass a number.")
     if isinstance(value, int) and not _INT64.min <= value <= _INT64.max:
-        raise InvalidArgumentError(f"{value} is beyond 64 bits, as every value of a column is within.")
+        raise InvalidArgumentError(f"{value} does not fit into 64 bits, as all values of columns do.")
     if isinstance(value, str):
         return checked_text(value)
     for kind in (bool, int, float):

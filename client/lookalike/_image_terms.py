@@ -75,7 +75,7 @@ def _cluster_number(value: object) -> int:
 
 def _class_name(value: object) -> str:
     if not isinstance(value, str):
-        raise InvalidArgumentError(f"Classes are called by a str, not {value!r}.")
+        raise InvalidArgumentError(f"A class name must be a str, not {value!r}.")
     return checked_text(value)
 
 

@@ -135,7 +135,7 @@ def _served(parts: Sequence[Served]) -> Served:
 
 def _changed(first: str, last: str) -> GenerationChangedError:
     return GenerationChangedError(
-        f"The collection went from {first} to {last} during the request, which was sent in several calls; "
+        f"The collection went from {first} to {last} during the request, which the client sent in several calls; "
         "send it again."
     )
 

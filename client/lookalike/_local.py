@@ -149,7 +149,7 @@ def _said(log: IO[str]) -> str:
     log.seek(0)
     lines = [line.strip() for line in log.read().splitlines() if line.strip()]
     told = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
-    return (told or lines or ["the server ended without a word"])[-1]
+    return (told or lines or ["the server exited without an error message"])[-1]
 
 
 def _stop(process: subprocess.Popen[str], owner: int) -> None:

@@ -115,6 +115,6 @@ def _of_one_generation(first: Page[Any] | None, page: Page[Items]) -> Page[Any]:
     before, now = first.served.generation, page.served.generation
     if before != now:
         raise GenerationChangedError(
-            f"The collection went from generation {before} to {now} while its pages were being read; start again."
+            f"Generation {now} replaced {before} between two pages; read the pages again from the first."
         )
     return first

@@ -30,13 +30,13 @@ def encode(pixels: npt.NDArray[Any]) -> bytes:
     array = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
     if array.ndim != 3 or array.shape[2] not in _COLOUR_TYPES:
         raise InvalidArgumentError(
-            f"A picture of shape {pixels.shape} is none; it must be (height, width), or (height, width, channels) "
+            f"Invalid image shape {pixels.shape}: it must be (height, width), or (height, width, channels) "
             "with 1 to 4 channels."
         )
     depth = _DEPTHS.get(array.dtype.newbyteorder("="))
     if depth is None:
         raise InvalidArgumentError(
-            f"A picture of {pixels.dtype} is none; it must be uint8, or uint16 for 16 bits, from black to white."
+            f"Invalid image dtype {pixels.dtype}: it must be uint8, or uint16 for 16 bits, from black to white."
         )
     height, width, channels = array.shape
     if not (0 < height <= _LONGEST_SIDE and 0 < width <= _LONGEST_SIDE):

@@ -105,7 +105,7 @@ def chosen(given: Mapping[str, Any], names: Iterable[str]) -> str:
     there = [name for name, value in given.items() if value is not None]
     if len(there) != 1:
         problem = f"not {' and '.join(there)} together" if there else "none was given"
-        raise InvalidArgumentError(f"Exactly one of {listed} says what is asked about; {problem}.")
+        raise InvalidArgumentError(f"Pass exactly one of {listed}; {problem}.")
     return there[0]
 
 

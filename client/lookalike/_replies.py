@@ -342,7 +342,7 @@ def _metric(value: int) -> Metric:
 def _errors(told: Iterable[types_pb2.RowError], queries: int, failed: Mapping[int, str]) -> dict[int, str]:
     """Return the reason for each failed query, by row; errors found before sending override the server's."""
     sentences = {error.row: error.message for error in told}
-    _require(all(0 <= row < queries for row in sentences), "an error is of a row that there is not")
+    _require(all(0 <= row < queries for row in sentences), "an error names a row out of range")
     return dict(sorted({**sentences, **failed}.items()))
 
 

@@ -93,7 +93,7 @@ def _sentence(
     kind: type[e.LookalikeError], details: str, code: grpc.StatusCode, target: str, timeout: float | None
 ) -> str:
     if kind is e.MessageTooLargeError:
-        return f"Too much for one call; ask in smaller batches. ({details})"
+        return f"The request or reply is too large for one call; use smaller batches. ({details})"
     if kind is e.DeadlineExceededError and (not details or _TIMED_OUT in details) and timeout is not None:
         return f"{target} did not answer within {timeout:g} s; allow more by timeout=."
     if kind is e.UnimplementedError:

@@ -30,7 +30,7 @@ def upsert(
 ) -> Call[Upserted]:
     given = images if images is not None else vectors
     if given is None or (images is not None and vectors is not None):
-        raise InvalidArgumentError("Exactly one of images= and vectors= says what the images are.")
+        raise InvalidArgumentError("Pass exactly one of images= and vectors=.")
     if not isinstance(given, Mapping) or not given:
         raise InvalidArgumentError("images= and vectors= take a mapping from keys, with at least one key.")
     keys = [check_key(key) for key in given]
@@ -64,7 +64,7 @@ def upsert(
 
 def delete(keys: Sequence[str] | None, where: Where | None) -> Call[Deleted]:
     if (keys is None) == (where is None):
-        raise InvalidArgumentError("Exactly one of keys= and where= says what to delete.")
+        raise InvalidArgumentError("Pass exactly one of keys= and where=.")
     request = update_pb2.DeleteRequest(filter=message_of(where))
     if keys is not None:
         request.keys.extend(check_key(key) for key in several("keys", keys))

@@ -79,7 +79,7 @@ def test_a_page_that_is_silently_of_a_new_generation_is_an_error_too(client, toy
             reply.served.generation = 2
 
     toy.change = newer
-    with pytest.raises(lookalike.GenerationChangedError, match="from generation 1 to 2"):
+    with pytest.raises(lookalike.GenerationChangedError, match="Generation 2 replaced 1"):
         list(client.members("toy/halves", 0, page_size=2))
 
 
@@ -121,7 +121,7 @@ def test_is_serving_asks_the_standard_health_check(client, connect):
 
 
 def test_nothing_is_looked_up_without_exactly_one_question(client):
-    with pytest.raises(lookalike.InvalidArgumentError, match="Exactly one of key, id, keys, ids"):
+    with pytest.raises(lookalike.InvalidArgumentError, match="Pass exactly one of key, id, keys, ids"):
         client.lookup()
     with pytest.raises(lookalike.InvalidArgumentError, match="not key and id together"):
         client.lookup(key="a", id=1)

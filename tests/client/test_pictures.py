@@ -122,10 +122,10 @@ class TestArrays:
     @pytest.mark.parametrize(
         ("pixels", "sentence"),
         [
-            (np.zeros((4, 4, 3), np.float32), "A picture of float32 is none; it must be uint8"),
-            (np.zeros((4, 4), bool), "A picture of bool is none"),
-            (np.zeros((3, 8, 8), np.uint8), r"of shape \(3, 8, 8\) is none; it must be \(height, width\)"),
-            (np.zeros(8, np.uint8), r"of shape \(8,\) is none"),
+            (np.zeros((4, 4, 3), np.float32), "Invalid image dtype float32: it must be uint8"),
+            (np.zeros((4, 4), bool), "Invalid image dtype bool"),
+            (np.zeros((3, 8, 8), np.uint8), r"Invalid image shape \(3, 8, 8\): it must be \(height, width\)"),
+            (np.zeros(8, np.uint8), r"Invalid image shape \(8,\)"),
             (np.zeros((0, 4), np.uint8), "of 4 x 0 pixels cannot be sent"),
         ],
     )
@@ -360,5 +360,5 @@ class TestRows:
 
     def test_an_error_of_a_row_that_there_is_not_is_not_passed_on(self, client, toy, photo):
         toy.change = lambda method, reply: reply.errors.add(row=7, message="odd")
-        with pytest.raises(lookalike.ProtocolError, match="an error is of a row that there is not"):
+        with pytest.raises(lookalike.ProtocolError, match="an error names a row out of range"):
             client.search(images=[photo], errors="rows")

@@ -91,7 +91,7 @@ def test_a_folder_sets_only_what_changes_an_answer(cli, own, here, line):
     here(line)
     code, out, err = cli("search", "dogs/04.jpg")
     assert (code, out) == (2, "")
-    assert "may stand in your own file alone" in err
+    assert "is allowed only in your own file" in err
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_folder_sets_only_what_changes_an_answer(cli, own, here, line):
     [
         ("[search]\nrows = 3", "rows is no option of search."),
         ("[serach]\nk = 3", "there is no command serach. Did you mean search?"),
-        ("k = 3", "k is no setting of all commands. Put it into the table of a command, such as [search]: k = ..."),
+        ("k = 3", "k is not a setting for all commands. Put it into the table of a command, such as [search]: k = ..."),
         ("[serve]\nport = 1", "[serve] has a file of its own: lookalike serve --config FILE."),
         ("[search]\nk = 'many'", "Invalid value for '-k': 'many' is not a valid integer"),
         ("k == 3", "is not TOML"),

@@ -275,7 +275,7 @@ def test_messages_beyond_grpcs_four_megabytes_go_both_ways(client, toy):
 
 
 def test_a_message_beyond_the_servers_limit_is_told_as_such(client):
-    with pytest.raises(lookalike.MessageTooLargeError, match="ask in smaller batches") as caught:
+    with pytest.raises(lookalike.MessageTooLargeError, match="use smaller batches") as caught:
         client.search(image=b"x" * (17 << 20))
     assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 

@@ -70,7 +70,9 @@ class SettingsFile:
         for name in shared:
             if name not in _SHARED:
                 table = f" Put it into the table of a command, such as [search]: {name} = ..."
-                raise click.UsageError(f"{path}: {name} is no setting of all commands.{_meant(name, _SHARED)}{table}")
+                raise click.UsageError(
+                    f"{path}: {name} is not a setting for all commands.{_meant(name, _SHARED)}{table}"
+                )
         for name in commands:
             if name in _OWN_FILE:
                 raise click.UsageError(f"{path}: [{name}] has a file of its own: lookalike {name} --config FILE.")
@@ -102,7 +104,7 @@ def _check_harmless(path: Path, tables: Sequence[Mapping[str, Any]]) -> None:
     """Raise click.UsageError if the file of a folder sets an option that only the user's file may set."""
     for name, value in ((name, value) for table in tables for name, value in table.items()):
         if name not in _OF_FOLDERS:
-            own = f"{name} may stand in your own file alone, {user_file()}."
+            own = f"{name} is allowed only in your own file, {user_file()}."
             raise click.UsageError(f"{path}: {own} A folder can come from others.")
         if name == "collection" and "://" in str(value):
             raise click.UsageError(f"{path}: collection may be a folder here; an address stands in {user_file()}.")

@@ -145,7 +145,7 @@ async def _body(request: Request) -> dict[str, Any]:
             if len(data) > _BODY_BYTES:
                 raise MessageTooLargeError(f"The request is larger than {_BODY_BYTES >> 10} kB; name fewer images.")
     except ClientDisconnect as error:
-        raise InvalidArgumentError("The request did not come whole.") from error
+        raise InvalidArgumentError("The request was incomplete.") from error
     try:
         body = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -29,7 +29,7 @@ async def get_search(request: Request) -> Response:
     k = asked.integer(request, "k", 24, 1, _MOST)
     label, other = asked.text(request, "label", ""), asked.text(request, "other", "")
     if label and other:
-        raise InvalidArgumentError("At most one of label and other says which images are looked for.")
+        raise InvalidArgumentError("Pass at most one of label and other.")
     query = _query(request)
     options: dict[str, Any] = {"space": asked.text(request, "space", "")}
     if asked.flag(request, "exact"):
@@ -67,7 +67,7 @@ async def _matching(client: Client, near: Neighbors, query: dict[str, Any], labe
 def _query(request: Request) -> dict[str, Any]:
     given = request.query_params
     if ("id" in given) + ("picture" in given) + ("text" in given) != 1:
-        raise InvalidArgumentError("Exactly one of id, picture and text says what is asked about.")
+        raise InvalidArgumentError("Pass exactly one of id, picture and text.")
     if "text" in given:
         return {"text": asked.text(request, "text")}
     if "id" in given:

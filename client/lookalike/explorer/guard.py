@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _OWN_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::[0-9]*)?")
 
-_OTHER_SITE: Final = "This came from another site's page."
+_OTHER_SITE: Final = "This request came from another site's page."
 _NAME_IT: Final = "If {name} is a proxy in front of this page, start it with --http-name {name}."
 
 POLICY: Final = (

@@ -51,12 +51,10 @@ class Pictures:
                 if len(data) > self._one:
                     raise self._too_large()
         except ClientDisconnect as error:
-            raise InvalidArgumentError("The picture did not come whole.") from error
+            raise InvalidArgumentError("The upload of the picture was incomplete.") from error
         picture = bytes(data)
         if media_type(picture) is None:
-            raise InvalidArgumentError(
-                "This file is no picture that can be looked for: JPEG, PNG, WebP, GIF, BMP and TIFF are."
-            )
+            raise InvalidArgumentError("This file is no supported picture: use JPEG, PNG, WebP, GIF, BMP or TIFF.")
         name = hashlib.sha256(picture).hexdigest()[:_NAME]
         self._held.put(name, picture)
         return name

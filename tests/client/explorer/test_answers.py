@@ -190,9 +190,9 @@ def test_stored_results_are_listed_without_rows(page):
 @pytest.mark.parametrize(
     ("path", "named"),
     [
-        ("/api/search", "Exactly one"),
-        ("/api/search?id=0&picture=x", "Exactly one"),
-        ("/api/search?id=0&label=a&other=b", "At most one of label and other"),
+        ("/api/search", "exactly one"),
+        ("/api/search?id=0&picture=x", "exactly one"),
+        ("/api/search?id=0&label=a&other=b", "at most one of label and other"),
         ("/api/search?id=0&k=0", "k='0'"),
         ("/api/search?id=0&k=1_0", "k='1_0'"),
         ("/api/search?id=0&k=100000", "k='100000'"),

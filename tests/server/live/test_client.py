@@ -61,8 +61,8 @@ def _with_plain_client(address: str, toy) -> None:
 @pytest.mark.parametrize(
     ("method", "arguments", "says"),
     [
-        ("upsert", {}, "Exactly one of images= and vectors="),
-        ("upsert", {"images": {"a": b"x"}, "vectors": {"a": [1.0]}}, "Exactly one of images= and vectors="),
+        ("upsert", {}, "exactly one of images= and vectors="),
+        ("upsert", {"images": {"a": b"x"}, "vectors": {"a": [1.0]}}, "exactly one of images= and vectors="),
         ("upsert", {"vectors": {}}, "at least one key"),
         ("upsert", {"vectors": {"a": np.ones(4), "b": np.ones(5)}}, "equal length"),
         ("upsert", {"vectors": {"a": np.ones(4)}, "labels": {"b": "x"}}, "'b'"),
@@ -74,7 +74,7 @@ def _with_plain_client(address: str, toy) -> None:
             {"vectors": {"a": np.ones(4), "b": np.ones(4)}, "attributes": {"a": {"p": 1}, "b": {"p": "x"}}},
             "p",
         ),
-        ("delete", {}, "Exactly one of keys= and where="),
+        ("delete", {}, "exactly one of keys= and where="),
         ("delete", {"keys": []}, "empty"),
         ("set", {"keys": ["a"]}, "Nothing is set"),
         ("search", {"key": "a", "after": "x"}, "after='x'"),
