@@ -28,6 +28,7 @@ from lookalike_indexer.progress import Silent
 from lookalike_indexer.vectors.metric import prepare
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.common.limits import Limits
+from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.filters.matching import Filters
 from lookalike_server.placement.kinds import Measured
 from lookalike_server.placement.masks import QueryMasks
@@ -54,6 +55,7 @@ def steps(entry: IndexEntry) -> Sequence[int]:
 class LookalikeLocal:
     def __init__(self, index: str = "auto") -> None:
         self._wanted = index
+        self._threads = ThreadBudget.detect()
         self.efforts: Sequence[int] = [0]
 
     def build(self, vectors: Float32, folder: Path) -> None:
@@ -78,6 +80,8 @@ class LookalikeLocal:
         self.efforts = steps(self._entry)
 
     def search(self, queries: Float32, k: int, effort: int) -> Int64:
+        # As in a server, one query has one thread: two would wait for each other within each call.
+        self._threads.claim_search(len(queries))
         return self._searcher.search(prepare(queries, self._entry.metric), k, effort)[0]
 
     def search_where(self, queries: Float32, k: int, effort: int, where: Sequence[Where]) -> Int64:

@@ -30,8 +30,9 @@ class TwoStageSource:
     filters = True
 
     def __init__(self, index: faiss.IndexRefine, first: Source) -> None:
-        self._index = index
         self._search = two_stage.TwoStageSearch(index)
+        # Asked once: each question to faiss takes some microseconds.
+        self._effort_limits = two_stage.kept_by(index, 1) is not None
         self.first = ProjectedSource(index, first)
         refine = faiss.downcast_index(index.refine_index)
         self._codes = SomeCodes(refine) if isinstance(refine, faiss.IndexScalarQuantizer) else None
@@ -58,11 +59,13 @@ class TwoStageSource:
 
     def candidates_for(self, k: int, nprobe: int) -> int:
         """Return how many candidates a search for k neighbors without masks has."""
-        return two_stage.candidates_for(k, self.ntotal, two_stage.kept_by(self._index, nprobe))
+        return two_stage.candidates_for(k, self.ntotal, nprobe if self._effort_limits else None)
 
     def nearest(self, queries: Float32, kept: int, candidates: int, nprobe: int) -> tuple[Int64, Float32]:
         """Return the best rows (n, kept) of the candidates by the second stage, and their costs, as `near` does."""
         costs, rows = self._search(queries, kept, candidates, nprobe)
+        if (rows[:, -1] >= 0).all():
+            return rows, costs
         effort = max(nprobe, candidates)
         hardest = effort * HARDEST if self._graph else effort
         while effort < hardest and len(short := np.flatnonzero((rows < 0).any(axis=1))):
