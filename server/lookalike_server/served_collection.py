@@ -260,7 +260,7 @@ class ServedCollection:
             problem = await self.embed_queue.problem(leased)
         await asyncio.to_thread(trim_memory)
         if problem:
-            log.warning("queries by picture cannot be answered: %s", problem)
+            log.warning("the server cannot answer image queries: %s", problem)
 
 
 def _verify_rest(snapshot: Snapshot) -> None:

@@ -141,7 +141,7 @@ def test_texts_are_asked_in_batches_clusters_and_by_examples(client):
     ("text", "sentence"),
     [
         ("word " * 80, "Text 0 cannot be embedded: it has 82 tokens, and the model reads 77; shorten it."),
-        ("x" * 1025, "Text 0 has 1025 bytes; it may have 1024, which is max_query_text_bytes."),
+        ("x" * 1025, "Text 0 has 1025 bytes; the limit is 1024, which is max_query_text_bytes."),
         ("  ", "A text must be a str with a word, not '  '."),
         (b"bytes", "A text must be a str with a word, not b'bytes'."),
     ],

@@ -263,7 +263,7 @@ class TestRefusals:
             Listen(host, insecure=True)
             pair = {"tls_cert": tmp_path / "a", "tls_key": tmp_path / "b"}
             for half in (pair, {"tokens": tmp_path / "t"}):
-                with pytest.raises(UsageError, match="let in only those you know"):
+                with pytest.raises(UsageError, match="configure TLS and authentication"):
                     Listen(host, **half)
             Listen(host, **pair, tokens=tmp_path / "t")
             Listen(host, **pair, tls_client_ca=tmp_path / "c")
@@ -272,7 +272,7 @@ class TestRefusals:
 
     def test_measurements_for_other_machines_only_with_a_token_or_on_purpose(self, tmp_path) -> None:
         measured = ObserveSettings(metrics_port=0, metrics_host="0.0.0.0")
-        with pytest.raises(UsageError, match=r"--metrics-host 0\.0\.0\.0 can be read from other machines"):
+        with pytest.raises(UsageError, match=r"--metrics-host 0\.0\.0\.0 accepts remote clients"):
             ServeSettings("x", observe=measured)
         for listen in (Listen(insecure=True), Listen(tokens=tmp_path / "t")):
             ServeSettings("x", listen, observe=measured)
@@ -288,11 +288,11 @@ class TestRefusals:
                 ObserveSettings(metrics_port=port)
             with pytest.raises(UsageError, match=f"--http {port} is not a port"):
                 check_explorer(Listen(), port)
-        with pytest.raises(UsageError, match=r"--http-name hub\.example\.org lets other machines reach the page"):
+        with pytest.raises(UsageError, match=r"--http-name hub\.example\.org opens the page to other machines"):
             check_explorer(Listen(), 0, ["hub.example.org"])
         for listen in (Listen(insecure=True), Listen(tokens=tmp_path / "t")):
             check_explorer(listen, 0, ["hub.example.org"])
-        with pytest.raises(UsageError, match="go together"):
+        with pytest.raises(UsageError, match="need each other"):
             Listen(tls_cert=tmp_path / "a")
         with pytest.raises(UsageError, match="--tls-client-ca needs"):
             Listen(tls_client_ca=tmp_path / "a")

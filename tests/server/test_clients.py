@@ -53,7 +53,7 @@ class TestRows:
             5: ["Picture", "5:"],
         }
         assert many.errors[1] == "Picture 1 cannot be decoded: it is no number."
-        assert many.errors[3] == "Picture 3 has 100 bytes; it may have 50."
+        assert many.errors[3] == "Picture 3 has 100 bytes; the limit is 50."
         assert "has no direction" in many.errors[4]
 
     async def test_of_a_question_for_clusters(self, serve, embedder):

@@ -172,7 +172,7 @@ class TestMembers:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await served.cluster.ListMembers(again)
         assert refused(caught.value).code == grpc.StatusCode.FAILED_PRECONDITION
-        assert "begin again" in refused(caught.value).message
+        assert "start again" in refused(caught.value).message
 
     async def test_wrong_calls(self, make_toy, serve, refused) -> None:
         code = grpc.StatusCode

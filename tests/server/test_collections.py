@@ -152,7 +152,7 @@ async def test_a_page_token_of_one_collection_is_none_of_another(two, serve) -> 
     async with serve(two[0], **both(two)) as served:
         page = await served.collection.ListImages(collection_pb2.ListImagesRequest(page_size=5))
         request = collection_pb2.ListImagesRequest(page_token=page.next_page_token, collection="flowers")
-        with pytest.raises(grpc.aio.AioRpcError, match="made for another request"):
+        with pytest.raises(grpc.aio.AioRpcError, match="for another request"):
             await served.collection.ListImages(request)
 
 
@@ -241,7 +241,7 @@ class TestWhatServeIsGiven:
         assert named(["x/pictures", "flowers=s"]) == [("pictures", "x/pictures"), ("flowers", "s")]
 
     def test_names_that_cannot_be(self) -> None:
-        with pytest.raises(UsageError, match="2 collections are called s"):
+        with pytest.raises(UsageError, match="2 collections have the name s"):
             named(["x/s", "y/s"])
         with pytest.raises(UsageError, match=r"give another one: NAME=x/two words"):
             named(["x/two words", "s"])
@@ -264,10 +264,10 @@ class TestWhatServeIsGiven:
         ("text", "problem"),
         [
             ("flowers.max_k", "must be NAME.KEY=VALUE"),
-            ("cats.max_k=1", "no collection is called 'cats'; there are: pictures, flowers"),
+            ("cats.max_k=1", "there is no collection 'cats'; the collections are: pictures, flowers"),
             ("flowers.max_k=0", "out of range"),
-            ("flowers.port=1", "weights, index and limits of its own, not 'port'"),
-            ("flowers.max_peer_calls=1", "holds for the whole server; give --max-peer-calls"),
+            ("flowers.port=1", "'port' is not a setting of a collection"),
+            ("flowers.max_peer_calls=1", "applies to the whole server; give --max-peer-calls"),
         ],
     )
     def test_settings_that_cannot_be(self, text: str, problem: str) -> None:

@@ -134,29 +134,29 @@ def test_all_else_can_be_set_as_well(started, tmp_path) -> None:
 
 
 MISTAKES = {
-    "[limits]\nmax_kk = 5": r"limits\.max_kk is no setting; write limits\.max_k instead\.",
-    "max_k = 5": r"max_k is no setting; write limits\.max_k instead\.",
-    "[limits]\nport = 5": r"limits\.port is no setting; write port instead\.",
-    "[limits]\nmax-k = 5": r"limits\.max-k is no setting; write limits\.max_k instead\.",
-    "[strange]\nthing = 5": r"strange\.thing is no setting; docs/configuration\.md lists all of them\.",
-    "[limits]\nmax_k = 'ten'": r"limits\.max_k is 'ten'; it must be a whole number\.",
-    "[limits]\nmax_k = true": r"limits\.max_k is True; it must be a whole number\.",
-    "[limits]\nmax_k = 1.5": r"limits\.max_k is 1\.5; it must be a whole number\.",
+    "[limits]\nmax_kk = 5": r"limits\.max_kk is not a setting; write limits\.max_k instead\.",
+    "max_k = 5": r"max_k is not a setting; write limits\.max_k instead\.",
+    "[limits]\nport = 5": r"limits\.port is not a setting; write port instead\.",
+    "[limits]\nmax-k = 5": r"limits\.max-k is not a setting; write limits\.max_k instead\.",
+    "[strange]\nthing = 5": r"strange\.thing is not a setting; docs/configuration\.md lists all settings\.",
+    "[limits]\nmax_k = 'ten'": r"limits\.max_k is 'ten'; it must be an integer\.",
+    "[limits]\nmax_k = true": r"limits\.max_k is True; it must be an integer\.",
+    "[limits]\nmax_k = 1.5": r"limits\.max_k is 1\.5; it must be an integer\.",
     "[limits]\nmax_k = 0": r"limits\.max_k: 0 is out of range; it must be 1 to 2047\.",
     "[limits]\nmax_k = 5000": r"limits\.max_k: 5000 is out of range; it must be 1 to 2047\.",
     "[limits]\nmax_text_bytes = 'much'": r"limits\.max_text_bytes: 'much' is not a size; write it like 500MB or 8GiB\.",
-    "[limits]\nmax_message_bytes = '8MiB'": r"max_message_bytes is 8388608, and a picture of max_image_bytes, "
+    "[limits]\nmax_message_bytes = '8MiB'": r"max_message_bytes is 8388608, and an image of max_image_bytes, "
     r"67108864, needs 68157440; set max_message_bytes to 68157440 or more, or max_image_bytes to 7340032 or less\.",
     "[limits]\nmin_thumbnail_side = 200": r"min_thumbnail_side, default_thumbnail_side and max_thumbnail_side are 200,",
-    "limits = 5": r"limits is no setting",
-    "host = 5": r"host is 5; it must be a text\.",
-    "fronts = 'many'": r"fronts is 'many'; it must be a whole number or \"auto\"\.",
-    "fronts = 0": r"fronts: 0 is not a number of processes; give 1 or more, or auto\.",
+    "limits = 5": r"limits is not a setting",
+    "host = 5": r"host is 5; it must be a string\.",
+    "fronts = 'many'": r"fronts is 'many'; it must be an integer or \"auto\"\.",
+    "fronts = 0": r"fronts: 0 is not a number of processes; use 1 or more, or auto\.",
     "insecure = 'yes'": r"insecure is 'yes'; it must be true or false\.",
-    "index = 'main'": r"index is 'main'; it must be a list of texts\.",
+    "index = 'main'": r"index is 'main'; it must be a list of strings\.",
     "grace = 'long'": r"grace is 'long'; it must be a number\.",
     "placement = 'moon'": r"placement: 'moon' is not one of 'cpu', 'gpu', 'shard', 'replicate'\.",
-    "config = 'other.toml'": r"config is no setting",
+    "config = 'other.toml'": r"config is not a setting",
     "port = ": r"is not TOML: Invalid value \(at end of document\)",
 }
 
@@ -210,7 +210,7 @@ def test_a_mistake_elsewhere_names_where_it_stands(started, tmp_path) -> None:
 
 def test_limits_that_a_program_gives_are_checked_as_well() -> None:
     for name in FIELDS:
-        with pytest.raises(UsageError, match=rf"--{name.replace('_', '-')} 0 is no such limit; it must be \d+ to "):
+        with pytest.raises(UsageError, match=rf"--{name.replace('_', '-')} 0 is out of range; it must be \d+ to "):
             Limits(**{name: 0})
     assert chosen_limits({}, ImageLimits(4 << 30, 1000)).max_message_bytes == 2**31 - 1, "no message is longer"
 
@@ -278,4 +278,4 @@ def test_a_pipe_that_nobody_writes_into_is_refused(started, tmp_path, monkeypatc
     settings, result = started("--config", pipe)
     assert settings is None
     assert result.exit_code == 2
-    assert "settings is a pipe, and nothing writes into it; give a file." in result.output
+    assert "settings is a pipe without a writer; give a file." in result.output

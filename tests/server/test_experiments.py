@@ -390,7 +390,7 @@ WRONG: list[tuple[str, Any, grpc.StatusCode, str]] = [
     ("CompareSpaces", pb.CompareSpacesRequest(spaces=["a"] * 1001), CODE.INVALID_ARGUMENT, "which is max_names"),
     ("FindDuplicates", pb.FindDuplicatesRequest(), CODE.FAILED_PRECONDITION, "lookalike graph"),
     ("FindDuplicates", pb.FindDuplicatesRequest(max_distance=-1), CODE.INVALID_ARGUMENT, "max_distance is -1"),
-    ("FindLeaks", pb.FindLeaksRequest(), CODE.INVALID_ARGUMENT, "no column that says the split"),
+    ("FindLeaks", pb.FindLeaksRequest(), CODE.INVALID_ARGUMENT, "names no column for the split"),
     ("FindLeaks", pb.FindLeaksRequest(split="label"), CODE.FAILED_PRECONDITION, "lookalike graph"),
     ("ListLabelIssues", pb.ListLabelIssuesRequest(limit=1001), CODE.INVALID_ARGUMENT, "limit is 1001"),
     ("SampleImages", pb.SampleImagesRequest(), CODE.INVALID_ARGUMENT, "count is 0"),
@@ -431,16 +431,16 @@ async def test_the_names_in_a_call_are_limited(toy, serve, refused) -> None:
             (
                 "GetClassAccuracies",
                 pb.GetClassAccuraciesRequest(class_map=few),
-                "has 8 labels and classes; it may have 7",
+                "has 8 labels and classes; the limit is 7",
             ),
             ("GetClassAccuracies", pb.GetClassAccuraciesRequest(class_map=many), "which is max_class_map"),
             ("ExplainImage", pb.ExplainImageRequest(image=image, class_map=few), "has 8 labels and classes"),
             (
                 "GetClassAccuracies",
                 pb.GetClassAccuraciesRequest(models=["a"] * 4),
-                "has 4 models; it may have 3, which",
+                "has 4 models; the limit is 3, which",
             ),
-            ("GetResult", pb.GetResultRequest(tables=["a"] * 4), "has 4 tables; it may have 3, which is max_names"),
+            ("GetResult", pb.GetResultRequest(tables=["a"] * 4), "has 4 tables; the limit is 3, which is max_names"),
             ("ExplainImage", pb.ExplainImageRequest(image=image, class_map=[long]), "100000, which is max_text_bytes"),
         ):
             with pytest.raises(grpc.aio.AioRpcError) as caught:

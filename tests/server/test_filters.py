@@ -102,7 +102,7 @@ class TestReading:
             (Filter(), "filter", "The filter is empty"),
             (every(text("a = 1"), Filter()), "filter.all.filters[1]", "The filter is empty"),
             (negated(text("a =")), "filter.not.text", "The end stands where a value is expected"),
-            (compare("", integer=1), "filter.compare.column", "The name of a column is missing"),
+            (compare("", integer=1), "filter.compare.column", "The filter names no column"),
             (compare("a", 0, integer=1), "filter.compare.operator", "A comparison needs an operator"),
             (compare("a"), "filter.compare.value", "A comparison needs a value"),
             (compare("a", number=nan), "filter.compare.value.number", "Nothing compares with NaN"),

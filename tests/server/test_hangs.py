@@ -314,5 +314,5 @@ async def test_a_call_that_holds_a_generation_for_too_long_is_reported_once(make
         lines = [line for line in caplog.messages if "the-slow-one" in line]
         assert lines == [
             "lookalike.v1.SearchService/Search the-slow-one has held generation 1 for longer than 0.2 s; "
-            "it stays in memory for as long as that lasts"
+            "it stays in memory until its release"
         ]

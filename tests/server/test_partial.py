@@ -74,7 +74,7 @@ async def test_images_that_the_index_lacks_are_found_all_the_same(
     index = described.spaces[0].index
     assert (index.images, index.missing, described.spaces[0].images) == (400, 100, 500)
     assert "The index tiny/main covers 400 of 500 images; update it with: lookalike build " in caplog.text
-    assert "the other 100 images are searched exactly beside it" in caplog.text
+    assert "an exact search covers the other 100 images" in caplog.text
 
 
 async def test_an_image_that_the_index_lacks_can_be_the_query(make_toy, serve) -> None:

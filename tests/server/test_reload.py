@@ -150,7 +150,7 @@ async def test_a_generation_with_a_mismatched_index_is_not_served(make_toy, serv
     async with serve(toy) as served:
         publish_changed(toy, with_an_index_of_other_rows)
         await until(lambda: "generation 2 cannot be served" in caplog.text)
-        assert "The index tiny/main has 500 rows, and the embeddings that it was built from have 200" in caplog.text
+        assert "The index tiny/main has 500 rows, and its embeddings have 200" in caplog.text
         assert "lookalike build" in caplog.text
         assert (await served.neighbors(by_vector(vectors(1, 5)), 3)).served.generation == 1
         make_toy(vectors(100, 3))

@@ -161,13 +161,13 @@ async def test_a_shard_says_what_it_is_and_answers_no_search_alone(make_toy, ser
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await shards[1][0].neighbors(by_vector(toy.vectors[:1]), 3, **effort)
             assert refused(caught.value).code is grpc.StatusCode.FAILED_PRECONDITION
-            assert "shard 2/2 of the images, and cannot answer alone; ask the router" in caught.value.details()
+            assert "shard 2/2 of the images; call the router" in caught.value.details()
         stub = shard_pb2_grpc.ShardServiceStub(router.channel)
         for call, request in (
             (stub.GetShard, shard_pb2.GetShardRequest()),
             (stub.SearchShard, shard_pb2.SearchShardRequest()),
         ):
-            with pytest.raises(grpc.aio.AioRpcError, match="This server is no shard; start it with --shard N/M"):
+            with pytest.raises(grpc.aio.AioRpcError, match="This server is not a shard; start it with --shard N/M"):
                 await call(request)
 
 
@@ -207,18 +207,18 @@ async def test_a_shard_refuses_what_makes_no_sense(make_toy, serve) -> None:
         for changes, said in (
             ({"digest": "none"}, "does not have the generation none"),
             ({"k": 0}, "k must be 1 or more"),
-            ({"k": 2**31 - 1}, "larger than a message may be"),
-            ({"candidates": 2**31 - 1}, "larger than a message may be"),
+            ({"k": 2**31 - 1}, "exceed the largest message"),
+            ({"candidates": 2**31 - 1}, "exceed the largest message"),
             ({"nprobe": 2**31 - 1}, "it must be at most 2048"),
-            ({"wanted": wire.encode(np.array([4, 3]))}, "wants 0 to k"),
+            ({"wanted": wire.encode(np.array([4, 3]))}, "must be 0 to k"),
             ({"wanted": wire.encode(np.zeros(2, np.float32))}, "wanted must be int64"),
             ({"queries": wire.encode(random_vectors(2, dim=5))}, "of 16 dimensions"),
             ({"queries": wire.encode(np.full((2, 16), np.nan, np.float32))}, "finite"),
             ({"queries": types_pb2.Tensor()}, "no element type"),
-            ({"masks": [mask]}, "other bits than its digest says"),
+            ({"masks": [mask]}, "do not match its digest"),
             ({"masks": [shard_pb2.ShardMask(rows=500, bits=b"1")]}, "cannot have 1 bytes"),
             # Eight times as large in memory as in the message: rejected before it is expanded.
-            ({"masks": [shard_pb2.ShardMask(rows=1 << 20, bits=bytes(1 << 17))]}, "must be of 500 rows"),
+            ({"masks": [shard_pb2.ShardMask(rows=1 << 20, bits=bytes(1 << 17))]}, "must have 500 rows"),
             ({"space": "none"}, "none"),
         ):
             request = shard_pb2.SearchShardRequest()
@@ -423,7 +423,7 @@ async def test_shards_ask_the_router_for_a_token(make_toy, serve, by_vector, tmp
                 shards_of_router.suspect(replica, "a call failed")
             assert list((await router.neighbors(by_vector(toy.vectors[:1]), 5)).neighbors.counts) == [5]
         assert caplog.text.count(f"{secret} contains no token") == 1
-        assert "could not be asked" not in caplog.text
+        assert "could not ask" not in caplog.text
 
 
 async def test_shards_ask_the_router_for_a_certificate(make_toy, serve, by_vector, certificates) -> None:
@@ -503,13 +503,13 @@ async def test_a_killed_replica_is_not_noticed(make_toy, serve, by_vector) -> No
     ("text", "said"),
     [
         ("nonsense", "is not TOML"),
-        ("", "it names no shard"),
-        ("[[shard]]\nreplicas = []", "shard 1 must have replicas"),
-        ("[[shard]]\nreplicas = ['a']", "shard 1 must have replicas"),
-        ("[[shard]]\nreplicas = ['127.0.0.1:1']\nport = 3", "must have replicas alone"),
-        ("[[shard]]\nreplicas = ['127.0.0.1:1', '127.0.0.1:1']", "stands there twice"),
-        ("[[shard]]\nreplicas = ['10.0.0.1:1']", "10.0.0.1:1 is another machine, so encrypt"),
-        ("timeout = 3\n[[shard]]\nreplicas = ['127.0.0.1:1']", "timeout is no setting; there are: ca"),
+        ("", "the file names no shard"),
+        ("[[shard]]\nreplicas = []", "shard 1 must have only replicas"),
+        ("[[shard]]\nreplicas = ['a']", "shard 1 must have only replicas"),
+        ("[[shard]]\nreplicas = ['127.0.0.1:1']\nport = 3", "must have only replicas"),
+        ("[[shard]]\nreplicas = ['127.0.0.1:1', '127.0.0.1:1']", "is listed twice"),
+        ("[[shard]]\nreplicas = ['10.0.0.1:1']", "10.0.0.1:1 is a remote machine, so configure TLS"),
+        ("timeout = 3\n[[shard]]\nreplicas = ['127.0.0.1:1']", "timeout is not a setting; the settings are: ca"),
         ("timeout_ms = 0\n[[shard]]\nreplicas = ['127.0.0.1:1']", "timeout_ms is 0"),
         ("ca = 'none.pem'\n[[shard]]\nreplicas = ['127.0.0.1:1']", "ca: there is no file"),
     ],

@@ -116,7 +116,7 @@ async def test_a_new_generation_makes_results_out_of_date_and_tokens_stale(toy, 
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.experiment.GetResult(request)
     assert refused(caught.value).code == grpc.StatusCode.FAILED_PRECONDITION
-    assert "begin again without a token" in refused(caught.value).message
+    assert "start again without a token" in refused(caught.value).message
 
 
 async def test_wrong_calls(toy, serve, refused) -> None:
@@ -127,7 +127,7 @@ async def test_wrong_calls(toy, serve, refused) -> None:
             ({"name": "map/pca", "tables": ["dots"]}, code.NOT_FOUND, "no table 'dots'; it has: axes, points."),
             ({"name": "map/pca", "page_size": 51}, code.INVALID_ARGUMENT, "page_size is 51; it must be 0 to 50"),
             ({"name": "map/pca", "page_size": -1}, code.INVALID_ARGUMENT, "page_size is -1"),
-            ({"name": "map/pca", "page_token": "x"}, code.INVALID_ARGUMENT, "not one that this server gave"),
+            ({"name": "map/pca", "page_token": "x"}, code.INVALID_ARGUMENT, "The page token is not valid"),
         ):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await served.experiment.GetResult(experiment_pb2.GetResultRequest(**request))

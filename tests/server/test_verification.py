@@ -187,7 +187,7 @@ def test_a_server_that_ends_early_does_not_wait_for_all_that_is_verified_ahead(m
     toy = make_toy(part_rows=20)
     verifier = FileVerifier()
     verifier.abandon()
-    with pytest.raises(DataLossError, match="the server is ending"):
+    with pytest.raises(DataLossError, match="the server is stopping"):
         verifier.verified(CollectionReader.open(str(toy.root)))
 
 

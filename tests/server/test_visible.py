@@ -173,7 +173,7 @@ class TestWhoSees:
         assert b"lookalike cluster 'my collection'" in said["membership"]
         assert b"go on with: lookalike cluster my collection --space tiny" in said["clusters of an image"]
         assert b"was replaced or changed since this generation was loaded" in said["damaged embeddings"]
-        assert b"does not show callers like this one where images are" in said["search"]
+        assert b"This caller may not see URIs; repeat the call without them." in said["search"]
         described = collection_pb2.GetCollectionResponse.FromString(said["collection"])
         assert [space.weights for space in described.spaces] == ["file:my nets/net.pth"]
         listed = collection_pb2.ListImagesResponse.FromString(said["list"])

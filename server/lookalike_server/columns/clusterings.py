@@ -111,7 +111,7 @@ def _arrays_of(reader: CollectionReader, name: str) -> dict[str, pa.Array]:
     """Return the stored assignments as arrays."""
     k, stored = reader.clustering(name).k, measured_assignments(reader, name)
     if len(stored.clusters) and not 0 <= stored.clusters.min() <= stored.clusters.max() < k:
-        raise DataLossError(f"The clustering {name} names clusters that it does not have; cluster it again.")
+        raise DataLossError(f"The clustering {name} refers to clusters that do not exist; run lookalike cluster again.")
     found: dict[str, npt.NDArray[Any]] = {
         "ids": stored.ids,
         "clusters": stored.clusters,

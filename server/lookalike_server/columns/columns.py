@@ -128,7 +128,7 @@ class Columns:
             if row is None:
                 raise NotFoundError(
                     f"The collection {self._collection} has no image with key {key!r}; "
-                    "keys are paths relative to the source, with /."
+                    "a key is a path relative to the source, with /."
                 )
             rows[position] = row
         return rows

@@ -33,28 +33,28 @@ if TYPE_CHECKING:
 @config_option
 @click.command(cls=Serve)
 @click.argument("collection", cls=Positional, metavar="[NAME=]DIR...", type=CollectionType(), nargs=-1, required=True)
-@setting("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@setting("--port", default=50051, show_default=True, help="Port to listen on; 0 for any free one.")
+@setting("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
+@setting("--port", default=50051, show_default=True, help="Port to bind; 0 for any free one.")
 @setting(
     "--placement",
     type=click.Choice(["cpu", "gpu", "shard", "replicate"]),
     default="cpu",
     show_default=True,
-    help="Where indexes live: the processor, one GPU, split over GPUs, or a copy on each GPU.",
+    help="Where to keep the indexes: on the processor, on one GPU, split over GPUs, or copied to each GPU.",
 )
-@setting("--gpus", default="", metavar="0,1|all", help="GPUs to use; GPU 0 for gpu, else all.")
+@setting("--gpus", default="", metavar="0,1|all", help="GPUs to use.  [default: GPU 0 for gpu, else all]")
 @setting(
     "--weights",
     type=click.Path(),
     metavar="FILE",
-    help="Weights of the network, if they are no longer where they were.",
+    help="Weights file of the network, if it has moved since indexing.",
 )
 @setting(
     "--index",
     "indexes",
     multiple=True,
     metavar="NAME|SPACE/NAME",
-    help="The index to search, of each space that has one of this name or of one space. Repeatable.  "
+    help="The index to search: NAME in every space that has it, or SPACE/NAME in one space. Repeatable.  "
     "[default: the current one of each space]",
 )
 @setting(
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     type=click.Choice(["fail", "retry", "cpu"]),
     default="retry",
     show_default=True,
-    help="End, put the index there again until it stays, or search on the processor from then on.",
+    help="When a device is lost: stop the server, retry to place the index, or search on the processor.",
 )
 @setting(
     "--fronts",
@@ -86,60 +86,68 @@ if TYPE_CHECKING:
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
-    help="Keep what is fetched from an object store here; LOOKALIKE_CACHE_BYTES limits its size.",
+    help="Cache objects of an object store in FOLDER; LOOKALIKE_CACHE_BYTES limits its size.",
 )
 @setting(
     "--shard",
     metavar="N/M",
-    help="Search share N of M of the images alone, for a router; see `lookalike route`.",
+    help="Search only share N of M of the images, for a router; see `lookalike route`.",
 )
-@setting("--grace", type=float, default=10.0, show_default=True, help="Seconds that calls may take to end.")
+@setting(
+    "--grace",
+    type=float,
+    default=10.0,
+    show_default=True,
+    help="Seconds that calls in flight may take to end when the server stops.",
+)
 @setting("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Certificate chain, PEM.")
 @setting("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Private key, PEM.")
 @setting(
     "--tls-client-ca",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Let in only callers with a certificate of this authority, PEM.",
+    help="Accept only clients with a certificate of this authority, PEM.",
 )
 @setting(
     "--tokens",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Let in only callers with a token whose digest is in FILE; see `lookalike token`.",
+    help="Accept only clients with a token whose digest is in FILE; see `lookalike token`.",
 )
-@setting("--http", type=int, metavar="PORT", help="Serve a page to look at the collection with, on loopback.")
+@setting(
+    "--http", type=int, metavar="PORT", help="Serve the explorer page at this port of loopback; 0 for any free one."
+)
 @setting(
     "--http-name",
     "http_names",
     multiple=True,
     metavar="HOST",
-    help="Host by which a proxy in front makes that page known, such as hub.example.org; needs --tokens or --insecure. "
+    help="Public host name of that page behind a proxy, such as hub.example.org; needs --tokens or --insecure. "
     "Repeatable.",
 )
 @setting(
     "--experiments/--no-experiments",
     default=True,
     show_default=True,
-    help="Run experiments for callers, in a process of their own. Stored results are answered in any case.",
+    help="Run experiments for clients, in a separate process. The server returns stored results in any case.",
 )
 @setting(
     "--writable",
     is_flag=True,
-    help="Take changes from callers of the role write: new images, deletions, labels and attributes. One server of a "
-    "collection can.",
+    help="Accept changes from clients with the role write: new images, deletions, labels and attributes. Only "
+    "one server of a collection can.",
 )
-@setting("--reflection/--no-reflection", default=True, show_default=True, help="Tell callers of the methods.")
+@setting("--reflection/--no-reflection", default=True, show_default=True, help="Enable gRPC server reflection.")
 @setting(
     "--show-paths",
     type=click.Choice(["admin", "local", "everyone"]),
     default="local",
     show_default=True,
-    help="Who sees URIs and paths of files: callers of the role admin; also those on this machine, where no tokens are "
-    "asked for; or everyone.",
+    help="Clients that see URIs and file paths: those with the role admin; also local clients of a server without "
+    "tokens; or everyone.",
 )
-@setting("--insecure", is_flag=True, help="Allow other machines to connect without TLS, tokens or certificates.")
-@click.option("--while-stdin", is_flag=True, hidden=True, help="End with standard input, which the caller holds.")
+@setting("--insecure", is_flag=True, help="Accept remote clients without TLS, tokens or certificates.")
+@click.option("--while-stdin", is_flag=True, hidden=True, help="Stop at the end of standard input.")
 @limit_options
 @reported
 @observe_options
@@ -274,7 +282,7 @@ def _tell_of_changes(address: str, *, writable: bool, tokens: Path | None) -> No
     """Print how the user of a server without tokens can change collections on the page."""
     file = local_secret.file_of(int(address.rpartition(":")[2])) if writable and tokens is None else None
     if file is not None:
-        click.echo(f"CHANGES on the page need a login, at its address login, with the token in {file}")
+        click.echo(f"CHANGES on the page need a login: open its address /login and enter the token in {file}")
 
 
 def _leave() -> NoReturn:

@@ -62,12 +62,12 @@ def named(texts: Sequence[str]) -> list[tuple[str, str]]:
     for name, root in full:
         if not _NAME.fullmatch(name):
             raise UsageError(
-                f"{name!r} cannot be the name of a collection, which has 1 to 64 letters, digits and _ . @ -; "
+                f"{name!r} is not a valid collection name, which has 1 to 64 letters, digits and _ . @ -; "
                 f"give another one: NAME={root}"
             )
     (name, count), *_ = Counter(name for name, _ in full).most_common(1)
     if count > 1:
-        raise UsageError(f"{count} collections are called {name}; give each a name of its own: NAME=DIR")
+        raise UsageError(f"{count} collections have the name {name}; give each a unique name: NAME=DIR")
     return full
 
 
@@ -85,7 +85,7 @@ def own_settings(texts: Sequence[str], pairs: Sequence[tuple[str, str]]) -> dict
         if not (equals and dot):
             raise UsageError(f"--set {text} must be NAME.KEY=VALUE, such as flowers.max_k=100.")
         if name not in found:
-            raise UsageError(f"--set {text}: no collection is called {name!r}; there are: {', '.join(names)}.")
+            raise UsageError(f"--set {text}: there is no collection {name!r}; the collections are: {', '.join(names)}.")
         found[name] = _with(found[name], text, key, value)
     return found
 
@@ -97,9 +97,9 @@ def _with(own: Own, text: str, key: str, value: str) -> Own:
         return dataclasses.replace(own, indexes=(*own.indexes, value))
     limits = {one.name: one for one in dataclasses.fields(Limits)}
     if key in OF_SERVER:
-        raise UsageError(f"--set {text}: {key} holds for the whole server; give --{key.replace('_', '-')}.")
+        raise UsageError(f"--set {text}: {key} applies to the whole server; give --{key.replace('_', '-')}.")
     if key not in limits:
-        raise UsageError(f"--set {text}: a collection can have weights, index and limits of its own, not {key!r}.")
+        raise UsageError(f"--set {text}: {key!r} is not a setting of a collection; set weights, index or a limit.")
     try:
         number = limit_type(limits[key]).convert(value, None, None)
     except click.BadParameter as error:

@@ -34,7 +34,7 @@ def read_configuration(path: Path, settings: Mapping[str, Settable], ctx: click.
     for key, value in _pairs(_parsed(path)):
         known = settings.get(key)
         if known is None:
-            raise UsageError(f"--config {path}: {key} is no setting{_meant(key, settings)}.")
+            raise UsageError(f"--config {path}: {key} is not a setting{_meant(key, settings)}.")
         values[str(known.name)] = _checked(path, known, value, ctx)
     return values
 
@@ -58,8 +58,8 @@ def config_option(command: click.Command) -> click.Command:
         is_eager=True,
         expose_value=False,
         callback=read,
-        help="Read settings from FILE, TOML. The environment (LOOKALIKE_SERVE_MAX_K for --max-k) wins over the file, "
-        "and options over both. docs/configuration.md lists all keys.",
+        help="Read settings from FILE, TOML. The environment (LOOKALIKE_SERVE_MAX_K for --max-k) overrides the file, "
+        "and options override both. docs/configuration.md lists all keys.",
     )
     command.params.insert(1, option)
     return command
@@ -80,7 +80,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
     descriptor = os.open(path, flags | os.O_NONBLOCK)
     try:
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode) and not select.select([descriptor], [], [], _WRITER_S)[0]:
-            raise UsageError(f"--config {path} is a pipe, and nothing writes into it; give a file.")
+            raise UsageError(f"--config {path} is a pipe without a writer; give a file.")
         os.set_blocking(descriptor, True)
     except BaseException:
         os.close(descriptor)
@@ -102,7 +102,7 @@ def _meant(key: str, settings: Mapping[str, Settable]) -> str:
     word = key.rpartition(".")[2].replace("-", "_")
     moved = [known for known in settings if known.rpartition(".")[2] == word]
     near = moved or difflib.get_close_matches(key.replace("-", "_"), settings, 1, _ALIKE)
-    return f"; write {near[0]} instead" if near else "; docs/configuration.md lists all of them"
+    return f"; write {near[0]} instead" if near else "; docs/configuration.md lists all settings"
 
 
 def _checked(path: Path, known: Settable, value: Any, ctx: click.Context) -> Any:
@@ -134,7 +134,7 @@ def _wanted(known: Settable, value: Any) -> str:
     """Return what a value of a wrong type should be; "" if the type is right."""
     if _takes_several(known):
         right = isinstance(value, list) and all(isinstance(one, str) for one in value)
-        return "" if right else "a list of texts"
+        return "" if right else "a list of strings"
     if known.is_flag:
         return "" if isinstance(value, bool) else "true or false"
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -143,8 +143,8 @@ def _wanted(known: Settable, value: Any) -> str:
         return "" if number else "a number"
     if kind in ("integer", "size", "pixels"):
         written = kind != "integer" and isinstance(value, str)
-        return "" if written or (number and isinstance(value, int)) else "a whole number"
+        return "" if written or (number and isinstance(value, int)) else "an integer"
     if kind == FrontsType.name:
         right = value == AUTOMATIC or (number and isinstance(value, int))
-        return "" if right else f'a whole number or "{AUTOMATIC}"'
-    return "" if isinstance(value, str) else "a text"
+        return "" if right else f'an integer or "{AUTOMATIC}"'
+    return "" if isinstance(value, str) else "a string"

@@ -34,13 +34,13 @@ def check_explorer(listen: Listen, port: int, names: Sequence[str] = ()) -> None
             raise UsageError(f"--http needs {package}, which is not installed here: pip install 'lookalike[explorer]'")
     if listen.tls is not None:
         raise UsageError(
-            "--http serves the page of a server without TLS; beside one with TLS run: "
+            "--http works only without TLS; for a server with TLS, run: "
             f"lookalike explore --server HOST:{listen.port} --ca FILE --http {port}"
         )
     if names and listen.tokens is None and not listen.insecure:
         raise UsageError(
-            f"--http-name {names[0]} lets other machines reach the page, and this server asks nobody for a token; "
-            "give --tokens FILE, or --insecure if the proxy lets in only those who may see the collection."
+            f"--http-name {names[0]} opens the page to other machines, and this server requires no token; "
+            "give --tokens FILE, or --insecure if the proxy authenticates its users."
         )
     if port:
         _check_free(port)
@@ -89,6 +89,6 @@ def _report_end(process: subprocess.Popen[bytes]) -> None:
     asked = code in (0, -signal.SIGTERM, -signal.SIGINT)
     log.log(
         logging.INFO if asked else logging.WARNING,
-        "the explorer ended with exit code %d; serve it again with: lookalike explore",
+        "the explorer ended with exit code %d; restart it with: lookalike explore",
         code,
     )

@@ -20,7 +20,7 @@ class FrontsType(click.ParamType[int | None]):
         except ValueError:
             number = 0
         if number < 1:
-            self.fail(f"{value!r} is not a number of processes; give 1 or more, or {AUTOMATIC}.", param, ctx)
+            self.fail(f"{value!r} is not a number of processes; use 1 or more, or {AUTOMATIC}.", param, ctx)
         return number
 
 

@@ -75,7 +75,7 @@ async def run(
     await app.stop()
     log.info("stopped")
     if lost:
-        raise DeviceError(f"A device was lost, and --on-device-loss is fail: {lost}")
+        raise DeviceError(f"A device was lost and --on-device-loss is fail, so the server stops: {lost}")
 
 
 def _made(settings: ServeSettings, verifier: FileVerifier, logs: Logs | None) -> Server:

@@ -100,13 +100,13 @@ def chosen_limits(given: Mapping[str, int], stored: ImageLimits) -> Limits:
         room, needed = getattr(limits, name), limits.max_image_bytes + MIB
         if name in given and room < needed:
             raise UsageError(
-                f"{name} is {room}, and a picture of max_image_bytes, {limits.max_image_bytes}, needs {needed}; "
+                f"{name} is {room}, and an image of max_image_bytes, {limits.max_image_bytes}, needs {needed}; "
                 f"set {name} to {needed} or more, or max_image_bytes to {max(room - MIB, 1)} or less."
             )
     sides = limits.min_thumbnail_side, limits.default_thumbnail_side, limits.max_thumbnail_side
     if list(sides) != sorted(sides):
         raise UsageError(
             f"min_thumbnail_side, default_thumbnail_side and max_thumbnail_side are {', '.join(map(str, sides))}; "
-            "set them so that none is less than the one before."
+            "set them in ascending order."
         )
     return limits

@@ -14,12 +14,12 @@ from lookalike_server.commands.options import setting
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
-    setting("--metrics-port", type=int, metavar="N", help="Port for Prometheus to read; 0 for any free one."),
+    setting("--metrics-port", type=int, metavar="N", help="Port that serves Prometheus metrics; 0 for any free one."),
     setting(
         "--metrics-host",
         default="127.0.0.1",
         show_default=True,
-        help="Address of that port; one beyond loopback needs --tokens or --insecure.",
+        help="Address of the metrics port; an address other than loopback needs --tokens or --insecure.",
     ),
     setting(
         "--audit-share",
@@ -27,19 +27,17 @@ _OPTIONS = (
         default=0.0,
         show_default=True,
         metavar="0..1",
-        help="Share of the live queries that are searched again, exactly, in idle time, to measure their recall.",
+        help="Share of live queries that the server repeats with exact search, in idle time, to measure their recall.",
     ),
-    setting(
-        "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of the log."
-    ),
+    setting("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Log format."),
     setting("--log-calls", is_flag=True, help="Log a line for each call."),
     setting(
         "--security-log",
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE",
-        help="Also append refused callers and admin calls to FILE, as JSON lines.",
+        help="Also append rejected callers and admin calls to FILE, as JSON lines.",
     ),
-    setting("--tracing", is_flag=True, help="Send OpenTelemetry spans to where OTEL_EXPORTER_OTLP_ENDPOINT says."),
+    setting("--tracing", is_flag=True, help="Send OpenTelemetry spans to OTEL_EXPORTER_OTLP_ENDPOINT."),
 )
 
 

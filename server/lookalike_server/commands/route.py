@@ -16,14 +16,14 @@ _NOT_HERE = {"collection": (), "placement": "cpu", "gpus": "", "on_loss": "retry
              "own": ()}  # fmt: skip
 
 
-@click.command(cls=Serve, short_help="Serve a collection whose index is spread over servers.")
+@click.command(cls=Serve, short_help="Serve a collection whose index is split over several servers.")
 @click.argument("collection", cls=Positional, metavar="[NAME=]DIR", type=CollectionType())
 @setting(
     "--shards",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
     metavar="FILE",
-    help='The servers to ask, TOML: a table [[shard]] with replicas = ["HOST:PORT", ...] for each shard.',
+    help='TOML file of the shard servers: a table [[shard]] with replicas = ["HOST:PORT", ...] for each shard.',
 )
 @click.pass_context
 def route(ctx: click.Context, /, collection: str, **given: object) -> None:

@@ -12,24 +12,27 @@ from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.errors import UsageError
 
 
-@click.command(short_help="Make a token that lets a caller in.")
+@click.command(short_help="Make a token for a client.")
 @click.option("--name", required=True, help="Name of the caller in logs.")
 @click.option(
     "--role",
     type=click.Choice(["metrics", "read", "write", "admin"]),
     default="read",
     show_default=True,
-    help="May read the measurements alone, also ask, also change collections, or also change what is served.",
+    help="What the client may do: read metrics, also query, also change collections, or also administer the server.",
 )
 @click.option(
     "--collection",
     "collections",
     multiple=True,
     metavar="NAME",
-    help="Let the caller ask about this collection of a server alone. Repeatable.  [default: all of them]",
+    help="Limit the client to this collection of a server. Repeatable.  [default: all collections]",
 )
 @click.option(
-    "--file", type=click.Path(path_type=Path), metavar="FILE", help="Append its line to the file of `serve --tokens`."
+    "--file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Append the token's line to FILE, for `serve --tokens`.",
 )
 @reported
 def token(name: str, role: str, collections: tuple[str, ...], file: Path | None) -> None:

@@ -41,7 +41,7 @@ class Limits:
     exact scans, where one batch takes as long as a queue of searches.
 
     gRPC copies a message in one step of the event loop. So a message has at most `max_unary_bytes`,
-    and longer requests and replies travel in pieces. `max_bytes` bounds the messages of all peers.
+    and longer requests and replies are sent in pieces. `max_bytes` bounds the messages of all peers.
     A quarter is for arriving messages, each counted with the largest possible size. Half is for
     those of calls in flight, which include requests in pieces from their beginning. Streams are
     long-lived calls: health watches and reflection.
@@ -57,63 +57,65 @@ class Limits:
     request besides its vectors and images, because they must be parsed to be checked.
     """
 
-    max_batch: int = limit(256, "Queries in a call, and in the batch that calls are searched in.")
+    max_batch: int = limit(256, "Queries of a call, and of a search batch.")
     max_k: int = limit(1024, "Neighbors of a query.", 2047)
-    max_nprobe: int = limit(2048, "Inverted lists that a query visits.", 2048)
-    max_image_bytes: int = limit(20 * MIB, "Bytes of one picture.", _INT64)
-    max_image_pixels: int = limit(100_000_000, "Pixels of one picture.", _INT64)
-    max_query_text_bytes: int = limit(1024, "Bytes of one text that is searched for.", 65_536)
+    max_nprobe: int = limit(2048, "Inverted lists that a query probes.", 2048)
+    max_image_bytes: int = limit(20 * MIB, "Bytes of one image.", _INT64)
+    max_image_pixels: int = limit(100_000_000, "Pixels of one image.", _INT64)
+    max_query_text_bytes: int = limit(1024, "Bytes of one text query.", 65_536)
     max_message_bytes: int = limit(64 * MIB, "Bytes of one request or reply.")
     max_unary_bytes: int = limit(
-        8 * MIB, "Bytes of one gRPC message; longer requests and replies travel in pieces.", least=2 * MIB
+        8 * MIB, "Bytes of one gRPC message; longer requests and replies are sent in pieces.", least=2 * MIB
     )
-    max_page_size: int = limit(1000, "Rows of one page of a listing.")
-    max_members: int = limit(100, "Members of a cluster that come with a membership.")
-    max_queue: int = limit(1024, "Queries of one peer that may wait for the device.")
-    max_experiments: int = limit(8, "Experiments that may wait for the one that runs.")
+    max_page_size: int = limit(1000, "Rows of one page of a list.")
+    max_members: int = limit(100, "Members of a cluster in a membership reply.")
+    max_queue: int = limit(1024, "Queued queries of one peer.")
+    max_experiments: int = limit(8, "Queued experiments.")
     max_table_rows: int = limit(1_000_000, "Rows of one table of an experiment's reply.")
     max_peer_calls: int = limit(1024, "Calls in flight of one peer.")
     max_peer_bytes: int = limit(256 * MIB, "Bytes of the messages of one peer's calls in flight.", _INT64)
-    max_queue_bytes: int = limit(256 * MIB, "Bytes of the pictures of one peer that wait for the network.", _INT64)
-    max_queue_ms: int = limit(2000, "Milliseconds that a query may wait for the device.")
-    max_slow_queue_ms: int = limit(30_000, "Milliseconds that a picture or an exact scan may wait.")
+    max_queue_bytes: int = limit(256 * MIB, "Bytes of the queued images of one peer.", _INT64)
+    max_queue_ms: int = limit(2000, "Milliseconds that a query may be queued.")
+    max_slow_queue_ms: int = limit(30_000, "Milliseconds that an image query or an exact scan may be queued.")
     max_receive_ms: int = limit(30_000, "Milliseconds that a call's message may take to arrive.")
     max_search_ms: int = limit(30_000, "Milliseconds after which a batch on a device has hung.")
     max_scan_ms: int = limit(600_000, "Milliseconds after which a scan of all embeddings has hung.")
     max_read_ms: int = limit(60_000, "Milliseconds after which reading stored vectors has hung.")
-    max_embed_ms: int = limit(60_000, "Milliseconds after which a batch of pictures has hung, beside their decoding.")
+    max_embed_ms: int = limit(60_000, "Milliseconds after which a batch of images has hung, in addition to decoding.")
     max_experiment_ms: int = limit(600_000, "Milliseconds after which an experiment has hung.")
-    max_silence_ms: int = limit(10_000, "Milliseconds without a sign of life after which a process has hung.")
+    max_silence_ms: int = limit(10_000, "Milliseconds without a heartbeat after which a process has hung.")
     max_load_ms: int = limit(3_600_000, "Milliseconds after which loading a generation has hung.")
-    max_lease_ms: int = limit(900_000, "Milliseconds after which a call that holds a generation is reported.")
+    max_lease_ms: int = limit(900_000, "Milliseconds after which the server logs a call that holds a generation.")
     max_class_map: int = limit(50_000, "Labels and classes of a class map.")
     max_names: int = limit(1000, "Names of models, clusterings or tables in a call.")
-    max_text_bytes: int = limit(MIB, "Bytes of a request besides its vectors and pictures.", _INT64)
-    max_kept_bytes: int = limit(64 * MIB, "Bytes of the answers of experiments that are kept.", _INT64)
-    max_filter_bytes: int = limit(256 * MIB, "Bytes of the matches of filters that are kept.", _INT64)
+    max_text_bytes: int = limit(MIB, "Bytes of a request besides its vectors and images.", _INT64)
+    max_kept_bytes: int = limit(64 * MIB, "Bytes of cached experiment results.", _INT64)
+    max_filter_bytes: int = limit(256 * MIB, "Bytes of cached filter matches.", _INT64)
     max_bytes: int = limit(
         1024 * MIB,
-        "Bytes of the messages of all peers: half for calls in flight, a quarter for those arriving.",
+        "Bytes of the messages of all peers: half for calls in flight, a quarter for arriving calls.",
         _INT64,
     )
     max_streams: int = limit(1024, "Health watches and reflection calls of all peers.")
     max_peer_streams: int = limit(128, "Health watches and reflection calls of one peer.")
-    max_live_rows: int = limit(100_000, "Images that were added since the generation was made.")
-    fold_rows: int = limit(10_000, "Images added or deleted after which changes become a generation.")
-    fold_bytes: int = limit(256 * MIB, "Bytes of vectors added after which changes become a generation.", _INT64)
-    fold_ms: int = limit(3_600_000, "Milliseconds after which changes become a generation.")
+    max_live_rows: int = limit(100_000, "Images added since the generation was made.")
+    fold_rows: int = limit(10_000, "Added and deleted images after which the server folds changes into a generation.")
+    fold_bytes: int = limit(
+        256 * MIB, "Bytes of added vectors after which the server folds changes into a generation.", _INT64
+    )
+    fold_ms: int = limit(3_600_000, "Milliseconds after which the server folds changes into a generation.")
     max_sample: int = limit(10_000, "Images in the sample of an experiment.")
-    max_seeds: int = limit(100, "Times that an experiment clusters into each number of clusters.")
-    default_page_size: int = limit(100, "Rows of a page where the call names no number; at most max_page_size.")
-    max_thumbnail_side: int = limit(512, "The longer side of a thumbnail in pixels, at most.")
-    min_thumbnail_side: int = limit(16, "The longer side of a thumbnail in pixels, at least.")
-    default_thumbnail_side: int = limit(160, "The longer side of a thumbnail in pixels, where the call names none.")
+    max_seeds: int = limit(100, "Runs of a clustering experiment per number of clusters.")
+    default_page_size: int = limit(100, "Rows of a page if the call sets no page size; at most max_page_size.")
+    max_thumbnail_side: int = limit(512, "Maximum of the longer side of a thumbnail, in pixels.")
+    min_thumbnail_side: int = limit(16, "Minimum of the longer side of a thumbnail, in pixels.")
+    default_thumbnail_side: int = limit(160, "Longer side of a thumbnail in pixels, if the call sets none.")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, least, most = getattr(self, field.name), least_of(field), most_of(field)
             if not least <= value <= most:
-                raise UsageError(f"{option_of(field)} {value} is no such limit; it must be {least} to {most}.")
+                raise UsageError(f"{option_of(field)} {value} is out of range; it must be {least} to {most}.")
 
     @property
     def images(self) -> ImageLimits:

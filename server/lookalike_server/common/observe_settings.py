@@ -34,6 +34,6 @@ class ObserveSettings:
                 f"--metrics-port {self.metrics_port} is not a port; use 1 to 65535, or 0 for any free one."
             )
         if not 0 <= self.audit_share <= 1:
-            raise UsageError(f"--audit-share {self.audit_share:g} is not a share; it must be 0 to 1.")
+            raise UsageError(f"--audit-share {self.audit_share:g} is out of range; it must be 0 to 1.")
         if self.audit_share and self.metrics_port is None:
-            raise UsageError("--audit-share needs --metrics-port: its results are read there.")
+            raise UsageError("--audit-share needs --metrics-port, which publishes its results.")

@@ -42,13 +42,13 @@ class Listen:
         if not 0 <= self.port <= 65535:
             raise UsageError(f"--port {self.port} is not a port; use 1 to 65535, or 0 for any free one.")
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise UsageError("--tls-cert and --tls-key go together; give both or neither.")
+            raise UsageError("--tls-cert and --tls-key need each other; give both or neither.")
         if self.tls_client_ca is not None and self.tls is None:
-            raise UsageError("--tls-client-ca needs --tls-cert and --tls-key: without TLS no certificates are shown.")
+            raise UsageError("--tls-client-ca needs --tls-cert and --tls-key: clients send certificates only over TLS.")
         known = self.tokens is not None or self.tls_client_ca is not None
         if not (self.insecure or is_loopback(self.host) or (self.tls and known)):
             raise UsageError(
-                f"--host {self.host} can be reached from other machines, so encrypt and let in only those you know: "
+                f"--host {self.host} accepts remote clients, so configure TLS and authentication: "
                 "give --tls-cert and --tls-key, and --tokens or --tls-client-ca; "
                 "or --insecure if the network is trusted."
             )
@@ -137,19 +137,21 @@ class ServeSettings:
         if self.fronts < 1:
             raise UsageError(f"--fronts {self.fronts} is not a number of processes; it must be 1 or more, or auto.")
         if self.share is not None and self.writable:
-            raise UsageError("--shard and --writable do not go together: a shard follows what others write.")
+            raise UsageError(
+                "--shard and --writable exclude each other: a shard only follows the changes of another server."
+            )
         if self.share is not None and self.placement != "cpu":
-            raise UsageError(f"--shard {self.share} needs --placement cpu: shards are searched on processors.")
+            raise UsageError(f"--shard {self.share} needs --placement cpu: a shard searches on the processor.")
         if self.share is not None:
             # Routers send masks of all rows in one message, and only routers call a shard.
             unary = max(self.limits.max_unary_bytes, self.limits.max_message_bytes)
             object.__setattr__(self, "limits", dataclasses.replace(self.limits, max_unary_bytes=unary))
         # Written so that NaN is rejected as well.
         if not self.grace >= 0:
-            raise UsageError(f"--grace {self.grace:g} is not a length of time; it must be 0 seconds or more.")
+            raise UsageError(f"--grace {self.grace:g} is negative; it must be 0 seconds or more.")
         if self.observe.is_open and self.listen.tokens is None and not self.listen.insecure:
             raise UsageError(
-                f"--metrics-host {self.observe.metrics_host} can be read from other machines, so let in only those "
-                "you know: give --tokens, and Prometheus a token of the role metrics; "
+                f"--metrics-host {self.observe.metrics_host} accepts remote clients, so configure authentication: "
+                "give --tokens, and give Prometheus a token of the role metrics; "
                 "or --insecure if the network is trusted."
             )

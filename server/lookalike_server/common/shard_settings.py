@@ -46,7 +46,9 @@ def read_shards(path: Path) -> ShardSettings:
         raise UsageError(f"--shards {path} is not TOML: {error}.") from error
     unknown = sorted(table.keys() - _KEYS)
     if unknown:
-        raise UsageError(f"--shards {path}: {unknown[0]} is no setting; there are: {', '.join(sorted(_KEYS))}.")
+        raise UsageError(
+            f"--shards {path}: {unknown[0]} is not a setting; the settings are: {', '.join(sorted(_KEYS))}."
+        )
     replicas = _replicas(path, table.get("shard"))
     settings = ShardSettings(
         replicas,
@@ -56,14 +58,14 @@ def read_shards(path: Path) -> ShardSettings:
         *(_file(path, table, name) for name in ("ca", "cert", "key", "token_file")),
     )
     if (settings.cert is None) != (settings.key is None) or (settings.cert and not settings.ca):
-        raise UsageError(f"--shards {path}: cert and key go together, and need ca.")
+        raise UsageError(f"--shards {path}: cert and key need each other, and ca.")
     insecure = table.get("insecure", False)
     if not isinstance(insecure, bool):
         raise UsageError(f"--shards {path}: insecure is {insecure!r}; it must be true or false.")
     others = [one for shard in replicas for one in shard if not is_loopback(one.rpartition(":")[0].strip("[]"))]
     if others and settings.ca is None and not insecure:
         raise UsageError(
-            f"--shards {path}: {others[0]} is another machine, so encrypt: give ca, the certificate of its "
+            f"--shards {path}: {others[0]} is a remote machine, so configure TLS: give ca, the certificate of its "
             "authority; or insecure = true if the network is trusted."
         )
     return settings
@@ -71,20 +73,20 @@ def read_shards(path: Path) -> ShardSettings:
 
 def _replicas(path: Path, shards: Any) -> tuple[tuple[str, ...], ...]:
     if not isinstance(shards, list) or not shards or not all(isinstance(one, dict) for one in shards):
-        raise UsageError(f"--shards {path}: it names no shard; write a table [[shard]] with replicas for each.")
+        raise UsageError(f"--shards {path}: the file names no shard; write a table [[shard]] with replicas for each.")
     found: list[tuple[str, ...]] = []
     for number, shard in enumerate(shards, 1):
         addresses = shard.get("replicas")
         right = isinstance(addresses, list) and addresses and all(_is_address(one) for one in addresses)
         if not right or shard.keys() != {"replicas"}:
             raise UsageError(
-                f'--shards {path}: shard {number} must have replicas alone, a list such as ["10.0.0.1:50051"].'
+                f'--shards {path}: shard {number} must have only replicas, a list such as ["10.0.0.1:50051"].'
             )
         found.append(tuple(addresses))
     known = [one for shard in found for one in shard]
     twice = next((one for one in known if known.count(one) > 1), None)
     if twice:
-        raise UsageError(f"--shards {path}: {twice} stands there twice; a server is one replica of one shard.")
+        raise UsageError(f"--shards {path}: {twice} is listed twice; a server is one replica of one shard.")
     return tuple(found)
 
 
@@ -98,7 +100,7 @@ def _is_address(value: Any) -> bool:
 def _text(path: Path, table: dict[str, Any], name: str) -> str | None:
     value = table.get(name)
     if value is not None and (not isinstance(value, str) or not value):
-        raise UsageError(f"--shards {path}: {name} is {value!r}; it must be a text.")
+        raise UsageError(f"--shards {path}: {name} is {value!r}; it must be a string.")
     return value
 
 
@@ -115,5 +117,5 @@ def _file(path: Path, table: dict[str, Any], name: str) -> Path | None:
 def _number(path: Path, table: dict[str, Any], name: str, default: int, least: int) -> int:
     value = table.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UsageError(f"--shards {path}: {name} is {value!r}; it must be a whole number from {least} on.")
+        raise UsageError(f"--shards {path}: {name} is {value!r}; it must be an integer of at least {least}.")
     return value

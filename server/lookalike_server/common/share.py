@@ -19,7 +19,7 @@ class Share:
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.of:
-            raise UsageError(f"--shard {self} is no share; write N/M with N from 1 to M, such as 2/4.")
+            raise UsageError(f"--shard {self} is not a valid share; write N/M with N from 1 to M, such as 2/4.")
 
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
@@ -29,7 +29,7 @@ class Share:
         """Parse a share such as "2/4". Raises UsageError if the text is not a share."""
         found = _WRITTEN.fullmatch(written.strip())
         if found is None:
-            raise UsageError(f"--shard {written!r} is no share; write N/M with N from 1 to M, such as 2/4.")
+            raise UsageError(f"--shard {written!r} is not a valid share; write N/M with N from 1 to M, such as 2/4.")
         return cls(int(found[1]), int(found[2]))
 
     def range_of(self, rows: int) -> tuple[int, int]:

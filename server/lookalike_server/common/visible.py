@@ -53,7 +53,7 @@ def hidden() -> bool:
 def require() -> None:
     """Raise ForbiddenError if the caller of this task sees no paths."""
     if hidden():
-        raise ForbiddenError("This server does not show callers like this one where images are; ask without URIs.")
+        raise ForbiddenError("This caller may not see URIs; repeat the call without them.")
 
 
 def uris(values: Sequence[str]) -> list[str]:

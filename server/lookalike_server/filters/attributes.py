@@ -28,7 +28,7 @@ def columns_asked(names: Iterable[str], columns: FilterColumns, limits: Limits, 
     """
     given = list(names)
     if len(given) > limits.max_names:
-        raise ArgumentError(field, f"The call has {len(given)} {field}; it may have {limits.max_names}.")
+        raise ArgumentError(field, f"The call has {len(given)} {field}; the limit is {limits.max_names}.")
     asked: dict[str, None] = {}
     for name in given:
         if name == ALL:

@@ -64,7 +64,7 @@ class _Reader:
     def of(self, message: filter_pb2.Filter, field: str, depth: int) -> Filter:
         kind = message.WhichOneof("kind")
         if kind is None:
-            raise FilterError(At(field), "The filter is empty; leave it out, or set one of its fields")
+            raise FilterError(At(field), "The filter is empty; omit it, or set one of its fields")
         if kind == "text":
             return parse(message.text, f"{field}.text", self._budget, depth)
         at = f"{field}.{kind}"
@@ -134,5 +134,5 @@ def _checked(number: float, field: str) -> float:
 
 def _column(name: str, field: str) -> str:
     if not name:
-        raise FilterError(At(f"{field}.column"), "The name of a column is missing")
+        raise FilterError(At(f"{field}.column"), "The filter names no column")
     return name

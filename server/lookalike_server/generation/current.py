@@ -181,7 +181,7 @@ class Current:
                 if not lease.told:
                     lease.told = True
                     log.warning(
-                        "%s has held generation %d for longer than %g s; it stays in memory for as long as that lasts",
+                        "%s has held generation %d for longer than %g s; it stays in memory until its release",
                         lease.by or "the server itself", held.snapshot.generation, limit_s,
                     )  # fmt: skip
 

@@ -147,8 +147,8 @@ class Loader:
         rows = Rows(reader, entry, ids, stored)
         if rows.indexed != entry.rows:
             raise DataLossError(
-                f"The index {name}/{entry.name} has {entry.rows} rows, and the embeddings that it was built from have "
-                f"{rows.indexed}; build it again with: {build_command(reader.storage.location, entry)}"
+                f"The index {name}/{entry.name} has {entry.rows} rows, and its embeddings have "
+                f"{rows.indexed}; rebuild it with: {build_command(reader.storage.location, entry)}"
             )
         notes = _told_of(reader, entry, rows)
         # Columns first, before device memory is allocated that a failure would have to free.
@@ -170,7 +170,7 @@ class Loader:
         if self.share is not None:
             part = share_of(index, entry.metric, self.share, entry.recall)
             if part.facts.mode == "whole" and self.share.of > 1:
-                log.warning("the index of the space %s cannot be cut: each shard holds all of it", entry.space)
+                log.warning("the index of the space %s cannot be split: each shard holds all of it", entry.space)
             return ShareEngine(rows, entry, self.share, part, self.limits, claim, self.observe), planner
         placed = Placer(self.placement, self.devices, self.on_loss).place(reader, entry, index, claim)
         # Last, because it starts threads and nothing after it can fail.
@@ -204,5 +204,5 @@ def _told_of(reader: CollectionReader, entry: IndexEntry, rows: Rows) -> tuple[s
         missed = f"{note} (only exact searches find the other {rows.lacking:,} images)"
         log.warning("%s", missed)
         return (missed,)
-    log.warning("%s (the other %d images are searched exactly beside it)", note, rows.lacking)
+    log.warning("%s (an exact search covers the other %d images)", note, rows.lacking)
     return ()

@@ -122,7 +122,7 @@ class Space:
         if not found.all():
             raise NotFoundError(
                 f"The image {names[int(np.argmin(found))]!r} has no embedding in the space {self.name}; "
-                "query it by its bytes."
+                "query by the bytes of the image."
             )
         return rows
 
@@ -137,5 +137,5 @@ class Space:
     def _built(self) -> Search:
         if self._search is None:
             self._reader.index(self.name)
-            raise NotBuiltError(f"The index of the space {self.name} is not served.")
+            raise NotBuiltError(f"This server does not serve the index of the space {self.name}.")
         return self._search

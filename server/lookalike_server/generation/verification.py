@@ -114,7 +114,7 @@ class FileVerifier:
     def _verified_file(self, reader: CollectionReader, path: str) -> Stamp:
         stamp = reader.storage.stamp(path)
         if self._abandoned:
-            raise DataLossError(f"{path} was not verified: the server is ending.")
+            raise DataLossError(f"{path} was not verified: the server is stopping.")
         if self._found.get((path, reader.manifest.files[path].sha256)) != stamp:
             reader.verify(path)
         return stamp

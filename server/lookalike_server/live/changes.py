@@ -109,7 +109,7 @@ def read(payload: bytes) -> tuple[Change, Int64]:
     if kind == "restore":
         return Restored(wire.decode(message.restore.ids)), none
     if kind != "upsert":
-        raise ValueError("it is of a kind that is not known")
+        raise ValueError("its kind is unknown")
     upsert = message.upsert
     keys = list(upsert.keys)
     vectors = {one.space: np.asarray(wire.decode(one.vectors.values), np.float32) for one in upsert.vectors}
@@ -199,7 +199,7 @@ def rows_of(columns: Sequence[filter_pb2.AttributeValues], rows: int) -> list[Va
         values = _values(column, rows, f"attributes[{place}]")
         for row, value in zip(found, values, strict=True):
             if column.name in row:
-                raise ArgumentError(f"attributes[{place}]", f"The column {column.name!r} comes twice.")
+                raise ArgumentError(f"attributes[{place}]", f"The column {column.name!r} occurs twice.")
             row[column.name] = value
     return list(found)
 
@@ -220,7 +220,7 @@ def _values(column: filter_pb2.AttributeValues, rows: int, at: str) -> list[Any]
 def _read(column: filter_pb2.AttributeValues) -> list[Any]:
     kind = column.type
     if kind not in ATTRIBUTE_TYPES:
-        raise ValueError(f"{kind!r} is no type; the types are {', '.join(ATTRIBUTE_TYPES)}")
+        raise ValueError(f"{kind!r} is not a type; the types are {', '.join(ATTRIBUTE_TYPES)}")
     if kind == "string":
         return list(column.texts)
     if kind == "list<string>":
@@ -232,7 +232,7 @@ def _read(column: filter_pb2.AttributeValues) -> list[Any]:
             or ends[-1] != len(texts)
             or any(start > end for start, end in itertools.pairwise(ends))
         ):
-            raise ValueError("its offsets do not fit its texts")
+            raise ValueError("its offsets do not match its texts")
         return [texts[start:end] for start, end in itertools.pairwise(ends)]
     numbers = wire.decode(column.numbers) if column.HasField("numbers") else np.empty(0, np.int64)
     wanted = {"bool": np.bool_, "float64": np.float64}.get(kind, np.int64)

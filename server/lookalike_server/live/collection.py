@@ -67,14 +67,14 @@ class LiveCollection:
         """Take over the log, if writable. Raises CollectionLockedError if another server writes it."""
         if self._writable and not self._storage.is_local:
             raise UsageError(
-                f"--writable needs a collection in a folder, since an object store cannot append to a log; serve "
+                f"--writable needs a collection in a folder, because an object store cannot append to a log; serve "
                 f"{self._storage.location} without it, or copy the collection to a disk."
             )
         if self._writable and self._committer is None:
             writer = LogWriter(self._storage, folded_through)
             if writer.held.damaged_bytes:
                 log.error(
-                    "the log of changes is damaged: %d bytes behind change %d cannot be read; they are left out",
+                    "the change log is damaged: the server ignores %d unreadable bytes after change %d",
                     writer.held.damaged_bytes, writer.held.last,
                 )  # fmt: skip
             self._committer = Committer(writer, self._there, self._publish, self._limits.max_live_rows)
@@ -93,9 +93,9 @@ class LiveCollection:
         """Committer of changes. Raises NotBuiltError if this server accepts none."""
         if self._committer is None:
             holder = writer_of(self._storage)
-            other = "" if holder is None else f" Process {holder.pid} on {holder.host} takes them."
+            other = "" if holder is None else f" Process {holder.pid} on {holder.host} accepts them."
             raise NotBuiltError(
-                "This server takes no changes; serve the collection with: lookalike serve --writable" + other
+                "This server accepts no changes; serve the collection with: lookalike serve --writable" + other
             )
         return self._committer
 
@@ -132,7 +132,7 @@ class LiveCollection:
                 try:
                     await asyncio.to_thread(self._follow)
                 except Exception:
-                    log.exception("the log of changes cannot be followed; the server tries again")
+                    log.exception("the server cannot follow the change log; it retries")
 
     def _follow(self) -> None:
         with self._lock:
@@ -189,7 +189,7 @@ class LiveCollection:
             cause = error.__cause__
             if isinstance(cause, OSError) and cause.errno in FULL:
                 raise full_disk() from error
-            raise DeviceError(f"A picture could not be stored, and nothing was changed: {error}") from error
+            raise DeviceError(f"An image could not be stored, so the server changed nothing: {error}") from error
 
     @property
     def state(self) -> State:
@@ -217,7 +217,7 @@ class LiveCollection:
 
     def _there(self) -> State:
         if self._state is None:
-            raise NotBuiltError("The collection is not loaded yet, so that it takes no changes; retry later.")
+            raise NotBuiltError("The collection is not loaded yet, so it accepts no changes; retry later.")
         return self._state
 
     def _publish(self, view: Snapshot) -> None:

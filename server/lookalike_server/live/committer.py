@@ -84,11 +84,11 @@ class Committer:
         waiting = _Waiting(change, computed, payload, asyncio.get_running_loop())
         with self._changed:
             if self._closed:
-                raise DeviceError("The server is stopping, and takes no more changes.")
+                raise DeviceError("The server is stopping and accepts no more changes.")
             if self._broken:
-                raise DeviceError("A change could not be applied; start the server again. Its log tells more.")
+                raise DeviceError("A change could not be applied; restart the server and see its log.")
             if len(self._queue) >= _MOST_WAITING:
-                raise OverloadedError(f"{len(self._queue)} changes wait to be written; retry later.", _RETRY_S)
+                raise OverloadedError(f"{len(self._queue)} changes are queued; retry later.", _RETRY_S)
             self._queue.append(waiting)
             self._changed.notify()
         return await waiting.answer

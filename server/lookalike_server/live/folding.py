@@ -67,7 +67,9 @@ class Folding:
                 await self.fold()
             except Exception as error:
                 log.error(
-                    "the changes could not become a generation: %s", error, exc_info=not isinstance(error, IndexerError)
+                    "the server could not fold the changes into a generation: %s",
+                    error,
+                    exc_info=not isinstance(error, IndexerError),
                 )
                 await asyncio.sleep(_AGAIN_S)
 
@@ -93,7 +95,7 @@ class Folding:
             self.problem, self._since, self.last_fold = "", None, time.time()
             generation = await self._load_newest()
             log.info(
-                "changes up to %d became generation %d in %.1f s",
+                "folded changes up to %d into generation %d in %.1f s",
                 snapshot.sequence, generation, time.monotonic() - began,
             )  # fmt: skip
             return Folded(generation, snapshot.sequence)
@@ -109,11 +111,11 @@ class Folding:
                 manifest = generations.require_latest(self._storage)
                 if manifest.generation != view.generation:
                     raise DeviceError(
-                        f"Generation {manifest.generation} was published meanwhile and is not served yet; retry later."
+                        f"Generation {manifest.generation} was published and is not served yet; retry later."
                     )
                 fold(self._storage, manifest, changes_of(view))
         except CollectionLockedError as error:
-            raise DeviceError(f"The changes cannot become a generation now: {error}") from error
+            raise DeviceError(f"The server cannot fold the changes into a generation: {error}") from error
 
     def _is_due(self) -> bool:
         snapshot = self._current.newest

@@ -130,7 +130,7 @@ class LiveGraph:
             while self._step():
                 pass
         except Exception:
-            log.exception("the graph of new images cannot grow; they are compared instead")
+            log.exception("the graph of new images cannot grow; the server compares with all of them instead")
             self._broken = self._grows = True
 
     def _step(self) -> bool:

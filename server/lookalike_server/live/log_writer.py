@@ -45,7 +45,7 @@ class LogWriter:
             raise CollectionLockedError(_refusal(storage)) from error
         except OSError as error:
             raise IndexerError(
-                f"The log of changes {folder} cannot be written to: {error.strerror or error}; "
+                f"The server cannot write to the change log {folder}: {error.strerror or error}; "
                 "serve without --writable."
             ) from error
         self._file = -1
@@ -84,7 +84,7 @@ class LogWriter:
             if error.errno in FULL:
                 raise full_disk() from error
             raise DeviceError(
-                f"The change could not be written and did not happen: {error.strerror or error}."
+                f"The change could not be written, so it was not made: {error.strerror or error}."
             ) from error
         self._size += len(data)
         self.sequence += len(payloads)
@@ -114,8 +114,8 @@ class LogWriter:
         newest = changelog.names(self._storage)[-1:]
         if newest and newest[0].epoch > self._name.epoch:
             raise DeviceError(
-                "Another server has taken over the log of this collection; this one takes no more changes. "
-                "End one of them."
+                "Another server has taken over the change log of this collection; this one accepts no more changes. "
+                "Stop one of them."
             )
 
     def _give_up(self) -> None:
@@ -128,7 +128,7 @@ class LogWriter:
 def full_disk() -> OverloadedError:
     """Return the error for a change that does not fit on the disk."""
     return OverloadedError(
-        "The disk of the collection is full, so that the change was not stored; make room on it.", _FULL_RETRY_S
+        "The disk of the collection is full, so the change was not stored; free some space.", _FULL_RETRY_S
     )
 
 
@@ -154,6 +154,6 @@ def _refusal(storage: Storage) -> str:
     holder = writer_of(storage)
     who = "another server" if holder is None else f"process {holder.pid} on {holder.host} ({holder.command})"
     return (
-        f"Changes to {storage.location} are taken by {who}; one server does so at a time. "
-        "End it, or serve this one without --writable."
+        f"{who[0].upper()}{who[1:]} accepts the changes to {storage.location}; only one server can at a time. "
+        "Stop it, or serve this one without --writable."
     )

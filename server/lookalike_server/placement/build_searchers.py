@@ -45,7 +45,7 @@ def load_index(reader: CollectionReader, entry: IndexEntry) -> faiss.Index:
     if index.ntotal != entry.rows:
         raise DataLossError(
             f"The index of the space {entry.space} holds {index.ntotal} images and the manifest says {entry.rows}; "
-            f"build it again with: lookalike build {reader.storage.location} --space {entry.space}"
+            f"rebuild it with: lookalike build {reader.storage.location} --space {entry.space}"
         )
     return index
 

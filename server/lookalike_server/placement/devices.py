@@ -56,7 +56,7 @@ class Gpu:
     def host(self, index: faiss.Index) -> Any:
         if is_two_stage(index):
             raise DeviceError(
-                f"The index cannot be put on {self.name}: its principal components are searched on the processor. "
+                f"The index cannot be put on {self.name}: principal components are searched only on the processor. "
                 "Serve it with --placement cpu, or build one of the kinds Flat, SQfp16, IVF,Flat, IVF,SQ or IVF,PQ."
             )
         try:

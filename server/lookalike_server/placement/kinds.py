@@ -92,7 +92,7 @@ def _two_stage(kind: faiss.IndexRefine, metric: Metric, measured: Measured) -> S
     decode = decode_of(faiss.downcast_index(kind.refine_index))
     if decode is None:
         # The index's own scores are squared distances for any metric, so they must not be reported.
-        raise DeviceError("The second stage of the index holds codes that cannot be decoded; build the index again.")
+        raise DeviceError("The codes of the second stage of the index cannot be decoded; rebuild the index.")
     first = two_stage.first_stage(kind)
     inner = source_of(first, "l2", measured)
     # faiss's own choice of lists depends on the batch.

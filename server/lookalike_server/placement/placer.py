@@ -44,7 +44,7 @@ class Placer:
         except DeviceError as error:
             if self.on_loss != "cpu" or self.placement == "cpu":
                 raise
-            log.warning("the index of the space %s is searched on the processor: %s", entry.space, error)
+            log.warning("the server searches the index of the space %s on the processor: %s", entry.space, error)
             searchers = build_searchers(index, path, entry.metric, "cpu", [Cpu()], prepare, entry.recall)
         elsewhere = self.on_loss == "cpu" and self.placement != "cpu"
         return [

@@ -82,7 +82,7 @@ class OnDevice:
         try:
             found = self._strategy.search(self._transform(queries), k, nprobe, needs, masks)
         except RuntimeError as error:
-            raise DeviceError(f"The search on {self.name} failed; the server's log tells more.") from error
+            raise DeviceError(f"The search on {self.name} failed; see the server's log.") from error
         found.rows[found.rows >= 0] += self._offset
         return found
 

@@ -30,7 +30,7 @@ def check(feedback: search_pb2.Feedback, limits: Limits, k: int) -> None:
         raise ArgumentError("feedback", f"The call has {count} examples; it must have 1 to {limits.max_batch}.")
     if count + k > _MOST:
         raise ArgumentError(
-            "feedback", f"{k} neighbors and {count} examples, which are left out, are more than {_MOST}; request less."
+            "feedback", f"{k} neighbors and {count} excluded examples are more than {_MOST}; request less."
         )
     for name, value in (
         ("query_weight", feedback.query_weight),
@@ -70,7 +70,9 @@ def moved(
         found = weight * prepare(queries.vectors, metric).astype(np.float64) + change
     result: Float32 = found.astype(np.float32)
     if metric == "cosine" and not (np.linalg.norm(result, axis=1) >= _SHORTEST).all():
-        raise ArgumentError("feedback", "The examples cancel each other out: no direction is left; give others.")
+        raise ArgumentError(
+            "feedback", "The examples cancel each other out and leave no direction; use other examples."
+        )
     distinct = Distinct.of([row.tobytes() for row in result])
     own = np.zeros(0, np.int64) if examples.own is None else np.unique(examples.own)
     return dataclasses.replace(queries, vectors=result, distinct=distinct), own

@@ -129,7 +129,7 @@ class Resolver:
         of both are zero.
         """
         if self._embed_queue is None:
-            raise RuntimeError("pictures are embedded by another process")
+            raise RuntimeError("another process embeds images")
         places = [place for place, first in enumerate(distinct.first) if first not in failed]
         sent = [distinct.first[place] for place in places]
         asked = time.perf_counter()
@@ -162,7 +162,7 @@ class Resolver:
             )
         if kind == "images" and len(batch.images.boxes) not in (0, count):
             raise ArgumentError(
-                "query.images.boxes", f"The call has {len(batch.images.boxes)} boxes for {count} pictures."
+                "query.images.boxes", f"The call has {len(batch.images.boxes)} boxes for {count} images."
             )
         return kind
 
@@ -190,7 +190,7 @@ class Resolver:
         most = self._limits.max_query_text_bytes
         failed = {row: f"Text {row} is empty." for row, text in enumerate(texts) if not text.value.strip()}
         return failed | {
-            row: f"Text {row} has {len(text)} bytes; it may have {most}, which is max_query_text_bytes."
+            row: f"Text {row} has {len(text)} bytes; the limit is {most}, which is max_query_text_bytes."
             for row, text in enumerate(texts)
             if len(text) > most
         }
@@ -199,7 +199,7 @@ class Resolver:
         """Return the errors of images that are too large, by row."""
         most = self._limits.max_image_bytes
         return {
-            row: f"Picture {row} has {len(data)} bytes; it may have {most}."
+            row: f"Picture {row} has {len(data)} bytes; the limit is {most}."
             for row, data in enumerate(files)
             if len(data) > most
         }
@@ -282,7 +282,7 @@ def _given(space: Space, vectors: types_pb2.Vectors) -> Float32:
         raise MismatchError(
             f"The query's vectors were embedded in the space with fingerprint {theirs}; this server's space is "
             f"{space.described} with fingerprint {space.entry.fingerprint}; "
-            "embed them with that model, or send pictures."
+            "embed them with that model, or send images."
         )
     try:
         values = wire.decode(vectors.values)

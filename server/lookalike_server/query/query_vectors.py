@@ -80,5 +80,5 @@ def _no_direction(batch: types_pb2.QueryBatch, kind: str, row: int) -> str:
     named = f" ({getattr(batch, kind).values[row]!r})" if kind in ("keys", "ids") else ""
     return (
         f"Query {row}{named} has no direction: all values of its vector are 0, or too small for float32. "
-        "Distances here are cosine; ask with another vector or picture."
+        "The metric is cosine; query by another vector or image."
     )

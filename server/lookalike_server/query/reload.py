@@ -144,7 +144,7 @@ class Reloader:
         """Log once that the last tried generation cannot be loaded, and decide whether to retry it."""
         newest, served = self._tried, self._current.newest
         if (newest,) != self._complained:
-            stays = "" if served is None else f", generation {served.generation} stays"
+            stays = "" if served is None else f", generation {served.generation} stays in use"
             log.error(
                 "%sgeneration %s cannot be served%s: %s: %s",
                 self._prefix, newest.generation if newest else "?", stays,
@@ -202,7 +202,7 @@ class Reloader:
         await self._swap(snapshot)
         self._served = newest
         self._embed_queue.keep(snapshot)
-        log.info("%sgeneration %d is served now", self._prefix, snapshot.generation)
+        log.info("%snow serving generation %d", self._prefix, snapshot.generation)
         # The caller need not wait for the network, which `watch` opens.
         self._nudged.set()
         return snapshot.generation
@@ -251,7 +251,7 @@ class Reloader:
         """Open the new generation's network before calls need it, and close unused ones."""
         problem = await self._embed_queue.problem(snapshot)
         if problem:
-            log.warning("queries by picture cannot be answered: %s", problem)
+            log.warning("the server cannot answer image queries: %s", problem)
 
     async def _load(self, generation: int | None) -> Snapshot:
         """Load a generation; None means the newest one, which must exist.
@@ -280,8 +280,8 @@ class Reloader:
 
     def _late(self) -> DeviceError:
         return DeviceError(
-            f"Loading a generation takes longer than {self._limit_s:g} s, which is max_load_ms: does the disk answer? "
-            "Nothing else is loaded until it comes back."
+            f"Loading a generation takes longer than {self._limit_s:g} s, which is max_load_ms; check the disk. "
+            "The server loads nothing else until it returns."
         )
 
     def _newest(self) -> PublishedGeneration | None:

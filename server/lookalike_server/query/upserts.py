@@ -69,7 +69,7 @@ class NewVectors:
             return Embedded(taken, [Picture()] * count, {}, {}, [])
         given: list[bytes] = await self._workers.run(lambda: list(request.images), count)
         failed = {
-            row: f"Picture {row} has {len(data)} bytes; it may have {self._limits.max_image_bytes}."
+            row: f"Picture {row} has {len(data)} bytes; the limit is {self._limits.max_image_bytes}."
             for row, data in enumerate(given)
             if len(data) > self._limits.max_image_bytes
         }
@@ -111,13 +111,13 @@ def _taken(snapshot: Snapshot, request: update_pb2.UpsertRequest) -> dict[str, F
         at = f"vectors[{place}]"
         space = snapshot.space(given.space)
         if space.name in found:
-            raise ArgumentError(at, f"The space {space.name} comes twice.")
+            raise ArgumentError(at, f"The space {space.name} occurs twice.")
         found[space.name] = _checked(space, given, len(request.keys), at)
     lacking = [name for name in snapshot.spaces if name not in found]
     if lacking:
         raise ArgumentError(
             "vectors",
-            f"The images have no vectors in the space {lacking[0]}; give those of every space of the collection: "
+            f"The call has no vectors of the space {lacking[0]}; send vectors of every space of the collection: "
             f"{', '.join(snapshot.spaces)}.",
         )
     return found
@@ -183,7 +183,7 @@ def checked_keys(keys: Sequence[str], limits: Limits) -> list[str]:
         raise ArgumentError("keys", f"The call has {len(keys)} images; it must have 1 to {limits.max_batch}.")
     for place, key in enumerate(keys):
         if not key or len(key.encode(errors="replace")) > _LONGEST_KEY or "\0" in key:
-            raise ArgumentError(f"keys[{place}]", f"A key has 1 to {_LONGEST_KEY} bytes, none of which is zero.")
+            raise ArgumentError(f"keys[{place}]", f"A key must have 1 to {_LONGEST_KEY} bytes, none of them zero.")
     return list(keys)
 
 
@@ -195,7 +195,7 @@ def checked_values(
     Raises ArgumentError if the collection lacks such an attribute, or has it with another type.
     """
     if len(given) > limits.max_names:
-        raise ArgumentError("attributes", f"The call has {len(given)} attributes; it may have {limits.max_names}.")
+        raise ArgumentError("attributes", f"The call has {len(given)} attributes; the limit is {limits.max_names}.")
     for place, column in enumerate(given):
         at = f"attributes[{place}]"
         kind: Any = None if column.name in OF_IMAGES else columns.kinds.get(column.name)
@@ -210,7 +210,7 @@ def checked_values(
         # A column without any value does not determine a type.
         empty = column.type == "string" and column.HasField("nulls") and not any(column.texts)
         if not fits and not empty:
-            raise ArgumentError(at, f"The attribute {column.name!r} is {kind}, not {column.type or 'of no type'}.")
+            raise ArgumentError(at, f"The attribute {column.name!r} is {kind}, not {column.type or 'untyped'}.")
     floats = [column.name for column in given if columns.kinds[column.name] == "float64"]
     return [_with_floats(row, floats) for row in rows_of(given, rows)]
 

@@ -98,7 +98,7 @@ class IndexLane:
                 raise
             if self._searcher is not None:
                 # Log only the first attempt.
-                log.warning("the index of the space %s is placed anew: %s", self._entry.space, error)
+                log.warning("the index of the space %s is placed again: %s", self._entry.space, error)
         else:
             return
         self._place_again(self._again)
@@ -114,7 +114,7 @@ class IndexLane:
         searcher = again()
         self._searcher, self.device = searcher, searcher.name
         self._probe()
-        log.info("the index of the space %s is on %s now", self._entry.space, self.device)
+        log.info("the index of the space %s is now on %s", self._entry.space, self.device)
 
     def close(self) -> None:
         if self._searcher is not None:
@@ -122,9 +122,7 @@ class IndexLane:
 
     def _there(self) -> Searcher:
         if self._searcher is None:
-            raise DeviceError(
-                f"The index of the space {self._entry.space} is not on {self.device} any more; retry later."
-            )
+            raise DeviceError(f"The index of the space {self._entry.space} is no longer on {self.device}; retry later.")
         return self._searcher
 
     def _probe(self) -> None:
@@ -190,6 +188,6 @@ def _checked(found: RawHits, masks: QueryMasks, device: str) -> RawHits:
     wrong = (found.rows >= 0) & ~masks.allow(found.rows)
     if not wrong.any():
         return found
-    log.error("%s gave %d rows that a filter does not allow; they are left out", device, np.count_nonzero(wrong))
+    log.error("%s returned %d rows that the filter excludes; the server dropped them", device, np.count_nonzero(wrong))
     rows, distances = by_distance(np.where(wrong, -1, found.rows), np.where(wrong, np.float32(np.inf), found.distances))
     return found._replace(rows=rows, distances=distances)

@@ -118,7 +118,7 @@ class ShareEngine(Engine):
     def put(self, *arguments: object, **named: object) -> NoReturn:
         """Raise NotBuiltError: a share of the images cannot answer a caller."""
         raise NotBuiltError(
-            f"This server searches shard {self.share} of the images, and cannot answer alone; ask the router "
+            f"This server searches only shard {self.share} of the images; call the router "
             "(lookalike route), or a server of the whole collection."
         )
 

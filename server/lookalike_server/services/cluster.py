@@ -241,7 +241,7 @@ def _of_space(snapshot: Snapshot, space: Space, names: Iterable[str]) -> list[Cl
         if one.entry.space != space.name:
             raise ArgumentError(
                 "clusterings",
-                f"The clustering {one.name} is of the space {one.entry.space}; the query is of the space {space.name}.",
+                f"The clustering {one.name} belongs to the space {one.entry.space}, the query to {space.name}.",
             )
     all_there = [one for one in snapshot.clusterings.values() if one.entry.space == space.name]
     return _some(snapshot, named or all_there, space.name)

@@ -133,7 +133,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
         kind = request.WhichOneof("which")
         wanted: Any = () if kind is None else getattr(request, kind).values
         if kind is not None and not wanted:
-            raise ArgumentError(kind, "The call names no images; name some, or leave keys and ids out for all.")
+            raise ArgumentError(kind, "The call names no images; name some, or omit keys and ids for all images.")
         with self._current.lease(sequence_of(request.page_token)) as snapshot:
             graph = GraphLists.of(snapshot, request.space)
             if not 0 <= request.k <= graph.entry.k:

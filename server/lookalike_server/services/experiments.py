@@ -119,7 +119,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
     async def SplitLabel(self, request: experiment_pb2.SplitLabelRequest, context: Context) -> Any:
         """Return a serialized SplitLabelResponse."""
         if not request.label:
-            raise ArgumentError("label", "The call names no label.")
+            raise ArgumentError("label", "The call names no label; set label.")
         given: dict[str, Any] = _count("k", request.k, _INT32_MAX) | _seed(request)
         with self._current.lease() as snapshot:
             space = snapshot.space(request.space)
@@ -207,7 +207,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
     async def FindLeaks(self, request: experiment_pb2.FindLeaksRequest, context: Context) -> Any:
         """Return a serialized FindLeaksResponse."""
         if not request.split:
-            raise ArgumentError("split", "The call names no column that says the split.")
+            raise ArgumentError("split", "The call names no column for the split; set split.")
         given: dict[str, Any] = _count("limit", request.limit, _INT32_MAX) | _max_distance(request)
         with self._current.lease() as snapshot:
             space = snapshot.space(request.space)
@@ -304,8 +304,8 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
     ) -> bytes:
         if self._queue is None:
             raise UnknownMethodError(
-                "This server runs no experiments; start it without --no-experiments, or run the command of the "
-                "experiment on the collection."
+                "This server runs no experiments; start it without --no-experiments, or run the experiment's command "
+                "locally on the collection."
             )
         key = ExperimentKey(snapshot.generation, experiment, tuple(sorted(arguments.items())), snapshot.made)
         # The experiment process opens the collection itself.
@@ -402,7 +402,7 @@ def _class_map(entries: Sequence[experiment_pb2.LabelClasses], most: int) -> Cla
 
 def _too_many(count: int, most: int) -> ArgumentError:
     return ArgumentError(
-        "class_map", f"class_map has {count} labels and classes; it may have {most}, which is max_class_map."
+        "class_map", f"class_map has {count} labels and classes; the limit is {most}, which is max_class_map."
     )
 
 

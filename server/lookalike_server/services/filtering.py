@@ -68,7 +68,7 @@ def fitting(reply: bytes, limits: Limits) -> bytes:
     if len(reply) > limits.max_message_bytes:
         raise LargeReplyError(
             "fields",
-            f"The reply has {len(reply)} bytes, and a message may have {limits.max_message_bytes}, which is "
+            f"The reply has {len(reply)} bytes and the limit is {limits.max_message_bytes}, which is "
             "max_message_bytes; request fewer images, or fewer columns.",
         )
     return reply

@@ -55,7 +55,7 @@ class Pager:
             raise ArgumentError("page_size", f"page_size is {size}; it must be 0 to {limits.max_page_size}.")
         start = self._position(token) if token else 0
         if not 0 <= start <= total:
-            raise ArgumentError("page_token", "The page token was not made for this request; begin without one.")
+            raise ArgumentError("page_token", "The page token is not for this request; start without one.")
         rows = size or min(limits.default_page_size, limits.max_page_size)
         return Page(start, min(total, start + rows), total)
 
@@ -71,19 +71,19 @@ class Pager:
                 base64.b64decode(token, altchars=b"-_", validate=True)
             )
         except (binascii.Error, struct.error, ValueError) as error:
-            raise ArgumentError("page_token", "The page token is not one that this server gave.") from error
+            raise ArgumentError("page_token", "The page token is not valid; start without one.") from error
         if generation != self.generation:
             raise MismatchError(
-                f"The page token is of generation {generation} and generation {self.generation} is served now; "
-                "begin again without a token."
+                f"The page token is for generation {generation} and the server now has generation {self.generation}; "
+                "start again without a token."
             )
         if sequence != self.sequence:
             raise MismatchError(
-                "The collection has changed since the page token was made, and the server does not keep its state of "
-                "then; begin again without a token."
+                "The collection has changed since the page token was made, and the server no longer keeps that state; "
+                "start again without a token."
             )
         if digest != self._digest():
-            raise ArgumentError("page_token", "The page token was made for another request; begin without one.")
+            raise ArgumentError("page_token", "The page token is for another request; start without one.")
         return int(position)
 
     def _digest(self) -> bytes:

@@ -73,7 +73,7 @@ def served_generation(snapshot: Snapshot, space: Space | None, watch: Stopwatch)
         changes = snapshot.sequence - base.sequence
         notes.append(
             f"as of generation {base.generation} and change {base.sequence}: {changes:,} later "
-            f"{'change is' if changes == 1 else 'changes are'} not part of it; client.fold() makes them so"
+            f"{'change is' if changes == 1 else 'changes are'} not part of it; client.fold() folds them in"
         )
     reply = served(base, space, watch, notes)
     # A view may have another name than its folder.

@@ -22,7 +22,7 @@ def check_names(field: str, names: Sized, limits: Limits) -> None:
     """Raise ArgumentError if a call names more models, clusterings, or tables than allowed."""
     if len(names) > limits.max_names:
         raise ArgumentError(
-            field, f"The call has {len(names)} {field}; it may have {limits.max_names}, which is max_names."
+            field, f"The call has {len(names)} {field}; the limit is {limits.max_names}, which is max_names."
         )
 
 
@@ -43,7 +43,7 @@ def check_reply(
         without = f", or without {' and '.join(asked)}" if asked else ""
         raise LargeReplyError(
             field,
-            f"The reply to {queries} queries with {k} images each may have {size} bytes, and a message may have "
+            f"The reply to {queries} queries with {k} images each may have {size} bytes and the limit is "
             f"{limits.max_message_bytes}, which is max_message_bytes; request fewer{without}.",
         )
     reply_room.require_room(size, limits)
@@ -55,7 +55,7 @@ def check_vectors(queries: int, dim: int, limits: Limits) -> None:
     if size > limits.max_message_bytes:
         raise LargeReplyError(
             "query",
-            f"{queries} vectors have {size} bytes, and a message may have {limits.max_message_bytes}, which is "
+            f"{queries} vectors have {size} bytes and the limit is {limits.max_message_bytes}, which is "
             "max_message_bytes; request fewer.",
         )
     reply_room.require_room(size, limits)

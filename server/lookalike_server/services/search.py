@@ -69,7 +69,9 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         """Return a serialized GetVectorsResponse."""
         watch = Stopwatch()
         if self._resolver.checked_kind(request.query) == "vectors":
-            raise ArgumentError("query.vectors", "The call has vectors already; ask for those of images or pictures.")
+            raise ArgumentError(
+                "query.vectors", "The call already has vectors; send keys, ids, images or texts to get their vectors."
+            )
         with self._current.lease() as snapshot:
             space = snapshot.space(request.space)
             check_vectors(count_of(request.query), space.entry.dim, self._limits)

@@ -110,11 +110,11 @@ def _asked(request: search_pb2.SearchRequest, snapshot: Snapshot, limits: Limits
 def _per_group(request: search_pb2.SearchRequest, limits: Limits) -> int:
     per_group = request.grouping.per_group or 1
     if not request.grouping.column:
-        raise ArgumentError("grouping.column", "The column to group by is missing.")
+        raise ArgumentError("grouping.column", "The call names no column to group by; set grouping.column.")
     if per_group < 1 or per_group * request.k > limits.max_k:
         raise ArgumentError(
             "grouping.per_group",
-            f"{request.k} groups of {per_group} images are {per_group * request.k} neighbors; there may be "
+            f"{request.k} groups of {per_group} images are {per_group * request.k} neighbors; the limit is "
             f"{limits.max_k}, which is max_k.",
         )
     return per_group

@@ -44,7 +44,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
     ) -> shard_pb2.GetShardResponse:
         share = self._own_share()
         if len(request.digests) > self._limits.max_names:
-            raise ArgumentError("digests", f"There are more than {self._limits.max_names} digests.")
+            raise ArgumentError("digests", f"The call has more than {self._limits.max_names} digests.")
         if self._kept is not None and request.router:
             self._kept.note(request.router, request.digests)
         reply = shard_pb2.GetShardResponse(shard=share.number, shards=share.of)
@@ -63,12 +63,12 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
             space = snapshot.space(request.space)
             engine = _engines(snapshot).get(space.name)
             if engine is None:
-                raise NotBuiltError(f"The space {space.name} has no index that is served.")
+                raise NotBuiltError(f"The space {space.name} has no served index.")
             large = sum(len(mask.bits) for mask in request.masks) + len(request.queries.data)
             rows = len(space.rows.ids) if request.scan else engine.facts.rows
             # Checked before they are unpacked, which takes eight times their bytes.
             if any(mask.rows != rows for mask in request.masks):
-                raise ArgumentError("masks", f"The masks must be of {rows} rows.")
+                raise ArgumentError("masks", f"The masks must have {rows} rows.")
 
             def read() -> ShareWork | list[str]:
                 masks, unknown = self._masks.of(list(request.masks))
@@ -84,7 +84,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
 
     def _own_share(self) -> Share:
         if self._share is None:
-            raise NotBuiltError("This server is no shard; start it with --shard N/M.")
+            raise NotBuiltError("This server is not a shard; start it with --shard N/M.")
         return self._share
 
 
@@ -108,7 +108,7 @@ class _Masks:
             if mask is None:
                 mask = mask_of(message)
                 if mask.digest != message.digest:
-                    raise ArgumentError("masks", f"The mask {message.digest} has other bits than its digest says.")
+                    raise ArgumentError("masks", f"The bits of the mask {message.digest} do not match its digest.")
                 self._keep(message.digest, mask)
             masks.append(mask)
         return masks, unknown

@@ -93,7 +93,7 @@ class UpdateServicer(update_pb2_grpc.UpdateServiceServicer):
     ) -> update_pb2.DeleteResponse:
         committer = self._live.committer
         if request.HasField("filter") == bool(request.keys):
-            raise ArgumentError("keys", "The call has to say what to delete; set one of keys and filter.")
+            raise ArgumentError("keys", "The call does not select what to delete; set one of keys and filter.")
         with self._current.lease() as snapshot:
             if request.HasField("filter"):
                 matches = (await filtering.found(snapshot, request.filter, self._workers)).matches
@@ -165,15 +165,15 @@ def _check(request: update_pb2.UpsertRequest, limits: Limits) -> None:
     keys = checked_keys(request.keys, limits)
     twice = [key for key, count in Counter(keys).items() if count > 1]
     if twice:
-        raise ArgumentError("keys", f"The key {twice[0]!r} comes twice; an image has one vector and one label.")
+        raise ArgumentError("keys", f"The key {twice[0]!r} occurs twice; send each key once.")
     if len(request.labels) not in (0, len(keys)):
         raise ArgumentError("labels", f"The call has {len(request.labels)} labels for {len(keys)} images.")
     for place, label in enumerate(request.labels):
         _check_label(label, f"labels[{place}]")
     if bool(request.images) == bool(request.vectors):
-        raise ArgumentError("images", "The call has to say what the images are; set one of images and vectors.")
+        raise ArgumentError("images", "The call has no content for its keys; set one of images and vectors.")
     if request.images and len(request.images) != len(keys):
-        raise ArgumentError("images", f"The call has {len(request.images)} pictures for {len(keys)} keys.")
+        raise ArgumentError("images", f"The call has {len(request.images)} images for {len(keys)} keys.")
 
 
 def _ids(request: update_pb2.RestoreRequest, limits: Limits) -> Int64:
@@ -184,9 +184,11 @@ def _ids(request: update_pb2.RestoreRequest, limits: Limits) -> Int64:
     except ValueError as error:
         raise ArgumentError("ids", f"The ids cannot be read: {error}.") from error
     if ids.dtype != np.int64 or ids.ndim != 1:
-        raise ArgumentError("ids", f"The ids are {ids.dtype} of {ids.ndim} dimensions; send int64 of one.")
+        raise ArgumentError(
+            "ids", f"The ids are {ids.dtype} with {ids.ndim} dimensions; send int64 with one dimension."
+        )
     if len(ids) > limits.max_page_size:
-        raise ArgumentError("ids", f"The call has {len(ids)} ids; it may have {limits.max_page_size}.")
+        raise ArgumentError("ids", f"The call has {len(ids)} ids; the limit is {limits.max_page_size}.")
     return ids
 
 

@@ -141,7 +141,7 @@ class _Question:
             raise outcome
         elif other := replica.other_than(outcome.shard, outcome.shards, len(self._shards.shards)):
             # Another server was started at its address since the last health check.
-            log.warning("shard %d: %s is not asked: %s", replica.shard, replica.address, other)
+            log.warning("shard %d: the router does not use %s: %s", replica.shard, replica.address, other)
             self._failed(part, replica, grpc.StatusCode.UNAVAILABLE, other)
         elif outcome.unknown_masks:
             self._send(part, replica, bits=True)
@@ -178,6 +178,6 @@ class _Question:
 
     def _failure(self, part: _Part) -> Exception:
         if part.codes and all(code is grpc.StatusCode.RESOURCE_EXHAUSTED for code in part.codes):
-            return OverloadedError("The shards are too busy; come back later.", _RETRY_AFTER_S)
+            return OverloadedError("The shards are overloaded; retry later.", _RETRY_AFTER_S)
         problem = self._shards.problem(self._digest) or f"Shard {part.name} does not answer; retry later."
         return ShardLostError(problem)

@@ -50,7 +50,7 @@ def index_facts(message: shard_pb2.ShardIndex) -> ShareFacts:
     """Parse the description of an index. Raises DeviceError if it is of another release."""
     mode = next((mode for mode, known in _MODES.items() if known == message.mode), None)
     if mode is None:
-        raise DeviceError("A shard searches its index in a way that this router does not know; use one release.")
+        raise DeviceError("This router does not know the search method of a shard; run the same release on all.")
     return ShareFacts(
         mode,
         message.dim,
@@ -98,18 +98,18 @@ def work_of(
     if queries.shape[1] != facts.dim or not np.isfinite(queries).all():
         raise ArgumentError("queries", f"The queries must be finite numbers of {facts.dim} dimensions.")
     if message.k < 1 or message.nprobe < 0 or message.candidates < 0:
-        raise ArgumentError("k", "k must be 1 or more, nprobe and candidates 0 or more.")
+        raise ArgumentError("k", "k must be 1 or more; nprobe and candidates must be 0 or more.")
     if message.nprobe > _MOST_NPROBE:
         raise ArgumentError("nprobe", f"nprobe is {message.nprobe}; it must be at most {_MOST_NPROBE}.")
     if count * max(facts.widest(message.k), message.candidates) * _ROW_BYTES > most_bytes:
-        raise ArgumentError("k", "The reply would be larger than a message may be; request fewer queries or neighbors.")
+        raise ArgumentError("k", "The reply would exceed the largest message; request fewer queries or neighbors.")
     if len(wanted) != count or (wanted < 0).any() or (wanted > message.k).any():
-        raise ArgumentError("wanted", "Each query wants 0 to k neighbors.")
+        raise ArgumentError("wanted", "Each value of wanted must be 0 to k.")
     query_masks = None
     if masks:
         numbers = _array(message.mask_of, "mask_of", np.int64, 1)
         if len(numbers) != count or (numbers < 0).any() or (numbers >= len(masks)).any():
-            raise ArgumentError("mask_of", "Each query has one of the masks.")
+            raise ArgumentError("mask_of", "Each value of mask_of must be the number of a mask.")
         query_masks = QueryMasks(tuple(masks), numbers)
     return ShareWork(queries, message.k, message.nprobe, wanted, query_masks, message.candidates, message.scan)
 

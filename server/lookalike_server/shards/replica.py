@@ -40,7 +40,7 @@ class Replica:
         self.address = address
         self.shard = shard
         self.live = False
-        self.problem = "it was not asked yet"
+        self.problem = "the router has not asked it yet"
         self.generations: Mapping[str, shard_pb2.ShardGeneration] = {}
         self.newest = 0
         self.told: frozenset[str] = frozenset()

@@ -103,7 +103,7 @@ class ShardSet:
         """Return why a generation cannot be searched now; "" if it can."""
         for number, shard in enumerate(self.shards, 1):
             if not any(replica.has(digest) for replica in shard):
-                return f"No replica of shard {number}/{len(self.shards)} can be asked; retry later."
+                return f"No replica of shard {number}/{len(self.shards)} is available; retry later."
         return ""
 
     def wait_for_change(self, seconds: float) -> None:
@@ -154,10 +154,14 @@ class ShardSet:
             served = {(one.space, one.name): one for one in replica.generations[digest].indexes}
             message = served.get((space, index))
             if message is None:
-                raise DeviceError(f"{replica.address} does not serve the index {space}/{index}; give all one --index.")
+                raise DeviceError(
+                    f"{replica.address} does not serve the index {space}/{index}; start all with the same --index."
+                )
             known.add(index_facts(message))
         if len(known) != 1:
-            raise DeviceError(f"The shards tell different things of the index {space}/{index}; start equal releases.")
+            raise DeviceError(
+                f"The shards report different facts of the index {space}/{index}; run the same release on all."
+            )
         return known.pop()
 
     def _waits_for(self, generation: int, digest: str) -> str:
@@ -168,8 +172,8 @@ class ShardSet:
         newer = [replica for replica in late if not replica.has(digest) and replica.newest > generation]
         if newer and len(newer) == len(late):
             raise ShardsMovedOnError(
-                f"{newer[0].address} has generation {newer[0].newest} already, and not {generation} any more; "
-                "the newest is loaded next."
+                f"{newer[0].address} already has generation {newer[0].newest} and no longer has {generation}; "
+                "the router loads the newest next."
             )
         return missing or (f"{late[0].address} does not have it yet" if late else "")
 
@@ -180,7 +184,7 @@ class ShardSet:
                 self._look()
             except Exception:
                 # Any error: the next health check must run.
-                log.exception("the shards could not be asked how they are")
+                log.exception("the router could not ask the shards for their status")
             with self._changed:
                 self._changed.notify_all()
             self._look_now.wait(_LOOK_S)
@@ -212,7 +216,7 @@ class ShardSet:
                     "shard %d: %s %s", replica.shard, replica.address, "answers" if replica.live else replica.problem
                 )
             elif not was and replica.problem != knew:
-                log.warning("shard %d: %s cannot be asked: %s", replica.shard, replica.address, replica.problem)
+                log.warning("shard %d: %s is unavailable: %s", replica.shard, replica.address, replica.problem)
 
     def _read_token(self, path: Path) -> None:
         """Use the token of a file from now on. While the file holds none, keep the old one."""

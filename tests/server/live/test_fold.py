@@ -142,7 +142,7 @@ async def test_a_fold_waits_for_no_other_writer_and_replicas_follow(make_toy, se
     toy = make_toy(random(30))
     async with serve(toy, writable=True) as served, serve(toy) as reader:
         await served.update.Upsert(upsert(["a"], random(1)))
-        with writing(toy.storage), pytest.raises(grpc.aio.AioRpcError, match="cannot become a generation") as error:
+        with writing(toy.storage), pytest.raises(grpc.aio.AioRpcError, match="cannot fold the changes") as error:
             await served.update.Fold(FOLD)
         assert refused(error.value).code is grpc.StatusCode.UNAVAILABLE
         done = await served.update.Fold(FOLD)

@@ -278,7 +278,7 @@ def test_closing_frees_the_port_while_a_connection_says_nothing() -> None:
     ("settings", "message"),
     [
         ({"metrics_port": 70000}, "--metrics-port 70000 is not a port"),
-        ({"metrics_port": 0, "audit_share": 1.5}, "--audit-share 1.5 is not a share"),
+        ({"metrics_port": 0, "audit_share": 1.5}, "--audit-share 1.5 is out of range"),
         ({"audit_share": 0.5}, "--audit-share needs --metrics-port"),
     ],
 )
