@@ -112,7 +112,7 @@ def test_a_missing_file_is_named_in_the_error(location):
 def test_a_path_out_of_the_collection_is_refused(location, path):
     storage = open_storage(location)
     for read in (storage.read, storage.local):
-        with pytest.raises(DataLossError, match="leads out of the collection"):
+        with pytest.raises(DataLossError, match="is outside the collection"):
             read(path)
 
 

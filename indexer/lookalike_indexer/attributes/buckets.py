@@ -88,7 +88,7 @@ class Buckets:
                 self._writers[bucket] = pa.ipc.new_stream(pa.PythonFile(spill, "w"), table.schema)
             self._writers[bucket].write_table(table)
         except OSError as error:
-            raise IndexerError(f"{self._folder} has no room for sorting the table: {error}.") from error
+            raise IndexerError(f"{self._folder} has no space for sorting the table: {error}.") from error
 
     def _read(self, bucket: int, columns: pa.Schema) -> pa.Table:
         """Return a bucket sorted by row."""

@@ -86,7 +86,7 @@ def _fits(texts: pa.Array, kind: str) -> bool:
 def _times(texts: pa.Array) -> pa.Array:
     wrong = pc.invert(pc.match_substring_regex(texts, _TIME))
     if pc.any(wrong).as_py():
-        raise ValueError(f"{_first(texts, wrong)!r} is no time such as 2026-01-31 or 2026-01-31T12:00:00Z")
+        raise ValueError(f"{_first(texts, wrong)!r} is not a time such as 2026-01-31 or 2026-01-31T12:00:00Z")
     texts = pc.replace_substring_regex(texts, r"(\.[0-9]{6})[0-9]+", r"\1")
     with_zone = pc.match_substring_regex(texts, _ZONE)
     # The end of a date looks like a zone.
@@ -105,7 +105,7 @@ def _listed(text: str) -> list[str]:
         try:
             return _TEXTS.decode(text)
         except msgspec.MsgspecError as error:
-            raise ValueError(f"{text!r} is no list of texts") from error
+            raise ValueError(f"{text!r} is not a list of texts") from error
     return [one.strip() for one in text.split(";") if one.strip()]
 
 

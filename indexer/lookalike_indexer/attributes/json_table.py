@@ -94,7 +94,7 @@ class JsonTable:
                     yield rows
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise UsageError(
-                f"Line {line} of {self._path} is no JSON object: {error}; the file must have one object a line."
+                f"Line {line} of {self._path} is not a JSON object: {error}; the file must have one object a line."
             ) from error
         except OSError as error:
             raise UsageError(f"The table {self._path} cannot be read: {error.strerror}.") from error

@@ -109,4 +109,6 @@ def _check_names(path: Path, names: Sequence[str], wanted: TableColumns) -> None
         if name not in names:
             raise UsageError(f"The table {path} has no column {name!r}{did_you_mean(name, names, 'it has')}.")
     if wanted.key in wanted.columns:
-        raise UsageError(f"The column {wanted.key!r} has the keys; it is no attribute as well.")
+        raise UsageError(
+            f"The column {wanted.key!r} has the keys and cannot also be an attribute; remove it from --columns."
+        )

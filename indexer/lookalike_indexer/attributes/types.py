@@ -44,7 +44,7 @@ def checked_kind(name: str, text: str) -> str:
     """Return the name of the type that a user gave for a column; UsageError lists the supported ones."""
     kind = {"list": "list<string>", "int": "int64", "float": "float64"}.get(text, text)
     if kind not in ATTRIBUTE_TYPES:
-        raise UsageError(f"{text!r} is no type for the column {name!r}; the types are: {_TYPES}.")
+        raise UsageError(f"{text!r} is not a type for the column {name!r}; the types are: {_TYPES}.")
     return kind
 
 
@@ -52,8 +52,7 @@ def check_name(name: str) -> None:
     """Raise UsageError if an attribute cannot have this name."""
     if name in RESERVED:
         raise UsageError(
-            f"The column {name!r} would hide what every image has under that name; rename it, or leave it out with "
-            "--columns."
+            f"The column {name!r} would hide a field that every image has; rename it, or leave it out with --columns."
         )
     if not name or len(name) > 128 or not name.isprintable():
         raise UsageError(f"{name!r} cannot be the name of a column; use 1 to 128 printable characters.")

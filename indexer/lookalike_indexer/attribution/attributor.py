@@ -67,7 +67,7 @@ class Attributor:
     def _cam(self, image: torch.Tensor, class_index: int) -> Float32:
         if self._graph.maps is None:
             raise NotBuiltError(
-                f"The model {self.model} has no feature maps that its classifier reads, which Grad-CAM is drawn from; "
+                f"The model {self.model} has no feature maps before its classifier, which Grad-CAM needs; "
                 "explain the image with a convolutional model of the collection."
             )
         maps = LayerGradCam(self._graph.module, self._graph.maps).attribute(
@@ -80,8 +80,8 @@ class Attributor:
     def _gbp(self, image: torch.Tensor, class_index: int) -> Float32:
         if not self._graph.relus:
             raise NotBuiltError(
-                f"The model {self.model} has no ReLU, which guided backpropagation works by; "
-                "explain the image with a model that has, such as a ResNet."
+                f"The model {self.model} has no ReLU, which guided backpropagation needs; "
+                "explain the image with a model that has one, such as a ResNet."
             )
         gradients = GuidedBackprop(self._graph.module).attribute(image, target=class_index)
         found: Float32 = gradients[0].abs().amax(0).detach().numpy().astype(np.float32)

@@ -70,7 +70,7 @@ def cluster_settings(**options: Any) -> ClusterSettings:
 
     strategy: Strategy = options.get("strategy") or ("spherical" if options["spherical"] else "kmeans")
     if options["spherical"] and strategy != "spherical":
-        raise UsageError(f"--spherical is --strategy spherical; leave out one of it and --strategy {strategy}.")
+        raise UsageError(f"--spherical means --strategy spherical; leave out --spherical or --strategy {strategy}.")
 
     return ClusterSettings(
         space=options.get("space") or "",

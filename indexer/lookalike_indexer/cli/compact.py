@@ -75,12 +75,12 @@ def compact(collection: str, rows: int, purge: bool, dry_run: bool, as_json: boo
         did = "would write" if dry_run else "wrote"
         click.echo(f"{did} all tables without {purged:,} deleted images")
     for name in results:
-        click.echo(f"removed the result {name}, which named one of them")
+        click.echo(f"removed the result {name}, which names one of these images")
     click.echo("\n".join(summary(done, dry_run)))
     if not dry_run:
         click.echo(f"{collection} is at generation {generation}.")
         if done.merged or purged:
-            click.echo(f"The old files go when older generations do: lookalike gc {collection} --keep 1")
+            click.echo(f"To remove the old files, run: lookalike gc {collection} --keep 1")
 
 
 def summary(done: Compacted, dry_run: bool) -> list[str]:
@@ -95,7 +95,7 @@ def summary(done: Compacted, dry_run: bool) -> list[str]:
         lines = [f"nothing to merge in {done.parts_before:,} parts"]
     if done.apart > 1:
         lines.append(
-            f"{done.apart:,} small parts stay: no neighbor of theirs has the same tables, arithmetic, clusterings and "
-            "indexes, and room for them"
+            f"{done.apart:,} small parts stay: no neighboring part has room for them and the same tables, arithmetic, "
+            "clusterings and indexes"
         )
     return lines

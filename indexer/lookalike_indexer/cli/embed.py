@@ -79,7 +79,7 @@ def summary(report: EmbedReport) -> list[str]:
     ]
     if report.class_names == "numbers" and report.pretrained:
         lines.append(
-            "Its classes are called by their numbers: give them names by --class-names FILE, or --class-names imagenet."
+            "Its classes have no names, only numbers; name them with --class-names FILE, or --class-names imagenet."
         )
     counts = {
         "were embedded before, or are damaged and unchanged": report.skipped,

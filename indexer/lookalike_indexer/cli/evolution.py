@@ -89,7 +89,7 @@ def evolution(
             open_view(collection).row_of_key(image)  # check the key before hours of embedding
         _make(collection, checkpoints, options)
     elif options["clusters"] or options["gpus"] or options["preprocess"]:
-        raise UsageError("--clusters, --gpus and --preprocess say how --checkpoints are embedded; name those too.")
+        raise UsageError("--clusters, --gpus and --preprocess require --checkpoints; add --checkpoints.")
     view = open_view(collection, options["class_names"])
     model = options["name"] or options["model"]
     row = view.row_of_key(image) if image is not None else None

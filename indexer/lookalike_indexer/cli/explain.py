@@ -85,7 +85,7 @@ def explain(
     from lookalike_indexer.experiments.class_map import read_class_map
 
     if (cam or gbp) and out is None:
-        raise UsageError("--cam and --gbp draw pictures; say where to with --out DIR.")
+        raise UsageError("--cam and --gbp draw pictures; add --out DIR.")
     names = read_class_map(Path(class_map_file)) if class_map_file else None
     view, _, images = open_subjects(subjects, collection, drawn, seed, class_names)
     if csv_asked() and (len(images) > 1 or drawn is not None):

@@ -77,7 +77,7 @@ class Explainer:
             pixels = self.opened.pixels(self.uri(image))
         except DecodeError as error:
             raise DecodeError(
-                f"{self.uri(image)} cannot be read any more: {error}; restore the file that was embedded."
+                f"{self.uri(image)} can no longer be read: {error}; restore the file that was embedded."
             ) from error
         return drawn_attributions(self.opened, pixels, result, methods)  # type: ignore[arg-type]
 

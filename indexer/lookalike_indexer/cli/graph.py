@@ -51,7 +51,7 @@ def graph(collection: str, keys: tuple[str, ...], as_json: bool, **options: Any)
         _print_lists(collection, keys, as_json)
         return
     if csv_asked():
-        raise click.UsageError("--csv goes with --list KEY.")
+        raise click.UsageError("--csv requires --list KEY; add --list KEY.")
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.location import open_storage
@@ -84,7 +84,7 @@ def _print_lists(collection: str, keys: tuple[str, ...], as_json: bool) -> None:
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
     if given:
-        raise click.UsageError(f"--{min(given)} makes a graph, --list KEY prints the stored one: give one of them.")
+        raise click.UsageError(f"--{min(given)} makes a graph, but --list KEY prints the stored one; give one of them.")
     k = None if context.get_parameter_source("k") is ParameterSource.DEFAULT else context.params["k"]
     view = open_view(collection)
     result = graph_lists(view, keys, context.params["space"], k)

@@ -30,7 +30,9 @@ def joined_machines(ray: str | None, options: Mapping[str, Any]) -> Machines | N
     if ray is None:
         return None
     if options.get("gpus"):
-        raise UsageError("--gpus names GPUs of this machine, and --ray uses all of the cluster; leave one of them out.")
+        raise UsageError(
+            "--gpus names GPUs of this machine, and --ray uses all GPUs of the cluster; leave one of them out."
+        )
     from lookalike_indexer.machines.machines import machines
 
     return click.get_current_context().with_resource(machines(ray))

@@ -60,7 +60,7 @@ def watch(photos: str, collection: str, allow_deletions: bool, poll: bool, as_js
             click.echo(f"{said(changes)}; {collection} is at generation {published.generation}.")
 
     def failed(problem: str) -> None:
-        click.echo(f"Nothing was changed, and it is tried again: {problem}", err=True)
+        click.echo(f"Nothing was changed; the watch retries: {problem}", err=True)
 
     changes = changes_of(Path(photos), Path(collection), poll)
     click.echo(f"Watching {photos} for {collection}; end with Ctrl-C.", err=True)

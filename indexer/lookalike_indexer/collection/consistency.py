@@ -21,7 +21,7 @@ def check(manifest: Manifest, named: Set[str], name: str) -> None:
     """
     for path in manifest.files:
         if not is_inside(path):
-            raise DataLossError(f"{name} names the file {path!r}, which is not a path within a collection.")
+            raise DataLossError(f"{name} names the file {path!r}, which is not a path inside a collection.")
     for path in named:
         if path not in manifest.files:
             raise DataLossError(f"{name} needs the file {path!r}, but does not list it.")

@@ -80,7 +80,7 @@ class Storage:
         """
         inside = PurePosixPath(path)
         if inside.is_absolute() or ".." in inside.parts:
-            raise DataLossError(f"{path!r} leads out of the collection {self.root}; its manifest was changed.")
+            raise DataLossError(f"{path!r} is outside the collection {self.root}; its manifest was edited.")
         return self.root / inside
 
     def prefetch(self, paths: Iterable[str]) -> None:
@@ -141,9 +141,7 @@ class Storage:
             temporary.write_bytes(data)
             _sync_file(temporary)
             if not _linked(temporary, final):
-                raise CollectionLockedError(
-                    f"{final} was published by another process meanwhile; run the command again."
-                )
+                raise CollectionLockedError(f"{final} was published by another process; run the command again.")
             _sync_folder(final.parent)
 
     def settle(self, paths: Iterable[str]) -> None:

@@ -29,10 +29,10 @@ def checkpoint_files(patterns: Sequence[str]) -> list[Path]:
         names = glob.glob(str(Path(pattern).expanduser()))  # noqa: PTH207
         paths = [path for path in map(Path, names) if path.is_file()]
         if not paths:
-            raise NotFoundError(f"No file is called {pattern}; give --checkpoints files or a pattern in quotes.")
+            raise NotFoundError(f"No file matches {pattern}; give --checkpoints files or a pattern in quotes.")
         for path in paths:
             if found.setdefault(path.stem, path) != path:
-                raise UsageError(f"{found[path.stem]} and {path} have the same name; give each step one of its own.")
+                raise UsageError(f"{found[path.stem]} and {path} have the same name; give each step a unique name.")
     return [found[stem] for stem in sorted(found, key=natural)]
 
 

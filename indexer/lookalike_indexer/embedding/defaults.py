@@ -28,7 +28,7 @@ def settled(settings: EmbedSettings, draft: Manifest | None) -> EmbedSettings:
         if model != known.spec.arch:
             raise MismatchError(
                 f"The model {alias} of the collection is a {known.spec.arch}, not a {model}; leave --model out, or "
-                "give this one a --name of its own."
+                "give this one another --name."
             )
     limits = draft.limits if draft else DEFAULT_LIMITS
     return dataclasses.replace(
@@ -48,9 +48,7 @@ def _only_model(draft: Manifest | None) -> str:
     names = [name for name in names if draft is None or draft.models[name].spec.arch != IMPORTED]
     names = [name for name in names if not is_checkpoint(name)] or names
     if len(names) > 1:
-        raise UsageError(
-            f"The collection has the models {', '.join(names)}; say with --name which of them to go on with."
-        )
+        raise UsageError(f"The collection has the models {', '.join(names)}; choose the one to extend with --name.")
     return names[0] if names else ""
 
 

@@ -83,7 +83,7 @@ def _reports(
                 if workers[worker].exitcode is not None:
                     raise DeviceError(
                         f"The process for {devices[worker]} ended with code {workers[worker].exitcode}; run the "
-                        "command again to go on, with a smaller --batch-size if memory was short."
+                        "command again to continue, with a smaller --batch-size if memory ran out."
                     ) from None
             continue
         if isinstance(report, _Advanced):

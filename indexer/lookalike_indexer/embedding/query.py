@@ -75,7 +75,7 @@ class QueryEmbedder:
         if fingerprint != entry.fingerprint:
             raise MismatchError(
                 f"The space {name} has the fingerprint {entry.fingerprint[:16]}, its description {fingerprint[:16]}; "
-                "its manifest was changed by hand, make the collection again."
+                "its manifest was edited; create the collection again."
             )
         network = Network(
             trace(module),

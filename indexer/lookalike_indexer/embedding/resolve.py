@@ -255,7 +255,7 @@ def _dtype(draft: Manifest | None, space: str, settings: EmbedSettings) -> Dtype
     if known and known.dtype != settings.dtype:
         raise MismatchError(
             f"The space {space} is stored as {known.dtype}, not as {settings.dtype}; leave --dtype out, "
-            "or give a --name of its own."
+            "or give another --name."
         )
     return settings.dtype
 
@@ -267,16 +267,16 @@ def _check_names(draft: Manifest, alias: str, spec: ModelSpec, nodes: list[tuple
         if known and known.fingerprint != fingerprint:
             before = draft.models[known.model].spec
             raise MismatchError(
-                f"The space {name} was made by {_told(before, known.layer)} (fingerprint "
-                f"{known.fingerprint[:16]}), not by {_told(spec, node.layer)} ({fingerprint[:16]}); "
-                "use what it was made by, or give this one a --name of its own."
+                f"The space {name} was made with {_told(before, known.layer)} (fingerprint "
+                f"{known.fingerprint[:16]}), not with {_told(spec, node.layer)} ({fingerprint[:16]}); "
+                "use the model that it was made with, or give this one another --name."
             )
     if alias in draft.models:
         before = draft.models[alias].spec
         if model_identity(before) != model_identity(spec):
             raise MismatchError(
-                f"The model {alias} of the collection is {_told(before)}, not {_told(spec)}; use what it was "
-                "made with, or give this one a --name of its own."
+                f"The model {alias} of the collection is {_told(before)}, not {_told(spec)}; use the same "
+                "model, or give this one another --name."
             )
 
 
@@ -306,8 +306,8 @@ def _fit_batch_norms(
     stored = statistics_of(storage.read(path), local) if storage.exists(path) else None
     if stored is not None and stored != network and is_published:
         raise MismatchError(
-            f"{local} is of {stored}, not of {network}; use what the collection was made with, or give this one a "
-            "--name of its own."
+            f"{local} is of {stored}, not of {network}; use the model of the collection, or give this one "
+            "another --name."
         )
     if stored != network:
         pixels = _first_images(storage, spec.preprocessing, pool, source, listing)

@@ -85,7 +85,7 @@ class EmbedSettings:
             raise UsageError("At least one device is needed.")
         for option, asked in (("--decode gpu", self.decode == "gpu"), ("--compile", self.compile)):
             if asked and "cpu" in self.devices:
-                raise UsageError(f"{option} needs a GPU, and none is used here; leave it out.")
+                raise UsageError(f"{option} needs a GPU, but this run uses none; leave the option out.")
 
     @property
     def alias(self) -> str:

@@ -37,7 +37,7 @@ def stored_module(reader: CollectionReader, model: str, weights_file: str | None
     entry = reader.model(model)
     if entry.spec.arch == IMPORTED:
         raise WeightsError(
-            f"The vectors of {model} were imported, and there is no network that makes them of pictures; ask with "
+            f"The vectors of {model} were imported, so no network can embed images for them; search with "
             "vectors, keys or ids, or name another space."
         )
     statistics = next((path for path in entry.files if not layout.is_class_names(path)), "")

@@ -87,7 +87,7 @@ def _paths(view: View, rows: Int64) -> list[str]:
         path = os.path.abspath(uri)  # noqa: PTH100 - do not resolve links
         if "://" in uri or not Path(path).is_file():
             raise UsageError(
-                f"FiftyOne opens files, and {uri} is none. Write the images into a folder, such as by "
+                f"FiftyOne opens files, but {uri} is not a file. Write the images into a folder, for example with "
                 "lookalike sort DIR --by label --into FOLDER --copy, and index that."
             )
         paths.append(path)

@@ -77,7 +77,7 @@ def map2d(
                 places = (_tsne if method == "tsne" else _umap)(drawn.vectors, seed)
                 bar.advance()
     if not np.isfinite(places).all():
-        raise IndexerError(f"{method} found no place for some images of {name}; take another --method.")
+        raise IndexerError(f"{method} could not place some images of {name}; use another --method.")
     keep = view.matching(where)
     if keep is not None:
         rows, places = rows[keep[rows]], places[keep[rows]]

@@ -43,7 +43,7 @@ def spread_sample(
         raise NotBuiltError(f"The space {space} has no embeddings; index a source with readable images.")
     looked = min(among, entry.rows)
     if not 1 <= count <= looked:
-        raise UsageError(f"-n {count}: choose 1 to {looked:,} images, or look at more with --among.")
+        raise UsageError(f"-n {count}: choose 1 to {looked:,} images, or raise --among.")
     rows = np.sort(choose_rows(entry.rows, looked, seed))
     progress = progress or Silent()
     metric = metric_of(view.reader.manifest, space)

@@ -124,7 +124,7 @@ def _numbers(path: Path, number: int, values: Iterable[str]) -> Float32:
     try:
         vector = np.array([float(value) for value in values], np.float32)
     except ValueError as error:
-        raise UsageError(f"Line {number} of {path} has a value that is no number: {error}.") from error
+        raise UsageError(f"Line {number} of {path} has a value that is not a number: {error}.") from error
     if not np.isfinite(vector).all():
         raise UsageError(f"Line {number} of {path} has a value that is not finite.")
     return vector

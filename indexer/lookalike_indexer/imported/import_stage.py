@@ -175,7 +175,7 @@ def _matched(images: Images, given: GivenVectors, all_of_them: bool) -> _Matched
     rows = np.full(len(images), -1, np.int64)
     rows[found[known]] = known
     if np.count_nonzero(rows >= 0) < len(known):
-        raise UsageError("Two keys name one image; each image has one vector.")
+        raise UsageError("Two keys name one image; give one vector for each image.")
     return _Matched(rows, unknown)
 
 

@@ -55,7 +55,7 @@ def given_vectors(path: Path, keys: Path | None, scratch: Path) -> Iterator[Give
         if path.suffix == ".npy":
             if keys is None:
                 raise UsageError(
-                    f"Say with --keys FILE what the rows of {path} are: a key a line, or CSV with a column key."
+                    f"{path} has no keys; give them with --keys FILE: one key a line, or CSV with a column key."
                 )
             found = GivenVectors(*_keys(keys), _array(path))
         elif path.suffix in _KINDS:
@@ -207,11 +207,13 @@ def _check(found: GivenVectors, path: Path) -> None:
             f"dimensions), with at most {MAX_DIM:,} dimensions."
         )
     if len(found.keys) != len(vectors):
-        raise UsageError(f"There are {len(found.keys):,} keys and {len(vectors):,} vectors; there must be as many.")
+        raise UsageError(
+            f"There are {len(found.keys):,} keys and {len(vectors):,} vectors; give one key for each vector."
+        )
     seen: set[str] = set()
     for row, key in enumerate(found.keys, 1):
         if not key:
             raise UsageError(f"Vector {row:,} of {path} has no key.")
         if key in seen:
-            raise UsageError(f"The key {key!r} comes twice; each vector needs one of its own.")
+            raise UsageError(f"The key {key!r} occurs twice; give each vector a unique key.")
         seen.add(key)

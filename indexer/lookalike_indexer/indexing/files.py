@@ -73,7 +73,7 @@ def read_base(reader: CollectionReader, entry: IndexEntry) -> faiss.Index:
         index = faiss.read_index(str(path))
     except RuntimeError as error:
         raise DataLossError(
-            f"{path} is no index that this version of faiss reads; delete it and build again."
+            f"{path} is not an index that this version of faiss reads; delete it and build the index again."
         ) from error
     # If the storage knows which file was verified, it checks that the file is unchanged.
     reader.storage.local(entry.path)
@@ -93,7 +93,7 @@ def _read_increment(reader: CollectionReader, path: str) -> dict[str, npt.NDArra
         with np.load(local, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataLossError(f"{local} is no increment of an index; build the index again.") from error
+        raise DataLossError(f"{local} is not an increment of an index; build the index again.") from error
     reader.storage.local(path)
     return arrays
 

@@ -40,18 +40,18 @@ def nprobe_for_recall(entry: IndexEntry, recall: float, k: int = 10) -> RecallPo
     this k.
     """
     if not 0 < recall <= 1:
-        raise UsageError(f"A recall of {recall:g} cannot be asked for; it must be above 0 and at most 1.")
+        raise UsageError(f"The recall {recall:g} must be above 0 and at most 1.")
     if not entry.recall:
         raise NotBuiltError(
-            f"The recall of the index of {entry.space} was never measured, it has too few images; "
-            "ask for an nprobe or for an exact search."
+            f"The recall of the index of {entry.space} was not measured, because it has too few images; "
+            "give nprobe, or search exactly."
         )
     ladder = ladder_at(entry.recall, k)
     if not ladder:
         most = max(point.k for point in entry.recall)
         raise NotBuiltError(
-            f"The recall@{k} of the index of {entry.space} was never measured, only up to recall@{most}; "
-            "ask for an nprobe or for an exact search, or run lookalike build again, which measures it."
+            f"The recall@{k} of the index of {entry.space} was not measured, only up to recall@{most}; "
+            "give nprobe, search exactly, or measure it with: lookalike build"
         )
     reached = [point for point in ladder if point.recall >= recall]
     if not reached:

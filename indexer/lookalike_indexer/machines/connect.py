@@ -50,7 +50,7 @@ def check_address(address: str) -> None:
     if address == AUTO or (host and port.isdecimal() and 0 < int(port) < 1 << 16 and "/" not in address):
         return
     raise UsageError(
-        f"--ray {address!r} is no cluster that can be joined; give auto or the HOST:PORT of its head, and run the "
+        f"--ray {address!r} is not a cluster that can be joined; give auto or the HOST:PORT of its head, and run the "
         "command on a machine of the cluster."
     )
 
@@ -85,7 +85,7 @@ def _join(ray: Any, address: str) -> None:
     thread.join(_JOIN_S)
     if thread.is_alive():
         raise IndexerError(
-            f"The Ray cluster at {address} did not take this process in within {_JOIN_S:.0f} s; run the command on a "
+            f"The Ray cluster at {address} did not accept this process within {_JOIN_S:.0f} s; run the command on a "
             "machine of the cluster, and start its head with the --node-ip-address that others reach it by."
         )
     if failed:

@@ -156,8 +156,8 @@ class Machines:
             return self._ray.get(answer, timeout=_START_S)
         except self._ray.exceptions.GetTimeoutError as error:
             raise DeviceError(
-                f"The machine {node.address} of the Ray cluster started no worker within {_START_S:.0f} s; look "
-                "whether other jobs hold its processors or GPUs."
+                f"The machine {node.address} of the Ray cluster started no worker within {_START_S:.0f} s; check "
+                "whether other jobs use its processors or GPUs."
             ) from error
         except self._ray.exceptions.RayError as error:
             raise _failed(node, error) from error
@@ -228,7 +228,7 @@ class _Run:
         self._nobody_since = self._nobody_since or time.monotonic()
         if time.monotonic() - self._nobody_since > _NOBODY_S:
             raise DeviceError(
-                f"No machine of the Ray cluster at {self._machines.address} is left; what is done is kept: add "
+                f"No machine of the Ray cluster at {self._machines.address} is left. Finished work is kept: add "
                 f"machines and run the command again. {' '.join(self._refused.values())}".rstrip()
             )
         time.sleep(_LOOK_EVERY_S)

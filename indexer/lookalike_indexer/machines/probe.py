@@ -67,8 +67,8 @@ def checked(machine: str, found: Mapping[str, Any], here: Mapping[str, str]) -> 
         lacking.append("lookalike")
     if lacking:
         raise IndexerError(
-            f"The machine {machine} of the Ray cluster lacks {' and '.join(lacking)}; install there what this machine "
-            f"has: pip install 'lookalike[indexer,ray]=={here.get('lookalike', '')}'."
+            f"The machine {machine} of the Ray cluster lacks {' and '.join(lacking)}; install the same packages "
+            f"there: pip install 'lookalike[indexer,ray]=={here.get('lookalike', '')}'."
         )
     other = [
         f"{name} {found['versions'][name]} instead of {version}"
@@ -77,8 +77,8 @@ def checked(machine: str, found: Mapping[str, Any], here: Mapping[str, str]) -> 
     ]
     if other:
         raise MismatchError(
-            f"The machine {machine} of the Ray cluster has {', '.join(other)}, so that the bytes could differ; install "
-            "the same releases everywhere."
+            f"The machine {machine} of the Ray cluster has {', '.join(other)}, so its embeddings could differ; install "
+            "the same releases on every machine."
         )
     if found["missing"]:
         raise NotFoundError(

@@ -187,11 +187,11 @@ def device_errors(device: torch.device, batch: int) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise DeviceError(
-            f"{device} has too little memory for batches of {batch}; give a smaller --batch-size."
+            f"{device} has not enough memory for batches of {batch}; give a smaller --batch-size."
         ) from error
     except torch.AcceleratorError as error:
         raise DeviceError(
-            f"{device} failed ({str(error).splitlines()[0]}); run the command again to go on, or without that GPU."
+            f"{device} failed ({str(error).splitlines()[0]}); run the command again to continue, or leave out that GPU."
         ) from error
 
 

@@ -56,7 +56,9 @@ def read_state(path: Path) -> State:
         or not loaded
         or not all(isinstance(value, torch.Tensor) for value in loaded.values())
     ):
-        raise WeightsError(f"The weights file {path} holds no state dict: a mapping from names to tensors.")
+        raise WeightsError(
+            f"The weights file {path} has no state dict, which maps names to tensors; save model.state_dict()."
+        )
     state = {str(name): value for name, value in loaded.items() if not _COUNTERS.search(str(name))}
     return {_name(name): value for name, value in _without_prefix(state).items()}
 
@@ -158,8 +160,8 @@ def _load(module: torch.nn.Module, state: State, arch: str, source: str) -> None
             if names
         ]
         raise WeightsError(
-            f"{source} does not fit the model {arch}, its tensors are: {', '.join(counts)}; "
-            "name the --model that it was trained as."
+            f"{source} does not fit the model {arch}; its tensors are: {', '.join(counts)}. "
+            "Give the --model that it was trained as."
         )
     module.load_state_dict(state, strict=False)
     if not all(bool(torch.isfinite(value).all()) for value in module.state_dict().values()):

@@ -116,8 +116,7 @@ def _cached(arch: str, weights: torch.nn.Module) -> Path:
             reason = getattr(error, "reason", None) or error
             raise WeightsError(
                 f"The imagenet weights of {arch} are not on this machine and cannot be downloaded ({reason}); "
-                f"get {path.name} from where torchvision publishes it and put it at {path}, "
-                "or give --weights a file of your own, or untrained:0."
+                f"download {path.name} from torchvision to {path}, or give --weights a file, or untrained:0."
             ) from error
     return path
 

@@ -461,7 +461,7 @@ def _check_duplicates(source: Source) -> None:
         key = next(islice(again, twice[1], None)) if again else ""
         raise UsageError(
             f"{source.entry.uri} has the key {key!r} twice (rows {twice[0] + 1} and {twice[1] + 1}); "
-            "every image needs a key of its own."
+            "give every image a unique key."
         )
 
 

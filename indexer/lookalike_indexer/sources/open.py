@@ -73,7 +73,7 @@ def _open_file(path: Path, text: str, exclude: Sequence[str]) -> Source:
             f"{text} is a compressed tar file, which cannot be read without unpacking; decompress it to a .tar first."
         )
     if suffix in EXTENSIONS:
-        raise UsageError(f"{text} is a single picture; name the folder that it is in, or a list file.")
+        raise UsageError(f"{text} is a single image; give its folder, or a list file.")
     _check_no_patterns(exclude, "a list; leave lines out of it")
     return ListSource(path)
 

@@ -59,7 +59,7 @@ def relocate(
     if missing > checked:
         raise MismatchError(
             f"{missing} of {checked + missing} images of the collection are not in {now.uri}; name the {before.kind} "
-            f"that the images of {before.uri} are in now."
+            f"that now contains the images of {before.uri}."
         )
     listing = [_moved(storage, path, before, moved, schema.SOURCE.names) for path in draft.listing]
     images = [_moved(storage, path, before, moved, schema.IMAGES.names) for path in draft.images]
@@ -84,8 +84,8 @@ def _check(storage: Storage, draft: Manifest, moved: SourceEntry, sample: int, p
                 missing += 1
             elif now != row["sha256"] and (row["sha256"] or _length(uri) not in (None, row["bytes"])):
                 raise MismatchError(
-                    f"{uri} holds other bytes than the image {row['key']!r} of the collection; name the {moved.kind} "
-                    f"that the images of {draft.source.uri} are in now, or make a new collection."
+                    f"{uri} differs from the image {row['key']!r} of the collection; name the {moved.kind} "
+                    f"that now contains the images of {draft.source.uri}, or create a new collection."
                 )
             else:
                 checked += 1

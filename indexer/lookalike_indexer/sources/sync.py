@@ -54,10 +54,13 @@ def check_deletions(sync: Sync, source: str, gone: int, images: int, remaining: 
     if gone > _MOST_GONE * images and not sync.allow_deletions:
         raise UsageError(
             f"{gone:,} of the {images:,} images are no longer in {source}: it may be offline. Nothing was changed. "
-            "Make the source available; or give --allow-deletions to delete these images."
+            "Make the source available, or give --allow-deletions to delete these images."
         )
     if not remaining:
-        raise UsageError(f"None of the {images:,} images is in {source} any more, and a collection needs an image.")
+        raise UsageError(
+            f"{source} contains none of the {images:,} images any more, but a collection needs at least one image; "
+            "restore the source."
+        )
 
 
 def said(changes: Changes) -> str:

@@ -161,8 +161,8 @@ def _check_finished(storage: Storage, draft: Manifest) -> None:
         left += [path for path in unnamed if path not in before]
     if left:
         raise UsageError(
-            f"A run that was stopped, or goes on right now, left unpublished files in {storage.location}, such as "
-            f"{min(left)}, {len(left)} in all; give its command again, or remove them with: "
+            f"A run that was stopped, or is still active, left {len(left)} unpublished files in {storage.location}, "
+            f"such as {min(left)}; run its command again, or remove them with: "
             f"{command('gc', storage.location)}"
         )
 

@@ -22,7 +22,7 @@ def readable_manifests(storage: Storage) -> tuple[list[Manifest], list[Damage]]:
             found.append(generations.read(storage, number))
         except IndexerError as error:
             path = layout.generation(number)
-            advice = "remove it to go back to the generation before, then run the last command again"
+            advice = "remove it to return to the previous generation, then run the last command again"
             damages.append(Damage(path, _without_path(str(error), storage, path), advice))
     return found, damages
 

@@ -16,7 +16,7 @@ def mend(manifest: Manifest, storage: Storage, path: str) -> str:
     root = storage.location
     folder = path.partition("/")[0]
     if folder == "generations":
-        return "remove it to go back to the generation before, then run the last command again"
+        return "remove it to return to the previous generation, then run the last command again"
     if folder == "source":
         return (
             "no other file has its content: restore it from a backup, or index again into a new folder with: "
@@ -24,11 +24,11 @@ def mend(manifest: Manifest, storage: Storage, path: str) -> str:
         )
     if folder == changelog.FOLDER:
         return (
-            "put it back from a copy; or go on with the changes before the damage, as `lookalike serve --writable` "
-            "does, and make the others again"
+            "restore it from a backup; or keep the changes before the damage, as `lookalike serve --writable` does, "
+            "and repeat the others"
         )
     if folder == kept_pictures.FOLDER:
-        return "put it back from a copy, or add the image again with client.upsert"
+        return "restore it from a backup, or add the image again with client.upsert"
     if folder == "results":
         return "remove it and run the experiment again with the same --keep"
     for name, attributes in manifest.attributes.items():
@@ -44,7 +44,7 @@ def mend(manifest: Manifest, storage: Storage, path: str) -> str:
         if path in index.files:
             return f"remove it and run: {build_command(root, index)}"
     if folder == "indexes":
-        return "remove it; it does no more than spare a later build its work"
+        return "remove it; it only makes a later build faster"
     alias = _model_of(manifest, path)
     if alias and manifest.models[alias].spec.arch == IMPORTED:
         return _import(root, manifest, alias, path)

@@ -311,7 +311,7 @@ def test_work_that_was_stopped_is_finished_first(collection: Path, photos: Path,
     newest = max((collection / "generations").iterdir())
     newest.unlink()
     refused = run(compact, collection, code=2)
-    assert "A run that was stopped, or goes on right now, left unpublished files" in refused.output
+    assert "A run that was stopped, or is still active, left" in refused.output
     assert run(compact, collection, "--dry-run", code=2).output == refused.output
     assert f"lookalike gc {collection}" in refused.output
     assert embedded(photos, collection, *name)["embedded"] == 0

@@ -94,11 +94,11 @@ def test_checkpoints_are_embedded_clustered_followed_drawn_and_kept(folder: Path
 
 def test_mistakes_are_one_sentence(folder: Path):
     for arguments, sentence in {
-        ("--checkpoints", "none*.pth", "--model", "resnet18"): "No file is called none*.pth",
+        ("--checkpoints", "none*.pth", "--model", "resnet18"): "No file matches none*.pth",
         ("--checkpoints", folder / "step*.pth"): "--checkpoints needs --model",
         ("--checkpoints", folder / "step0.pth", "--model", "resnet18"): "does not fit the model resnet18",
         ("--model", "vgg11"): "has 0 checkpoints of vgg11",
-        ("--clusters", 3): "say how --checkpoints are embedded",
+        ("--clusters", 3): "require --checkpoints; add --checkpoints",
         ("--image", "none.png"): "has no image with key 'none.png'",
     }.items():
         done = run(folder, *arguments)

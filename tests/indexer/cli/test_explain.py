@@ -134,7 +134,7 @@ def test_mistakes_are_one_sentence(collection, tmp_path: Path):
         assert "Traceback" not in done.output
         return done.output
 
-    assert "say where to with --out DIR" in refused("a/0.png", "--cam")
+    assert "draw pictures; add --out DIR" in refused("a/0.png", "--cam")
     assert "has no image with key 'c/9.png'" in refused("c/9.png")
     assert "has no space 'resnet9'" in refused("a/0.png", "--space", "resnet9")
     assert "There is no file of that name, either." in refused("c/9.png")

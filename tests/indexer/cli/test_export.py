@@ -90,7 +90,7 @@ def test_the_fiftyone_export_is_ordered_by_path(with_files, vectors, tmp_path):
 def test_fiftyone_opens_files_alone(storage, with_files, tmp_path):
     (tmp_path / "5.jpg").unlink()
     said = run(storage, tmp_path / "fo", "--fiftyone", code=2)
-    assert "5.jpg is none. Write the images into a folder, such as by lookalike sort" in said
+    assert "5.jpg is not a file. Write the images into a folder, for example with lookalike sort" in said
     assert not (tmp_path / "fo").exists()
 
 

@@ -47,7 +47,7 @@ def test_all_images_can_be_chosen_each_once_though_some_are_copies(make_collecti
     storage = make_collection(np.eye(3, dtype=np.float32)[[0, 0, 1, 1, 2]])
     listed = run(storage, "-n", 5, "--list").splitlines()
     assert sorted(listed) == [f"/pictures/{number:05d}.jpg" for number in (1, 4, 7, 10, 13)]
-    assert "choose 1 to 5 images, or look at more with --among." in run(storage, "-n", 6, code=2)
+    assert "choose 1 to 5 images, or raise --among." in run(storage, "-n", 6, code=2)
 
 
 def test_few_can_be_looked_at_and_a_result_is_kept(storage, tmp_path):

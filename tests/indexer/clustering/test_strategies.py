@@ -70,7 +70,7 @@ def test_the_flag_spherical_is_the_strategy_of_that_name(make_collection, cluste
     assert (first["generation"], second["generation"], second["reused_files"]) == (2, 2, 2)
     refused = run(storage.root, "--spherical", "--strategy", "whitened")
     assert refused.exit_code == 2
-    assert "--spherical is --strategy spherical" in refused.output
+    assert "--spherical means --strategy spherical" in refused.output
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

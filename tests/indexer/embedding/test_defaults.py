@@ -53,7 +53,7 @@ def test_a_file_of_weights_is_taken_again(embed, reader, save_network):
 def test_of_several_models_one_must_be_named(embed, storage: Storage, reader):
     embed()
     embed(name="second", weights="untrained:2")
-    with pytest.raises(UsageError, match=r"the models second, squeezenet1_1; say with --name which"):
+    with pytest.raises(UsageError, match=r"the models second, squeezenet1_1; choose the one to extend with --name"):
         embed(**AS_BEFORE)
     assert embed(**AS_BEFORE, name="second").weights == "untrained:2"
     assert embed(model="squeezenet1_1", weights="").weights == "untrained:1"

@@ -288,7 +288,7 @@ def test_the_stored_neighbors_of_images_are_listed(make_collection, clustered, g
     assert rows[3]["key"] in shown.output
     assert "no image with key 'none'" in graphed(storage, "--list", "none", code=1)
     assert "-k 6: the graph of tiny has the 5 nearest" in graphed(storage, "--list", keys[0], "-k", 6, code=2)
-    assert "--exact makes a graph, --list KEY prints" in graphed(storage, "--list", keys[0], "--exact", code=2)
+    assert "--exact makes a graph, but --list KEY prints" in graphed(storage, "--list", keys[0], "--exact", code=2)
     table = CliRunner().invoke(graph, [str(storage.root), "--list", keys[41], "--csv", "neighbors"])
     assert table.stdout.splitlines()[0] == "image,rank,id,key,label,distance"
-    assert "--csv goes with --list KEY" in CliRunner().invoke(graph, [str(storage.root), "--csv", "neighbors"]).output
+    assert "--csv requires --list KEY" in CliRunner().invoke(graph, [str(storage.root), "--csv", "neighbors"]).output

@@ -74,7 +74,7 @@ def test_vectors_without_pictures_become_a_collection(files, vectors, monkeypatc
 
 def test_pictures_are_refused_with_a_sentence(files):
     run(files / "vectors.npy", "--keys", files / "keys.csv", "--space", "mine", "--collection", files / "made")
-    with pytest.raises(WeightsError, match="no network that makes them of pictures; ask with vectors, keys or ids"):
+    with pytest.raises(WeightsError, match="no network can embed images for them; search with vectors, keys or ids"):
         stored_module(CollectionReader.open(str(files / "made")), "mine")
 
 
@@ -123,7 +123,7 @@ def test_an_export_can_be_imported(make_collection, tmp_path, vectors):
     ("keys", "values", "message"),
     [
         ("a\nb\n", np.eye(3), "There are 2 keys and 3 vectors"),
-        ("a\nb\na\n", np.eye(3), "The key 'a' comes twice"),
+        ("a\nb\na\n", np.eye(3), "The key 'a' occurs twice"),
         ("a\n\nc\n", np.eye(3), "Vector 2 of"),
         ("a\nb\nc\n", np.eye(3, dtype=np.int64), "must be floats of shape"),
         ("a\nb\nc\n", np.diag([1, np.nan, 1]), "The vector of 'b' has values that are not finite"),
@@ -144,7 +144,9 @@ def test_keys_that_name_no_image_and_names_that_are_taken_are_refused(make_colle
     given = [files / "vectors.npy", "--keys", files / "keys.csv", "--collection", storage.root]
     assert "9 of 9 keys name no image of the collection, such as 'shop/0.jpg'" in run(*given, "--space", "mine", code=2)
     assert "has a space or a model 'tiny' already" in run(*given, "--space", "tiny", code=2)
-    assert "Say with --keys FILE" in run(files / "vectors.npy", "--space", "x", "--collection", storage.root, code=2)
+    assert "give them with --keys FILE" in run(
+        files / "vectors.npy", "--space", "x", "--collection", storage.root, code=2
+    )
 
 
 @pytest.mark.parametrize("writer", [pa.ipc.new_file, pa.ipc.new_stream])

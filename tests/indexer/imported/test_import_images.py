@@ -76,7 +76,7 @@ def test_images_have_files_sizes_and_labels_and_each_its_own_vector(photos, impo
     assert np.array_equal(reader.vectors("mine", np.arange(4)), np.eye(4, 5)[::-1])
     assert len(reader.manifest.images) == 2
     assert run_verify(Storage(tmp_path / "made"), VerifySettings(images=4), Silent()).damages == []
-    with pytest.raises(WeightsError, match="no network that makes them of pictures; ask with vectors, keys or ids"):
+    with pytest.raises(WeightsError, match="no network can embed images for them; search with vectors, keys or ids"):
         stored_module(reader, "mine")
 
 

@@ -117,7 +117,7 @@ def test_too_little_memory_names_the_batch_size(resnet, plain_spec, pixels, monk
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(cut, "forward", refuse)
-    with pytest.raises(DeviceError, match="too little memory for batches of 5; give a smaller --batch-size"):
+    with pytest.raises(DeviceError, match="not enough memory for batches of 5; give a smaller --batch-size"):
         cut.embed(pixels)
 
 

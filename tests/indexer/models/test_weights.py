@@ -203,7 +203,7 @@ def test_without_network_and_file_the_error_says_which_file_goes_where(hub: Path
     assert (path, cached) == (hub / "resnet152-f82ba261.pth", False)
     with pytest.raises(WeightsError) as caught:
         load_pretrained("resnet152", parse_weights("imagenet"))
-    assert f"get resnet152-f82ba261.pth from where torchvision publishes it and put it at {path}" in str(caught.value)
+    assert f"download resnet152-f82ba261.pth from torchvision to {path}" in str(caught.value)
     assert "no route to host" in str(caught.value)
 
 

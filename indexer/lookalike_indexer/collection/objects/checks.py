@@ -18,8 +18,8 @@ def check_creates_once(place: Place) -> None:
     with _probe(place) as path:
         if not _is_refused(place, path):
             raise IndexerError(
-                f"{place.bucket} cannot create an object only where there is none (If-None-Match), so that two writers "
-                "could overwrite each other; use a store that can, such as S3, Ceph or SeaweedFS."
+                f"{place.bucket} does not support conditional writes (If-None-Match), so two writers "
+                "could overwrite each other; use a store that does, such as S3, Ceph or SeaweedFS."
             )
 
 
@@ -30,14 +30,16 @@ def check_lists(place: Place) -> None:
         with asking(path, place.bucket):
             listed: Any = place.store.list_with_delimiter(f"{folder}/")
         if path not in [str(meta["path"]) for meta in listed["objects"]]:
-            raise IndexerError(f"{place.bucket} does not list an object at once; use a store with consistent listings.")
+            raise IndexerError(
+                f"{place.bucket} does not list a new object immediately; use a store with consistent listings."
+            )
 
 
 def check_reads_ranges(place: Place) -> None:
     """Raise IndexerError if a range read is refused or returns other bytes."""
     with _probe(place) as path, asking(path, place.bucket):
         if bytes(place.store.get_range(path, start=2, length=3)) != _BYTES[2:5]:
-            raise IndexerError(f"{place.bucket} does not read ranges of bytes; use a store that does.")
+            raise IndexerError(f"{place.bucket} does not support range reads; use a store that does.")
 
 
 @contextmanager

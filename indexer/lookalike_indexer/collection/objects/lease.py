@@ -73,7 +73,7 @@ class Lease:
         newest = self._newest()
         if newest != self._number:
             raise CollectionLockedError(
-                f"Another process took over the collection {self._place.url}, since this one was silent for more than "
+                f"Another process took over the lease of {self._place.url}, because this one did not renew it for "
                 f"{3 * self._heartbeat_s:g} s; run the command again."
             )
 

@@ -143,7 +143,9 @@ class ObjectStorage(Storage):
             if self._known[path][1] == version:
                 self._cache.put(path, version, temporary)
             elif self.stamp(path).bytes != size:
-                raise CollectionLockedError(f"{self.shown(path)} was written by another process meanwhile.")
+                raise CollectionLockedError(
+                    f"{self.shown(path)} was written by another process; run the command again."
+                )
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -160,7 +162,7 @@ class ObjectStorage(Storage):
             # The response to a first attempt may have been lost, so that the retry found the object that it created.
             if self.read(path) != data:
                 raise CollectionLockedError(
-                    f"{self.shown(path)} was published by another process meanwhile; run the command again."
+                    f"{self.shown(path)} was published by another process; run the command again."
                 ) from error
 
     def probe(self) -> None:
@@ -270,7 +272,7 @@ class ObjectStorage(Storage):
                 for chunk in found.stream(min_chunk_size=8 << 20):
                     file.write(chunk)
         if temporary.stat().st_size != found.meta["size"]:
-            raise IndexerError(f"{self.shown(path)} was cut short on its way; run the command again.")
+            raise IndexerError(f"{self.shown(path)} was truncated during transfer; run the command again.")
 
     def _note(self, path: str, meta: Any) -> Stamp:
         """Record the stamp and version of an object; a changed object has another version."""
@@ -300,7 +302,7 @@ def _reopened(url: str, lease: int | None) -> ObjectStorage:
 def _inside(path: str) -> None:
     parts: Sequence[str] = PurePosixPath(path).parts
     if path.startswith("/") or ".." in parts:
-        raise DataLossError(f"{path!r} leads out of the collection; its manifest was changed.")
+        raise DataLossError(f"{path!r} is outside the collection; its manifest was edited.")
 
 
 def _folder(path: str) -> str:

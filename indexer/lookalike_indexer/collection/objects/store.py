@@ -65,7 +65,9 @@ def place_of(url: str) -> Place:
     if parts.scheme not in _SCHEMES:
         raise UsageError(f"{url} is not a location that Lookalike knows; give a folder, or {_known()}.")
     if not parts.netloc or parts.query or parts.fragment or parts.username:
-        raise UsageError(f"{parts.scheme}://{parts.hostname or ''} is not whole; write {parts.scheme}://BUCKET/PREFIX.")
+        raise UsageError(
+            f"{parts.scheme}://{parts.hostname or ''} is incomplete; write {parts.scheme}://BUCKET/PREFIX."
+        )
     try:
         from obstore.store import from_url
     except ImportError as error:
@@ -107,7 +109,7 @@ def asking(name: str, location: str, *, missing: str = "") -> Iterator[None]:
             raise _refused(name, location) from error
         if "NoSuchBucket" in str(error) or "404 Not Found" in str(error):
             bucket = "/".join(location.split("/")[:3])
-            raise NotFoundError(f"There is no bucket {bucket}; make it first, or correct the name.") from error
+            raise NotFoundError(f"There is no bucket {bucket}; create it, or correct the name.") from error
         raise IndexerError(f"{name} cannot be reached: {_reason(error)}.") from error
 
 
