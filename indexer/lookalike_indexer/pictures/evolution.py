@@ -23,6 +23,8 @@ _LINES = {
 }
 _MAPS = 6
 _COLOURED = 20
+# Names in a column of the legend that fit beside one row of maps.
+_LEGEND_ROWS = 15
 Color = Literal["label", "prediction"]
 
 
@@ -89,5 +91,11 @@ def _draw_maps(figure: Any, axes: Any, result: Result, names: list[str], color: 
         listed = [text for text in (*colours, "other") if text in handles]
         texts = [f" {text}" for text in short_names(listed)]
         figure.legend(
-            [handles[text] for text in listed], texts, loc="outside right upper", fontsize=8, markerscale=2, title=color
+            [handles[text] for text in listed],
+            texts,
+            loc="outside right upper",
+            fontsize=8,
+            markerscale=2,
+            title=color,
+            ncols=math.ceil(len(listed) / (_LEGEND_ROWS * axes[0].get_gridspec().nrows)),
         )

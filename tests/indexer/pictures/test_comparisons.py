@@ -9,6 +9,7 @@ import pytest
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.pictures.choose_k import choose_k_chart
 from lookalike_indexer.pictures.dendrogram import tree_figure
+from lookalike_indexer.pictures.evolution import evolution_chart
 from lookalike_indexer.pictures.figures import png
 from lookalike_indexer.pictures.scores import accuracies_chart, comparison_chart
 
@@ -87,3 +88,15 @@ def test_stored_clusterings_are_named_in_the_comparison():
         "stored k5-whitened (k 5), s",
         "kmeans, s",
     ]
+
+
+def test_the_legend_of_an_evolution_is_inside_of_the_picture():
+    measures = ["accuracy", "purity", "nmi", "moved", "churn", "predictions_changed"]
+    steps = {"step": ["step1", "step2"], **{name: [0.5, 0.6] for name in measures}}
+    labels = [f"label {number:02d}" for number in range(24)]
+    every = {"step": ["step1"] * 24 + ["step2"] * 24, "label": labels * 2, "x": [*range(24)] * 2, "y": [*range(24)] * 2}
+    figure = evolution_chart(Result("evolution", {"model": "net"}, {"steps": pa.table(steps), "map": pa.table(every)}))
+    figure.canvas.draw()
+    (legend,) = figure.subfigs[1].legends
+    box = legend.get_window_extent()
+    assert (box.y0 >= 0, box.x1 <= figure.bbox.x1) == (True, True)
