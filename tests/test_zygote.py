@@ -15,7 +15,7 @@ def told() -> str:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every process is a new interpreter")
-def test_processes_are_forks_whatever_this_process_has_imported() -> None:
+def test_processes_are_forks_despite_heavy_imports() -> None:
     import faiss  # noqa: F401
     import matplotlib.pyplot  # noqa: F401
     import sklearn.cluster  # noqa: F401

@@ -35,7 +35,7 @@ def test_stages_types_and_the_whole_are_measured(bench):
     assert whole["params"]["compute"] in ("float32", "bfloat16")
 
 
-def test_photographs_that_are_too_few_or_damaged_are_told_of(invoke, tmp_path):
+def test_too_few_or_damaged_photographs_are_reported(invoke, tmp_path):
     pictures.like_photographs(tmp_path / "photos", 11, seed=1)
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"no picture")
     result = invoke("embed", "--photos", str(tmp_path / "photos"), "--set", "rounds=3")
@@ -44,7 +44,7 @@ def test_photographs_that_are_too_few_or_damaged_are_told_of(invoke, tmp_path):
     assert "could not be decoded" in result.output
 
 
-def test_operations_are_those_of_the_literature():
+def test_operation_counts_match_the_literature():
     transforms = PreprocessingSpec(256, 224, (0.5,) * 3, (0.5,) * 3, "bilinear", True)
     network = Network(trace(untrained("resnet18", 0)), [Node("flatten", "avg")], transforms, "cpu", "float32")
     # 1.8 GMAC: He et al., Deep residual learning for image recognition (2015), table 1.

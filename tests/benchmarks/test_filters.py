@@ -63,7 +63,7 @@ def test_engines_are_compared_under_filters_that_mean_the_same_rows():
     assert str(Where("class", among=(1, 4))) == "class in (1,4)"
 
 
-def test_ours_takes_the_filters_that_peers_take(tmp_path):
+def test_lookalike_accepts_the_filters_of_its_peers(tmp_path):
     made = Clustered(rows=600, dim=16, seed=1)
     engine = LookalikeLocal("ivf-sq8")
     engine.build_with(made.all(), {"class": made.classes(), "rank": filtered_peers.ranks(600)}, tmp_path)

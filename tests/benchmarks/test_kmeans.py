@@ -17,7 +17,7 @@ from lookalike_indexer.progress import Silent
 SMALL = ["--set", "rounds=1", "--set", "rows=500", "--set", "stream_rows=600"]
 
 
-def test_the_libraries_start_alike_and_end_alike(bench):
+def test_all_libraries_start_and_end_with_similar_inertia(bench):
     rows = {row["case"]: row for row in bench("kmeans", "--set", "stream_rows=600")}
     names = ["lookalike", "faiss.Kmeans", "scikit-learn KMeans", "scikit-learn MiniBatchKMeans"]
     ours, *others = (rows[f"{name} k 8"] for name in names)
@@ -67,7 +67,7 @@ def test_a_parameter_that_is_not_known_is_refused(invoke, option, said):
     assert said in result.output
 
 
-def test_the_start_is_the_one_that_lookalike_takes():
+def test_the_start_equals_that_of_lookalike():
     vectors = Clustered(rows=600, dim=16, clusters=10).all()
     task = trainers.Task.started(vectors, 6, 4, seed=3)
     ours = train(vectors, 6, ClusterSettings(iterations=4, restarts=1, seed=3), Silent())

@@ -74,7 +74,7 @@ def test_bookkeeping_is_followed_over_the_sizes(bench):
 
 
 @pytest.mark.own_process
-def test_the_memory_of_a_fresh_process_is_its_own():
+def test_the_memory_of_a_fresh_process_is_measured_alone():
     ours = bytearray(b"x" * (300 << 20))
     fresh = in_fresh_process(eval, "len(b'x' * (100 << 20))")
     assert fresh.result == 100 << 20

@@ -57,7 +57,7 @@ def test_a_closed_loop_counts_what_the_callers_were_answered(job, callers, proce
 
 
 @pytest.mark.parametrize("callers", [1, 5])
-def test_a_closed_loop_counts_a_call_however_slow_it_is(job, callers):
+def test_a_closed_loop_counts_slow_calls(job, callers):
     # The warm-up takes all of the time, as a slow call may.
     load = ask(job(callers=callers, seconds=0.0, warm_s=0.05))
     assert load.calls >= 1

@@ -65,16 +65,16 @@ def test_loopback_is_told_by_address_and_not_by_spelling(target):
 
 
 @pytest.mark.parametrize("target", ELSEWHERE)
-def test_no_other_address_is_taken_for_loopback(target):
+def test_other_addresses_are_not_loopback(target):
     assert not Address.parse(target).is_loopback
 
 
 @pytest.mark.parametrize("target", [target for target in ELSEWHERE if "evil" not in target])
-def test_no_other_address_is_taken_for_this_machines_own(target):
+def test_other_addresses_are_not_local(target):
     assert not Address.parse(target).is_own
 
 
-def test_the_machines_own_name_is_its_own():
+def test_the_host_name_is_a_local_address():
     name = socket.gethostname()
     try:
         socket.getaddrinfo(name, 1)
@@ -85,7 +85,7 @@ def test_the_machines_own_name_is_its_own():
     assert not address.is_loopback, "a token in plain text needs more than what a name server says"
 
 
-def test_the_addresses_of_its_network_cards_are_its_own():
+def test_addresses_of_network_interfaces_are_local():
     own = [one.address for card in psutil.net_if_addrs().values() for one in card if one.family == socket.AF_INET]
     assert own
     for address in own:
@@ -106,7 +106,7 @@ def proxied(monkeypatch):
     ["{name}:{port}", "dns:///{name}:{port}", "0.0.0.0:{port}", "LOCALHOST:{port}", "localhost:{port}",
      "ipv4:127.0.0.1:{port}", "dns:///127.0.0.1:{port}", "127.0.0.1:{port}"],
 )  # fmt: skip
-def test_a_proxy_hides_no_server_of_this_machine(connect, toy_everywhere, proxied, form):
+def test_local_servers_are_called_without_the_proxy(connect, toy_everywhere, proxied, form):
     target = form.format(name=socket.gethostname(), port=toy_everywhere)
     assert connect(target, retries=0).info(timeout=60).images == 11
 

@@ -160,7 +160,7 @@ def test_images_that_are_looked_up_are_of_one_generation(client, toy):
         client.vectors(ids=[0, 1], batch_size=1)
 
 
-def test_vectors_of_two_networks_are_not_mixed(client, toy):
+def test_a_batch_does_not_mix_vectors_of_two_networks(client, toy):
     def change(method, reply):
         reply.served.generation = len(toy.calls)
 

@@ -89,7 +89,7 @@ def test_a_file_that_is_here_is_searched_by_its_picture(cli, tmp_path):
     assert "cats/09.jpg" in out
 
 
-def test_an_argument_that_is_both_is_told_and_key_decides(cli, tmp_path):
+def test_a_file_goes_before_a_key_unless_the_key_option_is_given(cli, tmp_path):
     (tmp_path / "dogs").mkdir()
     red(tmp_path / "dogs" / "00.jpg")
     code, out, err = cli("search", "dogs/00.jpg", "-k", 1)
@@ -101,7 +101,7 @@ def test_an_argument_that_is_both_is_told_and_key_decides(cli, tmp_path):
     assert "dogs/01.jpg" in out
 
 
-def test_a_file_whose_name_is_no_text_is_searched_all_the_same(cli):
+def test_a_file_name_that_is_not_utf8_can_be_searched(cli):
     name = os.fsdecode(b"caf\xe9.png")
     red(Path("plain.png")).rename(name)
     code, out, err = cli("search", name, "-k", 1, "--json", "--montage", "near.png")
@@ -449,7 +449,7 @@ def test_a_pipe_holds_no_more_than_an_image_may(cli, tmp_path, monkeypatch):
     assert "more than 0 MiB" in err
 
 
-def test_a_device_that_is_no_pipe_is_taken_for_a_key(cli):
+def test_a_device_that_is_not_a_pipe_is_treated_as_a_key(cli):
     code, _, err = cli("search", os.devnull)
     assert code == 1
     assert "There is no file '/dev/null' here, and as a key" in err
@@ -470,7 +470,7 @@ def test_no_server_exits_with_one(cli):
         (("explore", "--http", 0, "--server", "localhost:999999"), "its port 999999 must be 1 to 65535"),
     ],
 )
-def test_a_port_that_cannot_be_is_refused_wherever_one_is_taken(cli, arguments, sentence):
+def test_every_command_rejects_an_invalid_port(cli, arguments, sentence):
     code, out, err = cli(*arguments)
     assert (code, out) == (2, "")
     assert sentence in err

@@ -64,7 +64,7 @@ def test_mistakes_are_one_sentence(cli, toy, given, told):
 
 
 @pytest.mark.parametrize("content", ["name,class\nred,1\n", None])
-def test_a_class_map_that_is_none_is_refused_before_the_call(cli, toy, tmp_path, content):
+def test_an_invalid_class_map_is_rejected_before_the_call(cli, toy, tmp_path, content):
     file = tmp_path / "map.csv"
     if content is not None:
         file.write_text(content)
@@ -91,7 +91,7 @@ def test_a_machine_with_the_client_alone_lists_and_runs_them(cli, toy, monkeypat
 
 
 @pytest.mark.parametrize("command", [["matrix"], ["search", "dogs/01.jpg"]])
-def test_a_server_that_does_not_answer_is_waited_for_as_long_as_told(cli, command):
+def test_a_silent_server_fails_after_the_timeout(cli, command):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         code, _, err = cli(*command, "--server", address, "--timeout", "0.3")
@@ -99,7 +99,7 @@ def test_a_server_that_does_not_answer_is_waited_for_as_long_as_told(cli, comman
     assert err == f"Error: {address} did not answer within 0.3 s; allow more by --timeout.\n"
 
 
-def test_a_number_of_groups_may_be_left_to_the_server(cli, toy):
+def test_the_server_chooses_k_if_it_is_auto(cli, toy):
     assert cli("split", "dogs", "--server", toy.address, "-k", "auto")[0] == 0
     assert cli("split", "dogs", "--server", toy.address, "-k", "3")[0] == 0
     assert [(call.label, call.k) for call in toy.requests[-2:]] == [("dogs", 0), ("dogs", 3)]

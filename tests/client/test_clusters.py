@@ -80,6 +80,6 @@ def test_an_unknown_clustering_is_not_found(client):
         list(client.members("toy/thirds", 0))
 
 
-def test_members_of_no_cluster_are_asked_for_in_vain(client):
+def test_a_negative_cluster_number_is_rejected(client):
     with pytest.raises(lookalike.InvalidArgumentError, match="cluster=-1 must be an integer of at least 0"):
         list(client.members("toy/halves", -1))

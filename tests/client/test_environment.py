@@ -28,7 +28,7 @@ def test_a_client_without_an_address_calls_the_server_of_the_environment(toy, mo
     assert toy.requests[-1].collection == "circle"
 
 
-def test_the_default_is_that_of_the_command_line():
+def test_the_client_and_the_command_line_have_the_same_default():
     assert settings(lookalike.Client()) == ("127.0.0.1:50051", False, None, "")
 
 

@@ -59,12 +59,12 @@ class TestPictures:
             assert len(shown(part).pictures) == 2
         assert len(shown(client.lookup(ids=[3, 8])).pictures) == 2
 
-    def test_an_image_whose_file_is_gone_has_a_place_without_a_picture(self, client):
+    def test_an_image_with_a_missing_file_is_listed_without_a_thumbnail(self, client):
         page = shown(client.lookup(ids=[9, 10]))
         assert len(page.pictures) == 1
         assert "other/ünï 10.jpg" in page.text
 
-    def test_an_image_whose_id_another_image_has_now_shows_none(self, toy, client):
+    def test_a_reassigned_id_shows_no_thumbnail(self, toy, client):
         near = client.search(key="dogs/01.jpg", k=2)
 
         def renamed(method, reply):
@@ -80,7 +80,7 @@ class TestPictures:
         shown(near)
         assert toy.calls == ["Search", "GetImages", "GetThumbnails"]
 
-    def test_says_why_there_are_none(self, toy):
+    def test_missing_thumbnails_are_explained(self, toy):
         with lookalike.Client(toy.address) as client:
             near = client.search(key="dogs/01.jpg", k=3)
         page = shown(near)

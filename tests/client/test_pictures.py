@@ -340,7 +340,7 @@ class TestRows:
         assert toy.calls == []
 
     @pytest.mark.parametrize("ask", [{"image": b"x"}, {"key": "a"}, {"vector": np.ones(2)}, {"id": 1}])
-    def test_it_is_about_a_batch(self, client, ask):
+    def test_errors_by_row_need_a_batch(self, client, ask):
         with pytest.raises(lookalike.InvalidArgumentError, match="is about the rows of a batch"):
             client.search(**ask, errors="rows")
 
@@ -358,7 +358,7 @@ class TestRows:
         with pytest.raises(lookalike.InvalidArgumentError, match="errors='skip' must be 'raise' or 'rows'"):
             client.clusters(images=[b"x"], errors="skip")
 
-    def test_an_error_of_a_row_that_there_is_not_is_not_passed_on(self, client, toy, photo):
+    def test_an_error_for_a_row_out_of_range_is_a_protocol_error(self, client, toy, photo):
         toy.change = lambda method, reply: reply.errors.add(row=7, message="odd")
         with pytest.raises(lookalike.ProtocolError, match="an error names a row out of range"):
             client.search(images=[photo], errors="rows")

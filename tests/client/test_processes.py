@@ -36,7 +36,7 @@ class TestEventLoops:
         assert len(client._channels._bound) == 1
         asyncio.run(client.close())
 
-    def test_goes_on_in_another_loop_after_calls_that_ended_with_theirs(self, toy):
+    def test_works_in_a_new_loop_after_an_earlier_loop_ended_with_calls(self, toy):
         async def left() -> None:
             tasks = [asyncio.create_task(client.info()) for _ in range(3)]
             await asyncio.to_thread(toy.until_asked)

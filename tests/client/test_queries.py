@@ -60,7 +60,7 @@ def test_a_wrong_argument_is_one_clear_sentence(client, toy, ask, sentence):
     assert toy.calls == []
 
 
-def test_an_argument_that_there_is_not_is_a_type_error(client):
+def test_an_unknown_argument_is_a_type_error(client):
     with pytest.raises(TypeError, match="unexpected argument 'pic'"):
         client.search(pic="a.jpg")
     with pytest.raises(TypeError, match="unexpected argument 'name'"):

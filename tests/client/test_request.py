@@ -63,7 +63,7 @@ def test_an_error_says_what_the_server_calls_the_call(connect, toy):
     assert caught.value.request_id == "1f2e3d"
 
 
-def test_an_error_of_no_server_has_none(connect):
+def test_an_error_without_a_server_has_no_request_id(connect):
     with pytest.raises(lookalike.UnavailableError) as caught:
         connect("127.0.0.1:1", retries=0).info()
     assert caught.value.request_id is None

@@ -77,7 +77,7 @@ def test_vectors_may_be_lists_and_arrays_of_any_layout(client):
     assert client.search(vectors=np.asfortranarray([[0.0, 1.0], [1.0, 0.0]]), k=1).ids.tolist() == [9, 0]
 
 
-def test_a_picture_gives_the_same_by_path_bytes_and_pillow(client, tmp_path):
+def test_an_image_gives_the_same_result_by_path_bytes_and_pillow(client, tmp_path):
     image = Image.new("RGB", (40, 30), (255, 0, 0))
     path = tmp_path / "my picture.png"
     image.save(path)

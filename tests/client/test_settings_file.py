@@ -44,14 +44,14 @@ def test_the_users_file_names_the_server_and_options_of_a_command(cli, own):
     assert neighbors(out) == 3
 
 
-def test_the_command_line_goes_before_the_folder_and_that_before_the_user(cli, own, here):
+def test_options_override_folder_settings_which_override_user_settings(cli, own, here):
     own("[search]\nk = 3\n")
     here("[search]\nk = 2\n")
     assert neighbors(cli("search", "dogs/04.jpg")[1]) == 2
     assert neighbors(cli("search", "dogs/04.jpg", "-k", 4)[1]) == 4
 
 
-def test_the_environment_goes_before_the_file(cli, own, monkeypatch):
+def test_the_environment_overrides_the_file(cli, own, monkeypatch):
     own()
     monkeypatch.setenv("LOOKALIKE_SERVER", "127.0.0.1:1")
     code, _, err = cli("search", "dogs/04.jpg")
@@ -118,7 +118,7 @@ def test_a_folder_names_no_object_store(cli, own, here):
     assert "collection may be a folder here" in cli("search", "dogs/04.jpg")[2]
 
 
-def test_a_typed_option_goes_before_those_that_exclude_it(cli, own, toy):
+def test_an_option_overrides_conflicting_settings_of_the_file(cli, own, toy):
     own("[search]\nrecall = 0.95\njson = true\n[matrix]\njson = true\n")
     code, out, err = cli("search", "dogs/04.jpg", "--exact", "--csv")
     assert (code, err) == (0, "")

@@ -57,7 +57,7 @@ def test_methods_have_explicit_signatures():
             assert not [one for one in defaults if isinstance(one, (int, str)) and one in (0, "") and one is not False]
 
 
-def test_the_version_is_that_of_the_distribution():
+def test_the_version_matches_the_distribution():
     assert lookalike.__version__ == importlib.metadata.version("lookalike")
 
 

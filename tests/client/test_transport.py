@@ -64,14 +64,14 @@ def test_an_error_without_words_still_makes_a_sentence(client, toy):
         client.info()
 
 
-def test_a_call_cancelled_by_the_server_makes_a_sentence_too(client, toy):
+def test_a_call_canceled_by_the_server_has_an_error_message(client, toy):
     toy.fail(grpc.StatusCode.CANCELLED, "CANCELLED")
     with pytest.raises(lookalike.CallCancelledError, match=r"cancelled the call.*retry"):
         client.info()
 
 
 @pytest.mark.parametrize("words", ["", "Deadline Exceeded", "Stream removed (Deadline Exceeded)"])
-def test_however_grpc_says_it_a_timeout_is_one_sentence(connect, toy, words):
+def test_every_grpc_timeout_has_the_same_error_message(connect, toy, words):
     toy.fail(grpc.StatusCode.DEADLINE_EXCEEDED, words)
     with pytest.raises(
         lookalike.DeadlineExceededError, match=r"^127\.0\.0\.1:\d+ did not answer within 9 s; allow more"
@@ -115,7 +115,7 @@ def test_an_overloaded_server_is_asked_until_the_timeout(connect, toy):
     assert len(toy.calls) > 9 + 1
 
 
-def test_nobody_waits_for_an_overloaded_server_beyond_the_timeout(client, toy):
+def test_retries_of_an_overloaded_server_stay_within_the_timeout(client, toy):
     full(toy, 3600)
     begun = time.monotonic()
     with pytest.raises(lookalike.OverloadedError) as caught:
@@ -161,7 +161,7 @@ def test_retries_can_be_turned_off(connect, toy):
 @pytest.mark.parametrize(
     "code", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.ABORTED]
 )
-def test_nothing_but_unavailable_is_tried_again(client, toy, code):
+def test_only_unavailable_errors_are_retried(client, toy, code):
     toy.fail(code, "no")
     with pytest.raises(lookalike.LookalikeError):
         client.info()
@@ -274,13 +274,13 @@ def test_messages_beyond_grpcs_four_megabytes_go_both_ways(client, toy):
     assert len(client.lookup(id=3).uri) > 5 << 20
 
 
-def test_a_message_beyond_the_servers_limit_is_told_as_such(client):
+def test_a_message_over_the_server_limit_has_its_own_error(client):
     with pytest.raises(lookalike.MessageTooLargeError, match="use smaller batches") as caught:
         client.search(image=b"x" * (17 << 20))
     assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_a_server_without_the_services_is_told_as_such(connect):
+def test_a_server_without_the_services_is_unimplemented(connect):
     bare = grpc.server(futures.ThreadPoolExecutor(1))
     port = bare.add_insecure_port("127.0.0.1:0")
     bare.start()
@@ -430,7 +430,7 @@ class TestTokens:
         connect(target, token=TOKEN, insecure=True)
 
     @pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "é", 7])
-    def test_one_that_cannot_be_is_refused_without_showing_it(self, connect, token):
+    def test_an_invalid_token_is_rejected_without_showing_it(self, connect, token):
         with pytest.raises(lookalike.InvalidArgumentError) as caught:
             connect("127.0.0.1:1", token=token)
         assert "lookalike token" in str(caught.value)

@@ -35,7 +35,7 @@ def options_in(words):
     return {word.partition("=")[0] for word in words if word.startswith("--")}
 
 
-def test_the_dashboard_asks_for_metrics_that_there_are():
+def test_the_dashboard_queries_only_documented_metrics():
     panels = json.loads((DEPLOY / "grafana" / "lookalike.json").read_text())["panels"]
     assert len(panels) >= 10
     for panel in panels:
@@ -44,7 +44,7 @@ def test_the_dashboard_asks_for_metrics_that_there_are():
     assert len({panel["id"] for panel in panels}) == len(panels)
 
 
-def test_the_alerts_are_those_of_the_documents():
+def test_the_alerts_match_the_documentation():
     text = (DEPLOY / "alerts.yml").read_text()
     assert text in (ROOT / "docs" / "observability.md").read_text()
     rules = [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
@@ -52,7 +52,7 @@ def test_the_alerts_are_those_of_the_documents():
         assert names_in(rule["expr"]) <= documented(), rule["alert"]
 
 
-def test_the_image_of_kubernetes_is_served_with_options_that_there_are():
+def test_the_kubernetes_manifest_uses_existing_options():
     deployment, service, claim = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
     pod = deployment["spec"]["template"]["spec"]
     container = pod["containers"][0]
@@ -69,7 +69,7 @@ def test_the_image_of_kubernetes_is_served_with_options_that_there_are():
     assert pod["terminationGracePeriodSeconds"] > grace
 
 
-def test_the_services_of_compose_name_files_and_options_that_there_are():
+def test_the_compose_file_uses_existing_files_and_options():
     composed = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     words = shlex.split(composed["services"]["lookalike"]["command"])
     assert words[0] == "serve"
@@ -82,14 +82,14 @@ def test_the_services_of_compose_name_files_and_options_that_there_are():
     assert scraped["static_configs"][0]["targets"] == [f"lookalike:{words[words.index('--metrics-port') + 1]}"]
 
 
-def test_the_unit_of_systemd_starts_a_server_with_options_that_there_are():
+def test_the_systemd_unit_uses_existing_options():
     unit = (DEPLOY / "lookalike.service").read_text()
     command = re.search(r"^ExecStart=(.*)$", unit, re.MULTILINE)[1].split()
     assert command[1] == "serve"
     assert options_in(command) <= {*_OPTIONS, "--config"}
 
 
-def test_the_dockerfile_builds_on_extras_that_there_are_and_is_not_root():
+def test_the_dockerfile_uses_existing_extras_and_a_non_root_user():
     import tomllib
 
     text = (DEPLOY / "Dockerfile").read_text()

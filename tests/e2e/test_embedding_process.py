@@ -117,7 +117,7 @@ def test_nothing_is_left_when_the_server_is_killed(server: Server, pictures: Pat
     assert not psutil.wait_procs(children, timeout=60)[1]
 
 
-def test_a_sigterm_to_all_processes_lets_pictures_in_flight_end(server: Server, pictures: Path) -> None:
+def test_sigterm_to_all_processes_completes_images_in_flight(server: Server, pictures: Path) -> None:
     process, address = server
     with lookalike_client.Client(address, timeout=300, retries=0) as client:
         client.search(image=pictures / "red" / "05.png", k=1)

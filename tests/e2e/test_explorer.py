@@ -293,7 +293,7 @@ def test_a_chosen_file_is_searched_with_too(open_page, address, pictures):
     expect(tiles(page).first).to_have_attribute("title", f"{label}/05.jpg")
 
 
-def test_a_dropped_file_that_is_no_picture_is_said_to_be_none(open_page, tmp_path, pictures):
+def test_a_dropped_file_that_is_not_an_image_is_rejected(open_page, tmp_path, pictures):
     page = open_page("clusters")
     notes = tmp_path / "notes.txt"
     notes.write_text("no picture")
@@ -494,7 +494,7 @@ def test_a_lasso_on_the_map_makes_a_list(open_page):
     expect(page.locator(".facts")).to_be_visible()
 
 
-def test_the_map_comes_nearer_shows_pictures_and_keeps_its_place_in_the_address(open_page):
+def test_the_map_zooms_shows_images_and_keeps_its_view_in_the_url(open_page):
     page = open_page("map")
     stage = page.locator(".stage[data-ready=true]")
     expect(stage).to_have_attribute("data-zoom", "1.000")
@@ -623,7 +623,7 @@ def test_images_are_deleted_labelled_and_brought_back_from_any_view(open_page, a
     expect(tiles(page)).to_have_count(0)
 
 
-def test_a_dropped_picture_is_added_and_taken_back(as_writer, pictures, address):
+def test_adding_a_dropped_image_can_be_undone(as_writer, pictures, address):
     until_network(address)
     page = as_writer("search")
     label = sorted(each.name for each in pictures.iterdir())[0]
@@ -664,7 +664,7 @@ def test_the_slider_goes_through_the_checkpoints(open_page):
     expect(page.get_by_label("Checkpoint")).to_have_attribute("aria-valuetext", "step0")
 
 
-def test_the_page_waits_for_a_server_that_is_gone_and_goes_on_when_it_is_back(open_page, server):
+def test_the_page_recovers_when_the_server_is_available_again(open_page, server):
     page = open_page("search?id=1&k=6")
     expect(tiles(page)).to_have_count(6)
     server.stop(signal.SIGKILL)
@@ -759,7 +759,7 @@ def test_checks_show_duplicates_leaks_wrong_labels_and_poor_pictures(open_page):
     expect(page.get_by_text("longer side more than 3 times the shorter one")).to_be_visible()
 
 
-def test_a_check_that_nobody_prepared_names_the_command_and_leaves_the_others(open_page):
+def test_a_check_without_results_names_the_command(open_page):
     page = open_page("checks?show=quality")
     expect(page.locator(".notice code")).to_contain_text("lookalike quality")
     expect(page.locator(".tabs a")).to_have_count(4)
@@ -895,7 +895,7 @@ VIEWS = {
 WIDTHS = [390, 1366, 1920]
 
 
-def test_no_view_scrolls_sideways_however_long_names_are(open_page):
+def test_long_names_cause_no_horizontal_scrolling(open_page):
     page = open_page("login", reduced_motion="no-preference")
     # The names of clusters are joined names of ImageNet classes.
     page.route("**/api/experiments/interpret*", named_at_length)

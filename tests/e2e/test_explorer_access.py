@@ -46,7 +46,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return file, made.stdout.split()[0]
 
 
-def test_the_page_of_a_server_with_tokens_shows_nothing_before_somebody_logs_in(collection, tokens):
+def test_a_server_with_tokens_shows_nothing_before_login(collection, tokens):
     file, token = tokens
     with (
         serving("serve", collection, "--port", 0, "--http", 0, "--tokens", file) as (_, url),
@@ -75,7 +75,7 @@ def test_the_page_of_a_server_with_tokens_shows_nothing_before_somebody_logs_in(
         assert browser.get("/api/collection").status_code == 401
 
 
-def test_a_token_that_is_taken_back_shows_nothing_that_the_page_holds(collection, tmp_path, lookalike):
+def test_a_revoked_token_cannot_read_cached_data(collection, tmp_path, lookalike):
     file = tmp_path / "tokens"
     token = lookalike("token", "--name", "ann", "--file", file).stdout.split()[0]
     with (
@@ -104,7 +104,7 @@ def test_a_page_started_by_a_server_does_not_use_the_token_of_its_user(collectio
         assert told.json() == {"serving": True}
 
 
-def test_the_page_ends_with_its_server_however_that_ends(collection):
+def test_the_page_exits_when_its_server_is_killed(collection):
     with serving("serve", collection, "--port", 0, "--http", 0) as (server, url):
         assert httpx.get(f"{url}/api/collection", timeout=PATIENCE_S).json()["collection"]["name"] == collection.name
         server.send_signal(signal.SIGKILL)

@@ -71,7 +71,7 @@ def test_a_stored_picture_sent_as_a_file_finds_itself(pictures: Path, address: s
     assert near.distances[0] < 1e-3
 
 
-def test_the_clusters_of_a_new_picture_are_those_of_its_stored_twin(pictures: Path, address: str) -> None:
+def test_a_copy_of_a_stored_image_has_the_same_clusters(pictures: Path, address: str) -> None:
     with lookalike_client.Client(address, timeout=120) as client:
         stored_home = client.clusters(key="violet/00.png")
         new_home = client.clusters(image=pictures / "violet" / "00.png")

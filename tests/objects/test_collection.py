@@ -79,7 +79,7 @@ def test_a_collection_on_a_store_has_the_bytes_of_one_in_a_folder(run, pictures,
     assert not [name for name in os.listdir() if name.startswith("s3:")]
 
 
-def test_images_of_a_store_are_those_of_a_folder_and_a_server_answers(run, pictures, bucket, environment, tmp_path):
+def test_images_in_a_store_are_indexed_like_a_folder_and_served(run, pictures, bucket, environment, tmp_path):
     upload(pictures, f"{bucket}/pictures")
     run("index", pictures, "--collection", tmp_path / "collection", *OPTIONS)
     said = run("index", f"{bucket}/pictures", "--collection", f"{bucket}/collection", *OPTIONS)

@@ -31,7 +31,7 @@ def first(count, fault, method, part):
     return choose
 
 
-def test_a_writer_whose_answer_was_lost_knows_that_it_published(bucket, broken):
+def test_a_publish_with_a_lost_reply_succeeds(bucket, broken):
     settings = broken(first(1, "lost", "PUT", MANIFEST))
     storage = open_storage(f"{bucket}/collection")
     with writing(storage):
@@ -40,7 +40,7 @@ def test_a_writer_whose_answer_was_lost_knows_that_it_published(bucket, broken):
     assert sum(method == "PUT" and MANIFEST in path for method, path in settings.asked) == 2
 
 
-def test_a_store_that_is_busy_for_a_while_costs_no_error(bucket, broken):
+def test_a_briefly_busy_store_causes_no_error(bucket, broken):
     broken(first(2, "busy", "PUT", "images/part-0"))
     storage = open_storage(f"{bucket}/collection")
     with writing(storage), storage.staged("images/part-0") as temporary:
@@ -84,7 +84,7 @@ def test_doctor_finds_a_store_that_can_do_everything(bucket):
     assert list(open_storage(bucket).walk()) == []
 
 
-def test_doctor_refuses_a_url_of_no_store():
+def test_doctor_rejects_an_unsupported_url():
     told = CliRunner().invoke(doctor, ["ftp://host/pictures"])
     assert told.exit_code == 2
     assert "give a folder, or s3://, gs://, az://" in told.output

@@ -96,7 +96,7 @@ def test_a_generation_that_is_read_is_not_free(bucket):
         assert is_free
 
 
-def test_a_reader_that_comes_while_a_generation_is_removed_is_told(bucket):
+def test_a_generation_being_removed_is_not_found_by_readers(bucket):
     storage = open_storage(f"{bucket}/collection")
     with writing(storage):
         storage.publish(MANIFEST, b"{}")

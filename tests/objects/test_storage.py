@@ -116,7 +116,7 @@ def test_a_path_out_of_the_collection_is_refused(location, path):
             read(path)
 
 
-def test_a_file_whose_writer_fails_does_not_appear(location):
+def test_a_failed_write_leaves_no_file(location):
     storage = open_storage(location)
     with writing(storage):
         with pytest.raises(ValueError, match="embedded null byte"), storage.staged("a/one") as temporary:
@@ -143,7 +143,7 @@ def test_of_many_writers_one_publishes_a_generation(location):
     assert len(winners) == 1
 
 
-def test_a_second_writer_is_told_of_the_first(location):
+def test_the_error_of_a_second_writer_names_the_first(location):
     with (
         writing(open_storage(location)),
         pytest.raises(CollectionLockedError, match=r"Another process is writing to .*collection: 'lookalike"),

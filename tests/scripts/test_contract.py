@@ -44,7 +44,7 @@ def test_a_breaking_change_is_rejected(tmp_path: Path, was: str, becomes: str, s
     assert said in done.stdout
 
 
-def test_an_addition_is_none(tmp_path: Path) -> None:
+def test_an_added_message_is_not_a_breaking_change(tmp_path: Path) -> None:
     shutil.copytree(PROTO, tmp_path / "proto")
     file = tmp_path / "proto/lookalike/v1/server.proto"
     file.write_text(file.read_text() + "\nmessage Added {\n  string name = 1;\n}\n")

@@ -66,7 +66,7 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
             assert anchor in headings(path), f"{target}#{anchor}"
 
 
-def test_sentences_of_the_troubleshooting_page_are_those_of_the_programs() -> None:
+def test_sentences_on_the_troubleshooting_page_exist_in_the_code() -> None:
     sources = "\n".join(
         path.read_text()
         for package in ("client/lookalike", "indexer/lookalike_indexer", "server/lookalike_server")

@@ -46,7 +46,7 @@ def script() -> Any:
         ([STUCK], 0, "pip-audit: 1 of 1 pinned releases known to be weak, none of them mended by a later one."),
     ],
 )
-def test_only_what_was_looked_up_counts_as_checked(script, dependencies, status, last) -> None:
+def test_only_looked_up_packages_count_as_checked(script, dependencies, status, last) -> None:
     code, lines = script.verdict(json.dumps({"dependencies": dependencies}), "No known vulnerabilities found")
     assert (code, lines[-1]) == (status, last)
 

@@ -63,7 +63,7 @@ def accounts(served: Any) -> dict[str, Any]:
     return served.app.admission.accounts
 
 
-async def test_a_peer_has_so_many_calls_at_a_time_and_is_told_at_once(make_toy, serve, refused) -> None:
+async def test_calls_over_the_limit_of_a_peer_are_rejected_at_once(make_toy, serve, refused) -> None:
     gate = Gate()
     async with serve(make_toy(), devices=[gate], limits=Limits(max_peer_calls=3)) as served:
         calls = [asyncio.ensure_future(served.neighbors(one(), 3)) for _ in range(3)]
@@ -102,7 +102,7 @@ async def test_bytes_of_both_messages_count_until_the_reply_is_sent(make_toy, se
         await served.neighbors(by_vector(np.ones((200, 16), np.float32)), 3)
 
 
-async def test_a_message_beyond_the_limit_is_refused(make_toy, serve) -> None:
+async def test_a_message_over_the_limit_is_rejected(make_toy, serve) -> None:
     async with serve(make_toy(), limits=Limits(max_message_bytes=1 * MIB)) as served:
         call = served.channel.unary_unary(SEARCH)
         with pytest.raises(grpc.aio.AioRpcError, match="message larger than max") as caught:
@@ -212,7 +212,7 @@ class TestCallersThatMisbehave:
             assert not accounts(served)
             caller.close()
 
-    async def test_a_caller_that_has_gone_is_noticed(self, make_toy, serve) -> None:
+    async def test_a_dead_connection_is_closed(self, make_toy, serve) -> None:
         connections = Connections(ping=0.2, answer=0.2)
         async with serve(make_toy(), connections=connections) as served:
             # It opens a connection and then sends nothing, as if a cable was pulled. By default, gRPC would

@@ -47,7 +47,7 @@ def answers(reply: search_pb2.SearchResponse) -> Answer:
 class TestTheSameAnswer:
     @pytest.mark.parametrize("metric", ["cosine", "l2"])
     @pytest.mark.parametrize("index", [*CUT, *WHOLE, *PROJECTED])
-    async def test_alone_and_in_company_and_wherever_the_index_lives(
+    async def test_answers_do_not_depend_on_the_batch_or_the_placement(
         self, make_toy, serve, by_vector, index, metric
     ) -> None:
         vectors = with_copies()
@@ -71,7 +71,7 @@ class TestTheSameAnswer:
 
     @pytest.mark.parametrize("metric", ["cosine", "l2"])
     @pytest.mark.parametrize("index", ["Flat", "IVF16,Flat", "IVF16,SQ8", "PCA16,IVF16,SQ8"])
-    async def test_company_that_asks_for_another_k_changes_nothing(
+    async def test_calls_with_another_k_in_the_batch_do_not_change_answers(
         self, make_toy, serve, by_vector, index, metric
     ) -> None:
         vectors = with_copies()

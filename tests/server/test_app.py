@@ -199,7 +199,7 @@ async def test_reflection_lists_the_services(make_toy, serve) -> None:
     assert len(SERVICES) == 8
 
 
-async def test_an_answer_larger_than_grpcs_default_comes_through(make_toy, serve) -> None:
+async def test_a_reply_over_the_grpc_default_size_arrives(make_toy, serve) -> None:
     toy = make_toy()
     async with serve(toy, limits=Limits(max_unary_bytes=32 << 20)) as served:
         from lookalike.v1 import search_pb2, types_pb2

@@ -70,7 +70,7 @@ def submit_all(batcher: AwaitedBatcher[str, str], words: list[str]) -> list[asyn
     return [asyncio.ensure_future(batcher.submit(word)) for word in words]
 
 
-async def test_an_idle_device_takes_one_at_once(batcher, device) -> None:
+async def test_an_idle_device_runs_an_entry_at_once(batcher, device) -> None:
     answers = [await batcher.submit("a") for _ in range(20)]
     assert {(answer.result, answer.worker, answer.size) for answer in answers} == {("A", "only", 1)}
     # The minimum of many: on a busy machine any of them may have waited for a processor.
@@ -124,7 +124,7 @@ async def test_cancelling_leaves_the_queue_at_once(batcher, device) -> None:
     assert device.batches == [["first"], ["a"]]
 
 
-async def test_cancelling_what_is_being_run_harms_nobody(batcher, device) -> None:
+async def test_canceling_a_running_entry_does_not_affect_others(batcher, device) -> None:
     first = await occupy(batcher, device)
     first.cancel()
     second = asyncio.ensure_future(batcher.submit("a"))
@@ -147,7 +147,7 @@ async def test_the_expired_are_dropped_and_told(batcher, device) -> None:
     assert device.batches == [["first"], ["a"]]
 
 
-async def test_only_the_expired_waiting_wakes_nobody_wrongly(batcher, device) -> None:
+async def test_a_queue_of_only_expired_entries_runs_no_batch(batcher, device) -> None:
     with pytest.raises(ExpiredError):
         await batcher.submit("late", time.monotonic() - 1)
     assert device.batches == []
@@ -241,7 +241,7 @@ async def test_each_owner_thread_is_prepared_once() -> None:
     assert prepared == ["word/only"]
 
 
-def test_an_answer_for_a_loop_that_is_gone_does_not_end_the_thread() -> None:
+def test_an_answer_for_a_closed_event_loop_does_not_end_the_thread() -> None:
     device = Device()
     batcher: AwaitedBatcher[str, str] = AwaitedBatcher("word", {"only": device}, RULES)
 
@@ -298,7 +298,7 @@ def test_the_estimated_wait_includes_the_running_batch() -> None:
     queue.add(entry_of(queued=1.1))
 
 
-def test_behind_a_batch_alone_one_may_wait_as_long_as_is_allowed_and_no_longer() -> None:
+def test_behind_a_running_batch_an_entry_waits_up_to_the_limit() -> None:
     queue = queue_at(0.1, 2.0, 1)
     queue.take("only", now=0.0)
     with pytest.raises(OverloadedError, match="is longer than 2 s"):
@@ -310,7 +310,7 @@ def test_behind_a_batch_alone_one_may_wait_as_long_as_is_allowed_and_no_longer()
     queue.add(entry_of(queued=60.0))
 
 
-def test_a_worker_that_hangs_keeps_nobody_from_the_others() -> None:
+def test_a_hung_worker_does_not_block_other_workers() -> None:
     latency = LatencyModel(3)
     for size in (10, 20, 10):
         latency.record(size, size * 0.1)
@@ -323,7 +323,7 @@ def test_a_worker_that_hangs_keeps_nobody_from_the_others() -> None:
 
 
 @pytest.mark.parametrize("slower", [1.0, 1.5])
-def test_nobody_waits_in_vain_where_five_times_as_much_is_asked(slower: float) -> None:
+def test_no_entry_is_rejected_after_waiting_at_five_times_the_capacity(slower: float) -> None:
     """Two minutes by the test's own clock; in the second one the worker is slower."""
     rate, capacity, seconds = 750, 150, 120
     queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(2.0), LatencyModel(1))
@@ -365,7 +365,7 @@ def scan_queue(fixed_s: float, each_s: float, max_age: float) -> BatchQueue[str,
     return queue
 
 
-def test_a_scan_that_costs_the_same_whatever_its_size_refuses_no_large_ones() -> None:
+def test_large_scans_of_constant_cost_are_not_rejected() -> None:
     # After one scan of a single query in 0.2 s, a per-query estimate would be 40 s for two scans of 100.
     first: BatchQueue[str, str] = BatchQueue("word", slow_rules(2.0), LatencyModel(1))
     first.latency.record(1, 0.2)
@@ -387,7 +387,7 @@ def test_a_scan_that_costs_the_same_whatever_its_size_refuses_no_large_ones() ->
     known.add(entry_of(1))
 
 
-def test_batches_that_cost_much_whatever_their_size_are_not_kept_small() -> None:
+def test_batches_of_constant_cost_are_not_kept_small() -> None:
     queue = queue_at(0.0, 2.0, 60)
     queue.latency = scan_queue(3.0, 0.1, 2.0).latency
     assert len(queue.take("only", 0.0)[0]) == 30, "as long for the works as for the batch"
@@ -409,7 +409,7 @@ def test_works_that_cannot_share_a_batch_wait_for_each_other() -> None:
     assert (queue.waiting, queue._loads.all(1)) == (0, (0, 0, 0))
 
 
-def test_the_pace_follows_what_is_measured() -> None:
+def test_the_latency_model_follows_measurements() -> None:
     latency = LatencyModel(2)
     assert latency.wait_s(100, 1) == 0
     latency.record(0, 60.0)
@@ -424,7 +424,7 @@ def test_the_pace_follows_what_is_measured() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.floats(0, 100)), max_size=30), st.floats(0.01, 100))
-def test_no_batch_makes_the_pace_nonsense(batches: list[tuple[int, float]], seconds: float) -> None:
+def test_the_latency_model_stays_valid_for_any_batch(batches: list[tuple[int, float]], seconds: float) -> None:
     latency = LatencyModel(1)
     for size, took in batches:
         latency.record(size, took)

@@ -30,7 +30,7 @@ class TestRows:
     """One invalid image fails its row, and the others are answered as without it."""
 
     @pytest.mark.parametrize("k", [3, 450], ids=["small reply", "large reply"])
-    async def test_of_a_search(self, serve, embedder, k):
+    async def test_invalid_images_of_a_search_have_errors_by_row(self, serve, embedder, k):
         toy, network = embedder
         pictures = [b"7", b"junk", b"9", b"9" * 100, b"3", b"", b"11"]
         limits = Limits(max_image_bytes=50)
@@ -56,7 +56,7 @@ class TestRows:
         assert many.errors[3] == "Picture 3 has 100 bytes; the limit is 50."
         assert "has no direction" in many.errors[4]
 
-    async def test_of_a_question_for_clusters(self, serve, embedder):
+    async def test_invalid_images_of_a_cluster_call_have_errors_by_row(self, serve, embedder):
         toy, network = embedder
         async with (
             serve(toy, open_embedder=lambda reader, space: network) as served,
@@ -85,7 +85,7 @@ class TestRows:
         assert many.served.generation == 1
         assert home.clusters.tolist() == [[-1], [-1]]
 
-    async def test_of_stored_images(self, serve, embedder):
+    async def test_unknown_images_have_errors_by_row(self, serve, embedder):
         toy, _ = embedder
         last = int(toy.ids[-1]) + 2  # has no embedding
         keys = [toy.key(5), "no such", toy.key(last), toy.key(7), toy.key(5)]
@@ -110,7 +110,7 @@ class TestRows:
                 with pytest.raises(lookalike.NotFoundError):
                     await client.search(**ask)
 
-    async def test_of_vectors_without_direction(self, serve, embedder):
+    async def test_zero_vectors_have_errors_by_row(self, serve, embedder):
         toy, _ = embedder
         vectors = toy.vectors[:3].copy()
         vectors[1] = 0
@@ -130,7 +130,7 @@ class TestRows:
             ([b"7", b"9" * 100], "^Picture 1 has 100 bytes"),
         ],
     )
-    async def test_otherwise_the_call_fails_and_the_error_names_the_row(self, serve, embedder, pictures, sentence):
+    async def test_without_errors_by_row_the_call_fails_and_names_the_row(self, serve, embedder, pictures, sentence):
         toy, network = embedder
         async with (
             serve(toy, open_embedder=lambda reader, space: network, limits=Limits(max_image_bytes=50)) as served,

@@ -123,7 +123,7 @@ async def test_a_label_that_no_image_has(make_toy, serve, refused) -> None:
 
 
 class TestThumbnails:
-    async def test_are_small_jpegs_and_empty_where_the_source_is_gone(self, make_toy, serve) -> None:
+    async def test_thumbnails_are_small_jpegs_and_empty_for_missing_sources(self, make_toy, serve) -> None:
         toy = make_toy()
         async with serve(toy) as served:
             reply = await served.collection.GetThumbnails(
@@ -137,7 +137,7 @@ class TestThumbnails:
         assert gone == b""
         assert third == first
 
-    async def test_a_full_queue_is_not_taken_for_pictures_that_are_gone(self, make_toy, serve, refused) -> None:
+    async def test_a_full_queue_is_not_reported_as_missing_images(self, make_toy, serve, refused) -> None:
         toy = make_toy()
         request = pb.GetThumbnailsRequest(ids=toy.ids[2:42].tolist(), size=32)
         async with serve(toy, limits=Limits(max_queue=4)) as served:

@@ -105,7 +105,7 @@ async def test_a_call_is_about_the_collection_that_it_names_and_else_about_the_f
         assert await listed(served) == {"pictures": (1, 31, ""), "flowers": (1, 21, "")}
 
 
-async def test_a_collection_that_there_is_not_is_not_found_and_the_others_are_named(two, serve, refused) -> None:
+async def test_an_unknown_collection_is_not_found_and_the_error_lists_the_others(two, serve, refused) -> None:
     async with serve(two[0], **both(two)) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.collection.GetCollection(collection_pb2.GetCollectionRequest(collection="cats"))
@@ -148,7 +148,7 @@ async def test_both_clients_ask_about_their_collection(two, serve) -> None:
             lookalike.Client(served.app.address, collection=3)  # type: ignore[arg-type]
 
 
-async def test_a_page_token_of_one_collection_is_none_of_another(two, serve) -> None:
+async def test_a_page_token_of_another_collection_is_rejected(two, serve) -> None:
     async with serve(two[0], **both(two)) as served:
         page = await served.collection.ListImages(collection_pb2.ListImagesRequest(page_size=5))
         request = collection_pb2.ListImagesRequest(page_token=page.next_page_token, collection="flowers")
@@ -240,7 +240,7 @@ class TestWhatServeIsGiven:
         assert named(["pictures"]) == [("", "pictures")]
         assert named(["x/pictures", "flowers=s"]) == [("pictures", "x/pictures"), ("flowers", "s")]
 
-    def test_names_that_cannot_be(self) -> None:
+    def test_invalid_collection_names_are_rejected(self) -> None:
         with pytest.raises(UsageError, match="2 collections have the name s"):
             named(["x/s", "y/s"])
         with pytest.raises(UsageError, match=r"give another one: NAME=x/two words"):
@@ -270,7 +270,7 @@ class TestWhatServeIsGiven:
             ("flowers.max_peer_calls=1", "applies to the whole server; give --max-peer-calls"),
         ],
     )
-    def test_settings_that_cannot_be(self, text: str, problem: str) -> None:
+    def test_invalid_collection_settings_are_rejected(self, text: str, problem: str) -> None:
         with pytest.raises(UsageError, match=problem):
             own_settings([text], [("pictures", "p"), ("flowers", "f")])
 
@@ -340,7 +340,7 @@ class TestTokensOfCollections:
         reply = await asking("gardener", "server", "Reload", server_pb2.ReloadRequest())
         assert reply.generation == 1
 
-    def test_a_line_of_collections_that_cannot_be_lets_nobody_in(self, tmp_path: Path, caplog) -> None:
+    def test_a_token_line_with_invalid_collections_admits_no_caller(self, tmp_path: Path, caplog) -> None:
         (good, line), (bad, other) = new_token("good", "read", ["flowers"]), new_token("bad", "read")
         (tmp_path / "tokens").write_text(f"{line}\n{other} flowers,\n{other} flowers trees\n")
         tokens = Tokens(tmp_path / "tokens")

@@ -271,7 +271,7 @@ def test_a_pipe_is_read_like_a_file(started, tmp_path):
     assert settings.limits.max_k == 7
 
 
-def test_a_pipe_that_nobody_writes_into_is_refused(started, tmp_path, monkeypatch):
+def test_a_pipe_without_a_writer_is_rejected(started, tmp_path, monkeypatch):
     pipe = tmp_path / "settings"
     os.mkfifo(pipe)
     monkeypatch.setattr("lookalike_server.commands.configuration._WRITER_S", 0.1)

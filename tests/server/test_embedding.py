@@ -133,7 +133,7 @@ class Shelf:
         return self.there
 
 
-async def test_a_problem_is_told_until_a_picture_is_embedded(make_toy, make_embedder) -> None:
+async def test_an_embedding_problem_is_reported_until_an_image_is_embedded(make_toy, make_embedder) -> None:
     toy = make_toy()
     shelf = Shelf()
     queue = EmbedQueue(shelf, Limits())
@@ -166,7 +166,7 @@ async def test_server_info_retries_opening_a_network_once_a_minute(make_toy, mak
     queue.close()
 
 
-async def test_a_full_queue_is_no_lasting_problem(make_toy, make_embedder, monkeypatch) -> None:
+async def test_a_full_queue_is_a_temporary_problem(make_toy, make_embedder, monkeypatch) -> None:
     toy = make_toy()
     queue = EmbedQueue(lambda reader, space: make_embedder(toy), Limits())
     served = snapshot(toy.fingerprint)

@@ -41,7 +41,9 @@ def brute_force(stored: np.ndarray, queries: np.ndarray, metric: str, k: int) ->
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 @pytest.mark.parametrize("factory", ["Flat", "SQfp16"])
 @pytest.mark.parametrize("scores_at_once", [1 << 28, 20_000])
-def test_it_is_brute_force_over_what_is_stored(monkeypatch, factory, metric, device, scores_at_once) -> None:
+def test_exact_search_equals_brute_force_over_stored_vectors(
+    monkeypatch, factory, metric, device, scores_at_once
+) -> None:
     monkeypatch.setattr(exact, "_SCORES", scores_at_once)
     index, stored = flat(factory, metric)
     queries = prepare(vectors(33, seed=1), metric)
@@ -76,7 +78,7 @@ def test_the_largest_are_found_by_groups_as_in_one_pass(columns, device) -> None
     assert torch.equal(places, expected_places)
 
 
-def test_kinds_that_hold_codes_are_left_to_faiss() -> None:
+def test_indexes_of_codes_are_searched_by_faiss() -> None:
     for factory in ("Flat", "SQfp16"):
         assert holds_vectors(faiss.index_factory(32, factory))
     for factory in ("SQ8", "IVF4,Flat", "PCA16,Flat", "HNSW8", "PQ4"):

@@ -136,7 +136,7 @@ async def test_experiment_answers_are_cached_per_generation() -> None:
     assert [asked.generation for asked in experiment_runner.ran] == [1, 2, 1]
 
 
-def test_no_more_bytes_are_kept_than_may_be() -> None:
+def test_the_result_cache_stays_within_its_limit() -> None:
     kept = ResultCache(10 + 2 * ENTRY_OVERHEAD_BYTES)
     for name in "abc":
         kept.add(ExperimentKey(1, name), b"1234")

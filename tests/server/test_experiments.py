@@ -87,7 +87,7 @@ def same(message: pb.ExperimentResult, result: Result) -> None:
     assert message == tables.encoded(result)
 
 
-async def test_the_matrix_is_that_of_the_function(toy, serve) -> None:
+async def test_a_served_matrix_equals_that_of_the_function(toy, serve) -> None:
     async with serve(toy, experiment_runner=experiment_runner(toy)) as served:
         reply = await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest(clustering="tiny/k5"))
         by_default = await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest())
@@ -120,7 +120,7 @@ async def test_an_image_is_explained_by_key_or_id(toy, serve) -> None:
     same(mapped.result, explain(view_of(toy), 30, class_map={"label1": ["7", "class 8"]}))
 
 
-async def test_every_other_experiment_is_that_of_its_function(toy, serve) -> None:
+async def test_every_served_experiment_equals_its_function(toy, serve) -> None:
     view = view_of(toy)
     class_map = {"label1": ["class 1", "2"]}
     calls: list[tuple[str, Any, Result]] = [
@@ -495,7 +495,7 @@ async def test_a_collection_without_labels_predictions_or_clusterings(make_toy, 
             assert (found.code, said in found.message) == (CODE.FAILED_PRECONDITION, True), (method, found.message)
 
 
-async def test_an_attribution_needs_the_weights_and_a_class_that_there_is(toy, serve, refused) -> None:
+async def test_an_attribution_needs_weights_and_a_known_class(toy, serve, refused) -> None:
     by_id = pb.ImageName(id=5)
     async with serve(toy, experiment_runner=experiment_runner(toy)) as served:
         for request, code, said in (

@@ -47,7 +47,7 @@ def run(queue: BatchQueue[range, None], now: float) -> tuple[float, list[tuple[s
     return now + seconds, told
 
 
-def test_peers_share_the_time_however_large_their_calls() -> None:
+def test_peers_share_processor_time_at_any_call_size() -> None:
     queue = queue_of(rules())
     sizes = {"of 256": 256, "of 32": 32, "of 1": 1}
     served: Counter[str] = Counter()
@@ -63,7 +63,7 @@ def test_peers_share_the_time_however_large_their_calls() -> None:
     assert min(served.values()) > 0.8 * max(served.values()), served
 
 
-def test_a_peer_that_comes_back_has_saved_up_no_turns() -> None:
+def test_a_returning_peer_has_no_saved_turns() -> None:
     queue = queue_of(rules())
     now = 0.0
     while now < 5.0:
@@ -91,7 +91,7 @@ def test_a_batch_with_a_light_call_is_no_more_than_doubled_by_heavy_ones() -> No
     assert _BATCH_S + sum(units for _, units, _ in told) * _UNIT_S <= 2 * (_BATCH_S + 4 * _UNIT_S) * 1.01
 
 
-def test_a_large_call_is_passed_for_so_long_and_no_longer() -> None:
+def test_a_large_call_is_overtaken_for_a_bounded_time() -> None:
     queue = queue_of(rules())
     large = entry_of("one", 200)
     queue.add(large)
@@ -136,7 +136,7 @@ def test_the_queue_of_all_peers_is_bounded_and_a_lone_peer_is_admitted() -> None
     queue.add(entry_of("lone", 1))
 
 
-async def test_a_turn_that_is_cancelled_as_it_is_given_goes_to_the_next() -> None:
+async def test_a_canceled_turn_goes_to_the_next() -> None:
     turns = Turns("work", 1, 10)
     order: list[str] = []
 

@@ -103,7 +103,7 @@ class TestSearches:
             steps.let_go()
             await asyncio.gather(*heavy)
 
-    async def test_those_who_ask_for_much_fill_no_queue_for_who_asks_for_little(
+    async def test_large_calls_do_not_fill_the_queue_for_small_callers(
         self, make_toy, serve, steps, by_vector, refused
     ) -> None:
         async with serve(make_toy(), devices=[steps], limits=Limits(**PATIENT)) as served:
@@ -119,9 +119,7 @@ class TestSearches:
                 assert list(reply.neighbors.counts) == [3]
             await asyncio.gather(*heavy, return_exceptions=True)
 
-    async def test_another_peer_has_a_turn_however_many_calls_the_first_has_waiting(
-        self, make_toy, serve, steps
-    ) -> None:
+    async def test_a_peer_with_many_waiting_calls_does_not_block_another(self, make_toy, serve, steps) -> None:
         limits = Limits(**PATIENT, max_queue=50, max_batch=4)
         request = search_pb2.SearchRequest(query=one(), k=3).SerializeToString()
         async with serve(make_toy(), devices=[steps], limits=limits) as served:
@@ -219,7 +217,7 @@ class TestPictures:
 
         return make
 
-    async def test_one_picture_waits_for_a_batch_and_not_for_a_call_of_256(self, make_toy, serve, gated) -> None:
+    async def test_one_image_waits_for_a_batch_but_not_for_a_large_call(self, make_toy, serve, gated) -> None:
         toy = make_toy()
         embedder = gated(toy)
         pictures = types_pb2.QueryBatch(images=types_pb2.Images(data=[str(row).encode() for row in range(256)]))
@@ -275,7 +273,7 @@ class TestThumbnails:
             if not future.done():
                 future.set_result(ThumbnailResult(b""))
 
-    async def test_an_image_is_drawn_once_however_often_a_call_names_it(self, make_toy, serve, drawn) -> None:
+    async def test_an_image_named_repeatedly_in_a_call_is_drawn_once(self, make_toy, serve, drawn) -> None:
         request = collection_pb2.GetThumbnailsRequest(ids=[5] * 256)
         async with serve(make_toy()) as served:
             call = asyncio.ensure_future(served.collection.GetThumbnails(request))
@@ -284,7 +282,7 @@ class TestThumbnails:
             assert list((await call).jpegs) == [b"jpeg"] * 256
         assert len(drawn) == 1
 
-    async def test_a_cancelled_call_leaves_the_queue_at_once_and_the_light_pass_the_heavy(
+    async def test_a_canceled_call_leaves_the_queue_and_small_calls_pass_large_ones(
         self, make_toy, serve, drawn
     ) -> None:
         toy = make_toy()

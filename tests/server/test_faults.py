@@ -137,7 +137,7 @@ class TestDeviceLoss:
             ("INFO", "health of the server, lookalike.v1.SearchService, toys: serving"),
         ]
 
-    async def test_those_who_wait_hear_of_the_loss(self, make_toy, serve) -> None:
+    async def test_waiting_calls_fail_when_the_device_is_lost(self, make_toy, serve) -> None:
         device = Lossy()
         async with serve(make_toy(), placement="gpu", devices=[device]) as served:
             device.lost = True
@@ -154,7 +154,7 @@ class TestDeviceLoss:
             assert device.hosted == 1
             assert await health(served) == SERVING
 
-    async def test_it_falls_over_to_the_processor_where_that_is_allowed(self, make_toy, serve) -> None:
+    async def test_a_lost_device_fails_over_to_the_cpu_if_allowed(self, make_toy, serve) -> None:
         toy, device = make_toy(), Lossy()
         async with serve(toy, placement="gpu", devices=[device], on_loss="cpu") as served:
             assert (await served.neighbors(one(), 3)).served.device == "cuda:0"
@@ -255,7 +255,7 @@ class TestThreads:
 
 
 class TestNetwork:
-    async def test_one_that_ends_while_nobody_asks_is_opened_again_and_health_says_so(
+    async def test_an_idle_network_that_ends_is_reopened_and_health_shows_it(
         self, make_toy, serve, make_embedder
     ) -> None:
         toy = make_toy()

@@ -89,7 +89,7 @@ def test_a_filtered_search_finds_as_much_as_an_unfiltered_one(kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [0, 1, 7, ROWS])
-def test_there_are_as_many_neighbors_as_matches(kind, count) -> None:
+def test_a_filtered_search_returns_k_or_all_matches(kind, count) -> None:
     index, effort = placed(kind)
     mask = np.zeros(ROWS, bool)
     mask[np.random.default_rng(count).permutation(ROWS)[:count]] = True
@@ -251,7 +251,7 @@ class Leaking(Ignoring):
 
 @pytest.mark.parametrize("hosted", [Ignoring, Leaking])
 @pytest.mark.parametrize("share", [0.002, 0.3, 0.97])
-async def test_no_device_leaks_a_row(make_toy, serve, hosted, share, caplog) -> None:
+async def test_rows_outside_the_filter_are_removed_on_every_device(make_toy, serve, hosted, share, caplog) -> None:
     class Device(Cpu):
         max_selection = 64
 

@@ -68,7 +68,7 @@ async def ids(served: Any, filter: Any, **more: Any) -> list[int]:  # noqa: A002
 
 
 class TestReading:
-    def test_each_kind_is_read_as_the_text_that_says_the_same(self) -> None:
+    def test_each_filter_message_equals_its_text(self) -> None:
         bound = filter_pb2.Bound(operator=LESS, value=0.5)
         for message, words in (
             (compare("price", integer=20), "price < 20"),

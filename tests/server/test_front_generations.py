@@ -80,7 +80,7 @@ class Changed(Mapped):
         self.base = base
 
 
-def test_fronts_answer_by_no_generation_that_lacks_a_change_which_was_served() -> None:
+def test_fronts_do_not_serve_a_generation_without_the_latest_change() -> None:
     first: Any = Mapped(1)
     second: Any = Mapped(2)
     current: Any = Current(first)

@@ -307,14 +307,14 @@ def answered(server: Running, name: str, request: Any) -> tuple[object, ...]:
     return ("", reply.SerializeToString(deterministic=True))
 
 
-def test_answers_are_those_of_one_process(toy, one, several) -> None:
+def test_several_fronts_answer_like_one_process(toy, one, several) -> None:
     for name, what, request in requests(toy):
         expected = answered(one, name, request)
         for _ in range(2):
             assert answered(several, name, request) == expected, f"{name} {what}"
 
 
-def test_requests_and_replies_in_pieces_are_those_of_one_process(toy, one, several) -> None:
+def test_chunked_messages_over_fronts_equal_those_of_one_process(toy, one, several) -> None:
     picture = b"7".rjust(9 << 20, b"0")
     found = []
     for server in (one, several):
@@ -397,7 +397,7 @@ def test_the_port_is_taken(toy, several) -> None:
             asyncio.run(server.start())
 
 
-def test_a_reload_is_for_the_user_who_runs_the_server(several) -> None:
+def test_only_the_user_of_the_server_can_reload(several) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         several.call("Reload", server_pb2.ReloadRequest())
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
@@ -407,7 +407,7 @@ def test_a_reload_is_for_the_user_who_runs_the_server(several) -> None:
         assert server_pb2.ReloadResponse.FromString(reply).generation >= 1
 
 
-def test_a_front_that_is_killed_costs_its_own_calls_and_is_started_again(toy, several) -> None:
+def test_a_killed_front_fails_only_its_calls_and_is_restarted(toy, several) -> None:
     victim, other = several.server.fronts
     killed, stays = victim.pid, other.pid
     os.kill(killed, signal.SIGKILL)
@@ -498,7 +498,7 @@ def test_a_drain_lets_calls_end_and_refuses_new_ones(tmp_path) -> None:
         assert codes_of_searches(toy, served) == {UNAVAILABLE}
 
 
-def test_a_call_whose_caller_gives_up_is_given_up(toy, several) -> None:
+def test_a_call_is_canceled_when_its_caller_leaves(toy, several) -> None:
     with held(toy), ThreadPoolExecutor(3) as callers:
         calls = [callers.submit(code_of, several, by_picture(), one, timeout=3) for one in several.channels[:2]]
         until(lambda: several.in_flight() == 2)
@@ -513,7 +513,7 @@ def test_a_call_whose_caller_gives_up_is_given_up(toy, several) -> None:
         until(lambda: several.in_flight() == 0)
 
 
-def test_a_swap_fails_no_call_and_is_one_of_all_fronts(tmp_path) -> None:
+def test_all_fronts_swap_generations_without_failed_calls(tmp_path) -> None:
     make = toys_in(tmp_path)
     toy = make()
     failed, mixed, generations = [], [], []
@@ -733,7 +733,7 @@ def test_auto_leaves_processors_to_searches() -> None:
     assert [automatic_fronts(True, there) for there in (2, 4, 16)] == [1, 2, 14]
 
 
-def test_ports_can_be_shared_by_processes_of_one_server_alone() -> None:
+def test_a_port_can_be_shared_only_by_processes_of_one_server() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

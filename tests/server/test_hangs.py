@@ -82,7 +82,7 @@ class TestExperiments:
             assert self.process(served).pid != first.pid
             assert served.app.hangs.counts == {"experiments": 1}
 
-    async def test_one_that_hangs_while_nobody_asks_costs_the_next_caller_nothing(self, make_toy, serve) -> None:
+    async def test_a_process_that_hangs_while_idle_does_not_affect_the_next_call(self, make_toy, serve) -> None:
         async with serve(make_toy(clusters=3), limits=self.LIMITS) as served:
             stub = served.experiment
             await stub.GetClassMatrix(experiment_pb2.GetClassMatrixRequest())
@@ -128,9 +128,7 @@ class Hanging:
 class TestDevices:
     LIMITS = Limits(max_search_ms=1500)
 
-    async def test_a_thread_that_hangs_is_told_to_all_callers_until_it_comes_back(
-        self, make_toy, serve, by_vector, refused
-    ) -> None:
+    async def test_callers_get_an_error_while_a_device_thread_hangs(self, make_toy, serve, by_vector, refused) -> None:
         toy, device = make_toy(), Hanging()
         query = by_vector(toy.vectors[[0]])
         async with serve(toy, placement="gpu", devices=[device], limits=self.LIMITS) as served:
@@ -262,7 +260,7 @@ class TestWorkers:
             disk.set()
             assert await code_of(served.neighbors(one(), 3)) is CODE.OK
 
-    async def test_callers_that_leave_do_not_hide_it(self, make_toy, serve, disk) -> None:
+    async def test_a_hang_is_detected_although_its_callers_left(self, make_toy, serve, disk) -> None:
         """With deadlines far below the limit, all callers have gone when it passes."""
         async with serve(make_toy(), limits=Limits(max_read_ms=300)) as served:
             disk.clear()

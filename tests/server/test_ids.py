@@ -12,7 +12,7 @@ _ANY = st.integers(int(_ENDS.min), int(_ENDS.max))
 
 
 @pytest.mark.parametrize("taken_out", [[], [1], [0, 9], [4, 5, 6]])
-def test_rows_are_those_of_the_ids_whether_or_not_some_were_taken_out(taken_out: list[int]) -> None:
+def test_ids_with_and_without_gaps_map_to_their_rows(taken_out: list[int]) -> None:
     values = np.delete(np.arange(100, 110), taken_out)
     rows, found = Ids(values).rows(np.arange(95, 115)[::-1])
     assert found.tolist() == [value in values for value in range(114, 94, -1)]

@@ -58,7 +58,7 @@ async def reload_by_stub(address: str, *metadata: tuple[str, str]) -> int:
         return (await stub.Reload(server_pb2.ReloadRequest(), metadata=metadata)).generation
 
 
-async def test_the_users_own_commands_reload_and_nobody_else_does(make_toy, serve, runtime, lookalike) -> None:
+async def test_only_commands_of_the_server_user_can_reload(make_toy, serve, runtime, lookalike) -> None:
     toy = make_toy()
     async with serve(toy, watch=600) as served:
         make_toy(np.eye(16, dtype=np.float32))

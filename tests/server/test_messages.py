@@ -18,7 +18,7 @@ def counted(message) -> int:
     return text_bytes(message.SerializeToString(), message.DESCRIPTOR)
 
 
-def test_vectors_and_pictures_do_not_count_and_what_is_around_them_does() -> None:
+def test_vector_and_image_bytes_do_not_count_toward_the_text_size() -> None:
     tensor = wire.encode(np.zeros((100, 512), np.float32))
     vectors = types_pb2.QueryBatch(vectors=types_pb2.Vectors(values=tensor, space_fingerprint="f" * 64))
     request = search_pb2.SearchRequest(query=vectors, k=10, space="tiny")
@@ -38,7 +38,7 @@ def test_vectors_and_pictures_do_not_count_and_what_is_around_them_does() -> Non
         ),
     ],
 )
-def test_all_else_does(message) -> None:
+def test_other_fields_count_toward_the_text_size(message) -> None:
     assert counted(message) == message.ByteSize()
 
 
@@ -51,7 +51,7 @@ def test_all_else_does(message) -> None:
         b"\x38\x01" * 5000,  # more fields than are counted
     ],
 )
-def test_of_what_is_no_message_all_does(data: bytes) -> None:
+def test_all_bytes_of_an_invalid_message_are_counted(data: bytes) -> None:
     assert text_bytes(data, SEARCH) >= len(data)
 
 

@@ -31,7 +31,7 @@ def by_ids(*ids: int) -> types_pb2.QueryBatch:
 
 class TestMaxDistance:
     @pytest.mark.parametrize("metric", ["cosine", "l2"])
-    async def test_only_what_is_as_near(self, make_toy, serve, by_vector, metric) -> None:
+    async def test_a_maximum_distance_limits_the_neighbors(self, make_toy, serve, by_vector, metric) -> None:
         toy = make_toy(metric=metric, index="IVF16,Flat")
         queries = random_vectors(4, seed=3)
         ids, distances = toy.brute_force(queries, 500)
@@ -120,7 +120,7 @@ class TestExamples:
             everything = await served.neighbors(None, 500, feedback=feedback, include_self=True)
             assert int(toy.ids[8]) in wire.decode(everything.neighbors.ids).tolist()
 
-    async def test_examples_that_cannot_be(self, make_toy, serve, refused) -> None:
+    async def test_invalid_feedback_examples_are_rejected(self, make_toy, serve, refused) -> None:
         toy = make_toy()
         key = toy.key(int(toy.ids[0]))
         async with serve(toy) as served:

@@ -55,9 +55,7 @@ def ids(*values: int) -> types_pb2.QueryBatch:
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 @pytest.mark.parametrize("placement", ["cpu", "shard"])
-async def test_images_that_the_index_lacks_are_found_all_the_same(
-    make_toy, serve, by_vector, metric, placement, caplog
-) -> None:
+async def test_images_missing_from_the_index_are_found(make_toy, serve, by_vector, metric, placement, caplog) -> None:
     from lookalike_server.placement.devices import Cpu
 
     toy = embedded_since(make_toy(index=None, metric=metric), BuildSettings(index="flat", metric=metric))
@@ -95,7 +93,7 @@ async def test_a_compressed_index_and_its_exact_searches_find_them(make_toy, ser
         assert np.array_equal(found(exact, 9)[0], toy.brute_force(asked, 9)[0])
 
 
-async def test_too_many_to_be_searched_beside_are_told_of_and_found_exactly(
+async def test_too_many_unindexed_images_are_reported_and_found_exactly(
     make_toy, serve, by_vector, monkeypatch
 ) -> None:
     monkeypatch.setattr(rows, "MOST_BESIDE", 99)

@@ -131,7 +131,7 @@ async def test_a_large_reply_arrives_in_pieces_with_the_same_bytes(make_toy, ser
         assert found.ids.tobytes() == wire.decode(reply.neighbors.ids).tobytes()
 
 
-async def test_without_pieces_a_method_is_asked_as_before(make_toy, serve) -> None:
+async def test_a_chunked_call_without_pieces_equals_a_plain_call(make_toy, serve) -> None:
     # A request without bytes has no pieces.
     async with serve(make_toy()) as served:
         path = "/lookalike.v1.CollectionService/GetCollection"
@@ -156,7 +156,9 @@ async def test_without_pieces_a_method_is_asked_as_before(make_toy, serve) -> No
         ([b"x"], {pieces.METHOD_KEY: pieces.METHOD[1:]}, CODE.UNIMPLEMENTED, "no such method"),
     ],
 )
-async def test_pieces_that_are_not_what_was_announced_are_refused(make_toy, serve, sent, metadata, code, said) -> None:
+async def test_pieces_that_differ_from_their_announcement_are_rejected(
+    make_toy, serve, sent, metadata, code, said
+) -> None:
     async with serve(make_toy(), limits=SMALL) as served:
         with pytest.raises(grpc.RpcError, match=said) as caught:
             await call(served, SEARCH, sent, metadata=metadata)
@@ -171,13 +173,13 @@ async def test_a_piece_that_is_too_large_is_refused(make_toy, serve) -> None:
         assert caught.value.code() is CODE.INVALID_ARGUMENT
 
 
-async def test_more_than_a_request_may_have_is_told_as_such(make_toy, serve) -> None:
+async def test_a_request_over_the_limit_has_its_own_error(make_toy, serve) -> None:
     async with serve(make_toy(), limits=SMALL) as served, lookalike.aio.Client(served.app.address) as client:
         with pytest.raises(lookalike.MessageTooLargeError, match="16777216, which is max_message_bytes"):
             await client.search(image=bytes(17 * MIB))
 
 
-async def test_the_token_and_its_role_are_those_of_the_method(make_toy, serve, tmp_path) -> None:
+async def test_a_chunked_call_needs_the_token_and_role_of_its_method(make_toy, serve, tmp_path) -> None:
     token, line = new_token("reader", "read")
     tokens = tmp_path / "tokens"
     tokens.write_text(line + "\n")

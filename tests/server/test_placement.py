@@ -83,7 +83,7 @@ class TestShards:
 
 
 class TestOnDevice:
-    def test_k_beyond_the_rows_is_padded(self, stored) -> None:
+    def test_results_are_padded_if_k_exceeds_the_rows(self, stored) -> None:
         index, _ = stored("Flat", rows=4)
         rows, distances = OnDevice("cpu", index, "cosine").search(prepare(vectors(2, 3), "cosine"), 6, 0)[:2]
         assert rows.shape == distances.shape == (2, 6)

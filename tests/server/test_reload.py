@@ -107,9 +107,7 @@ def _no_effort():
     return Effort()
 
 
-async def test_the_old_network_is_closed_and_the_new_one_opened_before_anybody_asks(
-    make_toy, serve, make_embedder
-) -> None:
+async def test_a_reload_closes_the_old_network_and_opens_the_new_one(make_toy, serve, make_embedder) -> None:
     toy = make_toy()
     opened = []
 
@@ -232,7 +230,7 @@ class TestReloads:
             assert (await served.server.Reload(server_pb2.ReloadRequest())).generation == 2
         assert (loads.begun, loads.most) == (1, 1)
 
-    async def test_one_that_hangs_is_given_up_and_served_when_it_comes_back(
+    async def test_a_hung_reload_times_out_and_its_generation_is_served_later(
         self, make_toy, serve, loads, refused, caplog
     ) -> None:
         toy = make_toy()
@@ -275,7 +273,7 @@ class TestReloads:
             if not isinstance(outcome, grpc.aio.AioRpcError) or refused(outcome).code != grpc.StatusCode.UNAVAILABLE:
                 assert outcome.generation == 2
 
-    async def test_all_who_ask_are_answered_by_one_load(self, make_toy, serve, loads) -> None:
+    async def test_concurrent_reload_calls_share_one_load(self, make_toy, serve, loads) -> None:
         toy = make_toy()
         async with serve(toy, watch=3600) as served:
             make_toy(toy.vectors[:100])
@@ -301,7 +299,7 @@ class TestReloads:
             assert [(await one).generation for one in (first, second)] == [2, 3]
         assert loads.most == 1
 
-    async def test_a_failure_is_told_to_all_who_asked(self, make_toy, serve, loads) -> None:
+    async def test_a_failed_reload_is_reported_to_all_callers(self, make_toy, serve, loads) -> None:
         toy = make_toy()
         loads.fails = True
         async with serve(toy, watch=3600) as served:

@@ -59,7 +59,7 @@ async def test_it_is_refused_before_the_search_with_what_to_do(
         assert sum(without.neighbors.counts) == 2000
 
 
-async def test_the_client_divides_a_batch_whose_reply_would_be_too_large(long_keys, serve) -> None:
+async def test_the_client_splits_a_batch_with_too_large_a_reply(long_keys, serve) -> None:
     wanted = long_keys.vectors[np.arange(40) % len(long_keys.vectors)]
     async with serve(long_keys, limits=SMALL) as served, lookalike.aio.Client(served.app.address) as client:
         found = await client.search(vectors=wanted, k=100)
@@ -75,7 +75,7 @@ async def test_the_client_divides_a_batch_whose_reply_would_be_too_large(long_ke
             await client.search(vectors=wanted, k=500)
 
 
-async def test_memberships_too(long_keys, serve, by_vector, refused) -> None:
+async def test_a_membership_reply_that_would_be_too_large_is_rejected(long_keys, serve, by_vector, refused) -> None:
     async with serve(long_keys, limits=SMALL) as served:
         for query in (vectors(long_keys, by_vector, 20), types_pb2.QueryBatch(ids=types_pb2.Ids(values=[5] * 20))):
             request = cluster_pb2.GetMembershipRequest(query=query, members=100)

@@ -327,7 +327,7 @@ class TestPictures:
         assert refused(caught.value).reason == "DECODE"
         assert "Picture 1" in refused(caught.value).message
 
-    async def test_a_picture_beyond_the_limit(self, make_toy, serve, make_embedder, refused) -> None:
+    async def test_an_image_over_the_limit_is_rejected(self, make_toy, serve, make_embedder, refused) -> None:
         toy = make_toy()
         limits = Limits(max_image_bytes=10)
         async with serve(toy, limits=limits, open_embedder=lambda reader, space: make_embedder(toy)) as served:
@@ -337,7 +337,9 @@ class TestPictures:
         assert refused(caught.value).fields == ["query.images"]
 
     @pytest.mark.parametrize("method", ["Search", "GetMembership", "GetVectors"])
-    async def test_a_text_in_a_space_whose_model_knows_none(self, make_toy, serve, refused, method) -> None:
+    async def test_a_text_query_is_rejected_in_a_space_without_a_text_model(
+        self, make_toy, serve, refused, method
+    ) -> None:
         query = types_pb2.QueryBatch(texts=types_pb2.QueryTexts(values=["a red bus"]))
         async with serve(make_toy(clusters=2)) as served:
             ask = {

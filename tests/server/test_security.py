@@ -103,7 +103,7 @@ class TestTLS:
                 assert await ask(app, old, wait=True) is CODE.OK
         assert caplog.text.count("cannot be used; the previous contents stay in use") == 3, "each told once"
 
-    async def test_callers_without_a_certificate_of_the_authority_stay_out(
+    async def test_clients_without_a_certificate_of_the_authority_are_rejected(
         self, running, certificates, tmp_path
     ) -> None:
         server, friend, stranger = certificates("server"), certificates("friend"), certificates("stranger")
@@ -136,7 +136,7 @@ class TestTLS:
 
 
 class TestTokens:
-    async def test_only_known_tokens_get_in_and_only_admins_change_things(self, running, tmp_path) -> None:
+    async def test_calls_need_a_known_token_and_changes_an_admin_token(self, running, tmp_path) -> None:
         (reader, read_line), (admin, admin_line) = new_token("shop", "read"), new_token("ops", "admin")
         file = tmp_path / "tokens"
         file.write_text(f"# who asks\n{read_line}  # the shop\n\n{admin_line}\n")
@@ -160,7 +160,7 @@ class TestTokens:
                 await stub.Reload(server_pb2.ReloadRequest(), metadata=(("authorization", f"Bearer {reader}"),))
             assert caught.value.code() is CODE.PERMISSION_DENIED
 
-    async def test_a_token_that_is_taken_back_is_unknown_at_once(self, running, tmp_path, caplog) -> None:
+    async def test_a_revoked_token_is_rejected_at_once(self, running, tmp_path, caplog) -> None:
         (old, old_line), (new, new_line) = new_token("old", "admin"), new_token("new", "read")
         file = tmp_path / "tokens"
 
@@ -220,7 +220,7 @@ class TestTokens:
         assert len(told) == 1, "once, though it was tried with every call"
         assert other not in caplog.text, "whoever made the mistake may have put the token there"
 
-    async def test_a_pipe_in_place_of_the_file_holds_nobody_up_and_admits_nobody(self, running, tmp_path) -> None:
+    async def test_a_pipe_as_token_file_does_not_block_and_admits_no_caller(self, running, tmp_path) -> None:
         token, line = new_token("one", "read")
         file = tmp_path / "tokens"
         file.write_text(f"{line}\n")
@@ -349,7 +349,7 @@ async def test_a_reload_tells_why_the_newest_generation_cannot_be_served(make_to
         assert served.app.current.snapshot.generation == 1
 
 
-def test_the_command_makes_tokens_that_open_the_door(lookalike, tmp_path) -> None:
+def test_the_command_creates_valid_tokens(lookalike, tmp_path) -> None:
     file = tmp_path / "tokens"
     done = lookalike("token", "--name", "shop", "--role", "admin", "--file", file)
     assert done.returncode == 0, done.stderr
@@ -366,7 +366,7 @@ def test_the_command_makes_tokens_that_open_the_door(lookalike, tmp_path) -> Non
     assert "must be 1 to 64" in lookalike("token", "--name", "a b").stderr
 
 
-def test_the_command_begins_a_line_where_the_file_lacks_the_end_of_its_last(typed, tmp_path) -> None:
+def test_the_command_adds_a_missing_newline_before_a_token(typed, tmp_path) -> None:
     file = tmp_path / "tokens"
     first, line = new_token("first", "read")
     file.write_text(line)

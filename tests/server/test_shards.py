@@ -116,7 +116,7 @@ def searches(toy: Any, by_vector: Any) -> list[search_pb2.SearchRequest]:
 
 
 @pytest.mark.parametrize("index", ["IVF16,Flat", "IVF16,PQ4x4fs,Refine(SQ8)", "HNSW8,Flat", "SQfp16"])
-async def test_every_answer_is_that_of_one_server(make_toy, attach, serve, by_vector, index) -> None:
+async def test_a_router_answers_like_one_server(make_toy, attach, serve, by_vector, index) -> None:
     vectors = random_vectors(600)
     vectors[50:600:7] = vectors[7]
     toy = make_toy(vectors, index=index, clusters=4)
@@ -234,7 +234,7 @@ async def test_a_shard_refuses_what_makes_no_sense(make_toy, serve) -> None:
         assert list((await stub.SearchShard(right)).unknown_masks) == ["not known"]
 
 
-async def test_a_shard_keeps_two_earlier_generations_whatever_routers_name(make_toy, serve) -> None:
+async def test_a_shard_keeps_two_earlier_generations(make_toy, serve) -> None:
     toy = make_toy()
     async with serve(toy, share=Share(1, 2)) as shard:
         stub = shard_pb2_grpc.ShardServiceStub(shard.channel)
@@ -452,7 +452,7 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-async def test_a_killed_replica_is_not_noticed(make_toy, serve, by_vector) -> None:
+async def test_a_killed_replica_causes_no_failed_call(make_toy, serve, by_vector) -> None:
     toy = make_toy()
     asked = random_vectors(20, seed=3)
     ids, _ = toy.brute_force(asked, 5)

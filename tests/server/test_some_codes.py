@@ -37,7 +37,7 @@ def quantized(metric: int, kind: str = "SQ8") -> faiss.IndexScalarQuantizer:
 class TestSomeCodes:
     @pytest.mark.parametrize("kind", ["SQ8", "SQ4", "SQfp16"])
     @pytest.mark.parametrize("metric", [faiss.METRIC_L2, faiss.METRIC_INNER_PRODUCT])
-    def test_scores_and_rows_are_those_of_the_index_with_a_selector(self, metric: int, kind: str) -> None:
+    def test_scores_and_rows_equal_those_of_a_selector_search(self, metric: int, kind: str) -> None:
         index, queries = quantized(metric, kind), vectors(3, seed=5)
         some = SomeCodes(index)
         for rows in (np.arange(0, 400, 7), np.array([399]), np.arange(12)):
@@ -47,7 +47,7 @@ class TestSomeCodes:
             np.testing.assert_array_equal(scores, expected[0])
             np.testing.assert_array_equal(found, expected[1])
 
-    def test_nothing_is_found_of_no_rows(self) -> None:
+    def test_a_search_of_no_rows_finds_nothing(self) -> None:
         scores, rows = SomeCodes(quantized(faiss.METRIC_L2)).search(vectors(2), np.empty(0, np.int64), 3)
         assert (rows == -1).all()
         assert np.isposinf(scores).all()
@@ -76,7 +76,7 @@ class TestSomeCodes:
             thread.join()
         assert not wrong
 
-    def test_codes_are_copied_only_where_few_rows_match(self) -> None:
+    def test_codes_are_copied_only_if_few_rows_match(self) -> None:
         some = SomeCodes(quantized(faiss.METRIC_L2))
         assert some.quicker(4)
         assert not some.quicker(399)

@@ -85,7 +85,7 @@ async def test_all_rows_come_once_in_pages_that_fit_into_a_message(toy, serve) -
     assert [table_of(page, "axes").rows for page in found] == [2, 0, 0, 0]
 
 
-async def test_a_page_has_as_many_rows_as_asked_for_across_row_groups(toy, serve) -> None:
+async def test_a_page_has_the_requested_rows_across_row_groups(toy, serve) -> None:
     async with serve(toy) as served:
         found = await pages(served, "map/pca", tables=["points"], page_size=30_001)
         [whole] = await pages(served, "map/pca", tables=["axes"])

@@ -82,7 +82,7 @@ def test_float16_is_read_as_the_float32_it_stands_for(wide, no_decoding) -> None
     assert stored.read(rows).dtype == np.float32
 
 
-def test_a_file_in_which_vectors_do_not_lie_as_they_are_is_decoded_each_time(wide) -> None:
+def test_compressed_vectors_are_decoded_on_each_read(wide) -> None:
     stored = StoredVectors(stored_in(wide, "float32", compression="zstd"), "tiny")
     rows = np.array([7, 300])
     for _ in range(2):

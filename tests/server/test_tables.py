@@ -53,7 +53,7 @@ def test_missing_numbers_are_nan(floats, integers) -> None:
 
 
 @given(st.lists(st.none() | st.text(), max_size=6))
-def test_texts_are_texts_however_they_are_stored(values) -> None:
+def test_texts_of_every_arrow_type_are_read(values) -> None:
     array = pa.array(values, pa.string())
     for stored in (
         array,
@@ -87,7 +87,7 @@ def test_lists_of_one_length_are_a_matrix() -> None:
     assert column(names) == (("a", "b"), ("c", "d"))
 
 
-def test_everything_else_of_a_result_comes_through() -> None:
+def test_settings_figures_and_findings_of_a_result_are_kept() -> None:
     settings = {"k": 3, "share": 0.5, "label": "dogs", "whiten": False, "color": None, "models": ["a", 1]}
     figures = {"purity": 1 / 3, "silhouette": math.nan, "nmi": 0.1}
     found = through(Result("split", settings, {"none": pa.table({})}, figures, ("One.", "Two.")))

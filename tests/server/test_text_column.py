@@ -11,7 +11,7 @@ TEXTS = [f"folder/ä{'x' * (row % 7)}{row}.jpg" if row % 5 else "" for row in ra
 
 @pytest.mark.parametrize("count", [0, 1, 64, 65, 300])
 @pytest.mark.parametrize("first", [0, 11])
-def test_texts_come_in_the_order_of_their_rows_however_many_they_are(count, first):
+def test_texts_are_returned_in_the_order_of_their_rows(count, first):
     column = TextColumn(pa.array(TEXTS, pa.large_string())[first:])
     rows = np.random.default_rng(0).integers(0, 300 - first, count)
     assert column.of(rows) == [TEXTS[first + row] for row in rows.tolist()]

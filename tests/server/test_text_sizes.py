@@ -16,7 +16,7 @@ def size(texts: list[str]) -> int:
 
 
 @pytest.mark.parametrize("images", range(len(TEXTS) + 1))
-def test_as_many_bytes_as_the_longest_texts_take(images: int) -> None:
+def test_the_size_estimate_is_that_of_the_longest_texts(images: int) -> None:
     longest = sorted(TEXTS, key=lambda text: -len(text.encode()))[:images]
     assert TextSizes(encoded_lengths(TEXTS)).of(images) == size(longest)
 

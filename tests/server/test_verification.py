@@ -80,7 +80,7 @@ async def test_a_file_damaged_after_loading_fails_only_the_calls_that_need_it(
         part.write_bytes(good)
 
 
-async def test_a_collection_that_was_deleted_and_made_again_is_served(make_toy, serve, by_vector) -> None:
+async def test_a_recreated_collection_is_served(make_toy, serve, by_vector) -> None:
     """Its numbers start again: equal and lower numbers are other generations than before."""
     asked = vectors(4, 9)
     toy = make_toy()

@@ -149,7 +149,7 @@ def paths_in(said: dict[str, bytes], folder: Any) -> set[str]:
 
 
 class TestWhoSees:
-    async def test_callers_on_this_machine_do_where_no_tokens_are_asked_for(self, telling, tmp_path) -> None:
+    async def test_local_callers_see_paths_without_tokens(self, telling, tmp_path) -> None:
         async with telling() as said:
             assert paths_in(said, tmp_path) == TELLING
 
@@ -157,7 +157,7 @@ class TestWhoSees:
         ("read", "local", False), ("read", "admin", False), ("read", "everyone", True),
         ("admin", "local", True), ("admin", "admin", True),
     ])  # fmt: skip
-    async def test_with_tokens_admins_do(self, telling, tmp_path, role, show, sees) -> None:
+    async def test_admin_callers_see_paths_with_tokens(self, telling, tmp_path, role, show, sees) -> None:
         token, line = new_token("shop", role)
         file = tmp_path / "tokens"
         file.write_text(f"{line}\n")
@@ -204,7 +204,7 @@ class TestWhoSees:
     ("and/or 3/5 of dogs/01.jpg, see https://example.org/a/b", "and/or 3/5 of dogs/01.jpg, see https://example.org/a/b"),
     ("Search takes 1 to 256.", "Search takes 1 to 256."),
 ])  # fmt: skip
-def test_of_a_path_the_last_name_is_left(said, seen) -> None:
+def test_only_the_last_name_of_a_hidden_path_is_shown(said, seen) -> None:
     def hidden() -> str:
         visible.hide(lambda: ["/data/my pets/", "/", ""])
         return visible.text(said)

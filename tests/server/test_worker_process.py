@@ -66,7 +66,7 @@ def test_a_request_larger_than_a_pipe_does_not_hang_the_caller(child: WorkerProc
         child.ask("x" * 10_000_000, 60)
 
 
-def test_one_that_ended_while_nobody_asked_costs_nobody_an_error(child: WorkerProcess) -> None:
+def test_a_process_that_ended_while_idle_is_replaced_without_an_error(child: WorkerProcess) -> None:
     first = child.ask("who", 60)
     process = psutil.Process(first)
     process.kill()

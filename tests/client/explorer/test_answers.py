@@ -55,7 +55,7 @@ def test_the_effort_travels_with_the_search(page, toy):
     assert recall.recall == pytest.approx(0.9)
 
 
-def test_neighbours_with_a_label_are_as_many_as_there_are(page, toy):
+def test_a_label_filter_returns_at_most_the_matching_images(page, toy):
     """The nearest four images are dogs, and 5 of the 11 images are cats."""
     found = page.get("/api/search", params={"id": 0, "k": 3, "label": "cats"}).json()
     assert [each["id"] for each in found["neighbors"]] == [5, 6, 7]
@@ -68,13 +68,13 @@ def test_neighbours_with_a_label_are_as_many_as_there_are(page, toy):
     assert (nothing["neighbors"], nothing["matching"]) == ([], 0)
 
 
-def test_neighbours_with_another_label_are_found_however_far(page):
+def test_neighbors_with_another_label_are_found_at_any_distance(page):
     found = page.get("/api/search", params={"id": 0, "k": 2, "other": "dogs"}).json()
     assert [each["id"] for each in found["neighbors"]] == [5, 6]
     assert found["matching"] is None
 
 
-def test_a_server_without_filters_is_said_to_be_one(page, toy):
+def test_a_server_without_filters_is_reported(page, toy):
     toy.change = lambda method, reply: reply.served.ClearField("plan") if method == "Search" else None
     reply = page.get("/api/search", params={"id": 0, "label": "cats"})
     assert (reply.status_code, reply.json()["kind"]) == (501, "not-built")
@@ -92,7 +92,7 @@ def test_a_dropped_picture_is_searched_with_by_its_name(page, red_png):
     assert "sandbox" in shown.headers["content-security-policy"]
 
 
-def test_an_image_comes_with_its_clusters(page):
+def test_an_image_is_returned_with_its_clusters(page):
     told = page.get("/api/image", params={"id": 3}).json()
     assert told["image"]["key"] == "dogs/03.jpg"
     (home,) = told["memberships"]
@@ -133,20 +133,20 @@ def test_the_labels_are_listed(page):
     assert told == {"labels": [{"label": "cats", "images": 5}, {"label": "dogs", "images": 5}], "total": 2}
 
 
-def test_a_page_of_an_older_generation_is_said_to_be_one(page, toy):
+def test_a_page_token_of_an_older_generation_is_a_conflict(page, toy):
     first = page.get("/api/images", params={"limit": 4}).json()
     toy.generation = 2
     reply = page.get("/api/images", params={"limit": 4, "token": first["next"]})
     assert (reply.status_code, reply.json()["kind"]) == (409, "changed")
 
 
-def test_clusters_are_those_of_the_only_clustering_when_none_is_named(page):
+def test_the_only_clustering_is_the_default(page):
     told = page.get("/api/clusters").json()
     assert told["clustering"] == "toy/halves"
     assert [each["size"] for each in told["clusters"]] == [5, 5]
 
 
-def test_an_experiment_comes_as_rows(page):
+def test_an_experiment_is_returned_as_rows(page):
     told = page.get("/api/experiments/matrix").json()
     assert told["tables"]["counts"][0] == {"label": "dogs", "images": 5, "cluster": 0}
     assert told["figures"]["purity"] == 1.0

@@ -46,7 +46,7 @@ def test_a_request_is_about_the_collection_of_its_address(page, two, path, name)
     assert {request.collection for request in two.requests} == {name}
 
 
-def test_a_thumbnail_is_of_the_collection_that_is_asked_about_whatever_its_tag(page, two):
+def test_a_thumbnail_is_of_the_requested_collection(page, two):
     tag = page.get("/api/collection").json()["tag"]
     other = page.get("/api/collection", params=FLOWERS).json()["tag"]
     assert tag != other
@@ -58,7 +58,7 @@ def test_a_thumbnail_is_of_the_collection_that_is_asked_about_whatever_its_tag(p
     assert [request.collection for request in asked] == ["flowers"]
 
 
-def test_a_collection_that_is_not_loaded_is_told_from_a_server_that_is_gone(page, two):
+def test_an_unloaded_collection_differs_from_an_unavailable_server(page, two):
     # Each call is retried once, so two calls fail.
     two.fail(grpc.StatusCode.UNAVAILABLE, "This collection is not loaded: it is damaged.", times=2)
     reply = page.get("/api/collection", params=FLOWERS)
@@ -70,13 +70,13 @@ def test_a_collection_that_is_not_loaded_is_told_from_a_server_that_is_gone(page
     assert page.get("/api/collection", params=FLOWERS).json()["kind"] == "gone"
 
 
-def test_names_that_somebody_makes_up_are_no_connections_for_ever(serve, two):
+def test_unknown_collection_names_keep_no_connections(serve, two):
     with serve(two.address, bounds=Bounds(collections=2)) as page:
         for name in ("a", "b", "c", "a", ""):
             reply = page.get("/api/collection", params={"collection": name}).json()
             assert reply["collection"]["name"] == (name or "toys")
 
 
-def test_a_name_that_no_collection_has_is_a_mistake_of_one_sentence(page, two):
+def test_an_invalid_collection_name_is_a_bad_request(page, two):
     reply = page.get("/api/collection", params={"collection": "x" * 2000})
     assert (reply.status_code, reply.json()["kind"]) == (400, "wrong")

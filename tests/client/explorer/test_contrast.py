@@ -44,7 +44,7 @@ def contrast(first: str, second: str) -> float:
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def test_black_on_white_is_the_most_that_there_is():
+def test_black_on_white_has_the_highest_contrast():
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
 
 
@@ -55,7 +55,7 @@ def test_letters_can_be_read_on_their_ground(theme, letters, ground, least):
     assert contrast(colours[letters], colours[ground]) >= least
 
 
-def test_the_dark_theme_is_another_one():
+def test_the_dark_theme_changes_every_color():
     light, dark = themes().values()
     assert luminance(light["ground"]) > 0.8
     assert luminance(dark["ground"]) < 0.02

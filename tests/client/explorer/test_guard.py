@@ -61,7 +61,7 @@ def test_an_upload_that_is_not_an_image_is_rejected_by_its_first_bytes(page, sta
     assert "JPEG, PNG, WebP" in reply.json()["error"]
 
 
-def test_a_picture_beyond_the_bound_is_refused_by_its_length_and_by_its_bytes(toy, serve, red_png):
+def test_an_upload_over_the_limit_is_rejected(toy, serve, red_png):
     with serve(toy.address, bounds=Bounds(one_picture_bytes=64)) as page:
         reply = page.post("/api/pictures", content=red_png)
         assert (reply.status_code, reply.json()["kind"]) == (413, "wrong")
@@ -72,7 +72,7 @@ def test_a_picture_beyond_the_bound_is_refused_by_its_length_and_by_its_bytes(to
         assert page.post("/api/pictures", content=in_pieces()).status_code == 413
 
 
-def test_methods_and_addresses_that_there_are_not_are_sentences(page):
+def test_unknown_methods_and_paths_have_an_error_message(page):
     assert page.get("/api/nothing").json() == {"error": "/api/nothing: Not Found.", "kind": "missing"}
     assert page.post("/api/search").status_code == 405
 

@@ -51,7 +51,7 @@ def test_the_first_map_is_one_that_keeps_neighbours_together():
     assert map_names(made[3:4]) == []
 
 
-def test_texts_become_codes_and_what_is_missing_minus_one():
+def test_texts_become_codes_and_missing_values_minus_one():
     table = {
         "id": np.array([3, 4, 5]),
         "x": np.array([0.0, 1, 2]),
@@ -100,7 +100,7 @@ def test_colours_are_read_once_for_a_generation(page, toy):
     assert "ListImages" in toy.calls
 
 
-def test_an_unknown_map_is_told_with_those_that_there_are(page):
+def test_an_unknown_map_error_lists_the_available_maps(page):
     reply = page.get("/api/map", params={"name": "map/none"})
     assert reply.status_code == 404
     assert "it has: map/toy" in reply.json()["error"]

@@ -95,7 +95,7 @@ def test_the_page_is_read_and_takes_pictures_from_the_host_that_it_is_known_by(t
         assert refused.status_code == 403
 
 
-def test_a_host_that_nobody_named_is_told_how_to_name_it(toy, tmp_path, red_png):
+def test_an_unknown_host_behind_nginx_names_the_option(toy, tmp_path, red_png):
     with behind_nginx(toy.address, tmp_path) as browser:
         refused = browser.post("api/pictures", content=red_png, headers={"Origin": f"http://{HUB}"})
         assert refused.status_code == 403

@@ -35,7 +35,7 @@ def test_a_page_behind_a_proxy_is_read_and_sent_to(toy, serve, listen, red_png, 
             assert refused.status_code == 403, other
 
 
-def test_a_host_that_nobody_named_is_refused_with_the_option_to_name_it(toy, serve):
+def test_an_unknown_host_behind_a_proxy_names_the_option(toy, serve):
     with serve(toy.address, behind=(PREFIX, None), base_url=f"https://{HUB}{PREFIX}/") as page:
         refused = page.get("api/collection")
     assert refused.status_code == 400
@@ -84,7 +84,7 @@ def test_no_file_of_the_page_names_an_address_from_the_root():
 
 
 @pytest.mark.parametrize("name", ["https://hub.example.org", "hub.example.org:8443", "hub/prefix", "*", ""])
-def test_a_name_is_that_of_a_host(name):
+def test_an_http_name_must_be_a_host_name(name):
     with pytest.raises(InvalidArgumentError, match=r"such as hub\.example\.org"):
         Listen(names=(name,))
 

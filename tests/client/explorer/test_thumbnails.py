@@ -40,7 +40,7 @@ def test_a_thumbnail_is_asked_for_once(page, toy, tag):
     assert toy.calls.count("GetThumbnails") == 1
 
 
-def test_those_that_are_asked_for_together_go_in_one_call(page, toy, tag):
+def test_concurrent_thumbnail_requests_share_one_call(page, toy, tag):
     replies = page.together(*(f"/thumbnails/{tag}/{number}/160.jpg" for number in [*range(8), 3, 3]))
     assert [reply.status_code for reply in replies] == [200] * 10
     assert toy.calls.count("GetThumbnails") == 1
@@ -65,7 +65,7 @@ def test_the_tag_changes_with_the_generation(page, toy, tag):
     assert page.get("/api/collection").json()["tag"] != tag
 
 
-def test_a_failed_call_is_told_to_each_and_not_kept(page, toy, tag):
+def test_a_failed_thumbnail_call_is_reported_to_each_and_not_cached(page, toy, tag):
     import grpc
 
     toy.fail(grpc.StatusCode.INTERNAL, "Broken.", times=1)
@@ -89,7 +89,7 @@ def test_the_cache_drops_what_was_not_used_for_longest():
     assert (held.get("large"), len(held), held.size) == (None, 0, 0)
 
 
-def test_pictures_beyond_the_bound_are_forgotten(toy, serve, red_png):
+def test_uploads_beyond_the_cache_limit_are_evicted(toy, serve, red_png):
     bounds = Bounds(picture_bytes=len(red_png) + 250)
     with serve(toy.address, bounds=bounds) as page:
         first = page.post("/api/pictures", content=red_png).json()["picture"]

@@ -279,7 +279,7 @@ def test_info_lists_the_attributes(storage, attached, capsys):
     assert " ".join(tags[3:-1]).startswith("[")
 
 
-def test_verify_notices_a_damaged_part_and_names_the_mend(storage, attached):
+def test_verify_reports_a_damaged_part_with_its_repair_command(storage, attached):
     attached("shots.csv", SHOTS)
     path = generations.require_latest(storage).attributes["shots"].parts[0]
     storage.local(path).write_bytes(b"x")

@@ -72,7 +72,7 @@ def test_the_usage_shows_the_first_argument():
     assert "Usage: command [OPTIONS] [DIR] TABLE" in CliRunner().invoke(command, ["--help"]).output
 
 
-def test_every_command_about_one_collection_takes_it_in_the_same_ways():
+def test_every_command_accepts_the_collection_in_the_same_ways():
     from importlib import metadata
 
     seen = 0

@@ -113,7 +113,7 @@ def embedded(photos: Path, collection: Path, *options) -> dict:
     return json.loads(run(embed, photos, "--collection", collection, *SMALL, *options, "--json").stdout)
 
 
-def test_all_stays_as_it_was_in_one_part_of_each_table(collection: Path):
+def test_compact_keeps_all_data_in_one_part_per_table(collection: Path):
     before = told(collection)
     assert len(opened(collection).manifest.listing) == 7
     done = json.loads(run(compact, collection, "--json").stdout)
@@ -134,7 +134,7 @@ def test_all_stays_as_it_was_in_one_part_of_each_table(collection: Path):
     assert all(manifest.files[path].compute == "float32" for space in SPACES for path in manifest.spaces[space].parts)
 
 
-def test_nothing_is_made_again_afterwards(grown: Path, collection: Path):
+def test_nothing_is_rebuilt_after_compact(grown: Path, collection: Path):
     photos = grown.parent / "photos"
     run(compact, collection)
     before = opened(collection).manifest
@@ -203,7 +203,7 @@ def test_an_index_of_embeddings_that_changed_since_keeps_them(collection: Path, 
     run(verify, collection, "--deep")
 
 
-def test_parts_of_another_arithmetic_stay_apart(collection: Path, photos: Path):
+def test_parts_of_another_compute_type_are_not_merged(collection: Path, photos: Path):
     draw(photos, range(17, 20))
     options = [*SMALL, *LAYER]
     options[options.index("float32")] = "bfloat16"
@@ -217,7 +217,7 @@ def test_parts_of_another_arithmetic_stay_apart(collection: Path, photos: Path):
     run(verify, collection, "--deep")
 
 
-def test_a_model_that_lacks_the_last_parts_is_a_border(collection: Path, photos: Path):
+def test_parts_are_not_merged_across_the_end_of_another_model(collection: Path, photos: Path):
     second = ["--model", "shufflenet_v2_x0_5", "--weights", "untrained:2"]
     run(embed, photos, "--collection", collection, *second, *SMALL[4:])
     draw(photos, range(17, 22))
@@ -242,7 +242,7 @@ def test_labels_and_names_still_follow_the_source(collection: Path, photos: Path
     run(verify, collection, "--deep")
 
 
-def test_parts_hold_at_most_so_many_images(collection: Path):
+def test_parts_hold_at_most_the_requested_rows(collection: Path):
     run(compact, collection, "--rows", 8)
     manifest = opened(collection).manifest
     assert [manifest.rows([path]) for path in manifest.listing] == [7, 8, 3]
@@ -332,7 +332,7 @@ def test_a_damaged_file_is_not_merged(collection: Path):
     assert opened(collection).manifest.generation == reader.manifest.generation
 
 
-def test_a_merged_file_that_is_lost_is_made_again(collection: Path, photos: Path):
+def test_a_lost_merged_file_is_rebuilt(collection: Path, photos: Path):
     run(compact, collection)
     before = told(collection)
     manifest = opened(collection).manifest

@@ -96,7 +96,7 @@ def test_the_valley_is_found_and_said(storage):
     assert "7 of 8 images are in 3 groups" in told
 
 
-def test_without_a_valley_only_copies_count_and_it_is_said(make_collection):
+def test_without_a_valley_only_copies_are_duplicates(make_collection):
     storage = make_collection(np.eye(8, dtype=np.float32)[[0, 0, 1, 2, 3, 4, 5, 6]])
     assert CliRunner().invoke(graph, [str(storage.root), "-k", "3"]).exit_code == 0
     told = run(duplicates, storage)
@@ -191,7 +191,7 @@ def test_images_that_can_go_are_deleted_and_their_files_stay(storage):
     assert generations.numbers(storage) == [1, 2, 3, 4]
 
 
-def test_images_are_not_deleted_by_a_distance_that_nobody_is_sure_of(storage):
+def test_images_are_not_deleted_at_an_uncertain_distance(storage):
     told = run(duplicates, storage, "--apply", code=2)
     assert "not sure enough to delete images" in told
     assert "name the distance with --max-distance D" in told
@@ -279,7 +279,7 @@ def machine(number):
 
 
 @pytest.mark.parametrize("kind", ["drawings", "photographs"])
-def test_things_of_a_kind_before_white_are_no_duplicates(make_collection, request, kind):
+def test_similar_objects_on_white_are_not_duplicates(make_collection, request, kind):
     if kind == "photographs":
         files = sorted((request.getfixturevalue("photos_dir") / "caltech101" / "Motorbikes").iterdir())[6:18]
         pictures = [Image.open(path).convert("RGB") for path in files]

@@ -123,6 +123,6 @@ def vectors(collection: str, space: str):
     return reader.vectors(space, np.arange(3))
 
 
-def test_two_models_can_be_told_apart_by_name():
+def test_models_can_have_different_names():
     assert settings().alias == "resnet18"
     assert settings(name="mine").space_name(Node("layer4", "max")) == "mine.layer4.max"

@@ -72,7 +72,7 @@ def test_json_has_null_for_what_is_not_a_number():
     }
 
 
-def test_a_long_table_is_cut_and_it_is_said():
+def test_a_long_table_is_cut_with_a_notice():
     table = pa.table({"n": list(range(5)), "hidden": ["x"] * 5})
     assert shown(table, ["n"], 2).splitlines() == ["n", "0", "1", "... and 3 more; --json has all."]
     assert shown(table, ["n"], 5).splitlines() == ["n", "0", "1", "2", "3", "4"]

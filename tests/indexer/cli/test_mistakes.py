@@ -60,7 +60,7 @@ def test_a_model_without_mistakes_has_no_sheet(make_collection, publish_model, t
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["confusion.csv", "confusion.png"]
 
 
-def test_classes_of_one_s_own_network_are_called_by_names(make_collection, publish_model, tmp_path):
+def test_class_names_can_be_given_for_a_custom_network(make_collection, publish_model, tmp_path):
     storage = make_collection(np.eye(3, dtype=np.float32), labels=["cat", "cat", "dog"])
     publish_model(storage, "a", [[0, 5], [5, 0], [5, 6]], weights=WeightsSpec("file", "x", "1" * 64))
     bare = run(str(storage.root))

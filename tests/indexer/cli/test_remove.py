@@ -50,7 +50,7 @@ def latest(storage):
     return generations.require_latest(storage)
 
 
-def test_clusterings_and_indexes_go_and_the_next_ones_take_their_place(storage):
+def test_removed_defaults_are_replaced_by_the_next_ones(storage):
     told = run(remove, storage.root, "--clustering", "tiny/auto", "--index", "tiny/fast").output
     assert "removed the clustering tiny/auto" in told
     assert "tiny/k3 is the current clustering of tiny now." in told
@@ -68,7 +68,7 @@ def test_removing_a_clustering_that_is_not_current_keeps_the_defaults(storage):
     assert told["generation"] == latest(storage).generation
 
 
-def test_a_space_takes_along_what_was_made_of_it_and_the_default_moves(storage):
+def test_removing_a_space_removes_its_results_and_changes_the_default(storage):
     told = json.loads(run(remove, storage.root, "--space", "tiny", "--json").stdout)
     assert told["spaces"] == ["tiny"]
     assert told["clusterings"] == ["tiny/auto", "tiny/k3"]
@@ -80,7 +80,7 @@ def test_a_space_takes_along_what_was_made_of_it_and_the_default_moves(storage):
     assert CollectionReader.open(str(storage.root)).clustering_name() == "other/auto"
 
 
-def test_a_model_takes_along_its_spaces(storage):
+def test_removing_a_model_removes_its_spaces(storage):
     told = json.loads(run(remove, storage.root, "--model", "other", "--json").stdout)
     assert (told["models"], told["spaces"], told["results"]) == (["other"], ["other"], ["class_matrix/second"])
     assert list(latest(storage).spaces) == ["tiny"]

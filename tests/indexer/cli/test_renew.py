@@ -55,7 +55,7 @@ def made(collection: Path):
     return CollectionReader.open(str(collection)).manifest
 
 
-def test_all_follow_with_their_own_settings(collection: Path):
+def test_all_results_are_renewed_with_their_own_settings(collection: Path):
     before = made(collection)
     told = json.loads(run(index, collection.parent / "photos", "--collection", collection, *SMALL, "--json").stdout)
     after = made(collection)
@@ -81,7 +81,7 @@ def test_the_current_ones_stay_current(collection: Path):
     assert reader.index().name == "fast"
 
 
-def test_an_option_makes_another_one_and_the_others_follow(collection: Path):
+def test_an_option_builds_another_one_and_the_others_are_renewed(collection: Path):
     run(index, collection.parent / "photos", "--collection", collection, *SMALL, "--clusters", 4, "--index", "flat")
     reader = CollectionReader.open(str(collection))
     assert reader.clustering_name() == "squeezenet1_1/k4"
@@ -90,7 +90,7 @@ def test_an_option_makes_another_one_and_the_others_follow(collection: Path):
     assert reader.manifest.indexes["squeezenet1_1/fast"].rows == 12
 
 
-def test_the_others_stay_as_they_are_when_told(collection: Path):
+def test_results_are_kept_with_no_renew(collection: Path):
     run(index, collection.parent / "photos", "--collection", collection, *SMALL, "--no-renew")
     rows = {key: entry.rows for key, entry in made(collection).clusterings.items()}
     assert rows == {"squeezenet1_1/auto": 8, "squeezenet1_1/mine": 12, f"{EXTRA}/k2-l2": 8}
@@ -126,7 +126,7 @@ def lose(collection: Path, kept: int) -> None:
         picture.unlink()
 
 
-def test_embed_names_what_it_made_again_as_json(collection: Path):
+def test_embed_lists_rebuilt_results_as_json(collection: Path):
     lose(collection, 5)
     told = json.loads(run(embed, collection.parent / "photos", "--collection", collection, *SMALL, "--json").stdout)
     assert {one["clustering"]: one["images"] for one in told["renewed"]["clusterings"]} == {

@@ -47,7 +47,7 @@ def written(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes().decode() for path in folder.rglob("*.jpg")}
 
 
-def test_links_by_cluster_and_what_is_gone_is_said(storage, tmp_path):
+def test_sort_links_by_cluster_and_reports_missing_files(storage, tmp_path):
     into = tmp_path / "into"
     told = run(storage, "--into", into)
     assert f"{into}: 4 links in 2 folders" in told

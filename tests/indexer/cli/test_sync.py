@@ -105,7 +105,7 @@ def test_an_empty_source_is_refused_with_the_fix(made, root, sync):
     assert (code, "6 deleted" in text) == (0, True)
 
 
-def test_a_deleted_image_comes_back_by_undelete_alone(made, root, sync):
+def test_a_deleted_image_returns_only_by_undelete(made, root, sync):
     done = CliRunner().invoke(remove, [str(root / "collection"), "--image", "a/0.png"])
     assert "deleted 1 images" in done.output
     code, text = sync()
@@ -118,6 +118,6 @@ def test_a_deleted_image_comes_back_by_undelete_alone(made, root, sync):
 
 
 @pytest.mark.parametrize("option", [["--dry-run"], ["--allow-deletions"], ["--undelete", "a/0.png"]])
-def test_its_options_need_it(sync, option):
+def test_sync_options_require_sync(sync, option):
     code, text = sync(*option)
     assert (code, f"{option[0]} requires --sync" in text) == (2, True)

@@ -121,7 +121,7 @@ def test_equal_distances_go_to_the_lower_cluster():
     assert (found.margins == 0).all()
 
 
-def test_one_cluster_has_everyone_at_an_infinite_margin():
+def test_one_cluster_has_an_infinite_margin():
     found = assign(np.array([[3, 4], [0, 0]], np.float32), np.zeros((1, 2), np.float32))
     assert found.clusters.tolist() == [0, 0]
     assert found.distances.tolist() == [5, 0]
@@ -134,7 +134,7 @@ def test_no_vectors():
     assert (found.clusters.dtype, found.distances.dtype, found.margins.dtype) == (np.int32, np.float32, np.float32)
 
 
-def test_vectors_so_long_that_their_squares_overflow():
+def test_vectors_with_overflowing_squares_are_assigned():
     centroids = np.array([[1e25, 0], [0, 1e25], [3, 3]], np.float32)
     found = assign(np.array([[2e25, 0], [0, 2e25], [0, 0]], np.float32), centroids)
     assert found.clusters.tolist() == [0, 1, 2]

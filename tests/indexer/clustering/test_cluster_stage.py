@@ -107,7 +107,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(make_collection, clustered, kept
     assert resumed.manifest == expected.manifest
 
 
-def test_other_settings_or_other_embeddings_lie_elsewhere(make_collection, clustered):
+def test_other_settings_or_embeddings_have_another_digest(make_collection, clustered):
     vectors = clustered(200, 8, 4)
     storage = make_collection(vectors)
     base = {"clusters": 4, "name": "mine"}

@@ -87,7 +87,7 @@ def test_spherical_equals_one_run_of_faiss(restarts, lloyd_alone):
     np.testing.assert_allclose(np.linalg.norm(found.centroids, axis=1), 1, atol=1e-6)
 
 
-def test_the_index_of_the_chosen_devices_takes_the_place_of_faiss_own(monkeypatch, lloyd_alone):
+def test_kmeans_searches_in_an_index_for_the_chosen_gpus(monkeypatch, lloyd_alone):
     """faiss.Kmeans takes only a number of GPUs, so the index is made for exactly the requested ones."""
     asked = []
 
@@ -158,7 +158,7 @@ def test_duplicates_only_make_one_cluster_at_that_point_and_the_rest_its_copies(
     assert found.inertia == [0]
 
 
-def test_as_many_different_vectors_as_clusters_become_the_centroids():
+def test_k_distinct_vectors_become_the_k_centroids():
     different = noise(5, 4)
     vectors = np.tile(different, (7, 1))
     found = train(vectors, 5, ClusterSettings(), Silent())

@@ -45,7 +45,7 @@ def test_no_single_move_makes_settled_groups_better(points, spherical):
             assert measured(points, moved) <= reached + 1e-7
 
 
-def test_the_objective_and_the_sums_are_those_of_the_groups(points):
+def test_the_objective_and_sums_match_the_groups(points):
     groups = searched(points, [lloyd(points, 9, seed).clusters for seed in range(3)], 9)
     for group in range(9):
         np.testing.assert_array_equal(groups.sums[group], points[groups.clusters == group].sum(axis=0))
@@ -86,7 +86,7 @@ def test_the_order_of_the_dimensions_changes_nothing(points):
     np.testing.assert_array_equal(settled[0].clusters, settled[1].clusters)
 
 
-def test_work_that_is_used_up_ends_the_search_with_what_was_reached(points, monkeypatch):
+def test_a_used_up_work_limit_ends_the_search_with_the_best_so_far(points, monkeypatch):
     start = lloyd(points, 12, 1).clusters
     monkeypatch.setattr(local_search, "_MOVES", 3e5)
     monkeypatch.setattr(local_search, "_SWAPS", 1.0)
@@ -95,7 +95,7 @@ def test_work_that_is_used_up_ends_the_search_with_what_was_reached(points, monk
     assert Exchange(points, start, 12, False, Work(0)).objective <= some < searched(points, [start], 12).objective
 
 
-def test_images_that_are_alike_but_for_rounding_stay_together():
+def test_images_equal_up_to_rounding_stay_together():
     random = np.random.default_rng(0)
     vectors = np.repeat(np.eye(4, 30, dtype=np.float32), 20, axis=0)
     vectors += np.float32(1e-8) * random.standard_normal(vectors.shape).astype(np.float32)

@@ -26,7 +26,7 @@ def always(monkeypatch):
     monkeypatch.setattr(kmeans, "worthwhile", lambda *size: True)
 
 
-def test_a_step_is_that_of_float64_where_groups_are_apart(clustered):
+def test_a_step_equals_float64_for_separated_groups(clustered):
     vectors = clustered(2500, 64, 12)
     start = vectors[:12].copy()
     updated, inertia = ReducedStep(vectors, spherical=False)(start)

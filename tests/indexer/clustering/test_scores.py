@@ -23,7 +23,7 @@ def exact(vectors: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e4])
-def test_two_scores_are_apart_as_in_truth_up_to_the_error_bound(way, scale):
+def test_score_differences_are_within_the_error_bound(way, scale):
     vectors, centroids = embeddings(700, 1) * scale, embeddings(40, 2) * scale
     scores = WAYS[way](vectors)
     scores.set_centroids(centroids, centroids.square().sum(dim=1))
@@ -40,7 +40,7 @@ def test_two_scores_are_apart_as_in_truth_up_to_the_error_bound(way, scale):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_vectors_and_centroids_of_nothing_but_zeros_have_scores(way):
+def test_zero_vectors_and_centroids_have_scores(way):
     vectors = torch.zeros((5, 512))
     scores = WAYS[way](vectors)
     centroids = torch.cat([torch.zeros((1, 512)), embeddings(2, 3)])

@@ -28,7 +28,7 @@ def test_the_length_of_the_vectors_changes_no_start(clustered, scale: float):
     np.testing.assert_array_equal(starting_rows(scaled, 7, 3), starting_rows(vectors, 7, 3))
 
 
-def test_copies_are_no_reason_to_start_twice_from_one_row():
+def test_starting_rows_are_distinct_despite_copies():
     vectors = np.repeat(np.eye(6, 100, dtype=np.float32), [80, 1, 1, 1, 1, 1], axis=0)
     vectors[1:5] += np.float32(1e-7)
     rows = starting_rows(vectors, 5, 1)

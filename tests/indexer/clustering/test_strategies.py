@@ -156,7 +156,7 @@ def test_impossible_settings_are_rejected_with_a_remedy(make_collection, cluster
         check_paired(MOST_PAIRED + 1, 1001)
 
 
-def test_ward_groups_are_those_of_scikit_learn(make_collection, clustered):
+def test_ward_groups_equal_those_of_scikit_learn(make_collection, clustered):
     from sklearn.cluster import AgglomerativeClustering
 
     vectors = clustered(150, 16, 6, spread=0.6)

@@ -7,7 +7,7 @@ import pytest
 from lookalike_indexer.collection.ahead import read_ahead
 
 
-def test_everything_comes_in_order_and_at_most_two_are_ahead():
+def test_items_are_yielded_in_order_with_at_most_two_read_ahead():
     most = taken = 0
     begun = 0
     lock = threading.Lock()
@@ -43,7 +43,7 @@ def test_the_next_is_read_while_the_caller_works():
     assert list(numbers) == [1, 2]
 
 
-def test_an_error_comes_in_its_place_and_nothing_after_it():
+def test_an_error_is_raised_in_order_and_ends_the_iterator():
     def read(source: int) -> int:
         if source == 2:
             raise OSError("gone")

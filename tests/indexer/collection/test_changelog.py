@@ -42,7 +42,7 @@ def test_records_come_back_over_segments_and_epochs(tmp_path):
     assert changelog.examine(Storage(tmp_path)) == changelog.Held(30, 30)
 
 
-def test_a_later_segment_overrules_records_that_were_never_acknowledged(tmp_path):
+def test_a_later_segment_overrides_unacknowledged_records(tmp_path):
     segment(tmp_path, Name(1, 1), 1, [b"a", b"b", b"failed", b"failed"])
     segment(tmp_path, Name(1, 2), 3, [b"c"])
     segment(tmp_path, Name(2, 1), 2, [b"B", b"C", b"D"])
@@ -60,7 +60,7 @@ def test_records_after_a_gap_are_not_read(tmp_path):
     assert found.damaged_bytes > 0
 
 
-def test_a_segment_is_kept_as_long_as_a_generation_lacks_one_of_its_changes(tmp_path):
+def test_a_segment_is_kept_until_all_its_changes_are_folded(tmp_path):
     storage = Storage(tmp_path)
     names = [Name(1, 1), Name(1, 2), Name(2, 1)]
     segment(tmp_path, names[0], 1, [b"a", b"b"])
@@ -106,7 +106,7 @@ def test_a_damaged_segment_holds_exactly_what_is_before_the_damage(tmp_path, kin
         assert changelog.examine(Storage(tmp_path)).last == len(before)
 
 
-def test_a_tail_reads_on_and_tells_when_what_it_read_is_gone(tmp_path):
+def test_a_tail_follows_new_records_and_detects_overruled_ones(tmp_path):
     tail = Tail(Storage(tmp_path), 0)
     assert list(tail.read()) == []
     path = segment(tmp_path, Name(1, 1), 1, [b"a", b"b"])

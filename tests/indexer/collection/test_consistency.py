@@ -51,7 +51,7 @@ def test_a_manifest_that_is_not_utf8_is_data_loss() -> None:
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x"])
-def test_storage_reads_nothing_outside_whoever_asks(tmp_path, path: str) -> None:
+def test_storage_rejects_paths_outside_the_collection(tmp_path, path: str) -> None:
     with pytest.raises(DataLossError, match="is outside the collection"):
         Storage(tmp_path / "c").read(path)
 

@@ -36,9 +36,7 @@ def labelled(make_collection, clustered):
     return make_collection(clustered(30, 8, 4), labels=["a", "b", "c"] * 10)
 
 
-def test_the_automatic_clustering_is_called_auto_however_many_clusters_it_has(
-    make_collection, clustered, grow_collection
-):
+def test_the_automatic_clustering_is_named_auto_for_any_k(make_collection, clustered, grow_collection):
     storage = make_collection(clustered(30, 8, 4))
     assert clustered_by(storage) == "tiny/auto"
     small = CollectionReader.open(str(storage.root)).clustering("tiny/auto").k
@@ -66,7 +64,7 @@ def test_the_current_clustering_answers_not_the_first_by_name(make_collection, c
     assert matrix_of(storage)["settings"]["clustering"] == "tiny/k4"
 
 
-def test_the_clustering_made_last_answers_though_k10_sorts_before_k9(make_collection, clustered):
+def test_the_newest_clustering_is_current_regardless_of_its_name(make_collection, clustered):
     storage = labelled(make_collection, clustered)
     for k in (9, 10):
         clustered_by(storage, "--clusters", k)
@@ -99,7 +97,7 @@ def test_a_name_alone_means_the_clustering_of_the_default_space_or_the_only_one(
         reader.clustering("k9")
 
 
-def test_a_clustering_of_all_images_comes_before_a_later_one_of_fewer(make_collection, clustered, grow_collection):
+def test_a_clustering_of_all_images_is_preferred_to_a_newer_partial_one(make_collection, clustered, grow_collection):
     storage = labelled(make_collection, clustered)
     for k in (5, 2):
         clustered_by(storage, "--clusters", k)
@@ -127,7 +125,7 @@ def test_running_a_command_again_publishes_nothing(make_collection, clustered):
     assert generations.numbers(storage)[-1] == 3
 
 
-def test_indexes_of_one_space_stand_side_by_side_and_the_newest_is_the_default(make_collection, clustered):
+def test_a_space_can_have_several_indexes_and_the_newest_is_the_default(make_collection, clustered):
     storage = make_collection(clustered(60, 8, 4))
     run(build, storage.root)
     run(build, storage.root, "--index", "ivf-sq8", "--nlist", 2, "--name", "fast")
@@ -140,7 +138,7 @@ def test_indexes_of_one_space_stand_side_by_side_and_the_newest_is_the_default(m
 
 
 @pytest.mark.parametrize("name", ["a/b", ""])
-def test_a_name_that_is_none_is_refused(make_collection, clustered, name):
+def test_an_invalid_index_name_is_rejected(make_collection, clustered, name):
     storage = make_collection(clustered(30, 8, 4))
     result = CliRunner().invoke(build, [str(storage.root), "--name", name])
     assert result.exit_code == 2

@@ -34,7 +34,7 @@ def is_free(storage):
         return free
 
 
-def test_a_generation_is_held_as_long_as_its_reader_lives(storage):
+def test_a_generation_is_held_while_a_reader_exists(storage):
     assert is_free(storage)
     first, second = (CollectionReader.open(str(storage.root)) for _ in range(2))
     assert not is_free(storage)
@@ -59,7 +59,7 @@ def test_a_reader_in_another_process_holds_it_until_it_dies(storage):
     assert is_free(storage)
 
 
-def test_nobody_can_begin_to_read_what_is_being_removed(storage):
+def test_a_generation_being_removed_cannot_be_opened(storage):
     with claimed(storage, 1) as free:
         assert free
         with pytest.raises(NotFoundError, match=r"000001\.json is being removed"):
@@ -111,7 +111,7 @@ def test_on_nfs_a_held_generation_is_seen_and_a_free_one_can_be_claimed(storage,
     assert is_free(storage) is True
 
 
-def test_without_the_right_to_write_on_nfs_nobody_can_tell(storage, monkeypatch):
+def test_without_write_access_on_nfs_readers_are_unknown(storage, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", nfs_flock())
     opened = os.open
 

@@ -56,7 +56,7 @@ def test_the_reader_takes_ids_from_the_file_and_from_parts_it_lacks(storage) -> 
     np.testing.assert_array_equal(reader.ids_of(parts[:2]), np.concatenate(IDS[:2]))
 
 
-def test_the_same_ids_give_the_same_bytes_however_they_lie_in_parts(storage, monkeypatch) -> None:
+def test_the_bytes_of_an_id_file_do_not_depend_on_the_parts(storage, monkeypatch) -> None:
     monkeypatch.setattr(schema, "ROW_GROUP", 5)
     path = storage.root / index_ids.write_ids(storage, INDEX, write_parts(storage))
     written = path.read_bytes()
@@ -101,7 +101,7 @@ def test_the_first_rows_of_parts_are_written(storage, monkeypatch) -> None:
         np.testing.assert_array_equal(read_part(storage, file).column("id"), np.concatenate(IDS)[:rows])
 
 
-def test_places_and_differences_are_those_of_the_index(storage) -> None:
+def test_differences_from_the_ids_of_an_index_are_found(storage) -> None:
     parts = write_parts(storage)
     file = index_ids.write_ids(storage, INDEX, parts[:2])
     manifest = manifest_of(parts, file)

@@ -41,7 +41,7 @@ def holder(storage):
         process.kill()
 
 
-def test_another_process_is_told_who_holds_it_and_does_not_wait(storage, holder):
+def test_a_second_writer_fails_at_once_and_names_the_owner(storage, holder):
     with pytest.raises(CollectionLockedError) as refused:
         writing(storage).__enter__()
     assert re.fullmatch(
@@ -67,7 +67,7 @@ def test_an_owner_on_another_machine_may_be_gone_for_good(storage, holder):
 
 
 @pytest.mark.parametrize("note", [b"", b"[1, 2]", b'{"pid": "x"}', b"\xff", None])
-def test_a_lock_without_a_readable_note_is_a_lock_nevertheless(storage, holder, note):
+def test_a_lock_with_an_unreadable_note_is_held(storage, holder, note):
     path = storage.local(OWNER)
     path.unlink() if note is None else path.write_bytes(note)
     with pytest.raises(CollectionLockedError, match=r"Another process is writing to .*collection; wait until"):
@@ -103,7 +103,7 @@ def test_leftovers_of_a_writer_at_work_are_not_swept(storage, holder):
     assert leftover.exists()
 
 
-def test_a_killed_writer_blocks_nobody_and_what_it_left_is_swept(storage, holder):
+def test_a_killed_writer_releases_its_lock_and_its_leftovers_are_removed(storage, holder):
     leftover = storage.root / ".tmp-0a0b0c0d-part"
     leftover.write_bytes(b"half")
     holder.send_signal(signal.SIGKILL)

@@ -118,7 +118,7 @@ def many(parts: int) -> Manifest:
     return dataclasses.replace(full(), files=files, listing=listing, images=images)
 
 
-def test_long_sequences_lie_in_lists_that_a_longer_one_shares():
+def test_long_sequences_share_stored_lists():
     short, long = encoding.encode(many(1000)), encoding.encode(many(1100))
     assert len(short.manifest) < 6000
     assert encoding.decode(short.manifest, "it", short.lists.__getitem__) == many(1000)
@@ -141,7 +141,7 @@ def test_a_list_that_was_changed_is_noticed():
         encoding.decode(encoded.manifest, "here.json", changed.__getitem__)
 
 
-def test_equal_manifests_give_equal_bytes_whatever_the_order():
+def test_equal_manifests_have_equal_bytes_in_any_order():
     backwards = dataclasses.replace(full(), files=dict(reversed(full().files.items())))
     assert encode(backwards) == encode(full())
 
@@ -150,7 +150,7 @@ def test_equal_manifests_give_equal_bytes_whatever_the_order():
     ("number", "mend"),
     [(5, "a newer one wrote it; get that with: pip install"), (0, "make the collection again with: lookalike index")],
 )
-def test_another_format_is_refused_with_both_named_and_the_mend(number, mend):
+def test_an_unsupported_format_is_rejected_with_a_remedy(number, mend):
     data = encode(dataclasses.replace(full(), format=number))
     with pytest.raises(
         MismatchError, match=rf"here\.json has collection format {number} and .* reads formats 1 to 4: .*{mend}"
@@ -200,7 +200,7 @@ def test_every_cut_of_a_manifest_is_noticed():
             decode(data[:length], "cut")
 
 
-def test_the_fingerprint_is_that_of_what_makes_embeddings_comparable():
+def test_the_fingerprint_covers_every_setting_that_changes_embeddings():
     base = SpaceSpec(model(), "avgpool", "avg")
     elsewhere = model(weights=WeightsSpec("imagenet", "the same bytes by another name", "ab" * 32))
     assert SpaceSpec(elsewhere, "avgpool", "avg").fingerprint == base.fingerprint
@@ -215,5 +215,5 @@ def test_the_fingerprint_is_that_of_what_makes_embeddings_comparable():
     assert len({base.fingerprint, *(other.fingerprint for other in others)}) == 7
 
 
-def test_the_spec_of_a_space_is_put_together():
+def test_the_spec_of_a_space_has_its_fingerprint():
     assert full().space_spec("resnet152").fingerprint == full().spaces["resnet152"].fingerprint

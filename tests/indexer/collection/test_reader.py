@@ -36,7 +36,7 @@ def test_streaming_yields_all_rows_in_order_in_bounded_blocks(reader, vectors, r
     np.testing.assert_array_equal(np.concatenate([ids for ids, _ in blocks]), np.arange(ROWS) * 3 + 1)
 
 
-def test_one_part_is_streamed_by_itself(reader, vectors):
+def test_one_part_can_be_streamed(reader, vectors):
     _, entry = reader.space()
     lengths = [sum(len(ids) for ids, _ in reader.stream_part(path)) for path in entry.parts]
     assert lengths == PARTS

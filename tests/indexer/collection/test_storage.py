@@ -169,7 +169,7 @@ def test_publishing_without_hard_links(storage, monkeypatch, number):
     assert files(storage) == ["000001.json"]
 
 
-def test_a_link_that_was_made_and_made_again_is_ours(storage, monkeypatch):
+def test_a_repeated_link_counts_as_published(storage, monkeypatch):
     """A network file system may lose its reply, so that the client links again."""
     link = os.link
 

@@ -81,7 +81,7 @@ def test_tables_leave_them_out(storage, publish_clustering, publish_predictions)
     np.testing.assert_array_equal(vectors, whole[(np.array(live(reader)) - 1) // 3])
 
 
-def test_distances_to_centroids_are_those_of_the_same_images(storage):
+def test_distances_to_centroids_skip_deleted_images(storage):
     draft, _ = run_cluster(storage, generations.require_latest(storage), ClusterSettings(clusters=4), Silent())
     generations.publish(storage, draft)
     before = opened(storage).assignments("tiny/k4")
@@ -109,7 +109,7 @@ def test_clusterings_indexes_and_graphs_are_made_without_them(storage):
     assert run_verify(storage, VerifySettings(deep=True, images=0), Silent()).damages == []
 
 
-def test_a_graph_that_is_older_has_shorter_lists_until_it_is_made_again(storage):
+def test_an_older_graph_has_shorter_lists_until_it_is_rebuilt(storage):
     settings = GraphSettings(k=5)
     draft, _ = run_graph(storage, generations.require_latest(storage), settings, Silent())
     generations.publish(storage, draft)

@@ -117,7 +117,7 @@ def test_a_row_that_holds_another_image_does_not_give_it_its_label(embed, reader
     assert verified(storage) == []
 
 
-def test_images_that_could_not_be_had_are_tried_again(embed, reader, photos, storage, tmp_path, add_photo):
+def test_unreadable_images_are_retried(embed, reader, photos, storage, tmp_path, add_photo):
     """For the model that met them first, and for a model that was added while they were missing."""
     away = tmp_path / "away"
     shutil.move(photos / "b", away)
@@ -143,7 +143,7 @@ def test_images_that_could_not_be_had_are_tried_again(embed, reader, photos, sto
     assert verified(storage) == []
 
 
-def test_a_damaged_file_is_tried_again_when_it_is_put_right(embed, reader, photos, storage, add_photo):
+def test_a_repaired_file_is_retried(embed, reader, photos, storage, add_photo):
     embed()
     assert (embed().retried, embed().rejected) == (0, 0)
     add_photo(photos / "good.png", 90)
@@ -194,7 +194,7 @@ def test_labels_are_corrected_without_embedding(embed, reader, tmp_path, storage
         embed(labels=str(labels))
 
 
-def test_labels_that_come_after_a_killed_run_are_those_of_its_images_too(embed, reader, tmp_path, storage):
+def test_labels_given_after_a_killed_run_apply_to_its_images(embed, reader, tmp_path, storage):
     embed()
     # A killed run leaves no generation that names its files.
     storage.local("generations/000001.json").unlink()
@@ -285,7 +285,7 @@ def pack(path: Path, pictures: dict[str, bytes]) -> None:
                 archive.addfile(member, io.BytesIO(data))
 
 
-def test_a_folder_of_other_pictures_is_not_taken_for_one_that_has_moved(embed, photos, tmp_path, add_photo):
+def test_a_folder_of_other_images_is_not_a_moved_source(embed, photos, tmp_path, add_photo):
     embed()
     shutil.copytree(photos, tmp_path / "elsewhere")
     add_photo(tmp_path / "elsewhere" / "a" / "00.png", 99)
@@ -297,7 +297,7 @@ def test_a_folder_of_other_pictures_is_not_taken_for_one_that_has_moved(embed, p
 
 
 @pytest.mark.parametrize("table", ["embeddings", "predictions"])
-def test_a_removed_part_is_made_again_with_the_same_bytes(embed, storage, contents, table):
+def test_a_removed_part_is_rebuilt_with_the_same_bytes(embed, storage, contents, table):
     embed()
     before = contents(storage)
     storage.local(f"{table}/{MODEL}/part-000001.parquet").unlink()
@@ -307,7 +307,7 @@ def test_a_removed_part_is_made_again_with_the_same_bytes(embed, storage, conten
 
 
 @pytest.mark.parametrize("table", ["embeddings", "predictions", "images"])
-def test_a_removed_part_that_can_no_longer_be_the_same_is_measured_anew(embed, reader, photos, storage, table):
+def test_a_removed_part_with_missing_images_is_described_by_a_new_manifest(embed, reader, photos, storage, table):
     """After an image is gone, the advice of `verify` still works: the manifest describes the current files."""
     embed()
     folder = table if table == "images" else f"{table}/{MODEL}"
@@ -367,7 +367,7 @@ def test_a_layer_that_was_embedded_follows_when_the_collection_grows(embed, read
     assert len(reader().ids(f"{MODEL}.features.6.max")) == 21
 
 
-def test_a_run_that_failed_leaves_nothing_that_stands_in_the_way(embed, storage, photos, tmp_path, add_photo, reader):
+def test_failed_runs_do_not_block_later_runs(embed, storage, photos, tmp_path, add_photo, reader):
     """Wrong weights, then the wrong folder, then wrong labels; then everything is correct."""
     with pytest.raises(WeightsError):
         embed(weights=str(tmp_path / "none.pth"))

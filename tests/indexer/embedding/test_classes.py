@@ -23,7 +23,7 @@ def spec(kind: str, classes: int = 1000) -> ModelSpec:
     return ModelSpec("resnet50", classes, WeightsSpec(kind, "x", "0" * 64), _PREPROCESSING)
 
 
-def test_the_names_are_those_of_every_classifier_of_torchvision():
+def test_the_names_match_every_torchvision_classifier():
     names = class_names(spec("imagenet"))
     for arch in torchvision.models.list_models(module=torchvision.models):
         for weights in torchvision.models.get_model_weights(arch):
@@ -114,7 +114,7 @@ def test_the_number_of_names_is_checked_before_anything_is_written(storage, embe
         embed(weights="imagenet", class_names=str(tmp_path / "none"))
 
 
-def test_a_thousand_classes_of_a_file_are_imagenets_only_when_that_is_said(storage, embed, tmp_path: Path, monkeypatch):
+def test_a_thousand_classes_are_not_imagenet_unless_stated(storage, embed, tmp_path: Path, monkeypatch):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "own.pth")

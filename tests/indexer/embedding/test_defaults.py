@@ -50,7 +50,7 @@ def test_a_file_of_weights_is_taken_again(embed, reader, save_network):
     assert list(reader().manifest.models) == ["mine"]
 
 
-def test_of_several_models_one_must_be_named(embed, storage: Storage, reader):
+def test_with_several_models_the_model_must_be_named(embed, storage: Storage, reader):
     embed()
     embed(name="second", weights="untrained:2")
     with pytest.raises(UsageError, match=r"the models second, squeezenet1_1; choose the one to extend with --name"):

@@ -55,7 +55,7 @@ def decoded(device: str, pool: DecodePool, pictures: list[bytes], batch: int = 4
 
 
 @pytest.mark.parametrize(("device", "close"), CLOSE)
-def test_pixels_are_those_of_the_workers(device: str, close: float, pool: DecodePool) -> None:
+def test_device_pixels_are_close_to_those_of_the_workers(device: str, close: float, pool: DecodePool) -> None:
     pictures = [
         *(jpeg(soft(90, 70, seed=seed)) for seed in range(5)),
         jpeg(soft(60, 133, seed=7)),
@@ -87,7 +87,7 @@ def test_images_that_a_device_cannot_decode_are_decoded_by_workers(device: str, 
     assert not isinstance(found[1], Rejected) or found[1] == prepare(damaged, SPEC, DEFAULT_LIMITS)
 
 
-def test_a_device_that_decodes_nothing_is_told_of(monkeypatch: pytest.MonkeyPatch, pool: DecodePool) -> None:
+def test_a_device_that_cannot_decode_is_reported(monkeypatch: pytest.MonkeyPatch, pool: DecodePool) -> None:
     def without(*arguments: object, **options: object) -> None:
         raise RuntimeError("torchvision not compiled with nvJPEG support")
 
@@ -96,7 +96,7 @@ def test_a_device_that_decodes_nothing_is_told_of(monkeypatch: pytest.MonkeyPatc
         decoded("cpu", pool, [jpeg(soft(90, 70))])
 
 
-def test_a_device_without_memory_is_told_of(monkeypatch: pytest.MonkeyPatch, pool: DecodePool) -> None:
+def test_a_device_out_of_memory_is_reported(monkeypatch: pytest.MonkeyPatch, pool: DecodePool) -> None:
     def full(*arguments: object, **options: object) -> None:
         raise torch.OutOfMemoryError("no memory")
 

@@ -155,7 +155,7 @@ def test_a_further_layer_is_added_without_touching_the_rest(embed, reader, stora
     assert reader().manifest.default_space == MODEL
 
 
-def test_images_that_went_meanwhile_are_rejected_for_the_further_layer(embed, reader, photos: Path, storage, contents):
+def test_images_removed_since_are_rejected_for_a_new_layer(embed, reader, photos: Path, storage, contents):
     embed()
     before = contents(storage)
     (photos / "b" / "01.png").unlink()
@@ -218,7 +218,7 @@ def test_statistics_of_another_network_are_refused_or_replaced(embed, reader, st
     assert not np.allclose(vectors(reader()), before)
 
 
-def test_parts_that_a_killed_run_left_for_another_network_are_made_again(embed, reader, storage: Storage):
+def test_parts_that_a_killed_run_left_for_another_network_are_rebuilt(embed, reader, storage: Storage):
     embed()
     before = vectors(reader())
     storage.local("generations/000001.json").unlink()

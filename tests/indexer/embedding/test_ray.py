@@ -23,7 +23,7 @@ from lookalike_indexer.progress import Silent
 ray = pytest.importorskip("ray", reason="needs the package ray: pip install 'lookalike[ray]'")
 
 
-def test_an_address_that_nobody_listens_at_is_named():
+def test_an_address_without_a_ray_cluster_is_named():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{taken.getsockname()[1]}"

@@ -114,7 +114,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(embed, sync, storage, setti
     assert seen.any
 
 
-def test_two_files_that_changed_places_keep_their_vectors(embed, sync, storage, photos):
+def test_two_swapped_files_keep_their_vectors(embed, sync, storage, photos):
     embed()
     before = images(storage)
     a, b, aside = photos / "a" / "00.png", photos / "b" / "01.png", photos / "aside"
@@ -153,7 +153,7 @@ def test_sync_applies_the_changes_that_embed_only_reported(embed, sync, storage,
     assert_true(storage, photos)
 
 
-def test_a_file_that_comes_back_gets_a_new_id(embed, sync, storage, photos, add_photo):
+def test_a_restored_file_gets_a_new_id(embed, sync, storage, photos, add_photo):
     embed()
     before = images(storage)
     (photos / "a" / "04.png").unlink()
@@ -234,7 +234,7 @@ def test_a_change_listed_by_a_killed_run_is_applied_by_the_next(
     assert_true(storage, photos)
 
 
-def test_images_that_came_otherwise_stay(embed, sync, storage, photos):
+def test_images_from_outside_the_source_are_kept(embed, sync, storage, photos):
     """Images that do not come from the source, such as uploaded ones, stay if the source lacks them."""
     embed()
     (photos / "a" / "04.png").unlink()
@@ -304,7 +304,7 @@ def test_uploaded_images_survive_sync_new_models_and_a_move(embed, sync, storage
     assert "up/two.png" not in images(storage)
 
 
-def test_a_model_that_comes_later_does_not_look_at_deleted_images(embed, storage, photos):
+def test_a_later_model_does_not_embed_deleted_images(embed, storage, photos):
     embed()
     delete(storage, keys=["a/04.png"])
     embed(model="shufflenet_v2_x0_5")

@@ -17,7 +17,7 @@ def chosen(model: str, preprocess: str = "", digest: str = "", size: int | None 
     return chosen_transforms(EmbedSettings("x", model=model, preprocess=preprocess), FILE, None, digest, size)
 
 
-def test_a_file_without_named_transforms_gets_the_default_ones_and_that_is_said():
+def test_a_file_without_named_transforms_gets_the_defaults_with_a_notice():
     found = chosen("resnet50")
     assert (found.spec.resize, found.spec.crop) == (232, 224)
     assert found.why.startswith(

@@ -62,7 +62,7 @@ def test_there_is_no_number_of_clusters(view_of, kind: str):
 
 
 @EACH_KIND
-def test_every_strategy_makes_one_group_and_it_is_said(view_of, kind: str):
+def test_equal_embeddings_are_one_group_in_every_strategy(view_of, kind: str):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = compare(view_of(KINDS[kind](6)))
@@ -75,7 +75,7 @@ def test_every_strategy_makes_one_group_and_it_is_said(view_of, kind: str):
 
 
 @EACH_KIND
-def test_a_class_is_not_divided(view_of, kind: str):
+def test_a_class_of_equal_images_is_not_split(view_of, kind: str):
     found = split_label(view_of(KINDS[kind](8)), "a")
     assert found.tables["subclusters"].column("size").to_pylist() == [4]
 
@@ -88,7 +88,7 @@ def test_nothing_is_odd(view_of, kind: str, method):
 
 
 @EACH_KIND
-def test_an_image_looks_like_the_first_of_the_labels_that_are_as_near(make_collection, publish_clustering, kind: str):
+def test_ties_between_labels_go_to_the_first_label(make_collection, publish_clustering, kind: str):
     """With equal embeddings, every label is as near as every other."""
     labels = [f"label{row % 7}" for row in range(70)]
     storage = make_collection(KINDS[kind](70), labels=labels)

@@ -81,7 +81,7 @@ def test_the_elbow_does_not_move_with_the_last_number(view):
     assert found == [6, 6, 6]
 
 
-def test_says_the_command_that_comes_next(view):
+def test_the_next_command_is_suggested(view):
     result = choose_k(view, last=8)
     assert result.findings[-1].startswith("Next: lookalike cluster ")
     assert result.findings[-1].endswith(" --clusters 6")

@@ -54,7 +54,7 @@ def test_labels_are_classes_of_the_same_name(view):
     assert found.classes_of(-1) == []
 
 
-def test_hits_know_images_without_label_and_models_that_saw_nothing(view):
+def test_images_without_a_label_or_prediction_are_not_hits(view):
     found = class_map(view, "tiny")
     crane = view.label_code("crane")
     labels = np.array([crane, crane, -1], np.int32)

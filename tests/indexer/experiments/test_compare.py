@@ -92,7 +92,7 @@ def test_only_costs_differ_from_run_to_run(view):
     assert cost["peak_bytes"] > 0
 
 
-def test_memory_is_that_of_the_work():
+def test_the_measured_memory_is_that_of_the_block():
     with measured() as small:
         np.zeros(10_000)
     with measured() as large:

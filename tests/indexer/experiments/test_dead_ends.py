@@ -53,7 +53,7 @@ def test_an_untrained_model_offers_the_trained_one(storage):
         class_accuracies(view, ["tiny"])
 
 
-def test_a_model_that_nobody_named_does_not_stand_in_the_way(storage):
+def test_a_model_without_matching_labels_is_left_out(storage):
     found = class_accuracies(view_of(storage))
     assert found.settings["models"] == ["good"]
     assert any(told.startswith("Left out: No label of the collection") for told in found.findings)

@@ -85,7 +85,7 @@ def test_an_image_that_changes_sides_is_found_with_its_step(checkpoints):
     assert "b gained most: its purity went from 0.83 to 1.00." in found.findings
 
 
-def test_maps_of_a_turned_space_lie_on_each_other(checkpoints):
+def test_maps_of_a_rotated_space_are_aligned(checkpoints):
     vectors = np.random.default_rng(0).standard_normal((30, 3)).astype(np.float32)
     turned = vectors[:, [2, 0, 1]] * np.array([1, -1, 1], np.float32)
     view = checkpoints({"1": vectors, "2": turned}, [None] * 30)
@@ -114,7 +114,7 @@ def test_neighbours_are_by_the_metric_of_the_space_and_say_so(checkpoints, metri
     assert f"new among the nearest neighbors ({name})" in [text.get_text() for text in legend.get_texts()]
 
 
-def test_a_sample_is_said_and_the_same_by_seed(checkpoints):
+def test_a_sample_is_reported_and_repeatable_by_seed(checkpoints):
     view = checkpoints({"1": two_groups([3]), "2": two_groups([4])}, [None] * 12)
     one, two = evolution(view, k=2, sample=6), evolution(view, k=2, sample=6)
     assert one.tables["map"].equals(two.tables["map"])
@@ -131,7 +131,7 @@ def test_clusters_are_matched_so_that_most_images_stay():
     assert matched(before, now, 4).tolist() == [1, 2, 3, 0]
 
 
-def test_churn_counts_new_neighbours_whatever_their_order():
+def test_churn_ignores_the_order_of_neighbors():
     before = np.array([[1, 2], [0, 2]])
     assert churn(before, np.array([[2, 1], [2, 3]])) == 0.25
 
@@ -159,7 +159,7 @@ def test_steps_go_by_their_numbers():
     assert sorted(["step100", "step9", "final", "step10"], key=natural) == ["final", "step9", "step10", "step100"]
 
 
-def test_without_checkpoints_the_mend_is_named(make_collection):
+def test_without_checkpoints_the_error_names_the_command(make_collection):
     storage = make_collection(two_groups([1]))
     with pytest.raises(NotBuiltError, match=r"0 checkpoints.*lookalike evolution --checkpoints"):
         evolution(View(CollectionReader.open(str(storage.root))))

@@ -56,7 +56,7 @@ def explained(make_collection) -> Explained:
     return make
 
 
-def test_a_misclassified_image_lies_among_those_that_it_is_taken_for(explained):
+def test_a_misclassified_image_is_nearest_to_its_predicted_class(explained):
     found = explain(explained(), 9, neighbours=2)
     nearest = found.tables["nearest"].to_pydict()
     assert nearest["group"] == ["own", "own", "rival", "rival"]
@@ -99,7 +99,7 @@ def test_an_image_without_label_has_only_a_rival(explained):
     assert found.findings[0].endswith("; it has no label.")
 
 
-def test_a_class_that_no_label_stands_for_is_stood_for_by_others_taken_for_it(explained):
+def test_a_class_without_a_label_is_represented_by_its_predicted_images(explained):
     found = explain(explained([*TOP[:7], [RAY, TENCH], *TOP[8:9], [RAY, GOLDFISH]]), 9)
     assert found.settings["rival_by"] == "prediction"
     assert found.tables["nearest"].filter(pc.field("group") == "rival").column("key").to_pylist() == [
@@ -121,7 +121,7 @@ def test_a_class_map_says_what_a_label_stands_for(explained):
     assert found.findings[0] == "tiny takes it for goldfish (75%), as its label tench says; the next is stingray."
 
 
-def test_without_predictions_there_is_nothing_to_explain(explained):
+def test_explain_requires_predictions(explained):
     with pytest.raises(NotBuiltError, match="keeps no predictions of the model tiny"):
         explain(explained(predictions=False), 0)
 
@@ -138,7 +138,7 @@ def test_no_image_is_in_both_groups(explained):
     assert any(line.startswith(told) for line in found.findings)
 
 
-def test_a_label_whose_images_are_all_taken_for_the_class_keeps_its_group(explained):
+def test_a_fully_misclassified_label_keeps_its_group(explained):
     found = explain(explained([[RAY, TENCH]] * 4 + TOP[4:8] + [[RAY, TENCH], [RAY, GOLDFISH]]), 9)
     nearest = found.tables["nearest"].to_pydict()
     assert nearest["group"] == ["own"] * 4 + ["rival"]

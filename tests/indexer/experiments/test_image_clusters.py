@@ -90,7 +90,7 @@ def test_montages_have_a_tile_for_the_image_and_each_member(view: View):
     assert agreement_figure(found).axes[0].images[0].get_array().shape == (2, 2)
 
 
-def test_mistakes_are_said(make_collection, clustered, view: View):
+def test_invalid_arguments_are_rejected_with_a_reason(make_collection, clustered, view: View):
     with pytest.raises(UsageError, match="members is -1"):
         image_clusters(view, 0, members=-1)
     bare = make_collection(clustered(4, 2, 2), name="bare")

@@ -175,7 +175,7 @@ def test_sheets_hold_25_clusters_each(make_collection, publish_clustering, clust
     assert 12 < grey[1] < 16
 
 
-def test_mistakes_are_said(view: View, make_collection, clustered):
+def test_invalid_arguments_are_rejected_with_a_reason(view: View, make_collection, clustered):
     with pytest.raises(UsageError, match="samples is 0"):
         interpret_clusters(view, samples=0)
     bare = make_collection(clustered(4, 2, 2), name="bare")

@@ -49,7 +49,7 @@ def test_pca_places_every_image_on_the_axes_of_a_sample(view):
     assert result.settings == {"space": "tiny", "method": "pca", "metric": "cosine", "sample": 40, "seed": 1234}
 
 
-def test_pca_is_that_of_scikit_learn(view):
+def test_pca_equals_that_of_scikit_learn(view):
     from sklearn.decomposition import PCA
 
     vectors = view.reader.vectors("tiny", np.arange(80)).astype(np.float64)

@@ -48,7 +48,7 @@ def test_main_clusters_are_the_fewest_that_hold_half(make_collection, publish_cl
     assert "Main clusters of several classes, 1 of 3: 1 (a, b)." in found.findings
 
 
-def test_smaller_parts_of_a_class_are_told_with_the_class_that_they_lie_with(
+def test_split_classes_are_reported_with_the_class_they_share_a_cluster_with(
     make_collection, publish_clustering, clustered
 ):
     labels = ["saw"] * 50 + ["player"] * 50 + ["fish"] * 20

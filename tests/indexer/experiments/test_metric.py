@@ -70,7 +70,7 @@ def apart(one: np.ndarray, other: np.ndarray, metric: str) -> np.ndarray:
     return 1 - (one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
 
 
-def test_the_metric_is_that_of_the_index_else_of_the_clustering(make_collection, clustered):
+def test_the_metric_of_the_index_goes_before_that_of_the_clustering(make_collection, clustered):
     storage = make_collection(clustered(40, 8, 4))
     assert metric_of(generations.require_latest(storage), "tiny") == "cosine"
     run(cluster, storage.root, "--clusters", 4, "--metric", "l2")

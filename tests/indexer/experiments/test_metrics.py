@@ -12,7 +12,7 @@ def codes(*values: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("labels", "clusters"), [(2, 3), (10, 10), (40, 5), (1, 4), (4, 1), (1, 1)])
-def test_figures_are_those_of_scikit_learn(labels: int, clusters: int):
+def test_figures_equal_those_of_scikit_learn(labels: int, clusters: int):
     generator = np.random.default_rng(labels * 100 + clusters)
     first = generator.integers(0, labels, 500).astype(np.int32)
     second = np.where(generator.random(500) < 0.5, first % clusters, generator.integers(0, clusters, 500))

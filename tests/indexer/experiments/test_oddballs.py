@@ -25,7 +25,7 @@ def view(make_collection, publish_clustering) -> View:
     return View(publish_clustering(make_collection(vectors, labels=LABELS, part_rows=8), CLUSTERS))
 
 
-def test_an_image_among_another_class_comes_first_with_the_class_it_looks_like(view: View):
+def test_images_nearest_to_another_class_are_listed_first(view: View):
     found = oddballs(view)
     first, second = found.tables["oddballs"].to_pylist()
     assert (first["id"], first["label"], first["looks_like"]) == (8 * 3 + 1, "cat", "dog")
@@ -135,7 +135,7 @@ def test_the_montage_shows_oddballs_beside_typical_images(view: View):
     assert 2 * one <= framed[ODD] < 3 * one
 
 
-def test_mistakes_are_said(view: View, make_collection, publish_clustering, clustered):
+def test_invalid_arguments_are_rejected_with_a_reason(view: View, make_collection, publish_clustering, clustered):
     with pytest.raises(NotFoundError, match="has the label 'cow'; it has cat, dog"):
         oddballs(view, label="cow")
     with pytest.raises(UsageError, match="limit is 0"):

@@ -120,7 +120,7 @@ def test_a_class_is_split_in_the_same_way_each_time(view: View):
 
 
 @pytest.mark.slow
-def test_about_as_many_clusters_as_classes_are_recommended(view: View):
+def test_the_recommended_k_is_close_to_the_number_of_classes(view: View):
     found = choose_k(view, space="resnet50", last=16, seeds=3)
     # Measured: 9, with a silhouette of 0.142.
     assert 8 <= found.figures["recommended"] <= 12

@@ -26,7 +26,7 @@ def view(make_collection) -> View:
     return View(CollectionReader.open(str(storage.root)))
 
 
-def test_the_groups_within_a_class_are_found_by_themselves(view: View):
+def test_the_number_of_groups_in_a_class_is_chosen_by_silhouette(view: View):
     found = split_label(view, "dog")
     assert (found.figures["k"], found.figures["images"]) == (3, 15)
     assert found.tables["subclusters"].column("size").to_pylist() == [6, 5, 4]
@@ -49,7 +49,7 @@ def test_a_label_is_understood_as_people_say_it(make_collection):
         view.label_code("churches")
 
 
-def test_silhouettes_are_those_of_scikit_learn(view: View):
+def test_silhouettes_equal_those_of_scikit_learn(view: View):
     found = split_label(view, "dog", k=3)
     members = found.tables["members"].to_pydict()
     rows = (np.array(members["id"]) - 1) // 3
@@ -74,7 +74,7 @@ def test_the_seed_decides(view: View):
     assert one.equals(two)
 
 
-def test_large_classes_are_sampled_and_it_is_said(view: View, monkeypatch):
+def test_large_classes_are_sampled_with_a_notice(view: View, monkeypatch):
     monkeypatch.setattr(module, "_HELD", 10)
     monkeypatch.setattr(module, "MEASURED", 8)
     monkeypatch.setattr(subclusters, "MEASURED", 8)
@@ -113,7 +113,7 @@ def test_a_montage_for_each_group(view: View):
     assert 0.9 * 12 * 128**2 < grey < 12 * 128**2
 
 
-def test_an_embedding_that_is_not_finite_is_said(make_collection):
+def test_embeddings_that_are_not_finite_are_reported(make_collection):
     vectors = np.ones((4, 2), np.float32)
     vectors[2, 1] = np.nan
     storage = make_collection(vectors, labels=["a"] * 4)
@@ -121,7 +121,7 @@ def test_an_embedding_that_is_not_finite_is_said(make_collection):
         split_label(View(CollectionReader.open(str(storage.root))), "a")
 
 
-def test_mistakes_are_said(view: View, make_collection, clustered):
+def test_invalid_arguments_are_rejected_with_a_reason(view: View, make_collection, clustered):
     with pytest.raises(NotFoundError, match="has the label 'fox'; it has cat, cow, dog"):
         split_label(view, "fox")
     with pytest.raises(UsageError, match="-k 16: the label dog has only 15 images"):

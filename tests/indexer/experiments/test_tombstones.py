@@ -113,7 +113,7 @@ def names_of(text):
     return set(re.findall(r"\d{5}\.jpg", text)) & set(KEYS)
 
 
-def test_every_command_is_asked():
+def test_every_command_is_checked_for_deleted_images():
     there = {entry.name for entry in metadata.entry_points(group="lookalike.commands")}
     assert there <= SHOWING.keys() | ELSEWHERE, "say what a new command shows of deleted images"
 
@@ -130,7 +130,7 @@ def test_a_deleted_image_is_shown_no_more(storage, tmp_path, name):
     assert not names_of(shown(storage, tmp_path, name))
 
 
-def test_it_counts_no_more(storage, tmp_path):
+def test_a_deleted_image_is_not_counted(storage, tmp_path):
     delete(storage, ids=DELETED)
     view = View(CollectionReader.open(str(storage.root)))
     assert len(view) == 77

@@ -37,7 +37,7 @@ def made(request):
     return request.node.callspec.params["storage"].name
 
 
-def test_there_is_one_of_the_current_format():
+def test_a_golden_collection_of_the_current_format_exists():
     assert FORMATS[-1].name == f"format-{FORMAT}"
 
 

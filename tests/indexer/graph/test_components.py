@@ -103,7 +103,7 @@ def test_a_grown_collection_compares_the_known_with_the_new(make_collection, gro
     assert told["recall"] > 0.95
 
 
-def test_no_directions_stand_out_and_the_recall_says_what_is_missed(make_collection, graphed, monkeypatch):
+def test_without_dominant_directions_the_measured_recall_is_low(make_collection, graphed, monkeypatch):
     monkeypatch.setattr(components, "_LEAST", 0.0)
     vectors = np.random.default_rng(3).standard_normal((300, 48)).astype(np.float32)
     told = graphed(make_collection(vectors), "-k", 4)
@@ -117,7 +117,7 @@ def test_embeddings_that_are_not_finite_are_refused(make_collection, graphed, fe
     assert "holds NaN or infinite values" in graphed(make_collection(vectors), code=1)
 
 
-def test_components_that_tell_too_little_give_way_to_a_comparison(make_collection, graphed, few_directions):
+def test_weak_components_are_replaced_by_a_full_comparison(make_collection, graphed, few_directions):
     # One vector in ten is so long that the grid of the components maps all others to one point.
     vectors = few_directions(300)
     vectors[::10] *= 1e5

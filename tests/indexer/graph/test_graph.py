@@ -48,7 +48,7 @@ def written(storage):
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
-def test_the_nearest_are_those_of_a_comparison_in_float64(make_collection, clustered, graphed, metric):
+def test_the_graph_equals_a_float64_comparison(make_collection, clustered, graphed, metric):
     vectors = clustered(230, 12, 7)
     vectors[[5, 90, 229]] = vectors[40]  # copies: ties by id, and an image is never its own neighbor
     storage = make_collection(vectors, part_rows=[100, 0, 30, 100])
@@ -249,7 +249,7 @@ def test_verify_compact_gc_and_remove_know_the_graph(make_collection, clustered,
     assert written(storage) == {}
 
 
-def test_a_damaged_part_is_named_with_its_mend(make_collection, clustered, graphed):
+def test_a_damaged_part_is_named_with_its_repair_command(make_collection, clustered, graphed):
     storage = make_collection(clustered(30, 8, 5))
     graphed(storage, "-k", 3)
     (path,) = (storage.root / "graphs").rglob("*.parquet")

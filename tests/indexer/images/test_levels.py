@@ -65,7 +65,7 @@ def test_a_dark_picture_stays_dark_where_the_file_tells_its_range(gray):
     assert np.abs(found(saved(np.rint(gray * (4095 / 255)).astype(np.uint16), "TIFF", most=1000)) - gray).max() <= 1
 
 
-def test_samples_of_12_bits_go_up_to_4095_however_dark_they_are():
+def test_samples_of_12_bits_range_up_to_4095():
     tags = [(256, 2), (257, 1), (258, 12), (259, 1), (262, 1), (273, 122), (277, 1), (278, 1), (279, 3)]
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     packed = (0x010 << 12 | 0x100).to_bytes(3, "big")  # two samples: 16 and 256

@@ -38,7 +38,7 @@ def test_a_picture_is_made_small(pool: ThumbnailPool, red: str) -> None:
     assert made.reason == ""
 
 
-def test_a_picture_that_is_gone_broken_or_too_large_says_why(pool: ThumbnailPool, red: str, tmp_path: Path) -> None:
+def test_a_missing_broken_or_too_large_image_has_a_reason(pool: ThumbnailPool, red: str, tmp_path: Path) -> None:
     broken, large = tmp_path / "broken.png", tmp_path / "large.png"
     broken.write_bytes(Path(red).read_bytes()[:60])
     Image.new("RGB", (101, 100)).save(large)
@@ -53,14 +53,14 @@ def test_a_picture_that_is_gone_broken_or_too_large_says_why(pool: ThumbnailPool
         assert reason in made.reason
 
 
-def test_a_picture_that_never_ends_costs_only_itself(red: str, tmp_path: Path) -> None:
+def test_an_endless_image_fails_only_itself(red: str, tmp_path: Path) -> None:
     with EndlessPicture(tmp_path / "endless.png"), contextlib.closing(ThumbnailPool(1, timeout=3.0)) as pool:
         futures = [pool.make(uri, 16) for uri in (str(tmp_path / "endless.png"), red)]
         assert futures[0].result(60).reason == "decoding took longer than 3 s"
         assert futures[1].result(60).jpeg
 
 
-def test_a_decoder_that_crashes_costs_only_its_picture(red: str, tmp_path: Path) -> None:
+def test_a_decoder_crash_fails_only_its_image(red: str, tmp_path: Path) -> None:
     with EndlessPicture(tmp_path / "endless.png") as endless, contextlib.closing(ThumbnailPool(1)) as pool:
         stuck = pool.make(str(endless.path), 16)
         endless.wait_for_reader()

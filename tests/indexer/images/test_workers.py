@@ -54,7 +54,7 @@ def test_keeps_the_order_and_the_facts(pictures: list[str], small_spec: Preproce
     assert first.bytes == Path(pictures[0]).stat().st_size
 
 
-def test_takes_no_more_than_so_many_ahead(pictures: list[str], small_spec: PreprocessingSpec):
+def test_reads_a_bounded_number_ahead(pictures: list[str], small_spec: PreprocessingSpec):
     taken = 0
 
     def counted() -> Iterator[tuple[int, str]]:
@@ -91,7 +91,7 @@ def test_large_images_that_are_given_as_bytes_wait_in_smaller_numbers(
     assert taken == 40
 
 
-def test_an_image_that_takes_too_long_costs_only_itself(pictures: list[str], small_spec: PreprocessingSpec):
+def test_a_slow_image_fails_only_itself(pictures: list[str], small_spec: PreprocessingSpec):
     with EndlessPicture(pictures[5]), DecodePool(PoolSettings(2, timeout=2.0), small_spec) as pool:
         results = [result for _, result in pool.stream(list(enumerate(pictures)), 16)]
     expected: list[int | str] = [10 * number for number in range(20)]
@@ -99,7 +99,7 @@ def test_an_image_that_takes_too_long_costs_only_itself(pictures: list[str], sma
     assert reds(results) == expected
 
 
-def test_an_image_that_kills_its_worker_costs_only_itself(pictures: list[str], small_spec: PreprocessingSpec):
+def test_an_image_that_crashes_its_worker_fails_only_itself(pictures: list[str], small_spec: PreprocessingSpec):
     def kill_whoever_reads_it(endless: EndlessPicture) -> None:
         for _ in ("with the rest of its chunk", "alone"):
             endless.wait_for_reader()
@@ -164,7 +164,7 @@ def test_settings_must_make_sense():
             PoolSettings(**settings)
 
 
-def test_pixels_are_those_of_the_picture(small_spec: PreprocessingSpec, tmp_path: Path):
+def test_pixels_equal_those_of_the_image(small_spec: PreprocessingSpec, tmp_path: Path):
     levels = np.random.default_rng(1).integers(0, 256, (20, 20, 3), np.uint8)
     Image.fromarray(levels).save(tmp_path / "a.png")
     with DecodePool(PoolSettings(1), small_spec) as pool:

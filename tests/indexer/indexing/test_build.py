@@ -68,7 +68,7 @@ def test_the_number_of_threads_does_not_change_a_byte(reader, factory):
 
 
 @pytest.mark.parametrize("factory", ["IVF8,Flat", "PCA8,IVF8,SQ8", "IVF8,PQ4x4np"])
-def test_training_on_gpus_uses_the_index_that_lies_there(reader, factory, monkeypatch):
+def test_training_on_gpus_uses_an_index_on_those_gpus(reader, factory, monkeypatch):
     """The k-means of the lists searches in an index for the requested GPUs; here that index is on the processor."""
     asked = []
 

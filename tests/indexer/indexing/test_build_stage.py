@@ -151,7 +151,7 @@ def test_a_lossy_index_without_lists_has_one_measured_step(make_collection, clus
     assert report.entry.recall_queries == 50
 
 
-def test_duplicates_stand_for_one_another(make_collection):
+def test_any_duplicates_count_as_found(make_collection):
     """Every image has 29 copies: any ten of them are the nearest, whichever the index returns."""
     generator = np.random.default_rng(0)
     vectors = np.repeat(generator.standard_normal((20, 8)), 30, axis=0).astype(np.float32)
@@ -205,7 +205,7 @@ def test_an_index_that_a_killed_run_left_unfinished_is_rebuilt(make_collection, 
     assert written(storage) == before
 
 
-def test_other_settings_or_other_embeddings_lie_elsewhere(make_collection, clustered):
+def test_other_settings_or_embeddings_have_another_digest(make_collection, clustered):
     vectors = clustered(300, 8, 5)
     storage = make_collection(vectors)
     variants = [{}, {"seed": 3}, {"metric": "l2"}, {"nlist": 3}, {"train_size": 60}]

@@ -131,7 +131,7 @@ def test_a_choice_is_kept_with_what_was_tried(make_collection, clustered, monkey
 
 
 @pytest.mark.usefixtures("small")
-def test_a_record_that_cannot_be_read_is_made_again(make_collection, clustered):
+def test_an_unreadable_record_is_measured_again(make_collection, clustered):
     storage = make_collection(clustered(1200, DIM, 20))
     draft = generations.require_latest(storage)
     first = pick(CollectionReader(storage, draft), "tiny", BuildSettings(), Silent())

@@ -68,7 +68,7 @@ def test_increments_give_the_same_index(factory, first) -> None:
     assert (again.search(vectors(30, 5), 1)[1][:, 0] >= 0).all()
 
 
-def test_it_is_small() -> None:
+def test_increments_are_small() -> None:
     index = made("IVF8,Flat", vectors(400))
     added(index, vectors(400, 1))
     one = Increments(index)
@@ -77,7 +77,7 @@ def test_it_is_small() -> None:
 
 
 @pytest.mark.parametrize("factory", ["NSG8", "IVF8,PQ8x4fs"])
-def test_other_kinds_are_told(factory) -> None:
+def test_unsupported_kinds_are_recognized(factory) -> None:
     index = faiss.index_factory(16, factory)
     assert not increments.is_supported(index)
 

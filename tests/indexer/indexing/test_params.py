@@ -167,7 +167,7 @@ def test_between_two_k_that_were_measured_the_lower_recall_counts(k, recalls):
     assert all(point.k == k for point in ladder)
 
 
-def test_a_recall_is_that_of_the_k_that_is_asked_for():
+def test_a_recall_is_looked_up_for_the_requested_k():
     assert nprobe_for_recall(entry(SEVERAL), 0.9, 10).nprobe == 2
     assert nprobe_for_recall(entry(SEVERAL), 0.9, 50).nprobe == 8
     with pytest.raises(NotBuiltError, match=r"reaches a recall@1 of 0.7000 with nprobe 2 at best, not 0.9"):

@@ -103,5 +103,5 @@ def test_settings_out_of_range_are_refused(settings, message):
         BuildSettings(**settings)
 
 
-def test_names_are_all_known():
+def test_every_index_name_has_a_recipe():
     assert all(recipe(25_000, index=name).factory for name in NAMES)

@@ -111,7 +111,7 @@ def test_a_machine_that_lacks_something_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("address", ["ray://10.0.0.2:10001", "10.0.0.2", "", "10.0.0.2:", "10.0.0.2:99999", ":6379"])
-def test_an_address_that_is_none_is_refused(address):
+def test_an_invalid_address_is_rejected(address):
     with pytest.raises(UsageError, match=r"give auto or the HOST:PORT of its head"):
         check_address(address)
 
@@ -156,7 +156,7 @@ def fake_machines(monkeypatch):
 
 @pytest.mark.parametrize("make", [doubled, ahead])
 @pytest.mark.parametrize(("addresses", "losses"), [(["a"], 0), (["a", "b", "c"], 0), (["a"], 2), (["a", "b"], 2)])
-def test_each_item_is_done_once_whoever_is_lost(fake_machines, make, addresses, losses):
+def test_each_item_is_processed_once_despite_lost_workers(fake_machines, make, addresses, losses):
     machines = fake_machines(addresses, losses)
     done = list(machines.run(make, range(40), lambda amount: None, "part"))
     assert sorted(done) == [2 * item for item in range(40)]

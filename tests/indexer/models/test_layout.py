@@ -55,7 +55,7 @@ def test_maps_of_other_networks(arch: str, name: str, axis: int):
     assert axes(traced(arch), 224, name) == [axis]
 
 
-def test_windows_that_cannot_be_told_from_channels_are_left_out():
+def test_ambiguous_window_axes_are_left_out():
     graph = torch.fx.symbolic_trace(Windows())
     node = next(node for node in graph.graph.nodes if node.op == "call_method")
     assert channel_axes(graph, 56, [node]) == {}

@@ -103,7 +103,7 @@ def test_few_classes_give_all_of_them(plain_spec, pixels):
     np.testing.assert_allclose(result.probabilities.sum(1), 1, rtol=1e-5)
 
 
-def test_a_node_that_gives_no_vector_is_refused(plain_spec):
+def test_a_node_without_a_vector_output_is_rejected(plain_spec):
     traced = trace(untrained("shufflenet_v2_x0_5", 0))
     number = next(name for name in traced.nodes if name.endswith(("getattr", "floordiv")))
     with pytest.raises(UsageError, match="choose another layer"):

@@ -79,6 +79,6 @@ def test_convolutions_can_be_named_by_their_number(arch: str, asked: str, found:
 
 
 @pytest.mark.parametrize("name", ["conv0", "conv6"])
-def test_a_convolution_that_is_not_there_is_said(name: str):
+def test_an_unknown_convolution_number_is_rejected(name: str):
     with pytest.raises(UsageError, match=f"no layer '{name}': it has 5 convolutions"):
         trace(build("alexnet", 10, transform_input=False)).resolve(name)

@@ -25,7 +25,7 @@ def noise(images: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(0).standard_normal((images, 3, 64, 64), np.float32))
 
 
-def test_a_seed_is_the_same_network_in_every_process():
+def test_a_seed_gives_the_same_network_in_every_process():
     outputs = [
         subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True).stdout
         for _ in range(2)

@@ -82,7 +82,7 @@ def test_the_usual_ways_of_saving_are_understood(save_weights, change):
     assert torch.equal(module.state_dict()["fc.weight"], plain.state_dict()["fc.weight"])
 
 
-def test_safetensors_are_read_whatever_the_file_is_called(save_weights, tmp_path: Path):
+def test_safetensors_are_detected_by_content(save_weights, tmp_path: Path):
     state = torch.load(save_weights("shufflenet_v2_x0_5"), weights_only=True)
     for name in ("weights.safetensors", "weights.bin"):
         safetensors.torch.save_file(state, tmp_path / name)

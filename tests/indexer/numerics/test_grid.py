@@ -37,7 +37,7 @@ def test_neither_order_nor_batch_changes_a_distance(rows: int, dim: int, seed: i
     np.testing.assert_array_equal(whole, whole.T)
 
 
-def test_distances_are_those_of_the_vectors():
+def test_distances_equal_those_of_the_vectors():
     vectors = unit(30, 100)
     truth = np.square(vectors[:, None].astype(np.float64) - vectors[None]).sum(axis=2)
     np.testing.assert_allclose(squared_distances(on_grid(vectors)), truth, atol=1e-6)

@@ -40,7 +40,7 @@ def test_matrices_of_any_size_fit(size: int):
 
 
 @pytest.mark.parametrize(("size", "written"), [(30, True), (99, True), (101, False)])
-def test_cells_have_numbers_as_long_as_they_are_large_enough(size: int, written: bool):
+def test_large_cells_show_their_numbers(size: int, written: bool):
     names = [f"name {number}" for number in range(size)]
     assert len(heatmap(np.eye(size), names, names).axes[0].texts) == (size if written else 0)
 
@@ -96,7 +96,7 @@ def test_names_are_taken_literally():
     assert short("n02102040_10026.JPEG") == "n02102040_10026.JPEG"
 
 
-def test_classes_that_only_a_number_tells_apart_keep_it():
+def test_class_names_that_differ_only_by_number_keep_it():
     names = ["n02012849_crane", "n03126707_crane", "n01440764_tench"]
     assert short_names(names) == ["n02012849_crane", "n03126707_crane", "tench"]
 
@@ -111,7 +111,7 @@ def test_bars_stand_side_by_side_or_behind_each_other():
     assert len({bar.get_y() for bar in behind}) == 2
 
 
-def test_more_bars_than_can_be_read_are_cut_and_it_is_said():
+def test_too_many_bars_are_cut_with_a_notice():
     figure = bars([f"name {number}" for number in range(300)], {"n": range(300)}, BarStyle("Sizes"))
     assert len(figure.axes[0].patches) == 120
     assert figure.axes[0].get_title() == "Sizes (the first 120 of 300)"

@@ -47,7 +47,7 @@ def test_a_tree_has_its_leaves_by_name_in_the_colour_of_their_group(tree):
     assert axis.get_title() == "net: 4 classes seen, by the classifier's weights; 2 groups at the dashed cut"
 
 
-def test_accuracies_are_drawn_best_first_with_gaps_where_there_are_none():
+def test_accuracies_are_drawn_best_first_with_gaps_for_missing_values():
     lines = [
         {"label": "cat", "model": "a", "top1": 0.2, "top5": 0.5},
         {"label": "cat", "model": "b", "top1": 0.4, "top5": 0.5},

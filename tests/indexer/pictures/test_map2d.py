@@ -93,7 +93,7 @@ def test_no_name_hides_the_points_that_it_names():
     assert "mixed: brain / crayfish /\nbutterfly" in [text.get_text() for text in axis.texts]
 
 
-def test_no_name_lies_over_another():
+def test_names_on_the_map_do_not_overlap():
     generator = np.random.default_rng(6)
     names = [(f"the cluster {number}", *generator.random(2).tolist()) for number in range(300)]
     places = generator.random((300, 2))

@@ -74,7 +74,7 @@ def test_titles_are_wrapped_at_spaces():
     assert wrapped("", 70, letters, 2) == [""]
 
 
-def test_wordnet_numbers_go_before_names_do():
+def test_wordnet_numbers_are_cut_before_names():
     letters = font(12)
     width = letters.getlength("like english_springer")
     assert fitted("like n02102040_english_springer", width, letters) == "like english_springer"

@@ -10,7 +10,7 @@ from lookalike_indexer.pictures.overlay import overlay, overlay_png
 
 
 @pytest.mark.parametrize("method", ["cam", "gbp"])
-def test_colour_is_where_the_attribution_is(method: str):
+def test_only_attributed_pixels_are_colored(method: str):
     pixels = np.full((3, 20, 30), 128, np.uint8)
     attribution = np.zeros((20, 30), np.float32)
     attribution[:, 20:] = 1

@@ -160,7 +160,7 @@ def test_a_run_that_was_killed_measures_the_rest(storage, monkeypatch):
     assert draft.attributes["quality"].rows == 7
 
 
-def test_a_source_that_is_gone_is_an_error(storage, tmp_path):
+def test_a_missing_source_is_an_error(storage, tmp_path):
     for picture in tmp_path.glob("*.png"):
         picture.unlink()
     told = run(storage, code=1)

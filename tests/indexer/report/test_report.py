@@ -50,7 +50,7 @@ def labelled_report(labelled: str, tmp_path_factory: pytest.TempPathFactory) -> 
     return file, made(labelled, file)
 
 
-def test_a_browser_shows_the_page_whole_and_asks_nobody(labelled_report: tuple[Path, str], browser: Browser):
+def test_the_report_renders_fully_without_network_requests(labelled_report: tuple[Path, str], browser: Browser):
     file, told = labelled_report
     # The labels are no classes of ImageNet, and there are no checkpoints.
     assert re.findall(r"^Not made: (\d+)", told, flags=re.MULTILINE) == ["2", "8", "10", "13", "14", "15", "16"]
@@ -69,7 +69,9 @@ def test_a_browser_shows_the_page_whole_and_asks_nobody(labelled_report: tuple[P
     tab.close()
 
 
-def test_numbers_are_those_of_the_experiment(labelled: str, labelled_report: tuple[Path, str], browser: Browser):
+def test_report_numbers_equal_those_of_the_experiment(
+    labelled: str, labelled_report: tuple[Path, str], browser: Browser
+):
     tab, _, _ = opened(browser, labelled_report[0])
     result = class_matrix(View(CollectionReader.open(labelled)))
     chapter = tab.locator("#chapter-3")
@@ -102,7 +104,7 @@ def test_a_chapter_that_cannot_be_made_says_why(unlabelled: str, tmp_path: Path)
     assert "0 checkpoints, and an evolution needs two" in html
 
 
-def test_a_chapter_that_fails_costs_no_other_one(unlabelled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_chapter_leaves_the_others(unlabelled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("no <variance>")
 

@@ -90,7 +90,7 @@ def test_an_archive_gives_its_pictures_with_the_labels_beside_them(tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["tar", "zip"])
-def test_tells_why_a_member_cannot_be_had(tmp_path: Path, kind: str):
+def test_an_unreadable_member_has_a_reason(tmp_path: Path, kind: str):
     path = write(tmp_path / f"a.{kind}", {"a.jpg": bytes(1000), "empty.jpg": b""})
     for key, reason, error_kind in (
         ("none.jpg", "no member 'none.jpg'", "missing"),
@@ -114,7 +114,7 @@ def test_a_zip_bomb_is_refused_before_it_is_decompressed(tmp_path: Path):
         fetch(f"{path}#a.jpg", 1 << 20)
 
 
-def test_an_encrypted_or_damaged_member_costs_only_itself(tmp_path: Path):
+def test_an_encrypted_or_damaged_member_fails_only_itself(tmp_path: Path):
     path = write(tmp_path / "a.zip", {"a.jpg": os.urandom(500), "b.jpg": b"good"})
     data = bytearray(path.read_bytes())
     data[60] ^= 0xFF
@@ -131,7 +131,7 @@ def test_an_encrypted_or_damaged_member_costs_only_itself(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["tar", "zip"])
-def test_an_archive_that_was_written_anew_gives_each_key_its_own_picture(tmp_path: Path, kind: str):
+def test_a_rewritten_archive_gives_each_key_its_own_image(tmp_path: Path, kind: str):
     for order in ("ab", "ba"):
         path = write(tmp_path / f"a.{kind}", {f"{key}.jpg": f"{order} {key}".encode() for key in order})
         os.utime(path, ns=(len(order), ord(order[0])))

@@ -27,7 +27,7 @@ def test_refuses_more_bytes_than_allowed(tmp_path: Path):
     ("name", "reason"),
     [("missing", "no such file"), ("empty", "empty"), ("folder", "cannot be read"), ("a\0b", "null")],
 )
-def test_tells_why_a_file_cannot_be_had(tmp_path: Path, name: str, reason: str):
+def test_an_unreadable_file_has_a_reason(tmp_path: Path, name: str, reason: str):
     (tmp_path / "empty").touch()
     (tmp_path / "folder").mkdir()
     with pytest.raises(DecodeError, match=reason):
@@ -51,7 +51,7 @@ def test_finds_the_rows_of_a_parquet_file_by_key(tmp_path: Path, order: list[int
     assert caught.value.kind == "missing"
 
 
-def test_a_parquet_file_that_was_written_anew_gives_each_key_its_own_image(tmp_path: Path):
+def test_a_rewritten_parquet_file_gives_each_key_its_own_image(tmp_path: Path):
     path = tmp_path / "images.parquet"
     for keys in ("abc", "cba", "bca"):
         parquet(path, {key: f"{keys} {key}".encode() for key in keys})
@@ -85,7 +85,7 @@ def test_a_row_without_an_image_and_one_that_is_too_large_are_refused(tmp_path: 
     assert caught.value.kind == "limit"
 
 
-def test_a_damaged_page_costs_its_rows_and_no_others(tmp_path: Path):
+def test_a_damaged_page_fails_only_its_rows(tmp_path: Path):
     images = {str(number): os.urandom(500) for number in range(40)}
     path = parquet(tmp_path / "images.parquet", images, row_group_size=10, compression="none", use_dictionary=False)
     data = path.read_bytes()
@@ -111,7 +111,7 @@ def test_a_fifo_is_refused_at_once(tmp_path: Path):
     assert caught.value.kind == "unreadable"
 
 
-def test_tells_what_lies_in_a_container(tmp_path: Path):
+def test_files_in_a_container_are_recognized(tmp_path: Path):
     path = parquet(tmp_path / "a.parquet", {"b.parquet#c": b"x"})
     (tmp_path / "a.parquet#file").write_bytes(b"y")
     assert is_contained(f"{path}#b.parquet#c")

@@ -68,7 +68,7 @@ def test_a_missing_labels_file_is_named(tmp_path: Path):
         "file:///photos/a%20b/c/d%20e.jpg",
     ],
 )
-def test_paths_are_matched_however_they_are_written(tmp_path: Path, text: str):
+def test_every_spelling_of_a_path_matches(tmp_path: Path, text: str):
     assert normalised_key(SOURCE, text) == "c/d e.jpg"
     (tmp_path / "labels.csv").write_text(f"key,label\n{text},x\n")
     labels = Labels(tmp_path / "labels.csv", SOURCE)
@@ -76,14 +76,14 @@ def test_paths_are_matched_however_they_are_written(tmp_path: Path, text: str):
     assert labels.unknown == 0
 
 
-def test_two_labels_of_one_image_are_refused_wherever_they_stand(tmp_path: Path):
+def test_two_labels_of_one_image_are_rejected(tmp_path: Path):
     table = tmp_path / "labels.csv"
     table.write_text("key,label\na.jpg,x\n./a.jpg,x\nb.jpg,x\n./b.jpg,y\n")
     with pytest.raises(UsageError, match=r"two labels for one image, as 'b.jpg' and as './b.jpg'"):
         Labels(table, SourceEntry("directory", "/photos"))
 
 
-def test_a_key_as_it_is_comes_before_another_way_to_write_it(tmp_path: Path):
+def test_an_exact_key_is_matched_before_other_spellings(tmp_path: Path):
     (tmp_path / "labels.csv").write_text("key,label\n/list/a.jpg,x\n")
     labels = Labels(tmp_path / "labels.csv", SourceEntry("list", "/list/list.txt"))
     assert look_up(labels, "/list/a.jpg", "a.jpg") == ["x", "x"]

@@ -112,7 +112,7 @@ def test_an_empty_source_is_refused(tmp_path: Path, storage: Storage):
     assert storage.list("source") == []
 
 
-def test_a_key_that_comes_twice_is_named_before_anything_is_written(tmp_path: Path, storage: Storage):
+def test_a_repeated_key_is_named_before_anything_is_written(tmp_path: Path, storage: Storage):
     (tmp_path / "list.txt").write_text("a.jpg\nb.jpg\n./a.jpg\n")
     with pytest.raises(UsageError, match=r"has the key 'a\.jpg' twice \(rows 1 and 3\)"):
         listed(storage, tmp_path / "list.txt")

@@ -7,7 +7,7 @@ import tracemalloc
 from lookalike_indexer.sources.revisions import ListingChanges
 
 
-def test_changes_of_a_row_are_put_together():
+def test_changes_of_a_row_are_merged():
     changes = ListingChanges(5)
     assert list(changes.numbers()) == []
     changes.set(4, {"label": "dog"})
@@ -21,7 +21,7 @@ def test_changes_of_a_row_are_put_together():
     assert changes.of(4) == {"bytes": 11, "modified_ns": 98, "changed_sha256": "digest", "label": "dog"}
 
 
-def test_values_that_are_set_go_before_those_of_the_file():
+def test_set_values_override_those_of_the_file():
     changes = ListingChanges(2)
     changes.touch(1, 10, 99, "digest")
     changes.set(1, {"bytes": 12, "changed_sha256": None})

@@ -76,7 +76,7 @@ def test_more_are_added_to_the_index_without_training(made, grow_collection, kin
     assert run_verify(storage, VerifySettings(deep=True, images=0), Silent()).damages == []
 
 
-def test_twice_the_rows_are_made_again(made, grow_collection):
+def test_an_index_is_rebuilt_when_the_rows_double(made, grow_collection):
     storage, vectors = made()
     grow_collection(storage, vectors[600:900])
     assert grown(storage)[1].indexes == {"tiny/main": "extended"}

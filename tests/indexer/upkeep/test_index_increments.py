@@ -100,7 +100,7 @@ def test_a_few_images_are_written_beside_the_index(made, extended, kind) -> None
     np.testing.assert_array_equal(faiss.serialize_index(index), check(reader, vectors[:720]))
 
 
-def test_one_takes_the_place_of_several_and_all_are_written_once_they_are_many(made, extended, monkeypatch) -> None:
+def test_increments_are_merged_and_many_are_rewritten_as_one_index(made, extended, monkeypatch) -> None:
     monkeypatch.setattr(extend, "MOST_INCREMENTS", 2)
     storage, vectors = made()
     base = generations.require_latest(storage).indexes[KEY].path

@@ -106,7 +106,7 @@ def test_everything_else_stays(storage):
     assert damaged(storage) == []
 
 
-def test_the_recall_of_a_purged_index_is_the_true_one(make_collection):
+def test_the_recall_of_a_purged_index_is_measured_again(make_collection):
     vectors = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
     storage = make_collection(vectors, part_rows=100)
     draft, _ = run_build(storage, generations.require_latest(storage), BuildSettings(index="IVF8,Flat"), Silent())
@@ -125,7 +125,7 @@ def test_the_recall_of_a_purged_index_is_the_true_one(make_collection):
     assert damaged(storage) == []
 
 
-def test_a_fifth_is_worth_it(storage):
+def test_a_purge_is_worthwhile_from_a_fifth_of_deleted_rows(storage):
     delete(storage, ids=range(1, 34, 3))
     assert not is_worth_it(storage, generations.require_latest(storage))
     delete(storage, ids=[34])

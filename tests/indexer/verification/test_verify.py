@@ -55,7 +55,7 @@ def test_a_collection_as_it_was_written(storage, verify):
     assert report.checks[-1].note == "within 0.005 of their length (float32)"
 
 
-def test_deep_looks_at_all_of_them(storage, verify):
+def test_a_deep_verification_reads_all_images(storage, verify):
     report = verify(storage, VerifySettings(deep=True))
     assert report.damages == []
     assert (report.checks[-1].looked, report.checks[-3].looked) == (11, 11)
@@ -77,7 +77,7 @@ def test_any_flipped_byte_of_any_file_is_found_and_the_file_named(storage, verif
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100])
-def test_a_file_that_was_cut_or_is_gone(storage, verify, cut):
+def test_a_truncated_or_missing_file_is_reported(storage, verify, cut):
     local = storage.local(EMBEDDINGS)
     size = local.stat().st_size
     if cut:
@@ -256,7 +256,7 @@ MENDS = {
 
 
 @pytest.mark.parametrize("ending", MENDS)
-def test_the_mend_that_is_named_mends_it(storage, verify, flip, made, ending):
+def test_the_suggested_command_repairs_the_file(storage, verify, flip, made, ending):
     path = file(storage, ending)
     good = storage.read(path)
     flip(storage, path, len(good) // 2)
@@ -270,7 +270,7 @@ def test_the_mend_that_is_named_mends_it(storage, verify, flip, made, ending):
     assert generations.numbers(storage) == [1, 2, 3, 4]
 
 
-def test_mends_name_the_whole_command(storage, verify, flip):
+def test_repairs_name_the_whole_command(storage, verify, flip):
     commands = {
         "source/part-000000.parquet": "index again into a new folder with: lookalike index",
         EMBEDDINGS: "--model shufflenet_v2_x0_5 --weights untrained:5",

@@ -38,7 +38,7 @@ async def image(browser: httpx.AsyncClient, key: str) -> Any:
     return reply.json()["image"] if reply.status_code == 200 else None
 
 
-async def test_changes_are_made_and_taken_back_until_a_fold(make_toy, serve) -> None:
+async def test_changes_can_be_undone_until_a_fold(make_toy, serve) -> None:
     toy = make_toy(random(40), clusters=3)
     first, second, third = (int(one) for one in toy.ids[:3])
     embedder = ByColour(toy)

@@ -51,7 +51,7 @@ async def all_of(served, keys):
 
 @pytest.mark.parametrize("index", ["Flat", "IVF16,Flat", "HNSW8", "IVF16,SQ8"])
 @pytest.mark.parametrize("grown", [False, True])
-async def test_a_fold_changes_nothing_that_callers_see(make_toy, attach, serve, index, grown, monkeypatch) -> None:
+async def test_a_fold_does_not_change_answers(make_toy, attach, serve, index, grown, monkeypatch) -> None:
     """`grown`: the index takes the new images, which otherwise are compared beside it."""
     monkeypatch.setattr(fold_module, "MOST_BESIDE", 0 if grown else 1000)
     toy = make_toy(random(300), index=index, clusters=3)
@@ -125,7 +125,7 @@ async def test_changes_go_on_during_folds_and_no_call_fails(make_toy, serve) -> 
             await compare(served, model, turn, random(1, seed=turn)[0])
 
 
-async def test_many_changes_are_folded_by_themselves(make_toy, serve) -> None:
+async def test_many_changes_are_folded_automatically(make_toy, serve) -> None:
     toy = make_toy(random(30))
     limits = Limits(fold_rows=5)
     async with serve(toy, writable=True, limits=limits) as served:

@@ -19,7 +19,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import CollectionLockedError
 
 
-async def test_a_second_writer_is_refused_and_told_who_holds_the_log(make_toy, serve) -> None:
+async def test_a_second_writer_is_rejected_with_the_owner_of_the_log(make_toy, serve) -> None:
     toy = make_toy(random(30))
     async with serve(toy, writable=True) as served:
         with pytest.raises(CollectionLockedError, match=f"process {os.getpid()} on .*without --writable"):
@@ -80,7 +80,7 @@ async def test_a_write_that_fails_did_not_happen_and_the_next_one_does(make_toy,
         assert "lost" not in before
 
 
-async def test_a_writer_whose_log_was_taken_over_takes_no_more_changes(make_toy, serve, refused) -> None:
+async def test_a_writer_that_lost_its_log_rejects_changes(make_toy, serve, refused) -> None:
     toy = make_toy(random(30))
     async with serve(toy, writable=True) as served:
         await served.update.Upsert(upsert(["a"], random(1)))
@@ -128,7 +128,7 @@ async def test_a_damaged_log_is_served_up_to_the_damage(make_toy, serve) -> None
             assert await listed(served) == later
 
 
-async def test_many_callers_at_once_are_all_seen(make_toy, serve) -> None:
+async def test_changes_of_concurrent_callers_are_all_stored(make_toy, serve) -> None:
     toy = make_toy(random(30))
     async with serve(toy, writable=True) as served:
         vectors = random(64, seed=6)

@@ -70,7 +70,7 @@ async def listed(served: Any, page_size: int = 1000, **more: Any) -> list[str]:
 
 @pytest.mark.parametrize("index", KINDS)
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
-async def test_the_next_search_finds_a_new_image_with_every_kind_of_index(make_toy, serve, index, metric) -> None:
+async def test_a_new_image_is_found_at_once_with_every_index(make_toy, serve, index, metric) -> None:
     toy = make_toy(random(300), index=index, metric=metric)
     async with serve(toy, writable=True) as served:
         done = await served.update.Upsert(upsert(["new/a.jpg", "new/b.jpg"], random(2, seed=9), labels=["x", ""]))
@@ -296,7 +296,7 @@ async def test_a_server_that_is_not_writable_names_the_fix(make_toy, serve, refu
             assert refused(error.value).code is grpc.StatusCode.FAILED_PRECONDITION
 
 
-async def test_changes_are_for_the_role_write(make_toy, serve, refused) -> None:
+async def test_changes_require_the_write_role(make_toy, serve, refused) -> None:
     toy = make_toy(random(20))
     async with serve(toy, writable=True) as served:
         from lookalike.v1 import update_pb2_grpc

@@ -164,7 +164,7 @@ def test_no_more_than_a_bounded_number_waits(auditing, make_toy, monkeypatch) ->
     assert 3 <= searched <= 4
 
 
-def test_another_index_begins_anew_and_a_late_sample_of_the_old_one_is_left_out(auditing, make_toy) -> None:
+def test_a_new_index_resets_the_audit_and_ignores_old_samples(auditing, make_toy) -> None:
     toy = make_toy(index="IVF8,Flat")
     old = [sample(toy, 0, [0]), sample(toy, 1, [1])]
     make_toy(index="IVF8,Flat")

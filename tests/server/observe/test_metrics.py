@@ -115,9 +115,7 @@ async def test_of_several_collections_each_has_its_label(make_toy, tmp_path, ser
     assert "no such" not in text
 
 
-async def test_a_call_whose_deadline_passes_is_told_from_one_that_is_cancelled(
-    make_toy, serve, by_vector, monkeypatch
-) -> None:
+async def test_expired_and_canceled_calls_are_counted_separately(make_toy, serve, by_vector, monkeypatch) -> None:
     toy = make_toy()
     go = threading.Event()
     search = OnDevice.search

@@ -59,7 +59,7 @@ async def request_id(call: Any) -> str:
     return dict(await call.trailing_metadata())[record.REQUEST_ID]
 
 
-async def test_the_callers_request_id_comes_back_with_replies_and_errors(make_toy, serve) -> None:
+async def test_replies_and_errors_return_the_request_id(make_toy, serve) -> None:
     async with serve(make_toy()) as served:
         given = (("x-request-id", "order-17"),)
         assert await request_id(served.search.Search(asked([5]), metadata=given)) == "order-17"
