@@ -22,7 +22,7 @@ from lookalike_indexer.errors import CollectionLockedError
 async def test_a_second_writer_is_rejected_with_the_owner_of_the_log(make_toy, serve) -> None:
     toy = make_toy(random(30))
     async with serve(toy, writable=True) as served:
-        with pytest.raises(CollectionLockedError, match=f"process {os.getpid()} on .*without --writable"):
+        with pytest.raises(CollectionLockedError, match=f"Process {os.getpid()} on .*without --writable"):
             async with serve(toy, writable=True):
                 pass
         await served.update.Upsert(upsert(["a"], random(1)))
