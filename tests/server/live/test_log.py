@@ -41,7 +41,7 @@ async def test_others_follow_the_log_and_wait_for_a_change_that_is_asked_for(mak
         assert await nearest(reader, vector[0], 1, after_sequence=done.sequence) == ["a"]
         done = await writer.update.Delete(delete("a", toy.key(5)))
         assert "a" not in await nearest(reader, vector[0], 40, after_sequence=done.sequence)
-        with pytest.raises(grpc.aio.AioRpcError, match=r"changes up to 2.*asks for 9") as error:
+        with pytest.raises(grpc.aio.AioRpcError, match=r"changes up to 2.*requires 9") as error:
             await reader.search.Search(search_pb2.SearchRequest(query=query, k=1, after_sequence=9))
         assert refused(error.value).code is grpc.StatusCode.UNAVAILABLE
         info = await reader.server.GetServerInfo(server_pb2.GetServerInfoRequest())
