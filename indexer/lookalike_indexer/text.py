@@ -14,6 +14,11 @@ _NAMES = 20
 _LEADING = re.compile(r"^n\d{8}[_ -]+")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return the number with the noun in its singular or regular plural: "1 image", "1,234 images"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     """Return the text on one line, without characters that would move a cursor or color a terminal."""
     return harmless(" ".join(text.split()))

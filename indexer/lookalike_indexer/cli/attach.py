@@ -11,7 +11,7 @@ import click
 
 from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
-from lookalike_indexer.text import aligned, printable
+from lookalike_indexer.text import aligned, counted, printable
 
 if TYPE_CHECKING:
     from lookalike_indexer.attributes.attach import Attached
@@ -84,7 +84,7 @@ def summary(done: Attached) -> list[str]:
         lines.append(aligned(("attribute", "type", "images", "examples"), rows))
         lines.append(f"attached {done.table}: {done.rows:,} rows name an image, {done.without:,} images have no row")
     if done.relabelled:
-        lines.append(f"corrected the labels of {done.relabelled:,} images")
+        lines.append(f"corrected the labels of {counted(done.relabelled, 'image')}")
     if done.unmatched:
         lines.append(f"{done.unmatched:,} rows name no image of the collection, such as {printable(done.example)!r}")
     return lines or ["nothing has changed"]

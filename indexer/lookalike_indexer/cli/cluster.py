@@ -12,6 +12,7 @@ from lookalike_indexer.cli.cluster_options import cluster_options, cluster_setti
 from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.machines_option import joined_machines, ray_option
+from lookalike_indexer.text import counted
 
 if TYPE_CHECKING:
     from lookalike_indexer.clustering.cluster_stage import ClusterReport
@@ -119,6 +120,6 @@ def _inertia(entry: ClusteringEntry) -> str:
         return reached
     if entry.strategy == "bisecting":
         return f"{reached}, each halving the best of {entry.restarts} starts"
-    fell = f"from {entry.inertia[0]:.6g} to {entry.inertia[-1]:.6g} in {len(entry.inertia)} steps"
+    fell = f"from {entry.inertia[0]:.6g} to {entry.inertia[-1]:.6g} in {counted(len(entry.inertia), 'step')}"
     where = " of whitened embeddings" if entry.strategy == "whitened" else ""
     return f"{fell}, on {entry.trained_on} images{where}, the best of {entry.restarts} starts"

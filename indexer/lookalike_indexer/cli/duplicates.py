@@ -21,6 +21,7 @@ from lookalike_indexer.cli.experiment_options import (
 )
 from lookalike_indexer.cli.near_options import max_distance_option
 from lookalike_indexer.cli.out_folder import open_out
+from lookalike_indexer.text import counted
 
 
 @click.command(cls=CollectionCommand)
@@ -98,5 +99,5 @@ def duplicates(
 
         gone = images.filter(pc.invert(images.column("keep"))).column("id").to_pylist()
         done = delete(view.reader.storage, ids=gone)
-        told = f"Deleted {len(done.ids):,} images. {collection} is at generation {done.generation}."
+        told = f"Deleted {counted(len(done.ids), 'image')}. {collection} is at generation {done.generation}."
         click.echo(told, err=as_json or as_list)

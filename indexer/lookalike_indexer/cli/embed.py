@@ -13,7 +13,7 @@ from lookalike_indexer.cli.collection_command import collection_option
 from lookalike_indexer.cli.embed_options import embed_options, embed_settings
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.machines_option import joined_machines, ray_option
-from lookalike_indexer.text import harmless
+from lookalike_indexer.text import counted, harmless
 
 if TYPE_CHECKING:
     from lookalike_indexer.embedding.embed_stage import EmbedReport
@@ -74,8 +74,8 @@ def summary(report: EmbedReport) -> list[str]:
     """Return the summary of a run, one line for each fact."""
     untrained = "" if report.pretrained else " (UNTRAINED: neighbors mean nothing beyond color and texture)"
     lines = [
-        f"Embedded {report.embedded:,} images in {report.seconds:.1f} s ({report.images_per_second:.1f} images/s) "
-        f"with {report.model}, weights {report.weights}{untrained}."
+        f"Embedded {counted(report.embedded, 'image')} in {report.seconds:.1f} s "
+        f"({report.images_per_second:.1f} images/s) with {report.model}, weights {report.weights}{untrained}."
     ]
     if report.class_names == "numbers" and report.pretrained:
         lines.append(

@@ -10,6 +10,7 @@ import click
 from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import json_option, open_view, space_option
+from lookalike_indexer.text import counted
 
 
 @click.command(cls=CollectionCommand)
@@ -41,7 +42,7 @@ def export(collection: str, file: Path, fiftyone: bool, space: str, as_json: boo
             click.echo(json.dumps(found))
         else:
             read = f"fiftyone.Dataset.from_dir({str(file)!r}, fiftyone.types.FiftyOneImageClassificationDataset)"
-            click.echo(f"{written.images:,} images in {file}. To read them in Python: {read}")
+            click.echo(f"{counted(written.images, 'image')} in {file}. To read them in Python: {read}")
         return
     reader = CollectionReader.open(collection)
     done = exported(reader, space, file, TerminalProgress())

@@ -24,6 +24,7 @@ from lookalike_indexer.cli.experiment_options import (
     where_option,
 )
 from lookalike_indexer.cli.out_folder import OutFolder, open_out
+from lookalike_indexer.text import counted
 
 if TYPE_CHECKING:
     from lookalike_indexer.arrays import Int64
@@ -152,7 +153,7 @@ def _draw(
     title = f"{result.settings['space']}, {METHOD_NAMES[str(result.settings['method'])]}"
     named = [of_images[row] for row in rows.tolist()]
     colours = palette(named)
-    titled = f"{title}: {len(rows):,} images"
+    titled = f"{title}: {counted(len(rows), 'image')}"
     names: list[tuple[str, float, float]] = []
     if clustering:
         names = centers(places, view.assigned(clustering).clusters[rows], cluster_names(view, clustering))

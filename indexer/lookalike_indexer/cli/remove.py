@@ -10,6 +10,7 @@ import click
 
 from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.text import counted
 
 if TYPE_CHECKING:
     from lookalike_indexer.collection.removal import Removed
@@ -80,7 +81,7 @@ def remove(
         return
     lines = summary(done)
     if deleted is not None:
-        lines.append(f"deleted {len(deleted.ids):,} images")
+        lines.append(f"deleted {counted(len(deleted.ids), 'image')}")
         lines += [f"{deleted.unknown:,} keys name no image"] if deleted.unknown else []
     click.echo("\n".join([*lines, f"{collection} is at generation {generation}."]))
     if deleted is not None and deleted.ids:

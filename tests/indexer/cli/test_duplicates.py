@@ -196,7 +196,7 @@ def test_images_are_not_deleted_at_an_uncertain_distance(storage):
     assert "not sure enough to delete images" in told
     assert "name the distance with --max-distance D" in told
     assert generations.numbers(storage) == [1, 2, 3]
-    assert "Deleted 1 images" in run(duplicates, storage, "--exact-bytes", "--apply")
+    assert "Deleted 1 image." in run(duplicates, storage, "--exact-bytes", "--apply")
 
 
 def groups_of(found):

@@ -107,7 +107,7 @@ def test_an_empty_source_is_refused_with_the_fix(made, root, sync):
 
 def test_a_deleted_image_returns_only_by_undelete(made, root, sync):
     done = CliRunner().invoke(remove, [str(root / "collection"), "--image", "a/0.png"])
-    assert "deleted 1 images" in done.output
+    assert "deleted 1 image\n" in done.output
     code, text = sync()
     assert (code, "1 of the source are deleted here" in text) == (0, True)
     code, text = sync("--sync")
