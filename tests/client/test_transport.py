@@ -248,7 +248,8 @@ def test_closing_a_client_ends_its_pauses(toy):
         call = pool.submit(client.info)
         toy.until_asked()
         client.close()
-        with pytest.raises(lookalike.ClosedError, match="is closed"):
+        # "was closed" where the first attempt had not been answered yet.
+        with pytest.raises(lookalike.ClosedError, match=r"(is|was) closed"):
             call.result(60)
 
 
@@ -259,7 +260,7 @@ async def test_closing_an_asyncio_client_ends_its_pauses(toy):
         await asyncio.to_thread(toy.until_asked)
         await asyncio.sleep(0.2)
         await client.close()
-        with pytest.raises(lookalike.ClosedError, match="is closed"):
+        with pytest.raises(lookalike.ClosedError, match=r"(is|was) closed"):
             await asyncio.wait_for(task, 60)
 
 
