@@ -408,6 +408,8 @@ def test_only_the_user_of_the_server_can_reload(several) -> None:
 
 
 def test_a_killed_front_fails_only_its_calls_and_is_restarted(toy, several) -> None:
+    # Every connection is open before the kill, also where this test runs alone.
+    assert codes_of_searches(toy, several) == {grpc.StatusCode.OK}
     victim, other = several.server.fronts
     killed, stays = victim.pid, other.pid
     os.kill(killed, signal.SIGKILL)
