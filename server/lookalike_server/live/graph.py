@@ -38,7 +38,8 @@ _LINKS, _BUILD_EFFORT = 32, 80
 _EFFORT, _EFFORT_FOR_EACH = 64, 4
 # Candidates of components that are compared, per wanted row. A search that keeps more candidates compares more.
 _COMPARED = 2.5
-_SAMPLE, _NEIGHBORS, _RECALL = 32, 10, 0.99
+# The sample has as many candidates beyond its neighbors as a search compares, see Beside.
+_SAMPLE, _NEIGHBORS, _MARGIN, _RECALL = 32, 10, 8, 0.99
 # Number of components, least dimension of vectors that have some, and number of rows that they are computed from.
 _COMPONENTS, _PROJECTED_FROM, _TRAINED_ON = 128, 512, 1024
 # Rows newer than a view may take the places of its own in a result. If there are more than this, it compares instead.
@@ -110,7 +111,7 @@ class LiveGraph:
         enough = False
         for effort in efforts:
             with self._lock:
-                found = graph.near(queries, _NEIGHBORS + 1, effort, rows)
+                found = graph.near(queries, _NEIGHBORS + 1 + _MARGIN, effort, rows)
             shares = [np.isin(one, other).mean() for one, other in zip(true, found, strict=True)]
             enough = bool(np.mean(shares) >= _RECALL)
             if enough:
