@@ -49,11 +49,11 @@ def check(snippet: str, collection: Path, pictures: Path, address: str, capsys: 
         "dogs/0017.jpg": "red/01.png",
         "my.jpg": str(pictures / "blue" / "01.png"),
         "pictures/": f"{collection}/",
-        "resnet152": "resnet18",
+        "resnet152": "squeezenet1_1",
     }
     for written, real in here.items():
         snippet = snippet.replace(written, real)
-    stored = np.stack(pq.read_table(collection / "embeddings" / "resnet18").column("embedding").to_numpy())
+    stored = np.stack(pq.read_table(collection / "embeddings" / "squeezenet1_1").column("embedding").to_numpy())
     names: dict[str, object] = {"vectors": stored[:3]}
     exec(snippet, names)  # noqa: S102 - our own README
     if "many" in names:
