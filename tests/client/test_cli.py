@@ -222,13 +222,14 @@ def test_info_of_a_folder_without_the_indexer_says_what_to_install(cli, monkeypa
     assert "pip install 'lookalike[indexer]'" in err
 
 
-# Layout of a montage: a title of 49 pixels, tiles of 160 and gaps of 10, three lines of 16 below.
-TOP, STEP = 16 + 23 + 10, 160 + 4 + 3 * 16 + 10
+# Layout of a montage: a title of 49 pixels, tiles of 160 and gaps of 14, three lines of 16 below.
+GAP = 14
+TOP, STEP = 16 + 23 + GAP, 160 + 4 + 3 * 16 + GAP
 GREEN, RED, BLUE = (0x2A, 0x8A, 0x3A), (0xC0, 0x20, 0x20), (0x10, 0x60, 0xC0)
 
 
 def centre(column: int, row: int, top: int = TOP) -> tuple[int, int]:
-    return 16 + 170 * column + 80, top + STEP * row + 80
+    return 16 + (160 + GAP) * column + 80, top + STEP * row + 80
 
 
 def frame(pixels: np.ndarray, column: int, row: int, top: int = TOP) -> tuple[int, ...]:
@@ -243,7 +244,7 @@ def test_a_montage_shows_the_query_then_the_neighbours(cli, tmp_path):
     assert code == 0
     assert out.splitlines()[-1] == "Wrote near.png"
     with Image.open(tmp_path / "near.png") as montage:
-        assert montage.size == (2 * 16 + 6 * 170 - 10, TOP + 2 * STEP + 16)
+        assert montage.size == (2 * 16 + 6 * (160 + GAP) - GAP, TOP + 2 * STEP + 16)
         pixels = np.asarray(montage.convert("RGB")).astype(int)
     expected = [(255, 0, 0)] + [(25 * i, 128, 255 - 25 * i) for i in (9, 8, 7, 6, 5, 4, 3)]
     for number, colour in enumerate(expected):
@@ -260,7 +261,9 @@ def test_a_montage_shows_the_query_then_the_neighbours(cli, tmp_path):
 
 
 def test_a_montage_of_a_key_shows_its_image_or_a_blank_tile(cli, tmp_path):
-    cli("search", "dogs/03.jpg", "-k", 1000, "--montage", "near.png")
+    _, _, err = cli("search", "dogs/03.jpg", "-k", 1000, "--montage", "near.png")
+    assert "The server cannot read 1 of 10 pictures." in err
+    assert "lookalike relocate DIR FOLDER" in err
     with Image.open(tmp_path / "near.png") as montage:
         pixels = np.asarray(montage.convert("RGB")).astype(int)
     x, y = centre(0, 0)
@@ -283,8 +286,8 @@ def test_a_montage_of_clusters_shows_the_members(cli, tmp_path):
     assert len(json.loads(out)["clusters"][0]["nearest"]) == 5
     with Image.open(tmp_path / "home.png") as montage:
         # Below the montage's title and the clustering's title.
-        top = TOP + 2 * 16 - 5
-        assert montage.size == (2 * 16 + 6 * 170 - 10, TOP + 2 * 16 + STEP + 16)
+        top = TOP + 2 * 16 - GAP // 2
+        assert montage.size == (2 * 16 + 6 * (160 + GAP) - GAP, TOP + 2 * 16 + STEP + 16)
         pixels = np.asarray(montage.convert("RGB")).astype(int)
     x, y = centre(1, 0, top)
     assert pixels[y, x] == pytest.approx((175, 128, 80), abs=6)

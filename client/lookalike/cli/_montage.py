@@ -66,7 +66,7 @@ def check_output(path: str) -> None:
 
 
 def fetch(client: lookalike.Client, ids: Sequence[int]) -> dict[int, Image.Image | None]:
-    """Fetch the thumbnails of images."""
+    """Fetch the thumbnails of images; None for an image whose file the server cannot read."""
     wanted = list(dict.fromkeys(ids))
     if not wanted:
         return {}
@@ -74,6 +74,17 @@ def fetch(client: lookalike.Client, ids: Sequence[int]) -> dict[int, Image.Image
         image_id: None if jpeg is None else Image.open(io.BytesIO(jpeg)).convert("RGB")
         for image_id, jpeg in zip(wanted, client.thumbnails(wanted, size=TILE), strict=True)
     }
+
+
+def tell_missing(pictures: Pictures) -> None:
+    """Warn on standard error about pictures that are absent from a montage."""
+    missing = sum(picture is None for picture in pictures.values())
+    if missing:
+        click.echo(
+            f"The server cannot read {missing:,} of {len(pictures):,} pictures. If the pictures are elsewhere now, say "
+            "where, on its machine: lookalike relocate DIR FOLDER",
+            err=True,
+        )
 
 
 def query_of(client: lookalike.Client, subject: Subject) -> Query:

@@ -118,7 +118,7 @@ def _title(one: lookalike.Membership) -> str:
 
 def _draw(client: lookalike.Client, asked: Subject, home: lookalike.Memberships, path: str) -> None:
     from lookalike.cli._draw import Section, draw
-    from lookalike.cli._montage import fetch, found_tiles, query_of, save
+    from lookalike.cli._montage import fetch, found_tiles, query_of, save, tell_missing
 
     ids = [int(image_id) for one in home for image_id in one.nearest.ids]
     pictures = fetch(client, ids) if ids else {}
@@ -135,3 +135,4 @@ def _draw(client: lookalike.Client, asked: Subject, home: lookalike.Memberships,
     save(
         draw(sections or [Section([query.tile("in no clustering")])], f"{query.name}: its clusters{query.frames}"), path
     )
+    tell_missing(pictures)

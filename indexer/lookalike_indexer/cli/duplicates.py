@@ -88,10 +88,9 @@ def duplicates(
         )
     if folder is not None:
         from lookalike_indexer.pictures.duplicates import duplicates_montage
-        from lookalike_indexer.pictures.thumbnails import Thumbnails
 
         if len(images):
-            folder.save("duplicates", duplicates_montage(result, Thumbnails(view)))
+            folder.save("duplicates", duplicates_montage(result, folder.thumbnails(view)))
         folder.tell(as_json or as_list)
     keep_result(view, result, keep, as_json or as_list)
     if apply:

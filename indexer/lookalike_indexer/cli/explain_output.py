@@ -105,10 +105,9 @@ def draw(
     """
     from lookalike_indexer.pictures.explain_sheet import explain_sheets
     from lookalike_indexer.pictures.explanation import explanation_sheet
-    from lookalike_indexer.pictures.thumbnails import Thumbnails
 
     found, notes = _attributed(explainer, images, results, asked)
-    thumbnails = Thumbnails(explainer.view)
+    thumbnails = folder.thumbnails(explainer.view)
     small = {image.text: explainer.thumbnail(image) for image in images}
     seen = {key: one.original for key, one in found.items()}
     drawn = {image.text: found[image.text].drawn if image.text in found else {} for image in images}

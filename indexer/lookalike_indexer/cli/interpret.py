@@ -57,9 +57,8 @@ def interpret(
         print_all(findings(result), shown(result.tables["clusters"], ["cluster", "size", "name", "share", "lift"], 100))
     if folder is not None:
         from lookalike_indexer.pictures.interpret import interpretation_sheets
-        from lookalike_indexer.pictures.thumbnails import Thumbnails
 
-        for name, picture in interpretation_sheets(result, Thumbnails(view)):
+        for name, picture in interpretation_sheets(result, folder.thumbnails(view)):
             folder.save(name, picture)
         folder.tell(as_json)
     keep_result(view, result, keep, as_json)

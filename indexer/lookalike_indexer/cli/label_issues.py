@@ -72,10 +72,9 @@ def label_issues(
         )
     if folder is not None:
         from lookalike_indexer.pictures.label_issues import label_issues_sheet
-        from lookalike_indexer.pictures.thumbnails import Thumbnails
 
         if listed.num_rows:
-            folder.save("label-issues", label_issues_sheet(result, Thumbnails(view)))
+            folder.save("label-issues", label_issues_sheet(result, folder.thumbnails(view)))
             suggestions = listed.select(["key", "suggested", "label", "score"])
             names = ["key", "label", "given_label", "score"]
             folder.save_table("label-issues", suggestions.rename_columns(names))

@@ -72,9 +72,8 @@ def leaks(
         )
     if folder is not None:
         from lookalike_indexer.pictures.leaks import leaks_montage
-        from lookalike_indexer.pictures.thumbnails import Thumbnails
 
         if len(listed):
-            folder.save("leaks", leaks_montage(result, Thumbnails(view)))
+            folder.save("leaks", leaks_montage(result, folder.thumbnails(view)))
         folder.tell(as_json)
     keep_result(view, result, keep, as_json)

@@ -144,7 +144,6 @@ def _draw(
     from lookalike_indexer.pictures.map2d import Map, centers, points
     from lookalike_indexer.pictures.map2d import thumbnails as draw_thumbnails
     from lookalike_indexer.pictures.palette import palette
-    from lookalike_indexer.pictures.thumbnails import Thumbnails
 
     by, of_images = coloured
     table = result.tables["map"]
@@ -166,6 +165,6 @@ def _draw(
         drawn = np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))
         title = f"{title}: {most:,} of {len(rows):,} images, by chance"
     chart = Map(places[drawn], [named[place] for place in drawn.tolist()], colours, by, title)
-    pictures = Thumbnails(view, size=96)
+    pictures = folder.thumbnails(view, size=96)
     sheet = draw_thumbnails(chart, lambda place: pictures.picture(int(rows[drawn[place]])))
     folder.save(f"map-{result.settings['method']}-thumbnails", sheet)

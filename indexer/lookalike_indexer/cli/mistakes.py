@@ -84,11 +84,10 @@ def mistakes(
         )
     if folder is not None:
         from lookalike_indexer.pictures.mistakes import confusion_figure, mistakes_sheet
-        from lookalike_indexer.pictures.thumbnails import Thumbnails
 
         table = folder.save_table("confusion", result.tables["confusion"])
         folder.save("confusion", confusion_figure(result, table.name))
         if listed.num_rows:
-            folder.save("mistakes", mistakes_sheet(result, Thumbnails(view)))
+            folder.save("mistakes", mistakes_sheet(result, folder.thumbnails(view)))
         folder.tell(as_json)
     keep_result(view, result, keep, as_json)

@@ -62,7 +62,6 @@ def oddballs(collection: str, out: str | None, as_json: bool, **options: Any) ->
         )
     if folder is not None:
         from lookalike_indexer.pictures.oddballs import oddball_montage
-        from lookalike_indexer.pictures.thumbnails import Thumbnails
 
-        folder.save("oddballs", oddball_montage(result, Thumbnails(view)))
+        folder.save("oddballs", oddball_montage(result, folder.thumbnails(view)))
         folder.tell(as_json)

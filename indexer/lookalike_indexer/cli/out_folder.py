@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lookalike_indexer.collection.commands import pictures_gone
 from lookalike_indexer.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from matplotlib.figure import Figure
     from PIL import Image
+
+    from lookalike_indexer.experiments.view import View
+    from lookalike_indexer.pictures.thumbnails import Thumbnails
 
 _LONGEST = 80
 
@@ -32,6 +36,7 @@ class OutFolder:
     def __init__(self, path: str) -> None:
         self.path = Path(path)
         self.written: list[Path] = []
+        self._shown: list[tuple[View, Thumbnails]] = []
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"--out {path} is a file; name a folder.")
         self._new = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
@@ -43,6 +48,14 @@ class OutFolder:
         context = click.get_current_context(silent=True)
         if context is not None:
             context.call_on_close(self._remove_empty)
+
+    def thumbnails(self, view: View, size: int = 160) -> Thumbnails:
+        """Return the thumbnails of a command's only view; `tell` reports those that cannot be read."""
+        from lookalike_indexer.pictures.thumbnails import Thumbnails
+
+        thumbnails = Thumbnails(view, size)
+        self._shown.append((view, thumbnails))
+        return thumbnails
 
     def save(self, name: str, picture: Image.Image | Figure) -> Path:
         """Write an image as "NAME.png", with a portable name. No two files of one run have the same name."""
@@ -76,9 +89,18 @@ class OutFolder:
                 folder.rmdir()
 
     def tell(self, as_json: bool = False) -> None:
-        """Print the names of the written files, on standard error if the output is JSON."""
+        """Print the names of the written files, on standard error if the output is JSON.
+
+        Warn on standard error about pictures that are absent from the images.
+        """
         if self.written:
             click.echo(f"Wrote {listed([path.name for path in self.written])} into {self.path}", err=as_json)
+        missing = {row for _, thumbnails in self._shown for row in thumbnails.unreadable}
+        if missing:
+            reader = self._shown[0][0].reader
+            wanted = {row for _, thumbnails in self._shown for row in thumbnails.wanted}
+            source = reader.manifest.source.uri
+            click.echo(pictures_gone(reader.storage.location, source, len(missing), len(wanted)), err=True)
 
 
 def open_out(path: str | None) -> OutFolder | None:

@@ -78,10 +78,9 @@ def quality(
         )
     if folder is not None:
         from lookalike_indexer.pictures.quality import quality_montage
-        from lookalike_indexer.pictures.thumbnails import Thumbnails
 
         if len(images):
-            folder.save("quality", quality_montage(result, Thumbnails(view)))
+            folder.save("quality", quality_montage(result, folder.thumbnails(view)))
         folder.tell(as_json or as_list)
     keep_result(view, result, keep, as_json or as_list)
 

@@ -73,8 +73,7 @@ def sample(
         print_all(findings(result), shown(images, ["rank", "distance", "label", "key"], 30, result.settings["metric"]))
     if folder is not None:
         from lookalike_indexer.pictures.sample import sample_montage
-        from lookalike_indexer.pictures.thumbnails import Thumbnails
 
-        folder.save("sample", sample_montage(result, Thumbnails(view)))
+        folder.save("sample", sample_montage(result, folder.thumbnails(view)))
         folder.tell(as_json or as_list)
     keep_result(view, result, keep, as_json or as_list)

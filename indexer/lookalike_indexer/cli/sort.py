@@ -10,6 +10,7 @@ import click
 from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import clustering_option, json_option, open_view
+from lookalike_indexer.text import counted
 
 
 @click.command(cls=CollectionCommand)
@@ -45,7 +46,7 @@ def sort(
             json.dumps({"folder": str(into), "folders": done.folders, "files": done.files, "missing": done.missing})
         )
         return
-    what = "copies" if copy else "links"
-    click.echo(f"{into}: {done.files:,} {what} in {done.folders:,} folders")
+    what = f"{done.files:,} {'copy' if done.files == 1 else 'copies'}" if copy else counted(done.files, "link")
+    click.echo(f"{into}: {what} in {counted(done.folders, 'folder')}")
     if done.missing:
-        click.echo(f"{len(done.missing):,} files cannot be read, such as {done.missing[0]}")
+        click.echo(f"{counted(len(done.missing), 'file')} cannot be read, such as {done.missing[0]}")

@@ -59,8 +59,7 @@ def split(label: str, collection: str, out: str | None, as_json: bool, **options
         )
     if folder is not None:
         from lookalike_indexer.pictures.split import split_montages
-        from lookalike_indexer.pictures.thumbnails import Thumbnails
 
-        for name, picture in split_montages(result, Thumbnails(view)):
+        for name, picture in split_montages(result, folder.thumbnails(view)):
             folder.save(name, picture)
         folder.tell(as_json)

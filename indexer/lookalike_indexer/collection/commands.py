@@ -14,6 +14,17 @@ def command(*words: object) -> str:
     return shlex.join(["lookalike", *map(str, words)])
 
 
+def pictures_gone(root: str, source: str, missing: int, total: int) -> str:
+    """Return the message about unreadable pictures of a source, with the command for a source that has moved."""
+    pictures = "picture" if total == 1 else "pictures"
+    which = f"None of the {total:,} {pictures}" if missing == total else f"{missing:,} of {total:,} {pictures}"
+    can = "cannot" if missing < total else "can"
+    return (
+        f"{which} {can} be read from {source}. If they are elsewhere now, say where: "
+        f"{command('relocate', root, 'FOLDER')}"
+    )
+
+
 def instead(what: str, names: Iterable[str], most: int = 6) -> str:
     """Return the end of a sentence that lists alternatives to a missing name; "" if there are none."""
     there = sorted(names, key=natural)

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from lookalike_indexer.errors import DecodeError, NotFoundError, UsageError
+from lookalike_indexer.collection.commands import pictures_gone
+from lookalike_indexer.errors import DecodeError, NotBuiltError, NotFoundError, UsageError
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.sources.fetch import Fetcher, is_contained
@@ -70,33 +71,41 @@ def write_sorted(view: View, plan: Sequence[Placed], into: Path, copy: bool, pro
     """Write links, or copies, into a new or empty folder.
 
     Raise UsageError if the folder has files, or links are requested and images are in archives. Raise NotFoundError if
-    it cannot be written.
+    it cannot be written. Raise NotBuiltError, and write nothing, if no image can be read.
     """
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise UsageError(f"--into {into} is not an empty folder; name a new one.")
     if not copy and any(is_contained(one.uri) for one in plan):
         raise UsageError("The images lie within archives, which links cannot point to; give --copy.")
-    missing, files = [], 0
+    missing, made = [], set()
+    files = 0
     limit = view.reader.manifest.limits.max_bytes
     try:
         with progress.stage("Sorting", len(plan), "files") as bar, Fetcher() as fetcher:
             for one in plan:
                 target = into / one.folder / one.name
-                target.parent.mkdir(parents=True, exist_ok=True)
+                bar.advance()
                 try:
-                    if copy:
-                        target.write_bytes(fetcher.fetch(one.uri, limit))
-                    elif Path(one.uri).is_file():
-                        target.symlink_to(Path(one.uri).absolute())
-                    else:
-                        raise DecodeError("it is gone", kind="missing")
-                    files += 1
+                    data = fetcher.fetch(one.uri, limit) if copy else None
                 except DecodeError:
                     missing.append(one.uri)
-                bar.advance()
+                    continue
+                if data is None and not Path(one.uri).is_file():
+                    missing.append(one.uri)
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if data is None:
+                    target.symlink_to(Path(one.uri).absolute())
+                else:
+                    target.write_bytes(data)
+                files += 1
+                made.add(one.folder)
     except OSError as error:
         raise NotFoundError(f"--into {into} cannot be written: {error.strerror}.") from error
-    return Sorted(len({one.folder for one in plan}), files, missing)
+    if missing and not files:
+        manifest = view.reader.manifest
+        raise NotBuiltError(pictures_gone(view.reader.storage.location, manifest.source.uri, len(missing), len(plan)))
+    return Sorted(len(made), files, missing)
 
 
 def _safe(text: str) -> str:

@@ -20,11 +20,16 @@ _KEPT = 2048
 
 
 class Thumbnails:
-    """Thumbnails of a view's images, by row; the longer side has `size` pixels. Recent ones are cached as JPEG."""
+    """Thumbnails of a view's images, by row; the longer side has `size` pixels. Recent ones are cached as JPEG.
+
+    `wanted` are the rows that were asked for, and `unreadable` those of them whose file cannot be read.
+    """
 
     def __init__(self, view: View, size: int = 160, limits: ImageLimits | None = None) -> None:
         """Create the cache. `limits` None means those of the collection."""
         self._view, self._size, self._limits = view, size, limits or view.reader.manifest.limits
+        self.wanted: set[int] = set()
+        self.unreadable: set[int] = set()
         self._read = functools.lru_cache(_KEPT)(self._read_uncached)
 
     def jpeg(self, row: int) -> bytes | None:
@@ -45,9 +50,11 @@ class Thumbnails:
         return self.pictures(self._view.rows_of_ids(np.asarray(ids, np.int64)).tolist())
 
     def _read_uncached(self, row: int) -> bytes | None:
+        self.wanted.add(row)
         (uri,) = self._view.uris(np.array([row]))
         try:
             return thumbnail(fetch(uri, self._limits.max_bytes), self._size, self._limits)
         except DecodeError:
             # The source may have changed since; results still describe the original image.
+            self.unreadable.add(row)
             return None

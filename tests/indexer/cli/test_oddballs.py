@@ -42,6 +42,9 @@ def test_json_and_a_montage(root: str, tmp_path):
     (line,) = json.loads(told.stdout)["tables"]["oddballs"]
     assert (line["key"], line["other_distance"]) == ("00025.jpg", None)
     assert (tmp_path / "out" / "oddballs.png").stat().st_size > 3000
+    # The images of this collection have no files.
+    assert "None of the 4 pictures can be read from" in told.stderr
+    assert f"lookalike relocate {root} FOLDER" in told.stderr
 
 
 @pytest.mark.parametrize(

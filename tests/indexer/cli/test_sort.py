@@ -51,7 +51,7 @@ def test_sort_links_by_cluster_and_reports_missing_files(storage, tmp_path):
     into = tmp_path / "into"
     told = run(storage, "--into", into)
     assert f"{into}: 4 links in 2 folders" in told
-    assert "1 files cannot be read, such as" in told
+    assert "1 file cannot be read, such as" in told
     # The second file with the same name gets its id.
     assert written(into) == {
         "cluster-0/1.jpg": "a/1.jpg",
@@ -61,6 +61,15 @@ def test_sort_links_by_cluster_and_reports_missing_files(storage, tmp_path):
     }
     assert (into / "cluster-0" / "1.jpg").is_symlink()
     assert "is not an empty folder; name a new one." in run(storage, "--into", into, code=2)
+
+
+@pytest.mark.parametrize("options", [[], ["--copy"]])
+def test_nothing_is_written_if_no_file_can_be_read(storage, tmp_path, options):
+    (tmp_path / "source").rename(tmp_path / "moved")
+    told = run(storage, *options, "--into", tmp_path / "into", code=1)
+    assert "None of the 5 pictures can be read from" in told
+    assert f"lookalike relocate {storage.root} FOLDER" in told
+    assert not (tmp_path / "into").exists()
 
 
 def test_copies_by_label(storage, tmp_path):
