@@ -114,8 +114,7 @@ def test_an_argument_that_is_neither_is_told(cli, tmp_path):
     code, out, err = cli("search", "nope.jpg")
     assert (code, out) == (1, "")
     assert err == (
-        "Error: There is no file 'nope.jpg' here, and as a key: "
-        "The collection circle has no image with the key 'nope.jpg'.\n"
+        "Error: 'nope.jpg' is neither a file here nor a key of the collection; lookalike images lists the keys.\n"
     )
     assert cli("search", "nope.jpg", "--key")[2].startswith("Error: The collection circle has no image")
     (tmp_path / "folder").mkdir()
@@ -123,6 +122,30 @@ def test_an_argument_that_is_neither_is_told(cli, tmp_path):
     assert code == 2
     assert "'folder' is a folder; name a picture file" in err
     assert cli("search", "x" * 5000)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("-k", "five"), "Invalid value for '-k': 'five' is not a whole number."),
+        (("--nprobe", "1.5"), "'1.5' is not a whole number."),
+        (("--recall", "all"), "'all' is not a number."),
+        (("-k", "0"), "0 is not in the range x>=1."),
+    ],
+)
+def test_a_wrong_number_is_explained_without_terms_of_the_parser(cli, options, message):
+    code, out, err = cli("search", "dogs/01.jpg", *options)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert "integer" not in err
+    assert "float" not in err
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_an_empty_text_is_rejected_with_the_name_of_the_option(cli, text):
+    code, out, err = cli("search", "--text", text)
+    assert (code, out) == (2, "")
+    assert err.endswith("Error: --text needs at least one word.\n")
 
 
 def test_untrained_weights_are_told_plainly(cli, toy):
@@ -455,7 +478,7 @@ def test_a_pipe_holds_no_more_than_an_image_may(cli, tmp_path, monkeypatch):
 def test_a_device_that_is_not_a_pipe_is_treated_as_a_key(cli):
     code, _, err = cli("search", os.devnull)
     assert code == 1
-    assert "There is no file '/dev/null' here, and as a key" in err
+    assert "'/dev/null' is neither a file here nor a key of the collection" in err
 
 
 def test_no_server_exits_with_one(cli):

@@ -101,7 +101,7 @@ def test_a_folder_sets_only_what_changes_an_answer(cli, own, here, line):
         ("[serach]\nk = 3", "there is no command serach. Did you mean search?"),
         ("k = 3", "k is not a setting for all commands. Put it into the table of a command, such as [search]: k = ..."),
         ("[serve]\nport = 1", "[serve] has a file of its own: lookalike serve --config FILE."),
-        ("[search]\nk = 'many'", "Invalid value for '-k': 'many' is not a valid integer"),
+        ("[search]\nk = 'many'", "Invalid value for '-k': 'many' is not a whole number"),
         ("k == 3", "is not TOML"),
     ],
 )

@@ -169,7 +169,7 @@ async def test_each_collection_follows_its_own_generations(two, make_toy, serve)
 async def test_each_collection_has_its_own_limits(two, serve, by_vector) -> None:
     async with serve(two[0], **both(two, limits=Limits(max_k=4))) as served:
         assert (await served.neighbors(by_vector(vectors(1, 1)), 5)).served.collection == "pictures"
-        with pytest.raises(grpc.aio.AioRpcError, match="it must be 1 to 4"):
+        with pytest.raises(grpc.aio.AioRpcError, match="it must be 1 to 4; the server's --max-k sets this"):
             await served.neighbors(by_vector(vectors(1, 1)), 5, collection="flowers")
         told = await served.server.GetServerInfo(server_pb2.GetServerInfoRequest(collection="flowers"))
         assert told.limits.max_k == 4

@@ -37,6 +37,14 @@ _BENCH: Final = metadata.EntryPoint("bench", "lookalike_benchmarks.cli:bench", C
 # Options of other tools, with the options of this one.
 _OTHER_OPTIONS: Final = {"--top-k": "-k", "--topk": "-k", "--limit": "-k", "-n": "-k", "--num": "-k"}
 
+# Phrases of click's errors about numbers, with plainer ones.
+_PLAIN_NUMBERS: Final = {
+    "is not a valid integer range": "is not a whole number",
+    "is not a valid integer": "is not a whole number",
+    "is not a valid float range": "is not a number",
+    "is not a valid float": "is not a number",
+}
+
 
 class Lazy(click.Group, abc.ABC):
     """A group whose commands are entry points, loaded on demand.
@@ -95,6 +103,13 @@ class Lazy(click.Group, abc.ABC):
             if meant is None or context is None or not any(meant in one.opts for one in context.command.params):
                 raise
             raise click.UsageError(f"No such option: {error.option_name}. Use {meant}.", context) from error
+        except click.BadParameter as error:
+            plain = error.message
+            for unclear, clear in _PLAIN_NUMBERS.items():
+                plain = plain.replace(unclear, clear)
+            if plain == error.message:
+                raise
+            raise click.BadParameter(plain, error.ctx, error.param, error.param_hint) from error
         except ModuleNotFoundError as error:
             # Commands import large modules only when they run.
             entry = _entries().get(ctx.invoked_subcommand or "")

@@ -93,7 +93,9 @@ def _is_key(client: lookalike.Client, text: str) -> bool:
 
 @contextmanager
 def explained(subject: Subject, as_key: bool) -> Iterator[None]:
-    """Add to an error for a missing key that there is no such file either; name the file that is no image."""
+    """Replace an error for a missing key by one that says that there is no such file either; name the file that is no
+    image.
+    """
     try:
         yield
     except lookalike.InvalidArgumentError as error:
@@ -105,4 +107,7 @@ def explained(subject: Subject, as_key: bool) -> Iterator[None]:
         # A filter may name an unknown clustering, and --like another key.
         if subject.is_file or as_key or f"key {subject.text!r}" not in str(error):
             raise
-        raise click.ClickException(f"There is no file {subject.text!r} here, and as a key: {error}") from error
+        message = (
+            f"{subject.text!r} is neither a file here nor a key of the collection; lookalike images lists the keys."
+        )
+        raise click.ClickException(message) from error

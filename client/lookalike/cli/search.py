@@ -101,6 +101,8 @@ def search(
     """
     if (subject is None) == (text is None):
         raise click.UsageError("Name an image or a key, or give --text; not both.")
+    if text is not None and not text.strip():
+        raise click.UsageError("--text needs at least one word.")
     if (nprobe is not None) + (recall is not None) + exact > 1:
         raise click.UsageError("Use at most one of --nprobe, --recall and --exact.")
     if as_json and as_csv:

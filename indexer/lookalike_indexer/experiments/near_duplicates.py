@@ -69,15 +69,14 @@ def chosen_cut(view: View, space: str, max_distance: float | None) -> Cut:
     nearest = [np.empty(0, np.float32), *(part[:, 0] for _, _, part in view.reader.stream_graph(space))]
     found = valley(np.concatenate(nearest))
     by_hash = AlikeHashes.known(view)
-    hashed = f" So are {RULE}." if by_hash else ""
     if not found.depth:
-        return Cut(
-            found.distance,
-            0.0,
-            f"The {by} distances to the nearest image have no valley, so that only copies count; look at them and give "
-            f"--max-distance D.{hashed}",
-            by_hash,
+        near = f"copies and {RULE}" if by_hash else "copies only"
+        finding = (
+            f"The {by} distances to the nearest image have no valley. Near-duplicates are {near}. Look at them, and "
+            "give --max-distance D to include others."
         )
+        return Cut(found.distance, 0.0, finding, by_hash)
+    hashed = f" So are {RULE}." if by_hash else ""
     finding = (
         f"The {by} distances to the nearest image have a valley at {found.distance:.4g}, {found.depth:.0%} deep "
         f"({found.sureness}): near-duplicates are at most that far.{hashed}"

@@ -61,6 +61,7 @@ WORDS = frozenset({"and", "or", "not", "in", "between", "is", "null", "has", "tr
 FUNCTIONS = ("cluster", "distance", "predicted", "probability")
 # Operators of other languages, and the keyword to write instead.
 _INSTEAD = {"&": "and", "|": "or", "!": "not"}
+_OPERATORS_TOLD = 'use =, !=, <, <=, >, >=, in, between, has or is null, or put "and" or "or" between two conditions'
 _SIGNS: dict[str, Operator] = {**{one: one for one in OPERATORS}, "<>": "!=", "==": "="}
 
 
@@ -157,6 +158,8 @@ class _Parser:
         if negated:
             raise self._wrong(f'{self._said()} does not continue "not"; it is followed by in, between or has')
         if isinstance(subject, _Column):
+            if self._token.kind == "word":
+                raise self._wrong(f"There is no operator {self._said()}; {_OPERATORS_TOLD}")
             return Compare(subject.name, "=", True, at)
         raise self._wrong(f"The value to compare {subject.name} with is missing")
 

@@ -116,7 +116,8 @@ def _cached(arch: str, weights: torch.nn.Module) -> Path:
             reason = getattr(error, "reason", None) or error
             raise WeightsError(
                 f"The imagenet weights of {arch} are not on this machine and cannot be downloaded ({reason}); "
-                f"download {path.name} from torchvision to {path}, or give --weights a file, or untrained:0."
+                f"download {path.name} from torchvision to {path}, or give --weights a file, or untrained:0, "
+                "or --model timm/tf_efficientnet_lite0 --weights package."
             ) from error
     return path
 

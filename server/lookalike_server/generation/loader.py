@@ -20,6 +20,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.errors import DataLossError
 from lookalike_indexer.indexing.products import multiply_from_few
+from lookalike_indexer.upkeep.fold import MOST_BESIDE as FOLDED_BESIDE
 from lookalike_server.batching.batcher import ObserveLane
 from lookalike_server.columns.clusterings import Clustering
 from lookalike_server.columns.columns import NEEDED, Columns
@@ -204,5 +205,7 @@ def _told_of(reader: CollectionReader, entry: IndexEntry, rows: Rows) -> tuple[s
         missed = f"{note} (only exact searches find the other {rows.lacking:,} images)"
         log.warning("%s", missed)
         return (missed,)
-    log.warning("%s (an exact search covers the other %d images)", note, rows.lacking)
+    # Folds of a writable server leave the index behind by design, up to this number of images.
+    level = logging.INFO if rows.lacking <= FOLDED_BESIDE else logging.WARNING
+    log.log(level, "%s (an exact search covers the other %d images)", note, rows.lacking)
     return ()

@@ -81,7 +81,10 @@ class Planner:
 
     def _plan(self, effort: Effort, limits: Limits, k: int) -> Plan:
         if effort.nprobe is not None and not 1 <= effort.nprobe <= limits.max_nprobe:
-            raise ArgumentError("nprobe", f"nprobe is {effort.nprobe}; it must be 1 to {limits.max_nprobe}.")
+            raise ArgumentError(
+                "nprobe",
+                f"nprobe is {effort.nprobe}; it must be 1 to {limits.max_nprobe}; the server's --max-nprobe sets this.",
+            )
         # Written so that NaN is rejected as well.
         if effort.recall is not None and not 0 < effort.recall <= 1:
             raise ArgumentError("recall", f"recall is {effort.recall:g}; it must be above 0 and at most 1.")

@@ -51,7 +51,7 @@ class SearchTask(NamedTuple):
         """Check a request. Raises ArgumentError, ForbiddenError, NotFoundError, or NotBuiltError."""
         k, fields = request.k, request.fields
         if not 1 <= k <= limits.max_k:
-            raise ArgumentError("k", f"k is {k}; it must be 1 to {limits.max_k}.")
+            raise ArgumentError("k", f"k is {k}; it must be 1 to {limits.max_k}; the server's --max-k sets this.")
         if fields.uris:
             visible.require()
         space = snapshot.space(request.space)

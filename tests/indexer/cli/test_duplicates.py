@@ -100,7 +100,7 @@ def test_without_a_valley_only_copies_are_duplicates(make_collection):
     storage = make_collection(np.eye(8, dtype=np.float32)[[0, 0, 1, 2, 3, 4, 5, 6]])
     assert CliRunner().invoke(graph, [str(storage.root), "-k", "3"]).exit_code == 0
     told = run(duplicates, storage)
-    assert "have no valley, so that only copies count" in told
+    assert "have no valley. Near-duplicates are copies only. Look at them, and give --max-distance D" in told
     assert "2 of 8 images are in 1 groups" in told
 
 
@@ -292,7 +292,8 @@ def test_similar_objects_on_white_are_not_duplicates(make_collection, request, k
     storage = kinds(make_collection, [[0, 1, 2], [3, 4], [5, 6]])
     with_hashes(storage, [*hashes, *scattered(24, 1)])
     found = json.loads(run(duplicates, storage, "--json"))
-    assert "no valley" in found["findings"][1]
+    assert "no valley. Near-duplicates are copies and neighbors whose perceptual hashes" in found["findings"][1]
+    assert found["findings"][1].endswith("Look at them, and give --max-distance D to include others.")
     assert found["figures"]["groups"] == 0
     split = [f"{3 * row + 1:05d}.jpg,{'train' if row % 2 else 'test'}" for row in range(36)]
     table = Path(storage.root) / "splits.csv"

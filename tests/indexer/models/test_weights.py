@@ -183,7 +183,7 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path, save_weights):
         with pytest.raises(WeightsError, match=rf"{name} is not a plain state dict"):
             load_pretrained("squeezenet1_1", file(tmp_path / name))
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
-    with pytest.raises(WeightsError, match="holds no state dict"):
+    with pytest.raises(WeightsError, match="has no state dict"):
         load_pretrained("squeezenet1_1", file(tmp_path / "list.pth"))
     with pytest.raises(WeightsError, match=r"There is no weights file .*none\.pth"):
         load_pretrained("squeezenet1_1", file(tmp_path / "none.pth"))
@@ -204,6 +204,7 @@ def test_without_network_and_file_the_error_says_which_file_goes_where(hub: Path
     with pytest.raises(WeightsError) as caught:
         load_pretrained("resnet152", parse_weights("imagenet"))
     assert f"download resnet152-f82ba261.pth from torchvision to {path}" in str(caught.value)
+    assert str(caught.value).endswith("or --model timm/tf_efficientnet_lite0 --weights package.")
     assert "no route to host" in str(caught.value)
 
 
