@@ -41,7 +41,7 @@ _COMPARED = 2.5
 # The sample has as many candidates beyond its neighbors as a search compares, see Beside.
 _SAMPLE, _NEIGHBORS, _MARGIN, _RECALL = 32, 10, 8, 0.99
 # Number of components, least dimension of vectors that have some, and number of rows that they are computed from.
-_COMPONENTS, _PROJECTED_FROM, _TRAINED_ON = 128, 512, 1024
+_COMPONENTS, _PROJECTED_FROM, _TRAINED_ON = 256, 512, 1024
 # Rows newer than a view may take the places of its own in a result. If there are more than this, it compares instead.
 _MOST_NEWER = 64
 # Growth of the number of rows after which the recall by components is measured again.
