@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -97,3 +99,44 @@ def test_every_space_is_checked_before_the_first_is_clustered(photos: Path, tmp_
     done = typed("evolution", "--collection", folder, "--checkpoints", photos / "0.png", "--model", "resnet18",
                  "--clusters", "7")  # fmt: skip
     assert (done.returncode, "--clusters 7" in done.stderr) == (2, True)
+
+
+@pytest.mark.own_process
+def test_wrong_files_are_rejected_before_a_large_module_is_imported(photos: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "vectors.npy", np.ones((2, 4), np.float32))
+    (tmp_path / "vectors.txt").touch()
+    (tmp_path / "photos.tar.gz").touch()
+    to = ["--collection", tmp_path / "c"]
+    given = ["--space", "own", *to]
+    commands = [
+        (
+            ["index", tmp_path / "nope", *to],
+            1,
+            f"There is no folder, list file, Parquet file or archive {tmp_path}/nope",
+        ),
+        (
+            ["embed", tmp_path / "nope", *to],
+            1,
+            f"There is no folder, list file, Parquet file or archive {tmp_path}/nope",
+        ),
+        (["index", photos / "0.png", *to], 2, "0.png is a single image; give its folder, or a list file."),
+        (["index", tmp_path / "photos.tar.gz", *to], 2, "is a compressed tar file"),
+        (["import", tmp_path / "nope.npy", *given], 1, f"There is no file {tmp_path}/nope.npy."),
+        (["import", tmp_path / "vectors.txt", *given], 2, "must be a .npy, .parquet or .arrow file."),
+        (["import", tmp_path / "vectors.npy", *given], 2, "vectors.npy has no keys; give them with --keys FILE"),
+        (["import", tmp_path / "vectors.npy", "--keys", photos / "none.txt", *given], 1, "There is no file"),
+        (
+            ["import", tmp_path / "vectors.npy", "--keys", photos / "0.png", "--images", tmp_path / "gone", *given],
+            1,
+            f"There is no folder, list file, Parquet file or archive {tmp_path}/gone",
+        ),
+    ]
+    typed = [[str(word) for word in words] for words, *_ in commands]
+    program = [sys.executable, "-m", "tests.programs.run_and_list_modules", json.dumps(typed)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=240)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == len(commands)
+    for told, (_, _, message) in zip(errors, commands, strict=True):
+        assert message in told
+    assert json.loads(done.stdout) == {"codes": [code for _, code, _ in commands], "large": []}
+    assert not (tmp_path / "c").exists()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lookalike_indexer.cli.collection_command import collection_option
-from lookalike_indexer.cli.embed_options import embed_options, embed_settings
+from lookalike_indexer.cli.embed_options import check_source, embed_options, embed_settings
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.machines_option import joined_machines, ray_option
 from lookalike_indexer.text import counted, harmless
@@ -32,6 +32,8 @@ def embed(photos: str, collection: str, ray: str | None, as_json: bool, **option
     Run again, it embeds only what is new, and goes on where a killed run stopped.
     Clusterings and indexes of files that were lost are made again.
     """
+    check_source(photos, collection)
+
     from lookalike_indexer.cli import build, cluster
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations

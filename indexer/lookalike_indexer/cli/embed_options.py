@@ -163,6 +163,17 @@ def embed_options(command: F) -> F:
     return command
 
 
+def check_source(source: str, collection: str) -> None:
+    """Reject the path of a new collection's source before the modules are imported that take seconds."""
+    from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.location import open_storage
+    from lookalike_indexer.sources.open import check_early
+
+    # The source of an existing collection may have moved, which a later check explains.
+    if generations.latest(open_storage(collection)) is None:
+        check_early(source)
+
+
 def embed_settings(
     *,
     source: str,

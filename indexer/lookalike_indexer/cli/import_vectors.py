@@ -56,6 +56,14 @@ def import_vectors(
     of --images, which the keys name; without that option they have no picture. Nobody knows the network, so pictures
     cannot be asked about in this space: ask with vectors, keys or ids.
     """
+    from lookalike_indexer.imported.vectors import check_files
+    from lookalike_indexer.sources.open import check_early
+
+    # Before the imports that take seconds.
+    check_files(vectors, keys)
+    if images is not None:
+        check_early(images)
+
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.default_space import default_note

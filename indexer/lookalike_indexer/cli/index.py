@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from lookalike_indexer.cli.build_options import build_options, build_settings
 from lookalike_indexer.cli.cluster_options import cluster_options, cluster_settings
 from lookalike_indexer.cli.collection_command import collection_option
-from lookalike_indexer.cli.embed_options import embed_options, embed_settings
+from lookalike_indexer.cli.embed_options import check_source, embed_options, embed_settings
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.machines_option import joined_machines, ray_option
 from lookalike_indexer.cli.sync_options import sync_options, sync_settings, told_followed, with_model
@@ -71,6 +71,8 @@ def index(
     and the current index were made with. Every other clustering and index is
     made again with its own options.
     """
+    check_source(photos, collection)
+
     from lookalike_indexer.cli import build, cluster, embed
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.clustering.choice import check_clusters

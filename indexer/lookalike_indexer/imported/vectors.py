@@ -48,24 +48,27 @@ def given_vectors(path: Path, keys: Path | None, scratch: Path) -> Iterator[Give
     Raise NotFoundError if the file does not exist. Raise UsageError for another type of file, or if the numbers of keys
     and vectors differ.
     """
-    for file in (path, keys):
-        if file is not None and not file.is_file():
-            raise NotFoundError(f"There is no file {file}.")
+    check_files(path, keys)
     try:
-        if path.suffix == ".npy":
-            if keys is None:
-                raise UsageError(
-                    f"{path} has no keys; give them with --keys FILE: one key a line, or CSV with a column key."
-                )
+        if path.suffix == ".npy" and keys is not None:
             found = GivenVectors(*_keys(keys), _array(path))
-        elif path.suffix in _KINDS:
-            found = _of_table(path, keys, scratch)
         else:
-            raise UsageError(f"{path} must be a .npy, .parquet or .arrow file.")
+            found = _of_table(path, keys, scratch)
         _check(found, path)
         yield found
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def check_files(path: Path, keys: Path | None) -> None:
+    """Check what needs no reading of the files; the errors are those of `given_vectors`."""
+    for file in (path, keys):
+        if file is not None and not file.is_file():
+            raise NotFoundError(f"There is no file {file}.")
+    if path.suffix != ".npy" and path.suffix not in _KINDS:
+        raise UsageError(f"{path} must be a .npy, .parquet or .arrow file.")
+    if path.suffix == ".npy" and keys is None:
+        raise UsageError(f"{path} has no keys; give them with --keys FILE: one key a line, or CSV with a column key.")
 
 
 def _array(path: Path) -> npt.NDArray[Any]:

@@ -31,17 +31,35 @@ def open_source(text: str, exclude: Sequence[str] = ()) -> Source:
     if text == STANDARD_INPUT:
         _check_no_patterns(exclude, "a list; leave lines out of it")
         return ListSource.of_standard_input()
-    if text.startswith("file://"):
-        text = unquote(urlsplit(text).path)
+    text = _without_scheme(text)
     if "://" in text:
         from lookalike_indexer.sources.objects import ObjectSource
 
         return ObjectSource(text, exclude)
+    path = checked_path(text)
+    if path.is_dir():
+        return _open_folder(path, exclude)
+    return _open_file(path, text, exclude)
+
+
+def check_early(text: str) -> None:
+    """Check the path of a source before the modules are loaded that read it, so that a mistake costs no time."""
+    text = _without_scheme(text)
+    if text != STANDARD_INPUT and "://" not in text:
+        checked_path(text)
+
+
+def _without_scheme(text: str) -> str:
+    return unquote(urlsplit(text).path) if text.startswith("file://") else text
+
+
+def checked_path(text: str) -> Path:
+    """Return the path of a local source; the errors are those of `open_source`, for which no file is read."""
     path = Path(text).expanduser()
     if printable(str(path.resolve())) != str(path.resolve()):
         raise UsageError(f"The path {printable(text)} is not valid UTF-8; rename it.")
     if path.is_dir():
-        return _open_folder(path, exclude)
+        return path
     if not path.is_file():
         if path.name == STANDARD_INPUT:
             raise NotFoundError(
@@ -50,7 +68,13 @@ def open_source(text: str, exclude: Sequence[str] = ()) -> Source:
         raise NotFoundError(
             f"There is no folder, list file, Parquet file or archive {text}; give the folder of your images."
         )
-    return _open_file(path, text, exclude)
+    if path.name.lower().endswith(_COMPRESSED_TARS):
+        raise UsageError(
+            f"{text} is a compressed tar file, which cannot be read without unpacking; decompress it to a .tar first."
+        )
+    if suffix_of(path.name) in EXTENSIONS:
+        raise UsageError(f"{text} is a single image; give its folder, or a list file.")
+    return path
 
 
 def _open_folder(path: Path, exclude: Sequence[str]) -> Source:
@@ -68,12 +92,6 @@ def _open_file(path: Path, text: str, exclude: Sequence[str]) -> Source:
         return ParquetSource(path)
     if suffix in CONTAINERS:
         return ArchiveSource(path, exclude)
-    if path.name.lower().endswith(_COMPRESSED_TARS):
-        raise UsageError(
-            f"{text} is a compressed tar file, which cannot be read without unpacking; decompress it to a .tar first."
-        )
-    if suffix in EXTENSIONS:
-        raise UsageError(f"{text} is a single image; give its folder, or a list file.")
     _check_no_patterns(exclude, "a list; leave lines out of it")
     return ListSource(path)
 

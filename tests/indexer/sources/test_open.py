@@ -63,7 +63,7 @@ def test_a_file_that_is_not_parquet_is_reported(tmp_path: Path):
 def test_nothing_and_a_single_picture_are_no_sources(tmp_path: Path, make_picture):
     with pytest.raises(NotFoundError, match="There is no folder, list file, Parquet file or archive"):
         open_source(str(tmp_path / "nowhere"))
-    with pytest.raises(UsageError, match="is a single picture"):
+    with pytest.raises(UsageError, match="is a single image"):
         open_source(str(make_picture(tmp_path / "a.jpg")))
 
 
