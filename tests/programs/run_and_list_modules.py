@@ -1,4 +1,4 @@
-"""`python -m tests.programs.run_and_list_modules JSON`: run command lines; print exit codes and imported large modules."""
+"""`python -m tests.programs.run_and_list_modules JSON`: run command lines; print exit codes and large modules."""
 
 from __future__ import annotations
 
