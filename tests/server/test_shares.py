@@ -120,8 +120,11 @@ def test_shares_find_what_the_whole_index_finds(index_bytes, queries, kind, metr
     whole = OnDevice("cpu", faiss.deserialize_index(stored), metric)
     asked = prepare(queries, metric)
     random = np.random.default_rng(5)
-    some, few, none = random.random(ROWS) < 0.3, random.random(ROWS) < 0.01, np.zeros(ROWS, np.bool_)
-    masks = QueryMasks((RowMask(some), RowMask(few), RowMask(none)), np.arange(len(asked)) % 3)
+    # More matches than usual candidates, some times the candidates, fewer, and none.
+    shares_of_rows = (0.3, 0.08, 0.01, 0)
+    masks = QueryMasks(
+        tuple(RowMask(random.random(ROWS) < share) for share in shares_of_rows), np.arange(len(asked)) % 4
+    )
     for count in (1, 2, 4):
         searcher, shares = spread(stored, metric, count)
         assert shares[0].facts.mode == KINDS[kind]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from lookalike_indexer.arrays import Float32, Int64
-from lookalike_indexer.indexing import two_stage
 from lookalike_server.placement.graph_source import GraphSource
 from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks
@@ -50,15 +49,15 @@ def first_stage(
 
 
 def best_candidates(
-    source: TwoStageSource, queries: Float32, size: int, nprobe: int, probes: Probes | None, masks: QueryMasks
+    source: TwoStageSource, queries: Float32, k: int, size: int, nprobe: int, probes: Probes | None, masks: QueryMasks
 ) -> Int64:
     """Return the rows (n, kept) that the second stage finds best among the `size` candidates of each query.
 
-    It keeps as many as for a query without a mask. If matches are few, all of them are candidates.
+    It keeps as many as for a query without a mask. If matches are few for k neighbors, all of them are candidates.
     """
     kept = kept_of(size)
     candidates: list[Int64] = [mask.rows for mask in masks.each()]
-    lines = np.flatnonzero(~source.compares(masks, -(-size // two_stage.FACTOR)))
+    lines = np.flatnonzero(~source.compares(masks, k))
     if len(lines):
         all_lines = len(lines) == len(queries)
         some = queries if all_lines else np.ascontiguousarray(queries[lines])

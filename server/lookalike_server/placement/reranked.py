@@ -89,7 +89,7 @@ class Reranked:
         If faiss ranks the candidates, return the k + SPARE best of them, or all of them after a tie.
         """
         if masks is not None and isinstance(self._source, TwoStageSource) and self._source.has_codes:
-            rows = best_candidates(self._source, queries, candidates, nprobe, probes, masks)
+            rows = best_candidates(self._source, queries, k, candidates, nprobe, probes, masks)
         elif masks is None and isinstance(self._source, TwoStageSource):
             kept = k + SPARE if candidates <= self._source.candidates_for(k, nprobe) else candidates
             rows, _ = self._source.nearest(queries, min(kept, candidates), candidates, nprobe)
