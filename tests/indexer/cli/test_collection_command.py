@@ -58,7 +58,7 @@ def test_a_collection_that_is_not_named_is_told_with_every_way():
     done = CliRunner().invoke(command, ["t.csv"])
     assert done.exit_code == 2
     assert (
-        "Name the collection as the first argument, by -c/--collection DIR, or by LOOKALIKE_COLLECTION." in done.output
+        "Give the collection as the first argument, by -c/--collection DIR, or by LOOKALIKE_COLLECTION." in done.output
     )
 
 

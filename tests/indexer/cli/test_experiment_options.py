@@ -51,7 +51,7 @@ def test_without_a_collection_one_sentence_says_how_to_name_it(tmp_path):
     missing = CliRunner().invoke(example, [], env={"LOOKALIKE_COLLECTION": None})
     assert missing.exit_code == 2
     assert (
-        "Name the collection as the first argument, by -c/--collection DIR, or by LOOKALIKE_COLLECTION."
+        "Give the collection as the first argument, by -c/--collection DIR, or by LOOKALIKE_COLLECTION."
         in missing.output
     )
     wrong = CliRunner().invoke(example, ["--collection", str(tmp_path / "none")])

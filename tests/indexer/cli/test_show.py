@@ -84,7 +84,7 @@ def test_only_stored_images_are_shown(root: str, tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "new.png")
     told = run(root, tmp_path / "new.png")
     assert told.exit_code == 1
-    assert "lookalike explain takes any picture" in told.output
+    assert "for other images, use lookalike explain" in told.output
 
 
 def test_an_unknown_key_is_one_sentence(root: str):
