@@ -10,6 +10,7 @@ import click
 
 from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.text import counted
 
 if TYPE_CHECKING:
     from lookalike_indexer.upkeep.compact import Compacted
@@ -73,7 +74,7 @@ def compact(collection: str, rows: int, purge: bool, dry_run: bool, as_json: boo
         return
     if purged:
         did = "would write" if dry_run else "wrote"
-        click.echo(f"{did} all tables without {purged:,} deleted images")
+        click.echo(f"{did} all tables without {counted(purged, 'deleted image')}")
     for name in results:
         click.echo(f"removed the result {name}, which names one of these images")
     click.echo("\n".join(summary(done, dry_run)))
@@ -88,11 +89,12 @@ def summary(done: Compacted, dry_run: bool) -> list[str]:
     if done.merged:
         did = "would merge" if dry_run else "merged"
         lines = [
-            f"{did} {done.merged:,} parts into {done.into:,}: {done.files:,} files of {done.bytes / 2**20:.1f} MiB "
-            f"into {done.new_files:,}; of {done.parts_before:,} parts {done.parts_after:,} remain"
+            f"{did} {counted(done.merged, 'part')} into {done.into:,}: {counted(done.files, 'file')} of "
+            f"{done.bytes / 2**20:.1f} MiB into {done.new_files:,}; of {counted(done.parts_before, 'part')} "
+            f"{done.parts_after:,} {'remains' if done.parts_after == 1 else 'remain'}"
         ]
     else:
-        lines = [f"nothing to merge in {done.parts_before:,} parts"]
+        lines = [f"nothing to merge in {counted(done.parts_before, 'part')}"]
     if done.apart > 1:
         lines.append(
             f"{done.apart:,} small parts stay: no neighboring part has room for them and the same tables, arithmetic, "

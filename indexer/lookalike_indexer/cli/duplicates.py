@@ -54,9 +54,9 @@ def duplicates(
     Near-duplicates are images at a small distance in the graph that `lookalike graph` made, and those linked by others.
     Where `lookalike quality` measured the images, auto also takes neighbors of the image to keep whose perceptual
     hashes are alike; the findings state the rule. Such groups are not sure, and --apply refuses them.
-    The one to keep is the largest picture, and the first among equals. --out draws the groups, --list names the files
-    that can go, and --apply deletes these from the collection. No file is deleted, and a later `lookalike index` does
-    not bring them back.
+    The one to keep is the largest picture, and the first among equals. --out draws the groups, and --list names the
+    files that can go; run it before --apply, which deletes these from the collection. No file is deleted, and a later
+    `lookalike index` does not bring them back.
     """
     import pyarrow.compute as pc
 
@@ -94,9 +94,13 @@ def duplicates(
         folder.tell(as_json or as_list)
     keep_result(view, result, keep, as_json or as_list)
     if apply:
+        from lookalike_indexer.collection.commands import purge_commands
         from lookalike_indexer.collection.deletion import delete
 
         gone = images.filter(pc.invert(images.column("keep"))).column("id").to_pylist()
         done = delete(view.reader.storage, ids=gone)
         told = f"Deleted {counted(len(done.ids), 'image')}. {collection} is at generation {done.generation}."
         click.echo(told, err=as_json or as_list)
+        if done.ids:
+            told = f"Their files stay. To remove their vectors from the disk, run: {purge_commands(collection)}"
+            click.echo(told, err=as_json or as_list)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.text import counted
 
 if TYPE_CHECKING:
     from lookalike_indexer.collection.garbage import Collected
@@ -62,22 +64,22 @@ def summary(done: Collected, dry_run: bool) -> list[str]:
     """Return the summary of the removal, one line for each fact."""
     did = "would remove" if dry_run else "removed"
     lines = [
-        f"{did} {_counted(len(done.removed), 'generation')}, {_counted(len(done.files), 'file')} in all, "
-        f"{done.bytes / 2**20:.1f} MiB; kept generations {', '.join(map(str, done.kept))}"
+        f"{did} {counted(len(done.removed), 'generation')}, {counted(len(done.files), 'file')} in all, "
+        f"{done.bytes / 2**20:.1f} MiB; kept {_named(done.kept)}"
     ]
     if done.in_use:
-        lines.append(f"generations {', '.join(map(str, done.in_use))} were kept because they are in use")
+        lines.append(f"{_named(done.in_use)} {_verb(done.in_use)} kept because {_in_use(done.in_use)}")
     if done.in_doubt:
         lines.append(
-            f"generations {', '.join(map(str, done.in_doubt))} were kept because this file system has no locks that "
-            "tell whether they are in use; if no server reads them, add --assume-unread"
+            f"{_named(done.in_doubt)} {_verb(done.in_doubt)} kept because this file system has no locks that tell "
+            f"whether {_in_use(done.in_doubt)}; if no server reads generations, add --assume-unread"
         )
     if done.servable is not None:
         lines.append(f"generation {done.servable} was kept because no newer one has an index that can be searched")
     if dry_run:
         lines += _some(done.files, "  ")
     if done.foreign:
-        lines.append(f"{_counted(len(done.foreign), 'file')} that are not the collection's own were left alone:")
+        lines.append(f"{counted(len(done.foreign), 'foreign file')} {_verb(done.foreign)} left alone:")
         lines += _some(done.foreign, "  ")
     return lines
 
@@ -87,5 +89,13 @@ def _some(paths: list[str], indent: str) -> list[str]:
     return [f"{indent}{path}" for path in paths[:_SHOWN]] + more
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
+def _named(generations: Sequence[int]) -> str:
+    return f"generation{'s' * (len(generations) != 1)} {', '.join(map(str, generations))}"
+
+
+def _verb(items: Sequence[object]) -> str:
+    return "was" if len(items) == 1 else "were"
+
+
+def _in_use(generations: Sequence[int]) -> str:
+    return "it is in use" if len(generations) == 1 else "they are in use"

@@ -21,6 +21,7 @@ from lookalike_indexer.cli.experiment_options import (
     shown,
 )
 from lookalike_indexer.collection.metrics import NAMES
+from lookalike_indexer.text import counted
 
 if TYPE_CHECKING:
     from lookalike_indexer.graph.graph_stage import GraphReport
@@ -111,14 +112,19 @@ def as_data(report: GraphReport) -> dict[str, Any]:
 def summary(report: GraphReport) -> list[str]:
     """Return the report as lines of text."""
     entry = report.entry
+    nearest = min(entry.k, entry.rows - 1)
+    others = " (all others)" if nearest < entry.k else ""
     lines = [
-        f"{entry.space}: the {entry.k} nearest of each of {entry.rows:,} images by {NAMES[entry.metric]} distance; "
-        f"{report.reason}."
+        f"{entry.space}: the {nearest} nearest of each of {counted(entry.rows, 'image')}{others} by "
+        f"{NAMES[entry.metric]} distance; {report.reason}."
     ]
     if entry.method != "exact":
         lines.append(f"recall@{entry.k}: {entry.recall:.4f}, measured on {entry.recall_queries} images")
     if report.extended:
-        lines.append(f"{report.extended:,} images had neighbors before, and were compared with the new images only")
+        were = "was" if report.extended == 1 else "were"
+        lines.append(
+            f"{counted(report.extended, 'image')} had neighbors before, and {were} compared with the new images only"
+        )
     elif report.reused == len(entry.parts):
         lines.append("it was there already")
     return lines

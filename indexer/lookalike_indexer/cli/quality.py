@@ -61,7 +61,7 @@ def quality(
     check_flag(flag)
     if where:
         parse(where)
-    _measure(collection, workers)
+    generation = _measure(collection, workers)
     view = open_view(collection)
     result = image_quality(view, flag, limit, where)
     images = result.tables["images"]
@@ -82,11 +82,13 @@ def quality(
         if len(images):
             folder.save("quality", quality_montage(result, folder.thumbnails(view)))
         folder.tell(as_json or as_list)
+    if not (as_json or as_list):
+        click.echo(f"{collection} is at generation {generation}.")
     keep_result(view, result, keep, as_json or as_list)
 
 
-def _measure(collection: str, workers: int | None) -> None:
-    """Measure new images and publish the attributes. Without new images, the collection stays unchanged."""
+def _measure(collection: str, workers: int | None) -> int:
+    """Measure new images, publish the attributes, and return the generation, which is the same without new images."""
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.location import open_storage
@@ -99,4 +101,4 @@ def _measure(collection: str, workers: int | None) -> None:
     with writing(storage):
         latest = generations.require_latest(storage)
         draft, _ = run_quality(storage, latest, workers or processors(), TerminalProgress())
-        generations.publish(storage, draft)
+        return generations.publish(storage, draft).generation

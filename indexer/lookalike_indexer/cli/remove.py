@@ -60,6 +60,7 @@ def remove(
     removes their rows.
     """
     from lookalike_indexer.collection import generations, removal
+    from lookalike_indexer.collection.commands import purge_commands
     from lookalike_indexer.collection.deletion import without_images
     from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
@@ -82,13 +83,11 @@ def remove(
     lines = summary(done)
     if deleted is not None:
         lines.append(f"deleted {counted(len(deleted.ids), 'image')}")
-        lines += [f"{deleted.unknown:,} keys name no image"] if deleted.unknown else []
+        if deleted.unknown:
+            lines.append(f"{counted(deleted.unknown, 'key')} {'names' if deleted.unknown == 1 else 'name'} no image")
     click.echo("\n".join([*lines, f"{collection} is at generation {generation}."]))
     if deleted is not None and deleted.ids:
-        click.echo(
-            f"To remove their vectors from the disk, run: lookalike compact {collection} --purge && "
-            f"lookalike gc {collection} --keep 1"
-        )
+        click.echo(f"To remove their vectors from the disk, run: {purge_commands(collection)}")
     else:
         click.echo(f"To remove the files, run: lookalike gc {collection} --keep 1")
 

@@ -74,9 +74,20 @@ def summary(report: Report, storage: Storage) -> list[str]:
     lines = []
     for check in report.checks:
         note = f" ({check.note})" if check.note else ""
-        lines.append(f"{check.name:<{width}}  {check.looked:,} {check.unit}{note}")
+        lines.append(f"{check.name:<{width}}  {_counted(check.looked, check.unit)}{note}")
     bad = click.style("damaged", fg="red")
     lines += [f"{bad}: {storage.shown(damage.path)} {damage.what}; {damage.mend}." for damage in report.damages]
     if not report.damages:
-        lines.append(f"{storage.location} is as it was written, generation {report.generation}.")
+        # A check of embeddings with no image has a reason, such as an absent source or absent weights.
+        unchecked = [
+            check.name for check in report.checks if check.name.startswith("embeddings of ") and not check.looked
+        ]
+        but = f"; not checked: {', '.join(unchecked)}" if unchecked else ""
+        lines.append(f"{storage.location} is as it was written, generation {report.generation}{but}.")
     return lines
+
+
+def _counted(number: int, unit: str) -> str:
+    """Return the number with its unit; the units of checks are plurals."""
+    one = {"indexes": "index"}.get(unit, unit.removesuffix("s"))
+    return f"{number:,} {one if number == 1 else unit}"

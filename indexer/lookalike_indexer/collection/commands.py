@@ -25,6 +25,11 @@ def pictures_gone(root: str, source: str, missing: int, total: int) -> str:
     )
 
 
+def purge_commands(root: str) -> str:
+    """Return the command line that removes the vectors and other rows of deleted images from the disk."""
+    return f"{command('compact', root, '--purge')} && {command('gc', root, '--keep', 1)}"
+
+
 def instead(what: str, names: Iterable[str], most: int = 6) -> str:
     """Return the end of a sentence that lists alternatives to a missing name; "" if there are none."""
     there = sorted(names, key=natural)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import msgspec
 
 from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.objects.storage import ObjectStorage
+from lookalike_indexer.collection.parts import open_part
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.collection.typed_json import TypedJson
 from lookalike_indexer.errors import CollectionLockedError, IndexerError, UsageError
@@ -42,8 +44,8 @@ def writing(storage: Storage, *, sweep: bool = True) -> Iterator[None]:
 
     The operating system releases the lock with the process that holds it, so a killed writer never blocks the next one.
     Raise CollectionLockedError if another process holds it; the message names that process. If the first writer fails
-    before it writes anything, it leaves no folder. The same holds if its options are rejected when only the source
-    listing exists.
+    before it writes anything, it leaves no folder. The same holds if its options or its source are rejected before any
+    image is embedded.
     """
     if isinstance(storage, ObjectStorage):
         with _leased(storage):
@@ -65,7 +67,7 @@ def writing(storage: Storage, *, sweep: bool = True) -> Iterator[None]:
         yield
     except UsageError:
         if is_new:
-            _remove_listing(storage)
+            _remove_imageless(storage)
         raise
     finally:
         # Only while the lock is held: later the note may belong to another writer.
@@ -93,12 +95,17 @@ def owner(storage: Storage) -> Owner | None:
         return None
 
 
-def _remove_listing(storage: Storage) -> None:
-    """Remove the listing of the source if nothing was made from it, so that the next run may have another source."""
-    if {path.name for path in storage.root.iterdir()} <= {LOCK, OWNER, layout.SOURCE}:
-        storage.clear(layout.SOURCE)
-        with contextlib.suppress(OSError):
-            storage.local(layout.SOURCE).rmdir()
+def _remove_imageless(storage: Storage) -> None:
+    """Remove all tables of a new folder if none of them has an image, so that the next run may have another source."""
+    if storage.sizes(layout.GENERATIONS):
+        return
+    for name in storage.sizes(layout.IMAGES):
+        with open_part(storage, f"{layout.IMAGES}/{name}") as part:
+            if part.metadata.num_rows:
+                return
+    for path in storage.root.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _remove_unused(storage: Storage) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection.commands import command
 from lookalike_indexer.collection.manifest import Manifest, SourceEntry
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.reader import CollectionReader
@@ -28,6 +29,7 @@ from lookalike_indexer.embedding.processes import Processes
 from lookalike_indexer.embedding.relabel import relabel, relabel_in_place
 from lookalike_indexer.embedding.resolve import Resolved, check_options, load, nothing_readable, resolve
 from lookalike_indexer.embedding.settings import EmbedSettings
+from lookalike_indexer.errors import NotFoundError
 from lookalike_indexer.images.workers import PoolSettings
 from lookalike_indexer.machines.machines import Machines
 from lookalike_indexer.progress import Bar, Progress
@@ -209,7 +211,16 @@ def _opened(
     storage: Storage, draft: Manifest | None, settings: EmbedSettings, progress: Progress
 ) -> tuple[Manifest | None, Source, Labels | None]:
     """Return the source and its labels file, and the draft, which follows a source that has moved."""
-    source = open_source(settings.source, settings.exclude or (draft.source.exclude if draft else ()))
+    try:
+        source = open_source(settings.source, settings.exclude or (draft.source.exclude if draft else ()))
+    except NotFoundError as error:
+        if draft and draft.source.uri == str(Path(settings.source).expanduser().resolve()):
+            raise NotFoundError(
+                f"The source of the collection {storage.location} is not there: the {draft.source.kind} "
+                f"{draft.source.uri}. Mount it, or, if it has moved, say where: "
+                f"{command('relocate', storage.location, 'FOLDER')}"
+            ) from error
+        raise
     if draft and settings.source_moved:
         draft, _ = relocate(storage, draft, source, _SAMPLE, progress)
     if draft:

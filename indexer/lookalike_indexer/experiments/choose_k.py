@@ -250,8 +250,11 @@ def _told(suggested: list[Suggestion], routes: dict[str, int], columns: dict[str
         said = ", ".join(f"{route} {k}" for route, k in routes.items())
         first = suggested[0].k
         near = [k for k in routes.values() if within(k, first)]
-        verdict = f"{len(near)} of {len(routes)} {'agrees' if len(near) == 1 else 'agree'} with {first} within 30%"
-        found.append(f"Counts by other routes: {said}; {verdict}.")
+        if len(routes) == 1:
+            found.append(f"Count by another route: {said}, which is {'' if near else 'not '}within 30% of {first}.")
+        else:
+            are = "is" if len(near) == 1 else "are"
+            found.append(f"Counts by other routes: {said}; {len(near)} of {len(routes)} {are} within 30% of {first}.")
     return found
 
 

@@ -23,6 +23,7 @@ from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import untrained_notes
 from lookalike_indexer.experiments.valley import FAIRLY_SURE
 from lookalike_indexer.experiments.view import View
+from lookalike_indexer.text import counted
 
 
 def duplicates(
@@ -106,8 +107,9 @@ def check_sure(result: Result) -> None:
 
 def _findings(figures: dict[str, float], cut: Cut) -> tuple[str, ...]:
     found = [
-        f"{figures['grouped']:,.0f} of {figures['images']:,.0f} images are in {figures['groups']:,.0f} groups of "
-        f"duplicates: {figures['to_delete']:,.0f} can go, of which {figures['exact']:,.0f} are exact copies.",
+        f"{figures['grouped']:,.0f} of {figures['images']:,.0f} images are in "
+        f"{counted(int(figures['groups']), 'group')} of duplicates: {figures['to_delete']:,.0f} can go; "
+        f"exact copies: {figures['exact']:,.0f}.",
         cut.finding,
     ]
     if figures["by_hash"]:

@@ -53,7 +53,8 @@ def graph_lists(view: View, keys: Sequence[str], space: str = "", k: int | None 
         }
     )
     made = "by a comparison of all images" if entry.method == "exact" else f"with a recall of {entry.recall:.4f}"
-    told = f"The graph of {space} has the {entry.k} nearest of each image by {NAMES[entry.metric]} distance, {made}."
+    nearest = min(entry.k, entry.rows - 1)
+    told = f"The graph of {space} has the {nearest} nearest of each image by {NAMES[entry.metric]} distance, {made}."
     return Result(
         "graph",
         {"space": space, "k": k or entry.k, "metric": entry.metric},

@@ -14,7 +14,7 @@ from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import untrained_notes
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.filters.sources import FilterColumns
-from lookalike_indexer.text import did_you_mean
+from lookalike_indexer.text import counted, did_you_mean
 
 
 def leaks(
@@ -80,11 +80,11 @@ def leaks(
     }
     between = _between(table)
     found = [
-        f"{len(leaked):,} of {int(figures['images']):,} images have a near-duplicate in another split of {split}: "
-        f"{len(order):,} pairs, of which {int(figures['exact']):,} are exact copies.",
+        f"{len(leaked):,} of {int(figures['images']):,} images have a near-duplicate in another split (column "
+        f"{split}): {counted(len(order), 'pair')}; exact copies: {int(figures['exact']):,}.",
         cut.finding,
         *(
-            f"{line['split']} and {line['other_split']} share {line['pairs']:,} pairs."
+            f"{line['split']} and {line['other_split']} share {counted(line['pairs'], 'pair')}."
             for line in between.to_pylist()[:3]
         ),
     ]
@@ -94,7 +94,7 @@ def leaks(
         )
     without = int((codes < 0).sum())
     if without:
-        found.append(f"Left out: {without:,} {'image' if without == 1 else 'images'} without a value of {split}.")
+        found.append(f"Left out: {counted(without, 'image')} without a value of {split}.")
     if limit is not None and limit < len(table):
         table = table.slice(0, limit)
         found.append(f"Listed are the {limit:,} nearest pairs.")

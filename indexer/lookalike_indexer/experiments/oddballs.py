@@ -195,8 +195,8 @@ def _findings(
     among = f"images of {label}" if label else "labeled images"
     told = [
         f"{figures['odd']:.0f} of {figures['images']:.0f} {among} are odd in {name}. Outside the clusters of their "
-        f"class: {figures['outside']:.0f}; in a smaller group of it among another class: {figures['secondary']:.0f}; "
-        f"far from its middle: {figures['far']:.0f}"
+        f"class: {figures['outside']:.0f}; in a small part of it within a main cluster of another class: "
+        f"{figures['secondary']:.0f}; far from its middle: {figures['far']:.0f}"
         + (f"; nearer to another class: {figures['nearer']:.0f}." if method == "embeddings" else ".")
     ]
     if method == "clusters":

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection import kept_pictures, layout, tombstones
+from lookalike_indexer.collection.commands import command
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.uris import stored
 from lookalike_indexer.embedding.stored_network import stored_module
@@ -196,6 +197,11 @@ class _Model:
         bounds = [f"{bound:g} of their length ({compute})" for compute, bound in sorted(self._tolerances.items())]
         said = f"within {', '.join(bounds)}" if self._looked else ""
         left = [f"{count} {why}" for why, count in sorted(self._left_out.items())]
+        if left and not self._looked:
+            left.append("no embedding was checked")
+            if self._left_out[_REJECTED["missing"]]:
+                moved = command("relocate", self._reader.storage.location, "FOLDER")
+                left.append(f"if the pictures are elsewhere now, say where: {moved}")
         return "; ".join([said, *left] if said else left)
 
 

@@ -74,7 +74,7 @@ def test_groups_are_connected_and_the_largest_picture_stays(storage):
     assert found["tables"]["groups"][0]["farthest"] == pytest.approx(1 - np.cos(np.deg2rad(2)), abs=1e-6)
     figures = found["figures"]
     assert (figures["groups"], figures["grouped"], figures["to_delete"], figures["exact"]) == (3, 7, 4, 1)
-    assert "7 of 8 images are in 3 groups of duplicates: 4 can go, of which 1 are exact copies." in found["findings"][0]
+    assert "7 of 8 images are in 3 groups of duplicates: 4 can go; exact copies: 1." in found["findings"][0]
 
 
 def test_the_list_is_of_files_that_can_go(storage):
@@ -101,7 +101,7 @@ def test_without_a_valley_only_copies_are_duplicates(make_collection):
     assert CliRunner().invoke(graph, [str(storage.root), "-k", "3"]).exit_code == 0
     told = run(duplicates, storage)
     assert "have no valley. Near-duplicates are copies only. Look at them, and give --max-distance D" in told
-    assert "2 of 8 images are in 1 groups" in told
+    assert "2 of 8 images are in 1 group of" in told
 
 
 def test_a_montage_and_a_kept_result(storage, tmp_path):
@@ -145,14 +145,16 @@ def test_leaks_are_pairs_between_splits(split, tmp_path):
         {"split": "test", "images": 2, "leaked": 1, "share": 0.5},
         {"split": "train", "images": 3, "leaked": 1, "share": pytest.approx(1 / 3)},
     ]
-    assert found["findings"][0].startswith("2 of 5 images have a near-duplicate in another split of fold: 1 pairs")
+    assert found["findings"][0].startswith(
+        "2 of 5 images have a near-duplicate in another split (column fold): 1 pair;"
+    )
     assert "Left out: 3 images without a value of fold." in found["findings"]
     assert (tmp_path / "out" / "leaks.png").stat().st_size > 2000
 
 
 def test_labels_are_a_split_as_well_and_copies_count(storage):
     told = run(leaks, storage, "--split", "label", "--max-distance", NEAR, "--keep", "labels")
-    assert "a and b share 1 pairs." in told
+    assert "a and b share 1 pair." in told
     assert "Left out: 1 image without a value of label." in told
     assert not out_of_date(generations.require_latest(storage), "leaks/labels")
 
@@ -181,13 +183,17 @@ def test_images_that_can_go_are_deleted_and_their_files_stay(storage):
     gone = {line["id"] for line in before["tables"]["images"]} - kept
     told = run(duplicates, storage, "--max-distance", NEAR, "--apply")
     assert f"Deleted {len(gone)} images. {storage.root} is at generation 4." in told
+    assert "Their files stay." in told
+    assert f"lookalike compact {storage.root} --purge && lookalike gc {storage.root} --keep 1" in told
     reader = CollectionReader.open(str(storage.root))
     ids = set(reader.images(["id"]).column("id").to_pylist())
     assert kept <= ids
     assert not gone & ids
     assert json.loads(run(duplicates, storage, "--max-distance", NEAR, "--json"))["figures"]["groups"] == 0
     # Nothing is left to delete, and nothing is published.
-    assert "Deleted 0 images" in run(duplicates, storage, "--max-distance", NEAR, "--apply")
+    again = run(duplicates, storage, "--max-distance", NEAR, "--apply")
+    assert "Deleted 0 images" in again
+    assert "compact" not in again
     assert generations.numbers(storage) == [1, 2, 3, 4]
 
 

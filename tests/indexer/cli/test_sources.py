@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from lookalike_indexer.cli.embed import embed
+from lookalike_indexer.cli.index import index
 from lookalike_indexer.collection.reader import CollectionReader
 
 SMALL = ["--model", "squeezenet1_1", "--weights", "untrained:4", "--workers", "1", "--json"]
@@ -158,3 +159,28 @@ def test_images_that_a_later_pattern_leaves_out_are_excluded_and_not_gone(tmp_pa
     assert result.exit_code == 0, result.output
     assert "2 match --exclude now, and are kept as they were embedded." in result.output
     assert "1 are gone from the source, and kept as they were embedded." in result.output
+
+
+@pytest.mark.parametrize("options", [[], ["--sync"], ["--sync", "--dry-run"]])
+def test_a_source_that_is_not_there_is_named_with_the_remedy(tmp_path: Path, options: list[str]):
+    photos, collection = tmp_path / "photos", tmp_path / "collection"
+    photos.mkdir()
+    (photos / "a.png").write_bytes(picture(50))
+    assert CliRunner().invoke(embed, [str(photos), "--collection", str(collection), *SMALL]).exit_code == 0
+    photos.rename(tmp_path / "moved")
+    result = CliRunner().invoke(index, [str(photos), "--collection", str(collection), *options])
+    told = " ".join(result.output.split())
+    assert result.exit_code == 1
+    assert f"The source of the collection {collection} is not there: the directory {photos}." in told
+    assert f"lookalike relocate {collection} FOLDER" in told
+    other = CliRunner().invoke(index, [str(tmp_path / "nope"), "--collection", str(collection), *options])
+    assert "There is no folder, list file" in other.output
+
+
+def test_a_source_without_a_readable_file_leaves_no_folder(tmp_path: Path):
+    (tmp_path / "note.txt").write_text("hello\n")
+    arguments = [str(tmp_path / "note.txt"), "--collection", str(tmp_path / "collection"), *SMALL]
+    result = CliRunner().invoke(embed, arguments)
+    assert result.exit_code == 2, result.output
+    assert "None of the source's files can be decoded" in " ".join(result.output.split())
+    assert not (tmp_path / "collection").exists()

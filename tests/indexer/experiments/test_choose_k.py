@@ -31,7 +31,7 @@ def test_recommends_the_number_of_groups_that_are_there(view):
     assert result.findings[0].startswith("6 clusters of tiny are recommended, because their silhouette (cosine) is ")
     assert "The images have 6 labels." in result.findings
     assert result.tables["routes"].to_pylist() == [{"route": "communities", "k": 6}]
-    assert "Counts by other routes: communities 6; 1 of 1 agrees with 6 within 30%." in result.findings
+    assert "Count by another route: communities 6, which is within 30% of 6." in result.findings
     table = result.tables["k"].to_pydict()
     assert table["k"] == list(range(2, 13))
     assert all(before > after for before, after in zip(table["inertia"][:5], table["inertia"][1:5], strict=False))

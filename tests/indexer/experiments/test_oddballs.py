@@ -63,7 +63,7 @@ def test_a_smaller_part_of_a_class_is_a_kind_of_its_own(make_collection, publish
         assert {line["id"] // 3 for line in lines if line["secondary"]} == set(range(24, 29))
         reasons = [sum(line[kind] for kind in ("outside", "secondary", "far", "nearer")) for line in lines]
         assert reasons == sorted(reasons, reverse=True)
-        assert "in a smaller group of it among another class: 5" in found.findings[0]
+        assert "in a small part of it within a main cluster of another class: 5" in found.findings[0]
         assert "the most look: saw like player (" in found.findings[2 if method == "clusters" else 1]
 
 

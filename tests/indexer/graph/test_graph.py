@@ -94,6 +94,8 @@ def test_a_collection_of_few_images_has_short_lists(make_collection, graphed):
     _, neighbors, distances = stored(storage)
     assert neighbors.tolist() == [[4, 7, -1, -1], [1, 7, -1, -1], [1, 4, -1, -1]]
     assert distances[:, 2:].tolist() == [[np.inf] * 2] * 3
+    told = CliRunner().invoke(graph, [str(storage.root), "-k", "4"]).output
+    assert "tiny: the 2 nearest of each of 3 images (all others) by cosine distance" in told
 
 
 def test_a_grown_collection_gets_the_bytes_of_a_new_graph(

@@ -109,6 +109,7 @@ def test_files_are_listed_for_scripts_and_filters_limit_what_is_counted(storage,
     ]
     assert run(storage, "--flag", "odd_aspect", "--limit", 1, "--list").split() == [str(tmp_path / "odd_aspect.png")]
     told = run(storage, "--where", "label = 'a'")
+    assert told.splitlines()[-1] == f"{storage.root} is at generation {generations.require_latest(storage).generation}."
     assert told.startswith("3 of 4 images have a quality flag: dark 1, bright 1, blurry 1, uniform 0, tiny 0")
     assert "longer side more than 3 times the shorter one" in told
     assert "no quality flag 'sharp'; the flags are dark, bright" in run(storage, "--flag", "sharp", code=1)

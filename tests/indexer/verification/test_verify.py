@@ -106,7 +106,7 @@ def test_with_the_newest_manifest_damaged_the_one_before_is_verified(storage, ve
     [damage] = report.damages
     assert damage.path == "generations/000004.json"
     assert "checksum" in damage.what
-    assert damage.mend.startswith("remove it to go back")
+    assert damage.mend.startswith("remove it to return to")
 
 
 def test_a_manifest_under_another_number(storage, verify):
@@ -231,6 +231,19 @@ def test_verify_counts_images_that_it_cannot_embed_again(storage, verify, made, 
     check = report.checks[-1]
     assert check.looked == 9
     assert check.note.endswith("; 1 are gone from the source; 1 have changed in the source")
+
+
+def test_verify_without_the_pictures_says_that_no_embedding_was_checked(storage, made, tmp_path):
+    made.pictures.rename(tmp_path / "moved")
+    try:
+        result = CliRunner().invoke(command, [str(storage.root)])
+    finally:
+        (tmp_path / "moved").rename(made.pictures)
+    assert result.exit_code == 0, result.output
+    assert "are gone from the source; no embedding was checked; if the pictures are elsewhere now" in result.output
+    assert f"lookalike relocate {storage.root} FOLDER" in result.output
+    said = f"{storage.root} is as it was written, generation 4; not checked: embeddings of shufflenet_v2_x0_5."
+    assert result.output.splitlines()[-1] == said
 
 
 def test_a_network_that_is_damaged_embeds_nothing(storage, verify, flip):
