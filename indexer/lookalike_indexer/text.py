@@ -52,6 +52,11 @@ def did_you_mean(name: str, names: Iterable[str], those: str) -> str:
     return guess + (", ".join(there[:_NAMES]) or "none") + more
 
 
+def similar_or_listed(close: Sequence[str], listing: str) -> str:
+    """Return the end of a sentence about an unknown name: similar names, or else the function that lists all."""
+    return f"did you mean {', '.join(close)}?" if close else f"Python's {listing} lists the names."
+
+
 def columns(text: str) -> int:
     """Return the number of terminal columns of a printable text."""
     return sum(

@@ -141,6 +141,13 @@ def test_a_wrong_number_is_explained_without_terms_of_the_parser(cli, options, m
     assert "float" not in err
 
 
+def test_a_missing_option_is_explained(cli):
+    code, _, err = cli("attach", "collection", "table.csv")
+    assert code == 2
+    assert "Error: Missing option '--key'. The column of TABLE that has the images' keys." in err
+    assert "Missing option '-n'. Images to choose." in cli("sample", "--server", "none:1")[2]
+
+
 @pytest.mark.parametrize("text", ["", "  "])
 def test_an_empty_text_is_rejected_with_the_name_of_the_option(cli, text):
     code, out, err = cli("search", "--text", text)

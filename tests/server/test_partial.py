@@ -172,7 +172,7 @@ async def test_commands_tell_of_what_is_missing(make_toy, serve) -> None:
             return result.output
 
         told = await asyncio.to_thread(run, info)
-        assert "main, cosine, lacks 100 of 500 images" in told
+        assert "main, cosine, lacks 100 of 500 images; lookalike build adds them" in told
         assert "400 of 500" in told
         homes = await asyncio.to_thread(run, clusters, key, "--key")
         assert "The clustering tiny/k3 covers 400 of 500 images" in homes

@@ -103,6 +103,13 @@ class Lazy(click.Group, abc.ABC):
             if meant is None or context is None or not any(meant in one.opts for one in context.command.params):
                 raise
             raise click.UsageError(f"No such option: {error.option_name}. Use {meant}.", context) from error
+        except click.MissingParameter as error:
+            described = error.param.help if isinstance(error.param, click.Option) and not error.message else None
+            if not described:
+                raise
+            # The help of an option may end with its default or other remarks, after two spaces.
+            told = described.partition("  ")[0]
+            raise click.MissingParameter(told, error.ctx, error.param, error.param_hint, error.param_type) from error
         except click.BadParameter as error:
             plain = error.message
             for unclear, clear in _PLAIN_NUMBERS.items():

@@ -118,7 +118,9 @@ def _index(index: dict[str, Any] | None, indexes: Sequence[dict[str, Any]]) -> s
         default = (index["default_nprobe"], 10)
         told += [f"recall@10 {p['recall']:.3g}" for p in index["recall"] if (p["nprobe"], p.get("k", 10)) == default]
     if index["missing"]:
-        told.append(f"lacks {index['missing']} of {index['images'] + index['missing']} images")
+        told.append(
+            f"lacks {index['missing']} of {index['images'] + index['missing']} images; lookalike build adds them"
+        )
     others = [each["name"] for each in indexes if each["name"] != index["name"]]
     also = f"; also {', '.join(others)}" if others else ""
     return f"{index['factory']} ({', '.join(told)}){also}"

@@ -64,7 +64,7 @@ def embed(photos: str, collection: str, ray: str | None, as_json: bool, **option
         current = (default_index(published, space) for space in report.spaces)
         lacking = coverage_notes(published, [published.indexes[name] for name in current if name], collection)
         again = [*map(cluster.summary, renewed.clusterings), *map(build.summary, renewed.indexes)]
-        for line in [*summary(report), *again, default_note(latest, published, collection), *lacking]:
+        for line in [*summary(report, collection), *again, default_note(latest, published, collection), *lacking]:
             if line:
                 click.echo(line)
         click.echo(f"{collection} is at generation {generation}.")
@@ -72,8 +72,10 @@ def embed(photos: str, collection: str, ray: str | None, as_json: bool, **option
             click.echo(note)
 
 
-def summary(report: EmbedReport) -> list[str]:
+def summary(report: EmbedReport, collection: str) -> list[str]:
     """Return the summary of a run, one line for each fact."""
+    from lookalike_indexer.collection.commands import command
+
     untrained = "" if report.pretrained else " (UNTRAINED: neighbors mean nothing beyond color and texture)"
     lines = [
         f"Embedded {counted(report.embedded, 'image')} in {report.seconds:.1f} s "
@@ -85,7 +87,7 @@ def summary(report: EmbedReport) -> list[str]:
         )
     counts = {
         "were embedded before, or are damaged and unchanged": report.skipped,
-        "could not be embedded: lookalike rejects DIR lists them with the reasons": report.rejected,
+        f"could not be embedded: {command('rejects', collection)} lists them with the reasons": report.rejected,
         "that were rejected before are embedded now": report.recovered,
         "are gone from the source, and kept as they were embedded": report.gone,
         "of the source are deleted here, and stay so: --sync takes those that were gone, --undelete KEY any": (

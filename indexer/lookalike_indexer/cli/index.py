@@ -147,7 +147,7 @@ def index(
         }
         click.echo(json.dumps(reports))
         return
-    click.echo("\n".join(embed.summary(embedded)))
+    click.echo("\n".join(embed.summary(embedded, collection)))
     click.echo(cluster.summary(clustered))
     click.echo(build.summary(built))
     for one in renewed.clusterings:

@@ -74,7 +74,7 @@ def told_followed(done: Followed, published: Manifest, collection: str, as_json:
         click.echo(json.dumps(reports))
         return
     for report in done.embedded:
-        for line in summary(report):
+        for line in summary(report, collection):
             click.echo(line)
     for kind, every in (("clustering", done.grown.clusterings), ("index", done.grown.indexes)):
         for name, what in every.items():

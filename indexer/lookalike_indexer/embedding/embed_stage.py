@@ -163,7 +163,7 @@ def run_embed(
     manifest = with_tombstones(storage, manifest, listing.replaced_ids, "replaced")
     images = _count(storage, manifest)
     if not images:
-        raise nothing_readable(_first_reject(storage, manifest, resolved.plan))
+        raise nothing_readable(_first_reject(storage, manifest, resolved.plan), source.entry)
     plan = resolved.plan
     return manifest, EmbedReport(
         model=plan.alias,

@@ -19,4 +19,6 @@ def refusal(position: int, item: object, reason: str) -> str:
     """Return a sentence about a text or an image of a call that has no vector; `position` counts from 0."""
     if isinstance(item, Text):
         return f"Text {position} cannot be embedded: {reason}."
+    if reason.startswith("the box "):
+        return f"Picture {position} cannot be cropped: {reason}."
     return f"Picture {position} cannot be decoded: {reason}."

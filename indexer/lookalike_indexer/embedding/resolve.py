@@ -338,10 +338,15 @@ def _first_images(
                     break
             if pixels:
                 return pixels
-    raise nothing_readable(first)
+    raise nothing_readable(first, source)
 
 
-def nothing_readable(first: tuple[str, str] | None) -> IndexerError:
+def nothing_readable(first: tuple[str, str] | None, source: SourceEntry) -> IndexerError:
     """Return the error for a source without a single decodable image."""
     example = f" (the first, {first[0]}: {first[1]})" if first else ""
+    if source.kind == "list":
+        return UsageError(
+            f"{source.uri} is read as a list of paths, one a line, and none of its lines names a readable image"
+            f"{example}; name a folder with images, or mend the list."
+        )
     return UsageError(f"None of the source's files can be decoded{example}; name a source with pictures.")

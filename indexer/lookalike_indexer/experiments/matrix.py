@@ -13,6 +13,7 @@ from lookalike_indexer.experiments.metrics import Contingency, agreement, contin
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.view import View, some
+from lookalike_indexer.text import counted
 
 _NAMED = 6
 _RULE = "the main clusters of a class are the fewest that hold at least half of its images, the largest first"
@@ -161,7 +162,11 @@ def _findings(name: str, tables: dict[str, pa.Table], figures: dict[str, float])
         f"{figures['images']:.0f} images of {figures['labels']:.0f} classes in {figures['clusters']:.0f} clusters."
     ]
     if figures["left_out"]:
-        told.append(f"{figures['left_out']:.0f} images have no label or no cluster and were left out.")
+        left_out = counted(int(figures["left_out"]), "image")
+        told.append(
+            f"Left out: {left_out} without a label or a cluster; lookalike attach adds labels, and lookalike cluster "
+            "clusters all images."
+        )
     straddling = sorted((row for row in labels if row["straddles"]), key=lambda row: row["share"])
     if straddling:
         each = [f"{row['label']} ({', '.join(map(str, row['main_clusters'][:_NAMED]))})" for row in straddling]

@@ -82,7 +82,7 @@ def pictured(
     )  # fmt: skip
     draft = generations.complete(storage, draft)
     if not draft.rows(draft.images):
-        raise nothing_readable(_first(storage, rejects_of))
+        raise nothing_readable(_first(storage, rejects_of), source.entry)
     return Pictured(draft, rejects_of, listing)
 
 

@@ -14,6 +14,7 @@ import torchvision
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.models import open_clip_models, timm_models
 from lookalike_indexer.models.open_clip_models import is_open_clip
+from lookalike_indexer.text import similar_or_listed
 
 # Tensors of torchvision's VisionTransformer: the position embeddings, and the convolution that makes patches.
 _POSITIONS = "encoder.pos_embedding"
@@ -28,8 +29,9 @@ def checked_architecture(name: str) -> str:
         return open_clip_models.checked(name)
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=3) or ["resnet152", "resnet50", "vit_b_16"]
-        raise UsageError(f"torchvision has no classification model {name!r}; did you mean {', '.join(close)}?")
+        close = difflib.get_close_matches(name, names, n=3)
+        listed = similar_or_listed(close, "torchvision.models.list_models()")
+        raise UsageError(f"torchvision has no classification model {name!r}; {listed}")
     return name
 
 

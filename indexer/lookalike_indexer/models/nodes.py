@@ -44,8 +44,10 @@ class TracedNetwork:
             return inside[-1]
         if _CONVOLUTION.fullmatch(name):
             return self._convolution(name)
-        close = difflib.get_close_matches(name, self.nodes, n=3) or list(self.nodes)[-4:-1]
-        raise UsageError(f"The model has no layer {name!r}; did you mean {', '.join(close)}?")
+        close = difflib.get_close_matches(name, self.nodes, n=3)
+        last = ", ".join(list(self.nodes)[-4:-1])
+        guess = f"did you mean {', '.join(close)}?" if close else f"its last ones are {last}."
+        raise UsageError(f"The model has no layer {name!r}; {guess}")
 
     def _convolution(self, name: str) -> str:
         """Return the activations of the convolution with this number."""

@@ -19,6 +19,7 @@ import torch
 from lookalike_indexer.collection.spec import OPEN_CLIP, TEXT_LAYER, PreprocessingSpec
 from lookalike_indexer.errors import UsageError, WeightsError
 from lookalike_indexer.models.hub_cache import cached_file, has_hub
+from lookalike_indexer.text import similar_or_listed
 
 _INTERPOLATIONS = ("bilinear", "bicubic")
 _SHOWN = 8
@@ -55,9 +56,8 @@ def checked(arch: str) -> str:
     library, name = open_clip(arch), name_of(arch)
     names = library.list_models()
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=3) or ["ViT-B-32", "ViT-B-16", "RN50"]
-        meant = ", ".join(OPEN_CLIP + each for each in close)
-        raise UsageError(f"open_clip has no model {name!r}; did you mean {meant}?")
+        close = [OPEN_CLIP + each for each in difflib.get_close_matches(name, names, n=3)]
+        raise UsageError(f"open_clip has no model {name!r}; {similar_or_listed(close, 'open_clip.list_models()')}")
     return arch
 
 

@@ -19,6 +19,7 @@ import torch
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import UsageError, WeightsError
 from lookalike_indexer.models.hub_cache import cached_file, has_hub
+from lookalike_indexer.text import similar_or_listed
 
 PREFIX = "timm/"
 # A package of the ordinary index with ImageNet weights of EfficientNet-Lite0, and timm's name of that network.
@@ -40,8 +41,8 @@ def checked(arch: str) -> str:
     timm, name = _timm(arch), arch.removeprefix(PREFIX)
     if not timm.is_model(name):
         names = timm.list_models()
-        close = difflib.get_close_matches(name.split(".")[0], names, n=3) or ["resnet50", "vit_small_patch16_224"]
-        raise UsageError(f"timm has no model {name!r}; did you mean {', '.join(PREFIX + each for each in close)}?")
+        close = [PREFIX + each for each in difflib.get_close_matches(name.split(".")[0], names, n=3)]
+        raise UsageError(f"timm has no model {name!r}; {similar_or_listed(close, 'timm.list_models()')}")
     return arch
 
 

@@ -33,7 +33,7 @@ def test_reports_for_people_and_for_machines(photos: Path, tmp_path: Path):
     assert first.exit_code == 0, first.output
     assert "Embedded 3 images in" in first.stdout
     assert "weights untrained:4 (UNTRAINED" in first.stdout
-    assert "1 could not be embedded: lookalike rejects DIR lists them with the reasons" in first.stdout
+    assert f"1 could not be embedded: lookalike rejects {tmp_path / 'c'} lists them with the reasons" in first.stdout
     # Without a terminal there is no bar, but a line every ten seconds at most.
     assert "\r" not in first.stderr
     second = CliRunner().invoke(embed, [str(photos), *collection, *SMALL, "--json"])

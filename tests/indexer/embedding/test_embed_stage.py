@@ -268,6 +268,16 @@ def test_a_source_of_broken_pictures_only_is_refused_with_an_example(embed, tmp_
         embed(source=str(tmp_path / "broken"), model=model)
 
 
+def test_a_text_that_is_no_list_of_paths_is_explained(embed, tmp_path: Path):
+    (tmp_path / "note.txt").write_text("hello\nworld\n")
+    with pytest.raises(UsageError) as refused:
+        embed(source=str(tmp_path / "note.txt"))
+    assert str(refused.value) == (
+        f"{tmp_path}/note.txt is read as a list of paths, one a line, and none of its lines names a readable image "
+        "(the first, hello: there is no such file); name a folder with images, or mend the list."
+    )
+
+
 def test_a_parquet_file_gives_what_its_pictures_give(embed, reader, photos: Path, tmp_path: Path):
     paths = sorted(photos.rglob("[01]*.*"), key=lambda path: path.name)
     table = {"key": [p.name for p in paths], "image": [p.read_bytes() for p in paths], "label": ["x"] * len(paths)}

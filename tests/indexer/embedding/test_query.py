@@ -11,6 +11,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.query import QueryEmbedder
 from lookalike_indexer.errors import DataLossError, DecodeError, MismatchError, NotFoundError, WeightsError
+from lookalike_indexer.images.picture_box import Boxed
 from lookalike_indexer.models.network import Node
 
 
@@ -39,6 +40,8 @@ def test_a_picture_that_cannot_be_decoded_is_named_by_its_position(embed, reader
     with QueryEmbedder.open(reader(), limits=ImageLimits(max_pixels=40 * 32)) as embedder:
         with pytest.raises(DecodeError, match="Picture 1 cannot be decoded: not a JPEG"):
             embedder.embed([good, b"bad", b"worse"])
+        with pytest.raises(DecodeError, match=r"^Picture 0 cannot be cropped: the box 30,0,11,5 is not within the"):
+            embedder.embed([Boxed(good, (30, 0, 11, 5))])
         assert len(embedder.embed([good])) == 1
     with (
         QueryEmbedder.open(reader(), limits=ImageLimits(max_pixels=100)) as embedder,

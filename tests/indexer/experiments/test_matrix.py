@@ -33,6 +33,7 @@ def test_counts_are_exact(view: View):
     ]
     figures = found.figures
     assert (figures["images"], figures["left_out"], figures["clusters"], figures["empty_clusters"]) == (12, 1, 5, 1)
+    assert any(finding.startswith("Left out: 1 image without a label or a cluster; ") for finding in found.findings)
     assert figures["purity"] == pytest.approx((4 + 3 + 2 + 1) / 12)
 
 

@@ -233,6 +233,10 @@ def test_cached_published_weights_are_loaded(hub: Path, save_weights, monkeypatc
 
 
 def test_unknown_models_and_weights_are_told_with_close_names(hub: Path):
+    with pytest.raises(
+        UsageError, match=r"no classification model 'zzz'; Python's .*list_models\(\) lists the names\."
+    ):
+        weights_status("zzz")
     with pytest.raises(UsageError, match="no classification model 'resnet151'; did you mean resnet1"):
         weights_status("resnet151")
     with pytest.raises(UsageError, match="no weights 'V3' for resnet50; it has: IMAGENET1K_V1, IMAGENET1K_V2"):
