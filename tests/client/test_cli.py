@@ -231,6 +231,8 @@ def test_info_of_a_folder_prints_the_same_by_the_same_printer(cli, monkeypatch, 
     assert code == 0
     assert out == cli("info")[1].replace("circle,", "square,").partition("\n\nserver")[0] + "\n"
     assert json.loads(cli("info", "square", "--json")[1]) == {**of_server, "name": "square"}
+    of_server["spaces"][0].update(model="mine", layer="imported", pooling="avg")
+    assert "toy (default)  imported vectors  " in cli("info", "square")[1]
     code, _, err = cli("info", "square", "--server", toy.address)
     assert code == 2
     assert "a folder or a --server, not both" in err

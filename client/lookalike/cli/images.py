@@ -7,6 +7,7 @@ A folder and a server return the same dict; a function of the entry point group
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection
 from typing import Any, Final
 
 import click
@@ -19,6 +20,8 @@ from lookalike.cli._text import table, to_json
 
 IMAGES: Final = "lookalike.images"
 _COLUMNS: Final = ("id", "key", "label", "uri", "width", "height")
+# Columns that people cannot read: the perceptual hash of `lookalike quality`.
+_HIDDEN: Final = ("phash",)
 
 
 @click.command(short_help="List the stored images, all or those that match a filter.")
@@ -30,7 +33,7 @@ _COLUMNS: Final = ("id", "key", "label", "uri", "width", "height")
     default="all",
     show_default=True,
     metavar="A,B,...|all|none",
-    help="Show these columns of each image, or all attributes of the collection.",
+    help="Show these columns of each image, or all attributes. The table has phash, a number of 64 bits, only by name.",
 )
 @click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, help="Images to list, at most.")
 @collection_option
@@ -67,7 +70,7 @@ def images(
     if as_csv:
         click.echo(to_csv([*_COLUMNS, *_attributes(found)], found["images"]), nl=False)
     else:
-        click.echo(to_json(found) if as_json else _as_text(found))
+        click.echo(to_json(found) if as_json else _as_text(found, _HIDDEN if fields == "all" else ()))
 
 
 def _of_server(
@@ -88,19 +91,19 @@ def _attributes(found: dict[str, Any]) -> list[str]:
     return [name for name in (found["images"][0] if found["images"] else ()) if name not in _COLUMNS]
 
 
-def _as_text(found: dict[str, Any]) -> str:
-    names = _attributes(found)
+def _as_text(found: dict[str, Any], hidden: Collection[str]) -> str:
+    names = [name for name in _attributes(found) if name not in hidden]
     rows = [
         (
             each["id"],
             each["label"],
             f"{each['width']} x {each['height']}",
-            *(shown(each[name]) for name in names),
             each["key"],
+            *(shown(each[name]) for name in names),
         )
         for each in found["images"]
     ]
-    parts = [table(("id", "label", "size", *names, "key"), rows)] if rows else []
+    parts = [table(("id", "label", "size", "key", *names), rows)] if rows else []
     left = found["total"] - len(rows)
     if left:
         parts.append(f"... and {left} more of {found['total']}; --limit lists them.")

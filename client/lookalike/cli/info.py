@@ -20,6 +20,8 @@ from lookalike.cli._options import DEFAULT_SERVER, json_option, open_client, ser
 from lookalike.cli._text import UNTRAINED, printable, table, to_json
 
 DESCRIBE: Final = "lookalike.describe"
+# The layer of spaces that `lookalike import` makes.
+_IMPORTED: Final = "imported"
 # HOST:PORT, as --server accepts it.
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d{1,5}")
 
@@ -97,7 +99,7 @@ def _spaces(described: dict[str, Any]) -> str:
     rows = [
         (
             space["name"] + (" (default)" if space["name"] == described["default_space"] else ""),
-            f"{space['model']}, {space['layer']}, {space['pooling']}",
+            _network(space),
             space["weights"],
             space["dim"],
             space["images"],
@@ -106,6 +108,13 @@ def _spaces(described: dict[str, Any]) -> str:
         for space in described["spaces"]
     ]
     return table(("space", "network, layer, pooling", "weights", "dim", "images", "index"), rows)
+
+
+def _network(space: dict[str, Any]) -> str:
+    """Return the origin of a space's embeddings; imported vectors have neither network nor pooling."""
+    if space["layer"] == _IMPORTED:
+        return "imported vectors"
+    return f"{space['model']}, {space['layer']}, {space['pooling']}"
 
 
 def _index(index: dict[str, Any] | None, indexes: Sequence[dict[str, Any]]) -> str:
@@ -143,10 +152,17 @@ def _clusterings(described: dict[str, Any]) -> str:
 
 def _attributes(described: dict[str, Any]) -> str:
     rows = [
-        (each["name"], each["type"], each["count"], ", ".join(each["examples"]), each["table"])
+        (each["name"], each["type"], each["count"], ", ".join(_examples(each)), each["table"])
         for each in described["attributes"]
     ]
     return table(("attribute", "type", "images", "examples", "table"), rows)
+
+
+def _examples(attribute: dict[str, Any]) -> list[str]:
+    """Return the examples of an attribute, floats with four digits."""
+    if attribute["type"] != "float64":
+        return list(attribute["examples"])
+    return [f"{float(text):.4g}" for text in attribute["examples"]]
 
 
 def _server(server: dict[str, Any]) -> str:

@@ -77,9 +77,11 @@ def summary(report: EmbedReport, collection: str) -> list[str]:
     from lookalike_indexer.collection.commands import command
 
     untrained = "" if report.pretrained else " (UNTRAINED: neighbors mean nothing beyond color and texture)"
+    speed = f" in {report.seconds:.1f} s ({report.images_per_second:.1f} images/s)" if report.embedded else ""
+    new = "" if report.new or report.embedded else " Nothing is new."
     lines = [
-        f"Embedded {counted(report.embedded, 'image')} in {report.seconds:.1f} s "
-        f"({report.images_per_second:.1f} images/s) with {report.model}, weights {report.weights}{untrained}."
+        f"Embedded {counted(report.embedded, 'image')}{speed} with {report.model}, weights {report.weights}"
+        f"{untrained}.{new}"
     ]
     if report.class_names == "numbers" and report.pretrained:
         lines.append(

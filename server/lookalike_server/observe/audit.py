@@ -100,6 +100,13 @@ class RecallAudit:
         self._closed = False
         self._working = False
         self._started = False
+        self._exact: set[str] = set()
+
+    def skip_exact(self, space: str) -> None:
+        """Log, once for a space, that its index is exact."""
+        if space not in self._exact:
+            self._exact.add(space)
+            log.info("every search of %s is exact: its recall is 1, and the audit has no results of it", space)
 
     def chosen(self, queries: int) -> int | None:
         """Return the position of the query to audit among those of a call, usually None. At most one per call."""

@@ -32,6 +32,8 @@ def offer_to_audit(
     """
     from lookalike_server.observe.audit import Sample
 
+    if plan.exact and not plan.scan and not plan.nprobe:
+        audit.skip_exact(space.name)
     if plan.exact or hits.scanned or snapshot.base is not snapshot:
         return
     chosen = audit.chosen(len(vectors))

@@ -72,16 +72,28 @@ def test_a_folder_tells_the_images_that_match_with_their_attributes(shots):
     code, out, err = shots("images", "--where", "price < 5 or tags has 'b'")
     assert (code, err) == (0, "")
     assert [line.split() for line in out.splitlines()] == [
-        ["id", "label", "size", "price", "tags", "taken", "key"],
-        ["1", "cat", "64", "x", "64", "3.0000", "2026-01-02T00:00:00+00:00", "00001.jpg"],
-        ["4", "dog", "64", "x", "64", "-", "a,", "b", "-", "00004.jpg"],
-        ["7", "cat", "64", "x", "64", "1.5000", "a", "2026-01-03T04:05:06+00:00", "00007.jpg"],
+        ["id", "label", "size", "key", "price", "tags", "taken"],
+        ["1", "cat", "64", "x", "64", "00001.jpg", "3.0000", "2026-01-02T00:00:00+00:00"],
+        ["4", "dog", "64", "x", "64", "00004.jpg", "-", "a,", "b", "-"],
+        ["7", "cat", "64", "x", "64", "00007.jpg", "1.5000", "a", "2026-01-03T04:05:06+00:00"],
     ]
     assert "price" not in shots("images", "--where", "price < 5", "--fields", "none")[1]
     found = json.loads(shots("images", "--where", "price < 5", "--label", "cat", "--fields", "tags", "--json")[1])
     assert (found["where"], found["total"], found["images"][1]["tags"]) == ("price < 5", 2, ["a"])
     assert "price" not in found["images"][0]
     assert shots("images", "--where", "price > 100")[1] == "No image matches.\n"
+
+
+def test_a_table_has_the_perceptual_hash_only_by_name(cli, tmp_path):
+    (tmp_path / "hashes.csv").write_text("key,phash,blur\n00001.jpg,-8018251891017332890,0.12345678901234567\n")
+    root = os.environ["LOOKALIKE_COLLECTION"]
+    assert CliRunner().invoke(attach, [root, str(tmp_path / "hashes.csv"), "--key", "key"]).exit_code == 0
+    assert cli("images")[1].splitlines()[0].split() == ["id", "label", "size", "key", "blur"]
+    assert "-8018251891017332890" in cli("images", "--fields", "phash")[1]
+    assert "phash" in json.loads(cli("images", "--json")[1])["images"][0]
+    # Examples of numbers have four digits.
+    (line,) = [line.split() for line in cli("info")[1].splitlines() if line.startswith("blur ")]
+    assert line[:4] == ["blur", "float64", "1", "0.1235"]
 
 
 def test_printed_csv_can_be_attached(shots, tmp_path):

@@ -177,6 +177,16 @@ def test_a_source_that_is_not_there_is_named_with_the_remedy(tmp_path: Path, opt
     assert "There is no folder, list file" in other.output
 
 
+def test_a_run_with_nothing_new_says_so(tmp_path: Path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(picture(50))
+    arguments = [str(tmp_path / "photos"), "--collection", str(tmp_path / "collection"), *SMALL[:-1]]
+    first, again = (CliRunner().invoke(embed, arguments).stdout.splitlines()[0] for _ in range(2))
+    assert first.startswith("Embedded 1 image in ")
+    assert again.startswith("Embedded 0 images with squeezenet1_1, weights untrained:4 (UNTRAINED")
+    assert again.endswith(". Nothing is new.")
+
+
 def test_a_source_without_a_readable_file_leaves_no_folder(tmp_path: Path):
     (tmp_path / "note.txt").write_text("hello\n")
     arguments = [str(tmp_path / "note.txt"), "--collection", str(tmp_path / "collection"), *SMALL]

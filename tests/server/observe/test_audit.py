@@ -116,6 +116,17 @@ async def test_efforts_are_told_apart_and_exact_searches_not_audited(make_toy, s
     assert by_effort["recall"].expected == pytest.approx(0.95)
 
 
+async def test_an_exact_index_is_told_once_and_has_no_results(make_toy, serve, by_vector, caplog) -> None:
+    toy = make_toy(index="Flat", default_nprobe=0)
+    caplog.set_level("INFO", "lookalike_server.observe.audit")
+    async with serve(toy, observe=AUDITED) as served:
+        for _ in range(2):
+            await served.neighbors(by_vector(toy.vectors[:1]), 3)
+        assert served.app.first.audit.results() == []
+    told = [record.getMessage() for record in caplog.records if record.name == "lookalike_server.observe.audit"]
+    assert told == ["every search of tiny is exact: its recall is 1, and the audit has no results of it"]
+
+
 def test_a_share_of_the_queries_is_chosen_and_each_of_a_call_alike(auditing) -> None:
     taken = auditing(0.05, lambda: True, seed=1)
     chosen = [taken.chosen(4) for _ in range(10_000)]
