@@ -79,6 +79,9 @@ def test_a_late_refusal_keeps_the_embeddings_and_says_so(
 ) -> None:
     late = typed("index", photos, "--collection", tmp_path / "c", *MODEL, *wrong)
     assert late.returncode == 2
+    stages = [line for line in late.stderr.splitlines() if line.startswith("Stage ")]
+    assert stages[0] == "Stage 1 of 3: embedding."
+    assert "Stage 2 of 3: clustering." in stages
     assert "The embeddings are kept: run the same command with other options" in late.stderr
     again = typed("index", photos, "--collection", tmp_path / "c", *MODEL, *right, "--json")
     assert again.returncode == 0, again.stderr

@@ -124,12 +124,15 @@ def index(
             published = generations.publish(storage, draft)
             told_followed(followed, published, collection, as_json)
             return
+        progress.say("Stage 1 of 3: embedding.")
         if wanted is None:
             draft, embedded = run_embed(storage, latest, embedding, progress, check, machines=machines)
         else:
             draft, (embedded, *_) = embed_all(storage, latest, embedding, wanted, progress, check, machines)
         with _embeddings_kept():
+            progress.say("Stage 2 of 3: clustering.")
             draft, clustered = run_cluster(storage, draft, clustering, progress, machines)
+            progress.say("Stage 3 of 3: building the index.")
             draft, built = run_build(storage, draft, building, progress)
             draft, renewed = renew_all(storage, draft, progress, clustering.gpus, unusable_only=not renew)
         published = generations.publish(storage, draft)

@@ -18,14 +18,15 @@ from lookalike_indexer.verification.kept import check_kept_pictures
 from lookalike_indexer.verification.report import Check, Report
 from lookalike_indexer.verification.tables import check_tables
 
+# Each check, with the name of what it reads.
 _CHECKS = (
-    check_tables,
-    check_join,
-    check_kept_pictures,
-    check_clusterings,
-    check_indexes,
-    check_embeddings,
-    check_changes,
+    ("tables", check_tables),
+    ("listing and ids", check_join),
+    ("kept pictures", check_kept_pictures),
+    ("clusterings", check_clusterings),
+    ("indexes", check_indexes),
+    ("embeddings and their images", check_embeddings),
+    ("changes since the generation", check_changes),
 )
 
 
@@ -40,10 +41,12 @@ def run_verify(storage: Storage, settings: VerifySettings, progress: Progress) -
     checks = [Check("manifests", len(manifests) + len(unreadable), "generations")]
     if not manifests:
         return Report(0, checks, unreadable)
+    progress.say(f"Verifying files (1 of {len(_CHECKS) + 1}).")
     files, damages = check_files(storage, manifests, progress)
     # Include deleted images: their rows must be valid as well, as long as they exist.
     reader = CollectionReader.open(storage.location, manifests[-1].generation).whole
     examination = Examination(reader, settings, progress, [*checks, files], [*unreadable, *damages])
-    for check in _CHECKS:
+    for number, (name, check) in enumerate(_CHECKS, 2):
+        progress.say(f"Verifying {name} ({number} of {len(_CHECKS) + 1}).")
         check(examination)
     return Report(reader.manifest.generation, examination.checks, examination.damages)

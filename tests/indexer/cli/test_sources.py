@@ -192,5 +192,7 @@ def test_a_source_without_a_readable_file_leaves_no_folder(tmp_path: Path):
     arguments = [str(tmp_path / "note.txt"), "--collection", str(tmp_path / "collection"), *SMALL]
     result = CliRunner().invoke(embed, arguments)
     assert result.exit_code == 2, result.output
-    assert "None of the source's files can be decoded" in " ".join(result.output.split())
+    assert "note.txt is read as a list of paths, one a line, and none of its lines names a readable image" in " ".join(
+        result.output.split()
+    )
     assert not (tmp_path / "collection").exists()

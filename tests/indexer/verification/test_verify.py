@@ -304,6 +304,13 @@ def test_the_command_says_what_it_saw_and_ends_with_1_when_something_is_damaged(
     assert good.exit_code == 0
     assert f"{storage.root} is as it was written, generation 4." in good.output
     assert "manifests" in good.output
+    stages = [line for line in good.stderr.splitlines() if line.startswith("Verifying ")]
+    assert (stages[0], stages[-1]) == (
+        "Verifying files (1 of 8).",
+        "Verifying changes since the generation (8 of 8).",
+    )
+    assert len(stages) == 8
+    assert "Verifying" not in good.stdout
     flip(storage, EMBEDDINGS, 700)
     bad = CliRunner().invoke(command, [str(storage.root)])
     assert bad.exit_code == 1
@@ -311,7 +318,7 @@ def test_the_command_says_what_it_saw_and_ends_with_1_when_something_is_damaged(
     assert expected in bad.output
     as_json = CliRunner().invoke(command, [str(storage.root), "--json"])
     assert as_json.exit_code == 1
-    report = json.loads(as_json.output)
+    report = json.loads(as_json.stdout)
     assert report["generation"] == 4
     assert [damage["path"] for damage in report["damages"]] == [EMBEDDINGS]
     assert {"name": "manifests", "looked": 4, "unit": "generations", "note": ""} in report["checks"]
