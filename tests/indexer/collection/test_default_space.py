@@ -79,7 +79,7 @@ def test_a_default_that_a_user_sets_stays(photos, trained, tmp_path):
     collection = tmp_path / "collection"
     run(embed, photos, "--collection", collection, *UNTRAINED, "--layer", "conv5", *EMBED)
     said = run(set_defaults, collection, "--default-space", "shufflenet_v2_x0_5.conv5.avg")
-    assert "shufflenet_v2_x0_5.conv5.avg is the default space" in said
+    assert "shufflenet_v2_x0_5.conv5.avg is now the default space" in said
     assert "lookalike build" in said
     run(index, photos, "--collection", collection, *trained, *EMBED, *MAIN)
     assert default_of(collection) == "shufflenet_v2_x0_5.conv5.avg"

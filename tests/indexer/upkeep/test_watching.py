@@ -98,7 +98,7 @@ def test_a_failed_run_is_retried(made, root, followed):
 
     done, failed = followed(lambda: photos.rename(aside) and None, back)
     assert len(failed) == 1
-    assert "There is no folder" in failed[0]
+    assert "is not there: the directory" in failed[0]
     assert [one.new for _, one in done] == [1]
 
 
