@@ -22,6 +22,8 @@ from lookalike.cli._text import UNTRAINED, printable, table, to_json
 DESCRIBE: Final = "lookalike.describe"
 # The layer of spaces that `lookalike import` makes.
 _IMPORTED: Final = "imported"
+# Longer examples of floats are rounded.
+_SHORT: Final = 7
 # HOST:PORT, as --server accepts it.
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d{1,5}")
 
@@ -159,10 +161,10 @@ def _attributes(described: dict[str, Any]) -> str:
 
 
 def _examples(attribute: dict[str, Any]) -> list[str]:
-    """Return the examples of an attribute, floats with four digits."""
+    """Return the examples of an attribute, long floats with four digits."""
     if attribute["type"] != "float64":
         return list(attribute["examples"])
-    return [f"{float(text):.4g}" for text in attribute["examples"]]
+    return [text if len(text) <= _SHORT else f"{float(text):.4g}" for text in attribute["examples"]]
 
 
 def _server(server: dict[str, Any]) -> str:

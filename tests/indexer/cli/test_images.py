@@ -91,7 +91,7 @@ def test_a_table_has_the_perceptual_hash_only_by_name(cli, tmp_path):
     assert cli("images")[1].splitlines()[0].split() == ["id", "label", "size", "key", "blur"]
     assert "-8018251891017332890" in cli("images", "--fields", "phash")[1]
     assert "phash" in json.loads(cli("images", "--json")[1])["images"][0]
-    # Examples of numbers have four digits.
+    # Examples of long numbers have four digits.
     (line,) = [line.split() for line in cli("info")[1].splitlines() if line.startswith("blur ")]
     assert line[:4] == ["blur", "float64", "1", "0.1235"]
 
