@@ -189,7 +189,7 @@ def test_another_network_of_the_same_name_is_refused_and_both_are_named(embed):
     with pytest.raises(MismatchError) as caught:
         embed(weights="untrained:2")
     text = str(caught.value)
-    assert f"The space {MODEL} was made by {MODEL}, weights untrained:1" in text
+    assert f"The space {MODEL} was made with {MODEL}, weights untrained:1" in text
     assert "not by" in text
     assert "untrained:2" in text
     assert "--name" in text
