@@ -190,7 +190,7 @@ def test_another_network_of_the_same_name_is_refused_and_both_are_named(embed):
         embed(weights="untrained:2")
     text = str(caught.value)
     assert f"The space {MODEL} was made with {MODEL}, weights untrained:1" in text
-    assert "not by" in text
+    assert "not with" in text
     assert "untrained:2" in text
     assert "--name" in text
     with pytest.raises(MismatchError, match=r"squeezenet1_1 of the collection is a squeezenet1_1, not a squeezenet1_0"):
