@@ -62,9 +62,12 @@ _end_zygote: Callable[[], None]
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     with zygote.own_processes() if item.get_closest_marker("own_process") else contextlib.nullcontext():
-        return (yield)
+        result = yield
+    if nextitem is None or nextitem.path != item.path:
+        zygote.restore_environment()
+    return result
 
 
 def pytest_collection_finish() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from tests import zygote
 
 PROGRAM = [sys.executable, "-m", "tests.programs.tell_fork"]
 
@@ -21,6 +22,14 @@ def test_processes_are_forks_despite_heavy_imports() -> None:
     import sklearn.cluster  # noqa: F401
     import torch  # noqa: F401
 
+    assert told() == "True"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every process is a new interpreter")
+def test_variables_set_by_libraries_do_not_stop_forks(monkeypatch) -> None:
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
+    assert told() == "False"
+    zygote.restore_environment()
     assert told() == "True"
 
 

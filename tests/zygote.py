@@ -136,6 +136,7 @@ def install(start: Callable[[], Zygote], of_decoders: Callable[[], Zygote] | Non
 
     real = _posixsubprocess.fork_exec
     same_start = _at_start(dict(os.environ))
+    _start_environment.update(same_start)
     launching = threading.local()
     starting = threading.Lock()
     zygotes: dict[Callable[[], Zygote], Zygote] = {}
@@ -190,6 +191,17 @@ def install(start: Callable[[], Zygote], of_decoders: Callable[[], Zygote] | Non
 
 
 _enabled = True
+_start_environment: dict[str, str] = {}
+
+
+def restore_environment() -> None:
+    """Restore the variables that are read at start, as they were when this was installed.
+
+    A library may set some at its first use. From then on, every process would be a new interpreter.
+    """
+    for name in _at_start(dict(os.environ)).keys() - _start_environment.keys():
+        del os.environ[name]
+    os.environ.update(_start_environment)
 
 
 @contextlib.contextmanager

@@ -301,7 +301,7 @@ def test_a_dropped_file_that_is_not_an_image_is_rejected(open_page, tmp_path, pi
     # Rejected by its type, by its content, and for a broken image by its first bytes.
     for kind, words in (
         ("text/plain", "notes.txt is not a picture: drop a JPEG"),
-        ("", "no picture that can be looked"),
+        ("", "no supported picture"),
     ):
         drop(page, notes, kind)
         expect(refusal).to_contain_text(words)

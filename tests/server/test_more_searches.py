@@ -199,9 +199,9 @@ class TestGroups:
                 ("price", 1, "grouping.column", "is float64; group by a column of string"),
                 ("tags", 1, "grouping.column", "is list<string>; group by"),
                 ("prize", 1, "grouping.column", "There is no column 'prize'"),
-                ("", 1, "grouping.column", "is missing"),
-                ("label", 1000, "grouping.per_group", "there may be 1024"),
-                ("label", -1, "grouping.per_group", "there may be 1024"),
+                ("", 1, "grouping.column", "names no column to group by"),
+                ("label", 1000, "grouping.per_group", "the limit is 1024"),
+                ("label", -1, "grouping.per_group", "1 or more images in a group, not -1"),
             ):
                 with pytest.raises(grpc.aio.AioRpcError) as error:
                     await served.neighbors(

@@ -55,7 +55,7 @@ async def test_a_flipped_byte_in_a_new_generation_keeps_the_old_one(make_toy, se
                 await served.app.first.reloader.follow()
                 assert (await served.neighbors(by_vector(vectors(1, 5)), 3)).served.generation == 1
                 local.write_bytes(good)
-        assert "generation 2 cannot be served, generation 1 stays: DATA_LOSS: " in caplog.text
+        assert "generation 2 cannot be served, generation 1 stays in use: DATA_LOSS: " in caplog.text
         assert await served.app.first.reloader.load_newest() == 2
         assert (await served.neighbors(by_vector(vectors(1, 5)), 3)).served.generation == 2
 

@@ -17,6 +17,7 @@ Clusters and labels:
     oddballs.py            images that are odd for their label; oddness.py measures them
     compare.py             comparison of spaces and strategies; partitions.py runs them
     choose_k.py            number of clusters; suggestions.py ranks them
+    communities.py         number of communities of the neighbor graph
     metrics.py             agreement of two partitions
     partition_quality.py   silhouette and other measures
     evolution.py           changes over checkpoints; checkpoint_steps.py, cluster_tracks.py

@@ -111,7 +111,9 @@ def _per_group(request: search_pb2.SearchRequest, limits: Limits) -> int:
     per_group = request.grouping.per_group or 1
     if not request.grouping.column:
         raise ArgumentError("grouping.column", "The call names no column to group by; set grouping.column.")
-    if per_group < 1 or per_group * request.k > limits.max_k:
+    if per_group < 1:
+        raise ArgumentError("grouping.per_group", f"There must be 1 or more images in a group, not {per_group}.")
+    if per_group * request.k > limits.max_k:
         raise ArgumentError(
             "grouping.per_group",
             f"{request.k} groups of {per_group} images are {per_group * request.k} neighbors; the limit is "

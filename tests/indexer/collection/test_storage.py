@@ -110,9 +110,7 @@ def test_only_one_publisher_wins(storage):
 
 def test_publishing_twice_says_what_to_do(storage):
     storage.publish("generations/000001.json", b"first")
-    with pytest.raises(
-        CollectionLockedError, match=r"000001\.json was published by another process .* run the command"
-    ):
+    with pytest.raises(CollectionLockedError, match=r"000001\.json was published by another process; run the command"):
         storage.publish("generations/000001.json", b"second")
     assert storage.read("generations/000001.json") == b"first"
 

@@ -55,7 +55,7 @@ def test_names_are_compared_without_case_punctuation_and_wordnet_number():
     [
         ("cat 1 2\ndog 1\n", "Line 2 of .* has no word and 2 numbers"),
         ("cat\n", "Line 1 of .* has no word"),
-        ("cat 1 x\n", "Line 1 of .* has a value that is no number"),
+        ("cat 1 x\n", "Line 1 of .* has a value that is not a number"),
         ("dog 1 2\ncat 1 nan\n", "Line 2 of .* has a value that is not finite"),
         (b"\xff\xfe\x00cat 1", "cannot be read as text"),
         ("cat " + "1 " * 200 + "\n", "Line 1 of .* is too long"),
