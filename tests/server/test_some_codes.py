@@ -17,6 +17,7 @@ from lookalike_server.placement.kinds import decode_of
 from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.projected_source import TwoStageSource
 from lookalike_server.placement.reranked import Reranked
+from lookalike_server.placement.searcher import OnDevice
 from lookalike_server.placement.some_codes import SomeCodes
 
 DIM = 24
@@ -136,3 +137,16 @@ class TestTwoStages:
         assert found.facts is not None
         assert found.facts.strategy[0] == "matches"
         assert found.facts.strategy[2] == "none"
+
+    @pytest.mark.parametrize("k", [100, 500, 800])
+    def test_a_small_index_returns_k_matches(self, k: int) -> None:
+        stages = two_stage.parse("PCA12,HNSW16,SQ8,Refine(SQ8)")
+        assert stages is not None
+        index = two_stage.empty(stages, DIM)
+        two_stage.train(index, vectors(1000))
+        two_stage.add(index, vectors(1000))
+        mask = RowMask(np.arange(1000) >= 100)
+        found = OnDevice("cpu", index, "cosine").search(
+            vectors(2, seed=6), k, 64, np.full(2, k), QueryMasks.of([mask, mask])
+        )
+        assert (found.rows >= 100).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Collection
 from typing import Any, Literal
 
@@ -118,7 +119,11 @@ class Snapshot:
         The memory is freed with the last reference, for example when the last thread ends.
         """
         self._later.stop()
-        self.reader.release()
+        if self.reader.storage.is_local:
+            self.reader.release()
+        else:
+            # The event loop closes generations, and an object store may take a minute to answer.
+            threading.Thread(target=self.reader.release, name="release").start()
         for space in self.spaces.values():
             space.close()
         if self.shared is not None:

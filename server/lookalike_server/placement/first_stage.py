@@ -55,7 +55,8 @@ def best_candidates(
 
     It keeps as many as for a query without a mask. If matches are few for k neighbors, all of them are candidates.
     """
-    kept = kept_of(size)
+    # An index of few rows has fewer candidates than four times k.
+    kept = min(max(kept_of(size), k + MARGIN), size)
     candidates: list[Int64] = [mask.rows for mask in masks.each()]
     lines = np.flatnonzero(~source.compares(masks, k))
     if len(lines):
