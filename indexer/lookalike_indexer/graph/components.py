@@ -85,7 +85,7 @@ def component_search(
     """Find candidates for all images of a space; None: components are not informative enough for this space.
 
     Raise IndexerError if an embedding is not finite. Memory for each image: at most 9 bytes for each of up to 256
-    components, and 28 for each candidate.
+    components, and about 90 for each candidate.
     """
     whole = reader.whole
     rows = whole.space(space)[1].rows

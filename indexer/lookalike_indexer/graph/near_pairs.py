@@ -42,6 +42,8 @@ _FRIENDS, _SETTLED, _ROUNDS = 12, 0.05, 4
 # Vectors that are compared at a time: their scores fit into a CPU cache.
 _LEFT, _RIGHT = 512, 2048
 _ASKED = 8192
+# Pairs whose difference is held at a time: 4 MiB for 256 components.
+_PAIRS = 4096
 # Pending pairs, beyond the nearest, before the farther ones are dropped.
 _WAITING = 1 << 23
 # Vectors longer than twice this quantile of the lengths are shortened to that, because they determine the grid of all.
@@ -73,7 +75,7 @@ def nearest_pairs(vectors: Float32, depth: int, bar: Bar) -> Rows:
 
     Vectors come from `rounded`. Nearest first, equal distances by ascending row; -1 ends a shorter row. Some neighbors
     are missed, unless there are so few vectors that each visits all lists. The bar is advanced by n in total. Memory
-    for each vector: 9 bytes for each dimension in addition to `vectors`, and about 28 for each of `depth`, even if many
+    for each vector: 9 bytes for each dimension in addition to `vectors`, and about 90 for each of `depth`, even if many
     vectors are equal; in addition, some hundred MB.
     """
     n = len(vectors)
@@ -242,9 +244,12 @@ def _of_friends(vectors: Float32, best: _Best, near: Rows, rows: Int64) -> Int64
     new[:, 1:] &= ranked[:, 1:] >> 1 != ranked[:, :-1] >> 1
     one, place = np.nonzero(new)
     others = (ranked[one, place] >> 1).astype(np.int64)
-    apart = vectors[rows][one]
-    apart -= vectors[others]
-    packed = _packed(rows[one], np.einsum("ij,ij->i", apart, apart), others)
+    squared = np.empty(len(one), np.float32)
+    for some in _slices(0, len(one), _PAIRS):
+        apart = vectors[rows[one[some]]]
+        apart -= vectors[others[some]]
+        squared[some] = np.einsum("ij,ij->i", apart, apart)
+    packed = _packed(rows[one], squared, others)
     nearer: Int64 = packed[(packed & _NONE) < best.farthest[rows[one]]]
     return nearer
 
