@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -133,6 +134,9 @@ def contents(root: Path) -> Contents:
     }
 
 
+_STAGE = re.compile(r"Stage \d of \d: |Verifying ")
+
+
 def _judged(outcome: Outcome, injected: Injected) -> list[str]:
     """Check that a killed run was killed, and that any other one succeeded or printed one sentence."""
     killed = injected.kill_after is not None or (injected.fault is not None and injected.fault.errno is None)
@@ -140,7 +144,8 @@ def _judged(outcome: Outcome, injected: Injected) -> list[str]:
         return []
     if outcome.code == 0:
         return []
-    lines = outcome.said.strip().splitlines()
+    # Progress is no part of the error.
+    lines = [line for line in outcome.said.strip().splitlines() if not _STAGE.match(line)]
     if outcome.code == 1 and len(lines) == 1 and lines[0].startswith("Error: ") and lines[0].endswith("."):
         return []
     return [f"it ended with {outcome.code} and said: {outcome.said}"]

@@ -20,7 +20,6 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.errors import DataLossError
 from lookalike_indexer.indexing.products import multiply_from_few
-from lookalike_indexer.upkeep.fold import MOST_BESIDE as FOLDED_BESIDE
 from lookalike_server.batching.batcher import ObserveLane
 from lookalike_server.columns.clusterings import Clustering
 from lookalike_server.columns.columns import NEEDED, Columns
@@ -206,6 +205,8 @@ def _told_of(reader: CollectionReader, entry: IndexEntry, rows: Rows) -> tuple[s
         log.warning("%s", missed)
         return (missed,)
     # Folds of a writable server leave the index behind by design, up to this number of images.
-    level = logging.INFO if rows.lacking <= FOLDED_BESIDE else logging.WARNING
+    from lookalike_indexer.upkeep import fold
+
+    level = logging.INFO if rows.lacking <= fold.MOST_BESIDE else logging.WARNING
     log.log(level, "%s (an exact search covers the other %d images)", note, rows.lacking)
     return ()
