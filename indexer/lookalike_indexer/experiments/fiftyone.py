@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -84,7 +83,7 @@ def _paths(view: View, rows: Int64) -> list[str]:
     """Return the absolute path of each image's file; FiftyOne opens files."""
     paths = []
     for uri in view.uris(rows):
-        path = os.path.abspath(uri)  # noqa: PTH100 - do not resolve links
+        path = str(Path(uri).absolute())
         if "://" in uri or not Path(path).is_file():
             raise UsageError(
                 f"FiftyOne opens files, but {uri} is not a file. Write the images into a folder, for example with "

@@ -129,7 +129,7 @@ def _texts(values: list[Any]) -> list[str]:
 def text(value: Any) -> str:
     """Return a value as text for display."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"  # noqa: RUF001 - an en dash
+        return "\N{EN DASH}"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -88,7 +88,7 @@ def test_report_numbers_equal_those_of_the_experiment(
 def test_numbers_of_a_column_align_and_are_never_broken():
     table = pa.table({"label": ["a", "b"], "images": [3, 12], "purity": [0.9, float("nan")], "k": [1234.5, 2.0]})
     made = grid("labels", table, table.column_names)
-    assert made.rows == [["a", "3", "0.900", "1.23e+03"], ["b", "12", "–", "2"]]  # noqa: RUF001 - a dash
+    assert made.rows == [["a", "3", "0.900", "1.23e+03"], ["b", "12", "\N{EN DASH}", "2"]]
     assert made.numeric == [False, True, True, True]
     html = page("one", "", {}, [Chapter(1, "Labels", "lookalike matrix", "", grids=[made])])
     assert '<td>a</td><td class="numeric">3</td><td class="numeric">0.900</td>' in html
