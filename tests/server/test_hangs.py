@@ -91,13 +91,19 @@ class TestExperiments:
             assert await code_of(stub.ListOddballs(experiment_pb2.ListOddballsRequest(limit=3))) is CODE.OK
 
     async def test_one_that_takes_too_long_is_ended_and_says_so(self, make_toy, serve, refused) -> None:
-        # The first call of its kind imports scikit-learn, which takes longer.
-        async with serve(make_toy(clusters=3), limits=Limits(max_experiment_ms=1)) as served:
+        # A stopped process never answers, and its silence is allowed for longer than the limit.
+        limits = Limits(max_experiment_ms=2000, max_silence_ms=600_000)
+        async with serve(make_toy(clusters=3), limits=limits) as served:
+            stub = served.experiment
+            # On a busy machine, the first call may also exceed the limit, because it imports libraries.
+            while await code_of(stub.GetClassMatrix(experiment_pb2.GetClassMatrixRequest())) is not CODE.OK:
+                pass
+            os.kill(self.process(served).pid, signal.SIGSTOP)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await served.experiment.SplitLabel(experiment_pb2.SplitLabelRequest(label="label1", k=3))
+                await stub.SplitLabel(experiment_pb2.SplitLabelRequest(label="label1", k=3))
             found = refused(caught.value)
         assert found.code is CODE.DEADLINE_EXCEEDED
-        assert "which is max_experiment_ms, and was stopped; request less" in found.message
+        assert "longer than 2 s, which is max_experiment_ms, and was stopped; request less" in found.message
 
 
 class Hanging:
