@@ -5,7 +5,8 @@
     python scripts/check_language.py --shares   print the shares of long and of passive sentences
 
 A page or a package may have a few sentences of more than 25 words, and a third of passive ones. A docstring or a
-comment must not begin with a relative clause, such as "What waits". The word lists are scripts/language/words.toml,
+comment must not begin with a relative clause, such as "What waits". Names in code, and of files, are American too,
+except those that version 0.1.0 published. The word lists are scripts/language/words.toml,
 proselint's and codespell's.
 """
 
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from language.checks import MOST_WORDS, Finding, headless, measured, phrases, spelling, too_long
+from language.checks import MOST_WORDS, Finding, headless, identifiers, measured, phrases, spelling, too_long
 from language.prose import Prose, comments, errors, of_markdown, of_python
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,6 +99,9 @@ def main() -> int:
     code = [text for text in texts if text.path.suffix == ".py"]
     problems += [_place(finding) for text in code for finding in headless(text)]
     problems += [_place(finding) for finding in spelling(texts)]
+    scripts = sorted((ROOT / "client/lookalike/explorer/static/js").rglob("*.js"))
+    files = [*(file for package in (*PACKAGES, *MORE_CODE) for file in _modules(package)), *scripts]
+    problems += [_place(finding) for file in files for finding in identifiers(file)]
     problems += shares(collection, options.shares)
     print("\n".join(problems), end="\n" if problems else "")
     return 1 if problems else 0

@@ -34,7 +34,7 @@ SHARE = 0.6  # of the shorter side, so that neighboring crops overlap by more th
 COMMAND = [sys.executable, "-m", "lookalike"]
 UNTRAINED = (
     "The ImageNet weights of ResNet152 could not be had here, so this demo uses an UNTRAINED network: "
-    "its neighbours follow colour and texture, not meaning."
+    "its neighbors follow color and texture, not meaning."
 )
 
 NETWORKS = {
@@ -76,13 +76,13 @@ def main() -> None:
         with lookalike.Client(address) as client:
             answers = ask(client)
             key = next(iter(client.images())).key
-        run("search", key, "--server", address, "--montage", out / "neighbours.png")
+        run("search", key, "--server", address, "--montage", out / "neighbors.png")
         run("clusters", key, "--server", address, "--montage", out / "cluster.png")
     print(
         f"\n{answers.images} images indexed at {indexed['embed']['images_per_second']:.1f} images/s; "
         f"{answers.agreement:.0%} of the 10 nearest share the picture's label; "
         f"{answers.single_rate:.0f} queries/s one at a time, {answers.batch_rate:.0f} in batches of 64."
-        f"\nPictures: {out / 'neighbours.png'} and {out / 'cluster.png'}."
+        f"\nPictures: {out / 'neighbors.png'} and {out / 'cluster.png'}."
     )
     if weights == "untrained":
         print(UNTRAINED)

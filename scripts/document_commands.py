@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import click
 
-from lookalike.cli._catalogue import ANALYSES, SECTIONS
+from lookalike.cli._catalog import ANALYSES, SECTIONS
 from lookalike.cli._commands import commands
 
 

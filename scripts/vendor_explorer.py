@@ -36,18 +36,18 @@ def main() -> None:
         run(work, "npm", "install", *options, *wanted, BUNDLER)
         for name, (package, version, exports) in MODULES.items():
             (work / f"{name}.js").write_text(f"export {{ {exports} }} from '{package}';\n")
-            licence = json.loads((work / "node_modules" / package / "package.json").read_text())["license"]
-            banner = f"/*! {package} {version}, {licence}: see {name}.LICENSE */"
+            terms = json.loads((work / "node_modules" / package / "package.json").read_text())["license"]
+            banner = f"/*! {package} {version}, {terms}: see {name}.LICENSE */"
             run(
                 work, "node_modules/.bin/esbuild", f"{name}.js", "--bundle", "--format=esm", "--minify",
                 "--target=es2022", "--legal-comments=none", f"--banner:js={banner}", f"--outfile={STATIC / name}.js",
             )  # fmt: skip
-            shutil.copyfile(licence_file(work, package), STATIC / f"{name}.LICENSE")
+            shutil.copyfile(license_file(work, package), STATIC / f"{name}.LICENSE")
         shutil.copyfile(work / "node_modules" / FONT[0] / FONT[2], STATIC / "inter.woff2")
-        shutil.copyfile(licence_file(work, FONT[0]), STATIC / "inter.LICENSE")
+        shutil.copyfile(license_file(work, FONT[0]), STATIC / "inter.LICENSE")
 
 
-def licence_file(work: Path, package: str) -> Path:
+def license_file(work: Path, package: str) -> Path:
     return next(
         each for each in sorted((work / "node_modules" / package).iterdir()) if each.name.upper().startswith("LICEN")
     )

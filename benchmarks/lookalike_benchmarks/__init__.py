@@ -5,7 +5,7 @@ them.
 
     options.py, machine.py, results.py      settings of a run, the machine, the rows
     data.py, vectors.py, synthetic.py       synthetic vectors and collections
-    servable.py, labelled.py, explored.py   collections with an index, labels, or JPEG files
+    servable.py, labeled.py, explored.py   collections with an index, labels, or JPEG files
     pictures.py, files.py                   generated images, decoding and writing
     serving.py, scraped.py, load/           server processes, their metrics, clients that load them
     contestant.py, environments.py, engines/    peers in processes and environments of their own

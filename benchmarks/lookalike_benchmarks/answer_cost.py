@@ -44,8 +44,8 @@ def main() -> None:
     given = parser.parse_args()
     faiss.omp_set_num_threads(1)
     generator = np.random.default_rng(0)
-    centres = generator.standard_normal((200, given.dim))
-    noisy = centres[generator.integers(0, 200, given.rows)] + generator.standard_normal((given.rows, given.dim))
+    centers = generator.standard_normal((200, given.dim))
+    noisy = centers[generator.integers(0, 200, given.rows)] + generator.standard_normal((given.rows, given.dim))
     vectors = prepare(noisy.astype(np.float32), "cosine")
     print(f"{given.rows} x {given.dim}, k = {_K}, nprobe {_NPROBE}, efSearch {_EF}, batches of 1 and 64")
     for name, factory in KINDS.items():

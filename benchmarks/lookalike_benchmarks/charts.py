@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lookalike_benchmarks.targets import LabelledRow
+from lookalike_benchmarks.targets import LabeledRow
 
 Point = tuple[float, float]
 # Minimum, median and maximum.
@@ -14,14 +14,14 @@ Range = tuple[float, float, float]
 Lines = Mapping[str, Sequence[Point]]
 
 
-def draw(suites: Mapping[str, Sequence[LabelledRow]], folder: Path) -> dict[str, list[str]]:
+def draw(suites: Mapping[str, Sequence[LabeledRow]], folder: Path) -> dict[str, list[str]]:
     """Draw the charts that the rows of each suite allow; return the names of the files by suite."""
     import matplotlib
 
     # No window: this runs on machines without a display.
     matplotlib.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
-    drawers: dict[str, Callable[[Sequence[LabelledRow], Path], Iterator[str]]] = {
+    drawers: dict[str, Callable[[Sequence[LabeledRow], Path], Iterator[str]]] = {
         "search": _search,
         "serve": _serve,
         "peers": _peers,
@@ -30,7 +30,7 @@ def draw(suites: Mapping[str, Sequence[LabelledRow]], folder: Path) -> dict[str,
     return {suite: list(drawers[suite](rows, folder)) for suite, rows in suites.items() if rows and suite in drawers}
 
 
-def _search(rows: Sequence[LabelledRow], folder: Path) -> Iterator[str]:
+def _search(rows: Sequence[LabeledRow], folder: Path) -> Iterator[str]:
     """Draw recall against queries/s, a chart for each batch size and placement."""
     found = [
         row for row in rows if {"recall_at_10", "queries_per_s"} <= row["measured"].keys() and "index" in row["params"]
@@ -48,7 +48,7 @@ def _search(rows: Sequence[LabelledRow], folder: Path) -> Iterator[str]:
             yield axes.lines(lines).log_y().save(folder / name)
 
 
-def _serve(rows: Sequence[LabelledRow], folder: Path) -> Iterator[str]:
+def _serve(rows: Sequence[LabeledRow], folder: Path) -> Iterator[str]:
     """Draw throughput and latency of closed loops by vector against the number of callers."""
     closed = sorted(
         (row for row in rows if row["params"].get("loop") == "closed" and row["params"]["kind"] == "vector"),
@@ -67,7 +67,7 @@ def _serve(rows: Sequence[LabelledRow], folder: Path) -> Iterator[str]:
     yield chart.lines(latencies).log_x().log_y().save(folder / "serve-latency.png")
 
 
-def _peers(rows: Sequence[LabelledRow], folder: Path) -> Iterator[str]:
+def _peers(rows: Sequence[LabeledRow], folder: Path) -> Iterator[str]:
     """Draw our queries/s over each peer's: a line for each peer and load, a dot for each recall."""
     dots: dict[str, dict[str, Range]] = {}
     for row in rows:
@@ -83,7 +83,7 @@ def _peers(rows: Sequence[LabelledRow], folder: Path) -> Iterator[str]:
         yield chart.dots(dots).save(folder / "peers.png")
 
 
-def _scale(rows: Sequence[LabelledRow], folder: Path) -> Iterator[str]:
+def _scale(rows: Sequence[LabeledRow], folder: Path) -> Iterator[str]:
     """Draw seconds and memory against the number of images, a line for each kind of work."""
     for unit, title in (("seconds", "Time"), ("_mib", "Memory")):
         lines: dict[str, list[Point]] = {}

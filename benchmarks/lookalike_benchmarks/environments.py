@@ -7,7 +7,7 @@ import sys
 import venv
 from pathlib import Path
 
-from lookalike_benchmarks.engines.catalogue import Peer
+from lookalike_benchmarks.engines.catalog import Peer
 
 _INSTALL_S = 600
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from lookalike_benchmarks import timing
-from lookalike_benchmarks.labelled import CLUSTERING, MODELS, Labelled, write_labelled
+from lookalike_benchmarks.labeled import CLUSTERING, MODELS, Labeled, write_labeled
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.threads import sleep_while_waiting
@@ -22,9 +22,9 @@ EXPERIMENTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 }
 
 
-def write(root: str, wanted: Labelled) -> int:
+def write(root: str, wanted: Labeled) -> int:
     """Write the collection; return its size in bytes."""
-    write_labelled(root, wanted)
+    write_labeled(root, wanted)
     return sum(entry.bytes for entry in CollectionReader.open(root).manifest.files.values())
 
 

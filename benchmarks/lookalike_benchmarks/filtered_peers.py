@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lookalike_benchmarks.contestant import Contestant, EngineError
-from lookalike_benchmarks.engines.catalogue import PEERS
+from lookalike_benchmarks.engines.catalog import PEERS
 from lookalike_benchmarks.engines.shape import Where
 from lookalike_benchmarks.environments import NotInstalledError, python_of
 from lookalike_benchmarks.filtering import KINDS, Filterable, Kind

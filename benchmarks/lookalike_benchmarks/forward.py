@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lookalike_benchmarks.peak import synchronise
+from lookalike_benchmarks.peak import synchronize
 from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.collection.parts import read_part, write_part
@@ -57,7 +57,7 @@ class Setup:
 def random_images(network: Network, batch: int, crop: int) -> torch.Tensor:
     """Return a random batch as the network's first layer takes it, on its device."""
     pixels = np.random.default_rng(0).integers(0, 256, (batch, 3, crop, crop), np.uint8)
-    return network.normalised(list(pixels))
+    return network.normalized(list(pixels))
 
 
 def operations(network: Network, crop: int) -> float:
@@ -73,7 +73,7 @@ def forward_call(network: Network, images: torch.Tensor, rounds: int = 1) -> Cal
     def call() -> None:
         for _ in range(rounds):
             network.forward(images)
-        synchronise(str(images.device))
+        synchronize(str(images.device))
 
     return call
 

@@ -37,10 +37,10 @@ def matrix_peak(compute: Compute, device: str, size: int, rounds: int = 8) -> fl
     out = torch.empty(size, size, device=device, dtype=kind)
     best = float("inf")
     for _ in range(rounds + 1):
-        synchronise(device)
+        synchronize(device)
         began = time.perf_counter()
         torch.matmul(left, right, out=out)
-        synchronise(device)
+        synchronize(device)
         best = min(best, time.perf_counter() - began)
     return 2 * size**3 / best
 
@@ -51,10 +51,10 @@ def memory_bandwidth(device: str, quick: bool, rounds: int = 8) -> float:
     array = torch.ones(size, device=device)
     best = float("inf")
     for _ in range(rounds + 1):
-        synchronise(device)
+        synchronize(device)
         began = time.perf_counter()
         array.sum()
-        synchronise(device)
+        synchronize(device)
         best = min(best, time.perf_counter() - began)
     return 4 * size / best
 
@@ -66,7 +66,7 @@ def matrix_size(device: str, quick: bool) -> int:
     return 8192 if device.startswith("cuda") else 2048
 
 
-def synchronise(device: str) -> None:
+def synchronize(device: str) -> None:
     """Wait for launched GPU work; the processor has nothing to wait for."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)

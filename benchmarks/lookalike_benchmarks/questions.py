@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lookalike_benchmarks.engines.catalogue import PEERS
+from lookalike_benchmarks.engines.catalog import PEERS
 from lookalike_benchmarks.tables import markdown, told
-from lookalike_benchmarks.targets import LabelledRow
+from lookalike_benchmarks.targets import LabeledRow
 
-Rows = Sequence[LabelledRow]
+Rows = Sequence[LabeledRow]
 _RECALLS = (0.90, 0.95, 0.98, 0.99)
 
 
@@ -186,7 +186,7 @@ def _filters(rows: Rows) -> list[str]:
     return [*table, *(_columns(together, "queries with a filter each", names) if together else [])]
 
 
-def _by_share(first: str, cells: Sequence[tuple[LabelledRow, str, str]]) -> list[str]:
+def _by_share(first: str, cells: Sequence[tuple[LabeledRow, str, str]]) -> list[str]:
     """Return a table with a column for each share; a cell comes with its row and the first column of its line."""
     shares = sorted({row["params"]["share"] for row, _, _ in cells})
     lines: dict[tuple[str, str], dict[float, str]] = {}
@@ -223,7 +223,7 @@ def _overload(rows: Rows) -> list[str]:
     return [line for row in rows for line in markdown([row["case"], ""], _pairs(row))]
 
 
-def _pairs(row: LabelledRow) -> list[list[str]]:
+def _pairs(row: LabeledRow) -> list[list[str]]:
     return [[name.replace("_", " "), told(value)] for name, value in row["measured"].items()]
 
 

@@ -11,7 +11,7 @@ from lookalike_benchmarks.charts import draw
 from lookalike_benchmarks.questions import QUESTIONS, Question
 from lookalike_benchmarks.scorecard import scorecard
 from lookalike_benchmarks.tables import comma_separated, told
-from lookalike_benchmarks.targets import LabelledRow
+from lookalike_benchmarks.targets import LabeledRow
 
 SUITES = (
     "embed",
@@ -68,7 +68,7 @@ def _reasons(out: Path) -> dict[str, str]:
     return {key: str(value) for key, value in tomllib.loads(path.read_text()).items()} if path.exists() else {}
 
 
-def _section(question: Question, rows: Sequence[LabelledRow], charts: Sequence[str]) -> list[str]:
+def _section(question: Question, rows: Sequence[LabeledRow], charts: Sequence[str]) -> list[str]:
     lines = [f"## {question.title}", "", *([question.text, ""] if question.text else [])]
     if not rows:
         return [*lines, f"Not measured yet; `lookalike bench {question.suite}` does.", ""]
@@ -81,15 +81,15 @@ def _section(question: Question, rows: Sequence[LabelledRow], charts: Sequence[s
     return [*lines, f"[All rows](../benchmarks/results/csv/{question.suite}.csv)", ""]
 
 
-def _runs(rows: Sequence[LabelledRow]) -> list[list[LabelledRow]]:
+def _runs(rows: Sequence[LabeledRow]) -> list[list[LabeledRow]]:
     """Group the rows by machine and command, in order of appearance."""
-    runs: dict[str, list[LabelledRow]] = {}
+    runs: dict[str, list[LabeledRow]] = {}
     for row in rows:
         runs.setdefault(f"{row['machine']} {row['command']}", []).append(row)
     return list(runs.values())
 
 
-def _origin(rows: Sequence[LabelledRow]) -> list[str]:
+def _origin(rows: Sequence[LabeledRow]) -> list[str]:
     """Return the command of a run, its machine, and its data if all rows have the same."""
     row = rows[0]
     machine, params = row["machine"], row["params"]

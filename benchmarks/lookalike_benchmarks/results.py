@@ -55,9 +55,9 @@ class Results:
 
     def add(self, row: Row) -> None:
         """Append a row, so that an interrupted run keeps its measurements."""
-        labelled = {**asdict(row), "command": self._command, "machine": machine(), "versions": versions()}
+        labeled = {**asdict(row), "command": self._command, "machine": machine(), "versions": versions()}
         with self._partial.open("a") as file:
-            file.write(json.dumps(labelled) + "\n")
+            file.write(json.dumps(labeled) + "\n")
 
     def finish(self) -> Path:
         self._partial.replace(self._path)

@@ -119,7 +119,7 @@ async def _serve(root: str, gpus: int, queries: Float32) -> Measured:
     }
 
 
-def lookup(rows: int, neighbours: int, rounds: int) -> Measured:
+def lookup(rows: int, neighbors: int, rounds: int) -> Measured:
     """Measure lookups from ids to keys, labels and URIs, and from keys to rows, with columns in memory."""
     starts = range(0, rows, PART_ROWS)
     table = pa.concat_tables(images_table(start, min(PART_ROWS, rows - start)) for start in starts)
@@ -129,7 +129,7 @@ def lookup(rows: int, neighbours: int, rounds: int) -> Measured:
     generator = np.random.default_rng(0)
     told, found = [], []
     for _ in range(rounds):
-        ids = generator.choice(rows, neighbours, replace=False)
+        ids = generator.choice(rows, neighbors, replace=False)
         began = time.perf_counter()
         there = columns.rows_of_ids(ids)
         keys, _, _ = columns.keys(there), columns.labels(there), columns.uris(there)

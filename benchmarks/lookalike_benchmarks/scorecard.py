@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lookalike_benchmarks.tables import told
-from lookalike_benchmarks.targets import TARGETS, LabelledRow, Target, Verdict, judge
+from lookalike_benchmarks.targets import TARGETS, LabeledRow, Target, Verdict, judge
 
 
-def scorecard(suites: Mapping[str, Sequence[LabelledRow]], reasons: Mapping[str, str]) -> list[str]:
+def scorecard(suites: Mapping[str, Sequence[LabeledRow]], reasons: Mapping[str, str]) -> list[str]:
     """Return the lines of the page; `reasons` has the reason for a missed target by its key."""
     lines = [
         "# Targets of the benchmarks",

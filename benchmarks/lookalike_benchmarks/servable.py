@@ -28,7 +28,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.models.nodes import trace
-from lookalike_indexer.models.normalise import Normaliser
+from lookalike_indexer.models.normalize import Normalizer
 from lookalike_indexer.models.presets import preprocessing, published
 from lookalike_indexer.models.untrained import CLASSES, FILE, calibrate, state_digest, statistics, untrained
 from lookalike_indexer.models.weights import WeightsRequest, load_pretrained
@@ -106,7 +106,7 @@ def _network(storage: Storage, wanted: Servable) -> tuple[ModelEntry, str]:
         module, classes = untrained(wanted.arch, 0), CLASSES
         side = transforms.crop
         noise = np.random.default_rng(0).integers(0, 256, (8, 3, side, side), dtype=np.uint8)
-        calibrate(module, module, Normaliser(transforms, torch.device("cpu"))(torch.from_numpy(noise)))
+        calibrate(module, module, Normalizer(transforms, torch.device("cpu"))(torch.from_numpy(noise)))
         files = [layout.model_file(SPACE, FILE)]
         with storage.staged(files[0]) as temporary:
             temporary.write_bytes(statistics(module, SPACE))

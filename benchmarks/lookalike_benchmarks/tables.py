@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from lookalike_benchmarks.targets import LabelledRow
+from lookalike_benchmarks.targets import LabeledRow
 
 
 def told(value: Any) -> str:
@@ -32,7 +32,7 @@ def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
     return [_line(head), "|---" + "|--:" * (len(head) - 1) + "|", *map(_line, lines), ""]
 
 
-def comma_separated(rows: Sequence[LabelledRow]) -> str:
+def comma_separated(rows: Sequence[LabeledRow]) -> str:
     """Format all rows as CSV, with a column for each parameter, measure, machine property and library version."""
     flat = [_flat(row) for row in rows]
     columns = list(dict.fromkeys(name for row in flat for name in row))
@@ -43,7 +43,7 @@ def comma_separated(rows: Sequence[LabelledRow]) -> str:
     return text.getvalue()
 
 
-def _flat(row: LabelledRow) -> dict[str, Any]:
+def _flat(row: LabeledRow) -> dict[str, Any]:
     groups = {"": "measured", "param ": "params", "machine ": "machine", "version ": "versions"}
     flat = {"case": row["case"]}
     for prefix, group in groups.items():

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-LabelledRow = Mapping[str, Any]
+LabeledRow = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Verdict:
     """Verdict on a target: the row that is worst for its first bound, or None without any row."""
 
     target: Target
-    row: LabelledRow | None
+    row: LabeledRow | None
     met: bool
 
     def figures(self) -> dict[str, float]:
@@ -54,7 +54,7 @@ class Verdict:
         return {bound.measure: self.row["measured"][bound.measure] for bound in self.target.bounds}
 
 
-def judge(target: Target, rows: Sequence[LabelledRow]) -> Verdict:
+def judge(target: Target, rows: Sequence[LabeledRow]) -> Verdict:
     """Judge a target by its worst row among all rows of its suite."""
     wanted = re.compile(target.case)
     found = [
@@ -166,9 +166,9 @@ TARGETS = (
     ),
     Target(
         "lookup",
-        "id to key, label, uri of 1,000 neighbours at 1M images",
+        "id to key, label, uri of 1,000 neighbors at 1M images",
         "scale",
-        "look up 1,000 neighbours of 1,000,000 images",
+        "look up 1,000 neighbors of 1,000,000 images",
         (_at_most("ids_to_key_label_uri_ms", 2.0),),
     ),
     Target(

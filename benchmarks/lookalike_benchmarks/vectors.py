@@ -72,9 +72,9 @@ class Clustered:
         return self._block(2**31, count)
 
     def _block(self, number: int, rows: int) -> Float32:
-        centres, directions = self._shape
+        centers, directions = self._shape
         generator = self._generator(number)
-        within = centres[generator.integers(0, self.clusters, rows)]
+        within = centers[generator.integers(0, self.clusters, rows)]
         within += generator.standard_normal(within.shape, np.float32) * np.float32(self.spread)
         vectors = within @ directions
         vectors += generator.standard_normal((rows, self.dim), np.float32) * np.float32(self.rest / self.dim**0.5)
@@ -92,8 +92,8 @@ class Clustered:
         directions = np.linalg.qr(generator.standard_normal((self.dim, rank)))[0].T
         deviations = 1 / np.sqrt(np.arange(1, rank + 1))
         deviations /= np.linalg.norm(deviations)
-        centres = generator.standard_normal((self.clusters, rank), np.float32) * np.float32(self.between)
-        return centres, (deviations[:, None] * directions).astype(np.float32)
+        centers = generator.standard_normal((self.clusters, rank), np.float32) * np.float32(self.between)
+        return centers, (deviations[:, None] * directions).astype(np.float32)
 
 
 def _unit(vectors: Float32) -> Float32:

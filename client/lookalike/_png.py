@@ -13,7 +13,7 @@ from lookalike._errors import InvalidArgumentError
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 # PNG's color types by the number of channels: gray, gray with alpha, RGB, RGBA.
-_COLOUR_TYPES: Final = {1: 0, 2: 4, 3: 2, 4: 6}
+_COLOR_TYPES: Final = {1: 0, 2: 4, 3: 2, 4: 6}
 _DEPTHS: Final = {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16}
 # PNG allows sides of 31 bits; no server accepts images of this size.
 _LONGEST_SIDE: Final = 1 << 20
@@ -28,7 +28,7 @@ def encode(pixels: npt.NDArray[Any]) -> bytes:
     1 to 4 channels are gray, gray with alpha, RGB and RGBA. InvalidArgumentError: an array of another shape or dtype.
     """
     array = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
-    if array.ndim != 3 or array.shape[2] not in _COLOUR_TYPES:
+    if array.ndim != 3 or array.shape[2] not in _COLOR_TYPES:
         raise InvalidArgumentError(
             f"Invalid image shape {pixels.shape}: it must be (height, width), or (height, width, channels) "
             "with 1 to 4 channels."
@@ -41,7 +41,7 @@ def encode(pixels: npt.NDArray[Any]) -> bytes:
     height, width, channels = array.shape
     if not (0 < height <= _LONGEST_SIDE and 0 < width <= _LONGEST_SIDE):
         raise InvalidArgumentError(f"A picture of {width} x {height} pixels cannot be sent.")
-    header = struct.pack(">IIBBBBB", width, height, depth, _COLOUR_TYPES[channels], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, _COLOR_TYPES[channels], 0, 0, 0)
     data = zlib.compress(_rows(array), _LEVEL)
     return b"".join((_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", data), _chunk(b"IEND", b"")))
 

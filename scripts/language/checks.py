@@ -1,17 +1,21 @@
-"""Language checks: proselint with the project's words, spelling, length of sentences, and passive voice."""
+"""Language checks: proselint with the project's words, spelling, identifiers, length of sentences, passive voice."""
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
 import tempfile
+import tokenize
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import codespell_lib
 from proselint.checks import __register__
 from proselint.registry import CheckRegistry
 from proselint.registry.checks import Check, types
@@ -131,3 +135,40 @@ def spelling(texts: Sequence[Prose]) -> Iterator[Finding]:
         file, row, message = re.fullmatch(r"(.*?):(\d+): (.*)", line).groups()  # type: ignore[union-attr]
         text = texts[int(Path(file).stem)]
         yield Finding(text.path, text.line + int(row) - 1, message)
+
+
+# The words of an identifier: "readColors", "read_colors", "HTTPColors".
+_PARTS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_PREFIX: Final = re.compile(r"^(?:de|pre|re|un)(?=\w{5})")
+
+
+def identifiers(path: Path) -> Iterator[Finding]:
+    """Yield British words in the name of a file, and in the names in Python or JavaScript code, once for each name."""
+    names = {name: line for line, name in reversed([(1, path.stem), *_names(path)])}
+    accepted, american = WORDS["identifiers"]["words"], _american()
+    for name, line in names.items():
+        # `test_cancelled_calls` has an accepted word, too.
+        for part in _PARTS.findall("" if name in accepted else name):
+            word = part.lower()
+            better = american.get(word) or american.get(_PREFIX.sub("", word))
+            if better and part not in accepted:
+                yield Finding(path, line, f"the name {name}: {word} ==> {better}")
+
+
+def _names(path: Path) -> Iterator[tuple[int, str]]:
+    source = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.NAME:
+                yield token.start[0], token.string
+    else:
+        for line, text in enumerate(source.split("\n"), 1):
+            yield from ((line, name) for name in re.findall(r"[A-Za-z_]\w*", text))
+
+
+@cache
+def _american() -> Mapping[str, str]:
+    """Return codespell's American spelling of each British word."""
+    file = Path(codespell_lib.__file__).parent / "data" / "dictionary_en-GB_to_en-US.txt"
+    pairs = (line.strip().partition("->") for line in file.read_text(encoding="utf-8").splitlines())
+    return {word: better for word, _, better in pairs}

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from lookalike_benchmarks import labelled
-from lookalike_benchmarks.labelled import CLUSTERING, MODELS, Labelled, write_labelled
+from lookalike_benchmarks import labeled
+from lookalike_benchmarks.labeled import CLUSTERING, MODELS, Labeled, write_labeled
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.view import View
 
@@ -20,8 +20,8 @@ def test_every_experiment_is_timed_and_its_memory_is_told(bench):
 
 
 def test_the_collection_is_what_it_says_across_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(labelled, "_PART_ROWS", 700)
-    write_labelled(str(tmp_path / "made"), Labelled(rows=2000, dim=8, classes=10, clusters=6))
+    monkeypatch.setattr(labeled, "_PART_ROWS", 700)
+    write_labeled(str(tmp_path / "made"), Labeled(rows=2000, dim=8, classes=10, clusters=6))
     reader = CollectionReader.open(str(tmp_path / "made"))
     view = View(reader)
     assert len(view) == 2000

@@ -8,7 +8,7 @@ import pytest
 
 from lookalike_benchmarks import results
 from lookalike_benchmarks.contestant import Contestant, EngineError
-from lookalike_benchmarks.engines.catalogue import PEERS
+from lookalike_benchmarks.engines.catalog import PEERS
 
 
 def test_a_peer_is_measured_beside_ours(bench):

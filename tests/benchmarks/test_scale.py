@@ -19,7 +19,7 @@ def test_a_collection_is_followed_from_the_disk_to_the_search(bench):
         f"start over reading the index file, {told}, page cache warm",
         f"start over reading the index file, {told}, page cache dropped",
         f"search and swap {told}",
-        "look up 1,000 neighbours of 3,000 images",
+        "look up 1,000 neighbors of 3,000 images",
     ]
     for case, row in rows.items():
         if not case.startswith("start"):

@@ -53,7 +53,7 @@ FINGERPRINT = "f" * 64
 MAX_MESSAGE = 16 << 20
 
 
-def colour(image_id: int) -> tuple[int, int, int]:
+def color(image_id: int) -> tuple[int, int, int]:
     """Return the fill color of an image's thumbnail."""
     return (25 * image_id, 128, 255 - 25 * image_id)
 
@@ -466,7 +466,7 @@ class Collection(collection_pb2_grpc.CollectionServiceServicer):
         for row in check_rows(request.ids, context):
             buffer = io.BytesIO()
             size = request.size or 160
-            Image.new("RGB", (size, size * 3 // 4), colour(row)).save(buffer, format="JPEG", quality=95)
+            Image.new("RGB", (size, size * 3 // 4), color(row)).save(buffer, format="JPEG", quality=95)
             jpegs.append(b"" if row == 10 else buffer.getvalue())
         return collection_pb2.GetThumbnailsResponse(jpegs=jpegs, served=self.toy.served(""))
 
@@ -530,7 +530,7 @@ class Experiments(experiment_pb2_grpc.ExperimentServiceServicer):
     def GetAttribution(self, request, context):
         row = row_of(request.image.key, context) if request.image.key else request.image.id
         buffer = io.BytesIO()
-        Image.new("RGB", (8, 8), colour(row)).save(buffer, format="PNG")
+        Image.new("RGB", (8, 8), color(row)).save(buffer, format="PNG")
         chosen = request.class_index if request.HasField("class_index") else 256
         return experiment_pb2.GetAttributionResponse(
             png=buffer.getvalue(),

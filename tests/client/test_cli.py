@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from lookalike.cli import _commands, _text
-from lookalike.cli._catalogue import ANALYSES, SECTIONS
+from lookalike.cli._catalog import ANALYSES, SECTIONS
 
 
 @pytest.fixture
@@ -260,17 +260,17 @@ TOP, STEP = 16 + 23 + GAP, 160 + 4 + 3 * 16 + GAP
 GREEN, RED, BLUE = (0x2A, 0x8A, 0x3A), (0xC0, 0x20, 0x20), (0x10, 0x60, 0xC0)
 
 
-def centre(column: int, row: int, top: int = TOP) -> tuple[int, int]:
+def center(column: int, row: int, top: int = TOP) -> tuple[int, int]:
     return 16 + (160 + GAP) * column + 80, top + STEP * row + 80
 
 
 def frame(pixels: np.ndarray, column: int, row: int, top: int = TOP) -> tuple[int, ...]:
     """Return the color above a tile."""
-    x, y = centre(column, row, top)
+    x, y = center(column, row, top)
     return tuple(pixels[y - 82, x].tolist())
 
 
-def test_a_montage_shows_the_query_then_the_neighbours(cli, tmp_path):
+def test_a_montage_shows_the_query_then_the_neighbors(cli, tmp_path):
     red(tmp_path / "mine.png")
     code, out, _ = cli("search", "mine.png", "-k", 7, "--montage", "near.png")
     assert code == 0
@@ -279,11 +279,11 @@ def test_a_montage_shows_the_query_then_the_neighbours(cli, tmp_path):
         assert montage.size == (2 * 16 + 6 * (160 + GAP) - GAP, TOP + 2 * STEP + 16)
         pixels = np.asarray(montage.convert("RGB")).astype(int)
     expected = [(255, 0, 0)] + [(25 * i, 128, 255 - 25 * i) for i in (9, 8, 7, 6, 5, 4, 3)]
-    for number, colour in enumerate(expected):
-        x, y = centre(number % 6, number // 6)
-        assert pixels[y, x] == pytest.approx(colour, abs=6), number
+    for number, color in enumerate(expected):
+        x, y = center(number % 6, number // 6)
+        assert pixels[y, x] == pytest.approx(color, abs=6), number
     for number in range(8):  # each tile has a caption: dark ink on white paper
-        x, y = centre(number % 6, number // 6)
+        x, y = center(number % 6, number // 6)
         caption = pixels[y + 85 : y + 132, x - 80 : x + 80]
         assert 40 < (caption.sum(axis=2) < 300).sum() < 2500, number
     assert (pixels[-100:, -300:] == 255).all()  # nothing beyond the last tile
@@ -298,9 +298,9 @@ def test_a_montage_of_a_key_shows_its_image_or_a_blank_tile(cli, tmp_path):
     assert "lookalike relocate DIR FOLDER" in err
     with Image.open(tmp_path / "near.png") as montage:
         pixels = np.asarray(montage.convert("RGB")).astype(int)
-    x, y = centre(0, 0)
+    x, y = center(0, 0)
     assert pixels[y, x] == pytest.approx((75, 128, 180), abs=6)
-    x, y = centre(10 % 6, 10 // 6)
+    x, y = center(10 % 6, 10 // 6)
     assert pixels[y - 60, x].tolist() == [0xE4] * 3
     # Dogs have a green frame, cats a red one, and an image without a label has none.
     _, out, _ = cli("search", "dogs/03.jpg", "-k", 1000, "--json")
@@ -321,7 +321,7 @@ def test_a_montage_of_clusters_shows_the_members(cli, tmp_path):
         top = TOP + 2 * 16 - GAP // 2
         assert montage.size == (2 * 16 + 6 * (160 + GAP) - GAP, TOP + 2 * 16 + STEP + 16)
         pixels = np.asarray(montage.convert("RGB")).astype(int)
-    x, y = centre(1, 0, top)
+    x, y = center(1, 0, top)
     assert pixels[y, x] == pytest.approx((175, 128, 80), abs=6)
     assert [frame(pixels, column, 0, top) for column in range(3)] == [BLUE, GREEN, GREEN]
 

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from lookalike.cli import _commands
-from lookalike.cli._catalogue import SERVED
+from lookalike.cli._catalog import SERVED
 from lookalike.cli._served_analyses import COMMANDS_BY_NAME
 
 

@@ -174,7 +174,7 @@ class TestSlices:
         assert client.lookup(ids=[3, 8, 1])[::2].keys == ("dogs/03.jpg", "dogs/01.jpg")
         assert len(client.thumbnails([0, 1, 2])[1:]) == 2
 
-    def test_a_slice_of_a_batch_keeps_each_query_with_its_neighbours(self, toy, client):
+    def test_a_slice_of_a_batch_keeps_each_query_with_its_neighbors(self, toy, client):
         batch = client.search(ids=[0, 4, 9], k=3, uris=True)
         part = batch[::-2]
         assert [near.keys for near in part] == [batch[2].keys, batch[0].keys]

@@ -264,7 +264,7 @@ class TestPillowImages:
             sent = picture_bytes(image)
         assert decoded(sent).convert("RGB").getpixel((0, 0)) == (0, 0, 255)
 
-    def test_a_transparent_colour_that_was_changed_is_not_the_file(self, opened):
+    def test_a_transparent_color_that_was_changed_is_not_the_file(self, opened):
         image = Image.new("P", (8, 8), 1)
         image.putpalette([0, 0, 0, 255, 0, 0])
         data = encoded(image, "PNG", transparency=0)

@@ -20,7 +20,7 @@ from PIL import Image
 from tests.e2e.conftest import index_images
 
 import lookalike as lookalike_client
-from lookalike.cli._catalogue import SERVED
+from lookalike.cli._catalog import SERVED
 
 pytestmark = pytest.mark.xdist_group("e2e")
 

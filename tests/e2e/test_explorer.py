@@ -311,7 +311,7 @@ def test_a_dropped_file_that_is_not_an_image_is_rejected(open_page, tmp_path, pi
     expect(refusal).to_be_hidden()
 
 
-def test_neighbours_are_followed_and_the_way_back_is_kept(open_page):
+def test_neighbors_are_followed_and_the_way_back_is_kept(open_page):
     page = open_page("search?id=0&k=5")
     expect(tiles(page)).to_have_count(5)
     first = tiles(page).first.get_attribute("title")
@@ -377,7 +377,7 @@ def test_the_pictures_can_be_walked_by_the_keyboard(open_page):
     expect(page.locator(".facts")).to_contain_text(key)
 
 
-def test_an_image_tells_its_neighbours_clusters_and_predictions(open_page):
+def test_an_image_tells_its_neighbors_clusters_and_predictions(open_page):
     page = open_page("image?id=0")
     expect(page.get_by_role("heading", name="Nearest of another class")).to_be_visible()
     own = page.locator(".facts").get_by_role("link").inner_text()
@@ -558,8 +558,8 @@ def test_map_labels_stand_above_their_groups_without_overlap(open_page):
     assert third is None
 
 
-def test_the_points_are_coloured_by_what_the_model_predicts(open_page):
-    page = open_page("map?colour=prediction")
+def test_the_points_are_colored_by_what_the_model_predicts(open_page):
+    page = open_page("map?color=prediction")
     counts = page.locator(".legend button .print").all_inner_texts()
     assert sum(map(int, counts)) <= CLASSES * EACH
     name = page.locator(".legend button .what").first.inner_text()
@@ -584,7 +584,7 @@ def as_writer(open_page: Open, server: Server) -> Open:
     return show
 
 
-def test_images_are_deleted_labelled_and_brought_back_from_any_view(open_page, as_writer):
+def test_images_are_deleted_labeled_and_brought_back_from_any_view(open_page, as_writer):
     stranger = open_page("clusters?show=oddballs")
     expect(tiles(stranger).first).to_be_visible()
     expect(stranger.locator("body.writes, .select, .adds")).to_have_count(0)

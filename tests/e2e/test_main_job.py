@@ -56,7 +56,7 @@ def test_exact_search_is_numpy_brute_force(collection: Path, address: str) -> No
         )
 
 
-def test_neighbours_share_the_hue(address: str) -> None:
+def test_neighbors_share_the_hue(address: str) -> None:
     with lookalike_client.Client(address, timeout=120) as client:
         near = client.search(key="green/03.png", k=5)
     assert "green/03.png" not in near.keys

@@ -28,7 +28,7 @@ def imagenette(photos_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-def test_neighbours_and_clusters_of_a_real_network_follow_the_classes(
+def test_neighbors_and_clusters_of_a_real_network_follow_the_classes(
     imagenette: Path, resnet50_weights: Path, typed: Run, tmp_path: Path
 ) -> None:
     collection = tmp_path / "imagenette"

@@ -149,9 +149,9 @@ def clustered() -> Callable[..., npt.NDArray[np.float32]]:
 
     def make(rows: int, dim: int, groups: int, spread: float = 0.1, seed: int = 0) -> npt.NDArray[np.float32]:
         generator = np.random.default_rng(seed)
-        centres = generator.standard_normal((groups, dim))
+        centers = generator.standard_normal((groups, dim))
         noise = spread * generator.standard_normal((rows, dim))
-        return (centres[np.arange(rows) % groups] + noise).astype(np.float32)
+        return (centers[np.arange(rows) % groups] + noise).astype(np.float32)
 
     return make
 

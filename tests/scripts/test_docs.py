@@ -14,7 +14,7 @@ import click
 import pytest
 import yaml
 
-from lookalike.cli._catalogue import ANALYSES, SECTIONS
+from lookalike.cli._catalog import ANALYSES, SECTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

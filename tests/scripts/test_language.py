@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +124,26 @@ def test_british_and_misspelled_words_are_found_and_corrected(tmp_path: Path) ->
     assert {finding.message for finding in found} == {"neighbours ==> neighbors", "teh ==> the", "colours ==> colors"}
     check_language.correct(found)
     assert "The neighbors of `neighbours` are cancelled, and the colors." in (tmp_path / "page.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "names"),
+    [
+        (
+            "module.py",
+            "def f(readColours, neighbours):\n    return NORMALISED  # grey\n",
+            {"readColours", "NORMALISED"},
+        ),
+        ("page.js", "const relabel = reLabelled(color);\n", {"reLabelled"}),
+        ("grey_map.py", "cancelled = CallCancelledError\n", {"grey_map"}),
+    ],
+)
+def test_identifiers_with_british_words_are_found(tmp_path: Path, name: str, code: str, names: set[str]) -> None:
+    from language.checks import identifiers
+
+    file = tmp_path / name
+    file.write_text(code)
+    assert {re.search(r"the name (\w+):", finding.message)[1] for finding in identifiers(file)} == names  # type: ignore[index]
 
 
 def test_long_and_passive_sentences_are_counted(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ class TestTheSameAnswer:
 class TestEnough:
     @pytest.mark.parametrize("metric", ["cosine", "l2"])
     @pytest.mark.parametrize("index", ["Flat", *LISTS, *WHOLE])
-    async def test_a_reply_has_k_neighbours_or_all_images(self, make_toy, serve, by_vector, index, metric) -> None:
+    async def test_a_reply_has_k_neighbors_or_all_images(self, make_toy, serve, by_vector, index, metric) -> None:
         vectors = with_copies(275)
         vectors[100:140] = vectors[100]
         toy = make_toy(vectors, index=index, metric=metric)

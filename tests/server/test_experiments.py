@@ -115,7 +115,7 @@ async def test_an_image_is_explained_by_key_or_id(toy, serve) -> None:
                 image=pb.ImageName(id=image_id), class_map=[pb.LabelClasses(label="label1", classes=["7", "class 8"])]
             )
         )
-    same(by_id.result, explain(view_of(toy), 30, neighbours=3))
+    same(by_id.result, explain(view_of(toy), 30, neighbors=3))
     assert by_key.result == by_id.result
     same(mapped.result, explain(view_of(toy), 30, class_map={"label1": ["7", "class 8"]}))
 

@@ -133,9 +133,9 @@ async def test_images_that_match_are_listed_in_the_order_of_their_ids(shop, serv
         assert await ids(served, text("taken >= '2026-01-21' and tags has 'sale'")) == [
             every_id[i] for i in range(480, 500) if i % 3 == 0
         ]
-        labelled = await ids(served, text("stock < 9"), label="label1")
-        assert labelled == [one for one in every_id[:9] if one % 3 == 1]
-        assert labelled == await ids(served, text("stock < 9 and label = 'label1'"))
+        labeled = await ids(served, text("stock < 9"), label="label1")
+        assert labeled == [one for one in every_id[:9] if one % 3 == 1]
+        assert labeled == await ids(served, text("stock < 9 and label = 'label1'"))
         assert await ids(served, text(f"key = '{shop.key(every_id[7])}' or id = {every_id[3]}")) == [
             every_id[3],
             every_id[7],

@@ -190,7 +190,7 @@ class TestStored:
             found, _ = columns(await served.neighbors(ids(int(toy.ids[0])), 5), 5)
             assert toy.ids[0] not in found
 
-    async def test_a_collection_of_one_has_no_neighbour_of_its_image(self, make_toy, serve) -> None:
+    async def test_a_collection_of_one_has_no_neighbor_of_its_image(self, make_toy, serve) -> None:
         toy = make_toy(queries(1))
         async with serve(toy) as served:
             reply = await served.neighbors(ids(5), 3)

@@ -1,7 +1,7 @@
 """Search engines with one interface, each in a process of its own; peers also in an environment of their own.
 
     shape.py        the interface of an engine
-    catalogue.py    the peers and their packages
+    catalog.py    the peers and their packages
     process.py      the process of an engine; ports.py finds free ports
     lookalike_local.py, lookalike_served.py    Lookalike in a process, and as a service
     exact.py        numpy, the baseline

@@ -207,7 +207,7 @@ def _against_float32(
     pixels = [image.pixels for image in done if isinstance(image, Prepared)]
     left, right = (networks[kind].embed(pixels).embeddings[0].astype(np.float64) for kind in ("float32", compute))
     cosine = (left * right).sum(1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
-    tensor = networks[compute].normalised(pixels)
+    tensor = networks[compute].normalized(pixels)
     calls: dict[str, Callable[[], None]] = {
         "float32": forward_call(networks["float32"], tensor),
         compute: forward_call(networks[compute], tensor),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lookalike_benchmarks.experimenting import EXPERIMENTS, run_one, write
-from lookalike_benchmarks.labelled import Labelled
+from lookalike_benchmarks.labeled import Labeled
 from lookalike_benchmarks.options import Options
 from lookalike_benchmarks.processes import in_fresh_process
 from lookalike_benchmarks.results import Row, Settings
@@ -21,7 +21,7 @@ QUICK = {"rows": "1000", "dim": "8", "classes": "20", "clusters": "16"}
 def run(settings: Settings) -> Iterator[Row]:
     """Yield the rows of the suite experiments."""
     options = Options(settings, USUAL, QUICK)
-    wanted = Labelled(
+    wanted = Labeled(
         rows=options.number("rows"),
         dim=options.number("dim"),
         classes=options.number("classes"),

@@ -111,7 +111,7 @@ def _looking(browser: Any, address: str, rows: int, params: dict[str, Any]) -> I
     # In the first round all caches are empty, and the server starts its decoding processes.
     measured = {**_spread(firsts), "first_ms": round(firsts[0], 1)}
     yield Row("explorer", f"first view, {rows:,} images", params, measured, "browser cache empty")
-    yield Row("explorer", f"neighbour clicked, {rows:,} images", params, _spread(clicks), "24 pictures, most not seen")
+    yield Row("explorer", f"neighbor clicked, {rows:,} images", params, _spread(clicks), "24 pictures, most not seen")
 
 
 def _took(page: Any) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 
 from lookalike_benchmarks import data
 from lookalike_benchmarks.contestant import Contestant, EngineError
-from lookalike_benchmarks.engines.catalogue import GRAPH_PEERS, Peer
+from lookalike_benchmarks.engines.catalog import GRAPH_PEERS, Peer
 from lookalike_benchmarks.environments import NotInstalledError, python_of
 from lookalike_benchmarks.options import Options, threads
 from lookalike_benchmarks.peak import matrix_peak, matrix_size

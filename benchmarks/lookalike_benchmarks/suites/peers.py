@@ -15,7 +15,7 @@ import numpy as np
 
 from lookalike_benchmarks import data
 from lookalike_benchmarks.contestant import Contestant, EngineError
-from lookalike_benchmarks.engines.catalogue import PEERS, Peer
+from lookalike_benchmarks.engines.catalog import PEERS, Peer
 from lookalike_benchmarks.environments import NotInstalledError, python_of
 from lookalike_benchmarks.options import Options
 from lookalike_benchmarks.results import Row, Settings

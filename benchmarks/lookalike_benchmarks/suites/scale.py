@@ -42,7 +42,7 @@ QUICK = {
     "part_size": "10",
     "bookkeeping": "1500,3000",
 }
-_NEIGHBOURS = 1000
+_NEIGHBORS = 1000
 
 
 def run(settings: Settings) -> Iterator[Row]:
@@ -109,13 +109,13 @@ def _memory_of(fresh: Fresh[T]) -> dict[str, int]:
 
 
 def _lookup(images: int, options: Options) -> Row:
-    neighbours = min(_NEIGHBOURS, images)
+    neighbors = min(_NEIGHBORS, images)
     rounds = 10 * options.number("rounds")
-    found = in_fresh_process(scaling.lookup, images, neighbours, rounds)
+    found = in_fresh_process(scaling.lookup, images, neighbors, rounds)
     return Row(
         "scale",
-        f"look up {neighbours:,} neighbours of {images:,} images",
-        {"images": images, "neighbours": neighbours, "rounds": rounds},
+        f"look up {neighbors:,} neighbors of {images:,} images",
+        {"images": images, "neighbors": neighbors, "rounds": rounds},
         {**found.result, **_memory_of(found)},
     )
 

@@ -3,7 +3,7 @@
 Commands are found through the entry points of the group "lookalike.commands", so this package depends on
 neither the indexer nor the server.
 
-    _run.py, _commands.py        run a command, load commands on demand; _catalogue.py has their summaries
+    _run.py, _commands.py        run a command, load commands on demand; _catalog.py has their summaries
     _options.py                  options for the server, and common ones
     _search_options.py           options of a search; _fields.py: filters and columns; _class_map.py: --class-map
     _settings_file.py            defaults from lookalike.toml

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import click
 
-from lookalike.cli._catalogue import ANALYSES, SECTIONS, SERVED
+from lookalike.cli._catalog import ANALYSES, SECTIONS, SERVED
 from lookalike.cli._settings_file import defaults_of
 
 COMMANDS: Final = "lookalike.commands"

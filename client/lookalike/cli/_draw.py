@@ -17,7 +17,7 @@ from lookalike.cli._letters import fitted, font, wrapped
 
 TILE: Final = 160
 _COLUMNS, _GAP, _MARGIN, _TEXT, _TITLE = 6, 14, 16, 12, 17
-_PAPER, _INK, _GREY, _FAINT = "white", "#202020", "#707070", "#e4e4e4"
+_PAPER, _INK, _GRAY, _FAINT = "white", "#202020", "#707070", "#e4e4e4"
 # Frame colors: the query, another label, the same label.
 QUERY, ODD, GOOD = "#1060c0", "#c02020", "#2a8a3a"
 _LINE = round(1.35 * _TEXT)
@@ -90,7 +90,7 @@ def _draw_tile(canvas: Image.Image, pen: ImageDraw.ImageDraw, tile: Tile, place:
     if tile.picture is None:
         pen.rectangle((left, top, left + TILE - 1, top + TILE - 1), fill=_FAINT)
         middle = (left + TILE / 2, top + TILE / 2)
-        pen.text(middle, "no picture", _GREY, font(_TEXT), anchor="mm")
+        pen.text(middle, "no picture", _GRAY, font(_TEXT), anchor="mm")
     else:
         small = ImageOps.contain(tile.picture, (TILE, TILE), Image.Resampling.LANCZOS)
         canvas.paste(small, (left + (TILE - small.width) // 2, top + (TILE - small.height) // 2))

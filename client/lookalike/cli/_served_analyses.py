@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 import lookalike
-from lookalike.cli._catalogue import ANALYSES, SECTIONS
+from lookalike.cli._catalog import ANALYSES, SECTIONS
 from lookalike.cli._class_map import class_map_option
 from lookalike.cli._experiment_text import as_data, shown, table_as_csv
 from lookalike.cli._fields import where_option

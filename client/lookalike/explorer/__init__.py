@@ -14,7 +14,7 @@ uvicorn.
     api_search.py, pictures.py      searches; uploaded images
     api_clusters.py                 clusters and their members
     api_filter.py                   columns and matches for the filter bar
-    api_map.py, api_colours.py      maps, and the colors of their points
+    api_map.py, api_colors.py      maps, and the colors of their points
     api_experiments.py              experiments and stored results
     api_changes.py                  add, delete, label, undo
     thumbnails.py, tag.py, lru.py   thumbnails, the tag of cacheable URLs, the cache

@@ -78,7 +78,7 @@ async def _explain(client: Client, request: Request, timeout: float) -> Experime
     return await client.explain(
         id=asked.image_id(request),
         space=asked.text(request, "space", ""),
-        neighbors=asked.integer(request, "neighbours", 6, 1, 30),
+        neighbors=asked.integer(request, "neighbors", 6, 1, 30),
         timeout=timeout,
     )
 

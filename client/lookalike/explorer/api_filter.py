@@ -47,7 +47,7 @@ async def get_columns(request: Request) -> Response:
     client: Client = request.app.state.callers.require(request)
     collection = await client.info()
     wanted = (tag_of(collection), "columns", "")
-    held = request.app.state.colours
+    held = request.app.state.colors
     told: bytes | None = held.get(wanted)
     if told is None:
         told = json.dumps(await _columns(client, collection)).encode()
@@ -68,7 +68,7 @@ async def get_matching(request: Request) -> Response:
     client: Client = request.app.state.callers.require(request)
     where = asked.where(request)
     wanted = (tag_of(await client.info()), "where", asked.filter_text(request))
-    held = request.app.state.colours
+    held = request.app.state.colors
     packed: bytes | None = held.get(wanted)
     if packed is None:
         ids = [page.items.ids async for page in client.images(where=where, page_size=_PAGE).pages()]

@@ -21,7 +21,7 @@ from lookalike.explorer import (
     api_changes,
     api_clusters,
     api_collection,
-    api_colours,
+    api_colors,
     api_experiments,
     api_filter,
     api_map,
@@ -50,7 +50,7 @@ def create_app(upstream: Upstream, listen: Listen, bounds: Bounds | None = None)
         app.state.health = open_client(upstream, bounds, None)
         app.state.about_server = AboutServer()
         app.state.pictures = Pictures(bounds.picture_bytes, bounds.one_picture_bytes)
-        app.state.colours = ByteLru[tuple[str, str, str]](bounds.colour_bytes)
+        app.state.colors = ByteLru[tuple[str, str, str]](bounds.color_bytes)
         app.state.thumbnails = Thumbnails(bounds.thumbnail_bytes)
         try:
             yield
@@ -106,7 +106,7 @@ def _routes() -> list[BaseRoute]:
         Route("/api/attribution", api_experiments.get_attribution),
         Route("/api/results", api_experiments.get_results),
         Route("/api/map", api_map.get_map),
-        Route("/api/colours", api_colours.get_colours),
+        Route("/api/colors", api_colors.get_colors),
         Route("/thumbnails/{tag}/{id:int}/{size:int}.jpg", get_thumbnail),
         Mount("/static", StaticFiles(directory=STATIC), name="static"),
     ]

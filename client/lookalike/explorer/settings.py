@@ -96,7 +96,7 @@ class Upstream:
 class Bounds:
     """Limits and timeouts of the page.
 
-    - `thumbnail_bytes`, `picture_bytes`, `colour_bytes`: memory for thumbnails, uploaded images, and colors of maps.
+    - `thumbnail_bytes`, `picture_bytes`, `color_bytes`: memory for thumbnails, uploaded images, and colors of maps.
     - `one_picture_bytes`: size of one uploaded image.
     - `sessions`: logins; `collections`: collections for which each caller has a connection.
     - `session_s`: seconds until an unused login expires.
@@ -106,7 +106,7 @@ class Bounds:
 
     thumbnail_bytes: int = 64 << 20
     picture_bytes: int = 64 << 20
-    colour_bytes: int = 32 << 20
+    color_bytes: int = 32 << 20
     one_picture_bytes: int = 20 << 20
     sessions: int = 256
     collections: int = 64

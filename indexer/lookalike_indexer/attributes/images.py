@@ -15,7 +15,7 @@ from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.sources.keytable import KeyTable
-from lookalike_indexer.sources.labels import normalised_key
+from lookalike_indexer.sources.labels import normalized_key
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Images:
         others = np.flatnonzero(found < 0).tolist()
         if others:
             source = self.manifest.source
-            found[others] = self._keys.find([normalised_key(source, keys[at]) for at in others])
+            found[others] = self._keys.find([normalized_key(source, keys[at]) for at in others])
         return found
 
     def ids(self, part: int) -> Int64:

@@ -18,7 +18,7 @@ from lookalike_indexer.embedding.stored_network import classifying_spec, stored_
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.images.preprocessing import Pixels
 from lookalike_indexer.models.nodes import TracedNetwork, trace
-from lookalike_indexer.models.normalise import Normaliser
+from lookalike_indexer.models.normalize import Normalizer
 
 Method = Literal["cam", "gbp"]
 METHODS: tuple[Method, ...] = ("cam", "gbp")
@@ -31,7 +31,7 @@ class Attributor:
         """Prepare the network. `model` is its name in messages."""
         self.model, self.preprocessing, self.classes = model, preprocessing, classes
         self._graph = gradient_graph(traced, preprocessing.crop)
-        self._normalise = Normaliser(preprocessing, torch.device("cpu"))
+        self._normalize = Normalizer(preprocessing, torch.device("cpu"))
         # captum's hooks are part of the network during a call.
         self._one_at_a_time = threading.Lock()
 
@@ -57,7 +57,7 @@ class Attributor:
         """
         if not 0 <= class_index < self.classes:
             raise UsageError(f"The model {self.model} has the classes 0 to {self.classes - 1}, not {class_index}.")
-        image = self._normalise(torch.from_numpy(np.ascontiguousarray(pixels))[None])
+        image = self._normalize(torch.from_numpy(np.ascontiguousarray(pixels))[None])
         with self._one_at_a_time, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # captum warns about each hook that it sets
             found = self._cam(image, class_index) if method == "cam" else self._gbp(image, class_index)

@@ -44,7 +44,7 @@ _PATH = ["step", "cluster", "track", "main_label", "prediction", "probability"]
 @click.option("--preprocess", default="", metavar="NAME", help="Use the transforms of these published weights.")
 @click.option("--clusters", type=click.IntRange(min=1), metavar="K", help="Clusters of each --checkpoints step.")
 @click.option("--gpus", default="", metavar="0,1|all", help="GPUs to embed with.  [default: the first, or the CPU]")
-@click.option("-k", "neighbours", type=click.IntRange(min=1), default=10, show_default=True, help="Neighbors compared.")
+@click.option("-k", "neighbors", type=click.IntRange(min=1), default=10, show_default=True, help="Neighbors compared.")
 @click.option(
     "--sample",
     type=click.IntRange(min=2),
@@ -61,7 +61,7 @@ _PATH = ["step", "cluster", "track", "main_label", "prediction", "probability"]
 def evolution(
     collection: str,
     checkpoints: tuple[str, ...],
-    neighbours: int,
+    neighbors: int,
     sample: int,
     class_map_file: str | None,
     image: str | None,
@@ -93,7 +93,7 @@ def evolution(
     view = open_view(collection, options["class_names"])
     model = options["name"] or options["model"]
     row = view.row_of_key(image) if image is not None else None
-    result = experiment.evolution(view, model=model, k=neighbours, sample=sample, seed=options["seed"], class_map=names)
+    result = experiment.evolution(view, model=model, k=neighbors, sample=sample, seed=options["seed"], class_map=names)
     if folder is not None:
         from lookalike_indexer.pictures.evolution import evolution_chart
 

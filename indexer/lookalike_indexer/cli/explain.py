@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @seed_option
 @space_option
 @click.option(
-    "-k", "neighbours", type=click.IntRange(min=1), default=5, show_default=True, help="Images of each class shown."
+    "-k", "neighbors", type=click.IntRange(min=1), default=5, show_default=True, help="Images of each class shown."
 )
 @class_map_option
 @click.option("--cam", is_flag=True, help="Draw Grad-CAM over the image, for the class taken and for its own.")
@@ -62,7 +62,7 @@ def explain(
     collection: str | None,
     class_names: str,
     space: str,
-    neighbours: int,
+    neighbors: int,
     class_map_file: str | None,
     cam: bool,
     gbp: bool,
@@ -91,7 +91,7 @@ def explain(
     if csv_asked() and (len(images) > 1 or drawn is not None):
         raise UsageError("--csv prints a table of one image; use --json for several.")
     folder = open_out(out)
-    explainer = Explainer(view, space, weights, neighbours, names)
+    explainer = Explainer(view, space, weights, neighbors, names)
     results = [explainer.result(image) for image in images]
     if folder is not None:
         from lookalike_indexer.cli.explain_output import draw

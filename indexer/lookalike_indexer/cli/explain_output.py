@@ -37,13 +37,13 @@ class Explainer:
         view: View,
         space: str,
         weights_file: str | None,
-        neighbours: int,
+        neighbors: int,
         class_map: Mapping[str, Sequence[str]] | None,
     ) -> None:
         self.view = view
         self.space, entry = view.reader.space(space)
         self.model = entry.model
-        self._weights_file, self._neighbours, self._class_map = weights_file, neighbours, class_map
+        self._weights_file, self._neighbors, self._class_map = weights_file, neighbors, class_map
 
     @functools.cached_property
     def opened(self) -> OpenedModel:
@@ -58,7 +58,7 @@ class Explainer:
 
     def result(self, image: Named) -> Result:
         """Explain an image. Raise DecodeError if the file is not an image."""
-        given = {"neighbours": self._neighbours, "class_map": self._class_map}
+        given = {"neighbors": self._neighbors, "class_map": self._class_map}
         if image.row >= 0:
             return explain(self.view, image.row, self.space, **given)  # type: ignore[arg-type]
         opened = self.opened

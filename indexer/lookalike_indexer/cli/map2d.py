@@ -85,7 +85,7 @@ def map2d(
     space, _ = view.reader.space(space)
     # Look up the color categories before the map, even without --out, because a map can take minutes.
     asked = folder is not None or color is not None or clustering
-    coloured = categories(view, space, color, clustering) if asked else ("", [])
+    colored = categories(view, space, color, clustering) if asked else ("", [])
     result = experiment(
         view, method=method, space=space, sample=sample, seed=seed, where=where, progress=TerminalProgress()
     )
@@ -97,7 +97,7 @@ def map2d(
     otherwise = None if where else default_name(result)
     keep_result(view, result, keep if keep is not None else otherwise, as_json)
     if folder is not None:
-        _draw(view, result, coloured, _clustering(view, space, clustering), thumbnails, folder)
+        _draw(view, result, colored, _clustering(view, space, clustering), thumbnails, folder)
         folder.tell(as_json)
 
 
@@ -135,7 +135,7 @@ def _clustering(view: View, space: str, clustering: str) -> str:
 
 
 def _draw(
-    view: View, result: Result, coloured: tuple[str, list[str]], clustering: str, most: int, folder: OutFolder
+    view: View, result: Result, colored: tuple[str, list[str]], clustering: str, most: int, folder: OutFolder
 ) -> None:
     import numpy as np
 
@@ -145,26 +145,26 @@ def _draw(
     from lookalike_indexer.pictures.map2d import thumbnails as draw_thumbnails
     from lookalike_indexer.pictures.palette import palette
 
-    by, of_images = coloured
+    by, of_images = colored
     table = result.tables["map"]
     rows: Int64 = view.rows_of_ids(table.column("id").to_numpy())
     places = np.stack([table.column(axis).to_numpy() for axis in "xy"], axis=1).astype(np.float64)
     title = f"{result.settings['space']}, {METHOD_NAMES[str(result.settings['method'])]}"
     named = [of_images[row] for row in rows.tolist()]
-    colours = palette(named)
+    colors = palette(named)
     titled = f"{title}: {counted(len(rows), 'image')}"
     names: list[tuple[str, float, float]] = []
     if clustering:
         names = centers(places, view.assigned(clustering).clusters[rows], cluster_names(view, clustering))
         titled += f", names of the clusters of {clustering}"
-    chart = Map(places, named, colours, by, titled, names)
+    chart = Map(places, named, colors, by, titled, names)
     folder.save(f"map-{result.settings['method']}", points(chart))
     drawn = np.arange(len(rows))
     if len(rows) > most:
         seed = int(str(result.settings["seed"]))
         drawn = np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))
         title = f"{title}: {most:,} of {len(rows):,} images, by chance"
-    chart = Map(places[drawn], [named[place] for place in drawn.tolist()], colours, by, title)
+    chart = Map(places[drawn], [named[place] for place in drawn.tolist()], colors, by, title)
     pictures = folder.thumbnails(view, size=96)
     sheet = draw_thumbnails(chart, lambda place: pictures.picture(int(rows[drawn[place]])))
     folder.save(f"map-{result.settings['method']}-thumbnails", sheet)

@@ -81,15 +81,15 @@ def _principal(vectors: Float32, mean: Float64, kept: int) -> tuple[Float64, Flo
     if count > dim:
         spread = np.zeros((dim, dim))
         for some in _blocks(count):
-            centred = vectors[some] - mean
-            spread += centred.T @ centred
+            centered = vectors[some] - mean
+            spread += centered.T @ centered
         values, columns = eigh(spread, subset_by_index=(dim - kept, dim - 1))
         directions = columns.T
     else:
         # For few vectors, the products of all pairs have the same spectrum.
-        centred = vectors - mean
-        values, columns = eigh(centred @ centred.T, subset_by_index=(count - kept, count - 1))
-        directions = columns.T @ centred
+        centered = vectors - mean
+        values, columns = eigh(centered @ centered.T, subset_by_index=(count - kept, count - 1))
+        directions = columns.T @ centered
         directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     # The sign of a direction is arbitrary; its largest coordinate is made positive.
     largest = np.abs(directions).argmax(axis=1)

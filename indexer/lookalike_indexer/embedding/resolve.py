@@ -35,7 +35,7 @@ from lookalike_indexer.models.architecture import (
 from lookalike_indexer.models.compute import Compute, resolve_compute
 from lookalike_indexer.models.network import Network, Node
 from lookalike_indexer.models.nodes import TracedNetwork, trace
-from lookalike_indexer.models.normalise import Normaliser
+from lookalike_indexer.models.normalize import Normalizer
 from lookalike_indexer.models.timm_models import package_file
 from lookalike_indexer.models.untrained import (
     CLASSES,
@@ -311,7 +311,7 @@ def _fit_batch_norms(
         )
     if stored != network:
         pixels = _first_images(storage, spec.preprocessing, pool, source, listing)
-        images = Normaliser(spec.preprocessing, torch.device("cpu"))(torch.from_numpy(np.stack(pixels)))
+        images = Normalizer(spec.preprocessing, torch.device("cpu"))(torch.from_numpy(np.stack(pixels)))
         calibrate(module, module, images)
         with storage.staged(path) as temporary:
             temporary.write_bytes(statistics(module, network))

@@ -28,7 +28,7 @@ class Followed:
     """A step, restricted to the images that all steps have.
 
     `clusters`, `tracks` and `predictions` (-1: none) are of shape (images,), `track_of` of shape (clusters,).
-    `neighbours` (sample, k) are positions in the sample, by the `metric` of the space; `positions` (sample, 2) are the
+    `neighbors` (sample, k) are positions in the sample, by the `metric` of the space; `positions` (sample, 2) are the
     map. `disparity` is the residual of the Procrustes analysis, NaN at the first step.
     """
 
@@ -37,7 +37,7 @@ class Followed:
     tracks: Int32
     track_of: Int32
     predictions: Int32
-    neighbours: Int64
+    neighbors: Int64
     metric: Metric
     positions: Float64
     disparity: float
@@ -72,7 +72,7 @@ def _followed(view: View, step: Step, rows: Int64, sampled: Int64, k: int, befor
         tracks=track_of[clusters],
         track_of=track_of,
         predictions=_predictions(view, step.model, rows),
-        neighbours=nearest_others(vectors, k, metric),
+        neighbors=nearest_others(vectors, k, metric),
         metric=metric,
         positions=positions,
         disparity=disparity,

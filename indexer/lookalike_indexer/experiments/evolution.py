@@ -142,7 +142,7 @@ def _steps_table(
             line |= {
                 "ari_before": agreement(contingency(before.clusters, now.clusters)).ari,
                 "moved": float((before.tracks != now.tracks).mean()),
-                "churn": churn(before.neighbours, now.neighbours),
+                "churn": churn(before.neighbors, now.neighbors),
                 "predictions_changed": float(changed.mean()) if both.any() else _NAN,
             }
         lines.append(line)

@@ -27,7 +27,7 @@ from lookalike_indexer.experiments.view import View
 Written = Mapping[str, Sequence[str]]
 
 
-def explain(view: View, row: int, space: str = "", *, neighbours: int = 5, class_map: Written | None = None) -> Result:
+def explain(view: View, row: int, space: str = "", *, neighbors: int = 5, class_map: Written | None = None) -> Result:
     """Compare an image with those of its own label and with those of the class that it is taken for.
 
     The rival class is the most probable one, by the space's model, that the image's label does not stand for (see
@@ -36,17 +36,17 @@ def explain(view: View, row: int, space: str = "", *, neighbours: int = 5, class
     the rival class is with the rivals, unless all images of that label are. Distances use the metric of the space, see
     `collection.metrics`.
 
-    Tables: predictions (of each model that keeps any), nearest (groups "own" and "rival", at most `neighbours` each),
+    Tables: predictions (of each model that keeps any), nearest (groups "own" and "rival", at most `neighbors` each),
     clusters (of each clustering of the space: the image's cluster and the labels in it), odd (why it is odd for its
     label, see oddballs; empty if it is not). Figures: own_distance and rival_distance, those of the nearest of each
     group. Raise NotBuiltError if the model keeps no predictions, or the image is not in the space.
     """
     space, _ = view.reader.space(space)
-    return _explained(view, stored_subject(view, row, space), space, neighbours, class_map)
+    return _explained(view, stored_subject(view, row, space), space, neighbors, class_map)
 
 
 def explain_picture(
-    view: View, picture: Picture, space: str = "", *, neighbours: int = 5, class_map: Written | None = None
+    view: View, picture: Picture, space: str = "", *, neighbors: int = 5, class_map: Written | None = None
 ) -> Result:
     """Explain an image that is not in the collection, by the space's model.
 
@@ -54,15 +54,15 @@ def explain_picture(
     predictions contains only that model; a cluster is that of the nearest centroid.
     """
     space, _ = view.reader.space(space)
-    return _explained(view, picture_subject(view, picture), space, neighbours, class_map)
+    return _explained(view, picture_subject(view, picture), space, neighbors, class_map)
 
 
-def _explained(view: View, subject: Subject, space: str, neighbours: int, written: Written | None) -> Result:
+def _explained(view: View, subject: Subject, space: str, neighbors: int, written: Written | None) -> Result:
     model = view.reader.space(space)[1].model
     metric = metric_of(view.reader.manifest, space)
     mapping = map_classes(view, model, written)
     rival = rival_of(view, subject, model, mapping)
-    nearest = nearest_of(view, subject.vector, space, metric, _groups(view, subject, rival), neighbours)
+    nearest = nearest_of(view, subject.vector, space, metric, _groups(view, subject, rival), neighbors)
     tables = {
         "predictions": _predictions(view, subject, model, mapping, written),
         "nearest": nearest,
@@ -82,7 +82,7 @@ def _explained(view: View, subject: Subject, space: str, neighbours: int, writte
             "space": space,
             "model": model,
             "metric": metric,
-            "neighbours": neighbours,
+            "neighbours": neighbors,
             "rival": rival.name,
             "rival_class": rival.index,
             "rival_by": rival.by,
@@ -100,8 +100,8 @@ def _groups(view: View, subject: Subject, rival: Rival) -> dict[str, Bools]:
     others = np.ones(len(view), bool)
     if subject.row >= 0:
         others[subject.row] = False
-    labelled = subject.label_code >= 0
-    own: Bools = np.asarray(others & (view.labels == subject.label_code) & labelled)
+    labeled = subject.label_code >= 0
+    own: Bools = np.asarray(others & (view.labels == subject.label_code) & labeled)
     if rival.by == "prediction" and (own & ~rival.images).any():
         return {"own": own & ~rival.images, "rival": others & rival.images}
     return {"own": own, "rival": others & rival.images & ~own}

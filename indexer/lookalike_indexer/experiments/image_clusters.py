@@ -116,16 +116,16 @@ def _cluster(view: View, row: int, name: str) -> dict[str, Any]:
         return {**line, "size": 0, "distance": _NAN, "margin": _NAN, "label": "", "purity": _NAN, "own_share": _NAN}
     labels = view.labels[assigned.clusters == cluster]
     counts = np.bincount(labels[labels >= 0], minlength=1)
-    labelled = int(counts.sum())
+    labeled = int(counts.sum())
     own = int(view.labels[row])
     return {
         **line,
         "size": len(labels),
         "distance": float(assigned.distances[row]),
         "margin": float(assigned.margins[row]),
-        "label": view.label_names[int(counts.argmax())] if labelled else "",
-        "purity": counts.max() / labelled if labelled else _NAN,
-        "own_share": counts[own] / labelled if own >= 0 else _NAN,
+        "label": view.label_names[int(counts.argmax())] if labeled else "",
+        "purity": counts.max() / labeled if labeled else _NAN,
+        "own_share": counts[own] / labeled if own >= 0 else _NAN,
     }
 
 

@@ -27,7 +27,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 # The methods need at least these numbers of images.
 _FEWEST = 4
 _PERPLEXITY = 30
-_NEIGHBOURS = 15
+_NEIGHBORS = 15
 # t-SNE and UMAP use the distances in this many principal components, as is usual: the rest is mostly noise.
 _REDUCED = 50
 
@@ -140,10 +140,10 @@ def _umap(vectors: Float32, seed: int) -> Float32:
         warnings.simplefilter("ignore")
         from umap import UMAP
 
-        neighbours = min(_NEIGHBOURS, len(vectors) - 1)
+        neighbors = min(_NEIGHBORS, len(vectors) - 1)
         # A spectral start needs more images than dimensions.
-        init = "spectral" if len(vectors) > 2 * _NEIGHBOURS else "random"
-        model = UMAP(n_neighbors=neighbours, init=init, random_state=seed, n_jobs=1)
+        init = "spectral" if len(vectors) > 2 * _NEIGHBORS else "random"
+        model = UMAP(n_neighbors=neighbors, init=init, random_state=seed, n_jobs=1)
         places: Float32 = model.fit_transform(_reduced(vectors, seed))
     return np.asarray(places, np.float32)
 

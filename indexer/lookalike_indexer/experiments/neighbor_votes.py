@@ -38,11 +38,11 @@ def votes(view: View, space: str, predicted: Predicted | None) -> Iterator[Votes
         for start in range(0, len(ids), _BLOCK):
             block = slice(start, start + _BLOCK)
             rows = view.rows_of_ids(ids[block])
-            labelled = view.labels[rows] >= 0
-            rows = rows[labelled]
+            labeled = view.labels[rows] >= 0
+            rows = rows[labeled]
             if not len(rows):
                 continue
-            found = _by_neighbors(view, neighbors[block][labelled], distances[block][labelled], priors)
+            found = _by_neighbors(view, neighbors[block][labeled], distances[block][labeled], priors)
             if by_class is not None:
                 found = (found + by_class(rows, priors)) / 2
             yield Votes(rows, found)

@@ -32,10 +32,10 @@ def kmeans_once(vectors: Float32, k: int, seed: int, spherical: bool = False) ->
     """Run k-means once on unit vectors (n, dim), n >= k; return centroids (k, dim) and the assignment. See
     `clustering.lloyd`.
     """
-    return _centred(vectors, lloyd(on_grid(vectors), k, seed, spherical=spherical))
+    return _centered(vectors, lloyd(on_grid(vectors), k, seed, spherical=spherical))
 
 
-def _centred(vectors: Float32, found: Lloyd) -> tuple[Float32, Assigned]:
+def _centered(vectors: Float32, found: Lloyd) -> tuple[Float32, Assigned]:
     centroids = found.centroids.astype(np.float32)
     return centroids, assign(vectors, centroids)
 
@@ -48,7 +48,7 @@ def inertia(assigned: Assigned) -> float:
 def best_kmeans(vectors: Float32, k: int, seed: int, spherical: bool = False) -> tuple[Float32, Assigned]:
     """Return the best of ten runs of `kmeans_once` after a local search; of fewer runs for more than 100 groups."""
     starts = max(1, min(_STARTS, _STARTED // k))
-    return _centred(vectors, best_lloyd(on_grid(vectors), k, seed, starts, spherical=spherical))
+    return _centered(vectors, best_lloyd(on_grid(vectors), k, seed, starts, spherical=spherical))
 
 
 def kmeans(vectors: Float32, k: int, seed: int) -> Int32:

@@ -92,11 +92,11 @@ def _greedy(vectors: Float32, metric: Metric, count: int, advance: Callable[[], 
     return chosen, apart, max(0.0, float(nearest.max()))
 
 
-def _distances(vectors: Float32, centre: Float64, metric: Metric) -> Float64:
+def _distances(vectors: Float32, center: Float64, metric: Metric) -> Float64:
     """Return the distance of each row to a point; for unit vectors, half the squared one is the cosine distance."""
     out = np.empty(len(vectors))
     step = max(1, _BLOCK // vectors.shape[1])
     for start in range(0, len(vectors), step):
-        difference = vectors[start : start + step] - centre
+        difference = vectors[start : start + step] - center
         out[start : start + step] = np.square(difference).sum(axis=1)
     return np.sqrt(out) if metric == "l2" else out / 2

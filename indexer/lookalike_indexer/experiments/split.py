@@ -73,13 +73,13 @@ def split_label(
             bar.advance()
     best = max(splits, key=goodness)  # the first of equal ones
     rows = space_rows[places]
-    neighbours = _neighbours(view, space, metric, code, best, progress)
-    around = _around(neighbours)
+    neighbors = _neighbors(view, space, metric, code, best, progress)
+    around = _around(neighbors)
     tables = {
         "subclusters": _subclusters(best, around),
         "members": _members(view, rows, best),
         "around": around,
-        "neighbours": neighbours,
+        "neighbours": neighbors,
         "ks": pa.table(
             {
                 "k": pa.array(tried, pa.int32()),
@@ -110,7 +110,7 @@ def _check(view: View, label: str, space: str, images: int, k: int) -> None:
         raise UsageError(f"The label {label} has only one image in the space {space}; there is nothing to split.")
 
 
-def _neighbours(view: View, space: str, metric: Metric, code: int, made: Split, progress: Progress) -> pa.Table:
+def _neighbors(view: View, space: str, metric: Metric, code: int, made: Split, progress: Progress) -> pa.Table:
     """Return the nearest images of other labels, or of none, to each sub-cluster's centroid."""
 
     def others() -> Iterator[tuple[Int64, Float32]]:
@@ -136,9 +136,9 @@ def _neighbours(view: View, space: str, metric: Metric, code: int, made: Split, 
     )
 
 
-def _around(neighbours: pa.Table) -> pa.Table:
+def _around(neighbors: pa.Table) -> pa.Table:
     """Return the labels of the neighbors of each sub-cluster, the most frequent first."""
-    counted = neighbours.group_by(["subcluster", "label"]).aggregate([("rank", "count"), ("distance", "min")])
+    counted = neighbors.group_by(["subcluster", "label"]).aggregate([("rank", "count"), ("distance", "min")])
     counted = counted.rename_columns(["subcluster", "label", "count", "distance"])
     return counted.sort_by([("subcluster", "ascending"), ("count", "descending"), ("label", "ascending")])
 

@@ -65,7 +65,7 @@ def nearest_place(view: View, vector: Float32) -> PlaceIn:
 
 
 def nearest_of(
-    view: View, query: Float32, space: str, metric: Metric, groups: Mapping[str, Bools], neighbours: int
+    view: View, query: Float32, space: str, metric: Metric, groups: Mapping[str, Bools], neighbors: int
 ) -> pa.Table:
     """Return the images of each group that are nearest to `query`, float32 of shape (1, dim).
 
@@ -76,7 +76,7 @@ def nearest_of(
     for group, among in groups.items():
         blocks = ((block[among[block]], vectors[among[block]]) for block, vectors in view.stream(space))
         some = ((numbers, vectors) for numbers, vectors in blocks if len(numbers))
-        found, distances = exact_search(some, query, neighbours, metric)
+        found, distances = exact_search(some, query, neighbors, metric)
         kept = found[0] >= 0
         images = found[0][kept]
         tables.append(

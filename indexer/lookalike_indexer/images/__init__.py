@@ -4,7 +4,7 @@ Decoding:
     formats.py          supported formats
     decode.py           encoded bytes to upright RGB
     rgb.py              other pixel modes to RGB
-    deep_colour.py      16-bit samples
+    deep_color.py      16-bit samples
     levels.py           levels of any type to 8 bits
 
 Preparing:

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.errors import DecodeError
-from lookalike_indexer.images import deep_colour
+from lookalike_indexer.images import deep_color
 from lookalike_indexer.images.formats import NAMES, formats_for
 from lookalike_indexer.images.rgb import declared_level, to_rgb
 
@@ -101,11 +101,11 @@ def _decode(data: bytes, limits: ImageLimits) -> Decoded:
                 f"the picture has {width} x {height} pixels, more than the {limits.max_pixels:,} that are allowed",
                 kind="limit",
             )
-        deep = deep_colour.raw_mode(picture)
+        deep = deep_color.raw_mode(picture)
         picture.load()
         turn = _UPRIGHT.get(_orientation(picture))
-        if deep and deep_colour.is_dark(picture):
-            image = deep_colour.to_rgb(deep_colour.samples(data, picture, deep), declared_level(picture))
+        if deep and deep_color.is_dark(picture):
+            image = deep_color.to_rgb(deep_color.samples(data, picture, deep), declared_level(picture))
         else:
             image = to_rgb(picture)
     if turn is not None:

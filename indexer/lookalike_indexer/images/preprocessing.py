@@ -1,7 +1,7 @@
 """Geometric half of a network's transforms: resize and crop, on 8-bit pixels.
 
 The weights' own transforms resize, crop, scale to 0..1 and normalize. Decoding workers do the first two, so they need
-no torch and send a quarter of the bytes. The network's device does the other two (`models/normalise.py`). A test checks
+no torch and send a quarter of the bytes. The network's device does the other two (`models/normalize.py`). A test checks
 that both halves together equal torchvision's transforms, bit by bit.
 """
 

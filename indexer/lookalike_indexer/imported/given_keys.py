@@ -10,16 +10,16 @@ from lookalike_indexer.arrays import Bools, Int64
 from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.imported.vectors import GivenVectors
 from lookalike_indexer.sources.keytable import KeyTable
-from lookalike_indexer.sources.labels import normalised_key
+from lookalike_indexer.sources.labels import normalized_key
 
 
 class GivenKeys:
-    """Finds vectors by keys, exactly or after `normalised_key`. For empty labels the source's are used."""
+    """Finds vectors by keys, exactly or after `normalized_key`. For empty labels the source's are used."""
 
     def __init__(self, given: GivenVectors, source: SourceEntry) -> None:
         self._labels, self._source = given.labels, source
         self._keys = KeyTable(given.keys)
-        self._normalised = KeyTable(normalised_key(source, key) for key in given.keys)
+        self._normalized = KeyTable(normalized_key(source, key) for key in given.keys)
 
     # Images need no labels, and labels need no images: mismatches are reported for the vectors instead.
     @property
@@ -38,7 +38,7 @@ class GivenKeys:
         """Return the row of the vectors for each key of an image, -1 if there is none; shape (len(keys),)."""
         found = self._keys.find(keys)
         others = np.flatnonzero(found < 0).tolist()
-        found[others] = self._normalised.find([normalised_key(self._source, keys[at]) for at in others])
+        found[others] = self._normalized.find([normalized_key(self._source, keys[at]) for at in others])
         return found
 
     def look_up(self, keys: Sequence[str]) -> tuple[list[str | None], Bools]:

@@ -18,6 +18,6 @@ Running:
     channel_axis.py       channel axis of a node's output
     pooling.py            pooling of feature maps
     compute.py            floating-point type
-    normalise.py          normalization on the device
+    normalize.py          normalization on the device
     text_encoder.py       text encoder of a CLIP-like model
 """

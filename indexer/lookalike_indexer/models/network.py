@@ -18,7 +18,7 @@ from lookalike_indexer.errors import DeviceError, UsageError
 from lookalike_indexer.models.channel_axis import channel_axes
 from lookalike_indexer.models.compute import Compute, torch_dtype
 from lookalike_indexer.models.nodes import TracedNetwork
-from lookalike_indexer.models.normalise import Normaliser
+from lookalike_indexer.models.normalize import Normalizer
 from lookalike_indexer.models.pooling import pooled
 
 # A batch of images, uint8 (3, crop, crop) each; images that were decoded on a GPU are there already.
@@ -68,7 +68,7 @@ class Network:
         self._device = torch.device(device)
         self._compute = compute
         self._crop = preprocessing.crop
-        self._normalise = Normaliser(preprocessing, self._device)
+        self._normalize = Normalizer(preprocessing, self._device)
         cut = _cut(traced, nodes, _channel_axes(traced, nodes, preprocessing.crop))
         # Convolutions are faster channels last, on CPUs and on tensor cores.
         self._module = cut.to(self._device).to(memory_format=torch.channels_last).eval()
@@ -102,9 +102,9 @@ class Network:
         """Embed one batch of at least one image."""
         return self._launch(batch).result()
 
-    def normalised(self, images: Pixels) -> torch.Tensor:
+    def normalized(self, images: Pixels) -> torch.Tensor:
         """Return the images normalized for the network's first layer, on its device."""
-        return self._normalise(self._gathered(images))
+        return self._normalize(self._gathered(images))
 
     def _gathered(self, images: Pixels) -> torch.Tensor:
         """Return the images as one tensor on the device."""
@@ -133,7 +133,7 @@ class Network:
 
     def _launch(self, batch: Pixels) -> _Flying:
         with device_errors(self._device, len(batch)), torch.inference_mode():
-            out = self.forward(self.normalised(batch))
+            out = self.forward(self.normalized(batch))
             probabilities = out.pop(_LOGITS).float().softmax(1)
             top = probabilities.topk(min(TOP, probabilities.shape[1]), dim=1)
             tensors = [*(out[str(number)] for number in range(len(self._nodes))), top.indices, top.values]
@@ -142,7 +142,7 @@ class Network:
     def _measure(self) -> list[int]:
         """Return the dimension of each node's vectors, from one black image."""
         black = np.zeros((3, self._crop, self._crop), np.uint8)
-        out = self.forward(self.normalised([black]))
+        out = self.forward(self.normalized([black]))
         return [int(out[str(number)].shape[1]) for number in range(len(self._nodes))]
 
 

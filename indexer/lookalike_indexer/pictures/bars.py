@@ -20,7 +20,7 @@ MOST = 120
 class BarStyle:
     """The texts of a chart; `stacked` puts the series behind each other, else they are side by side.
 
-    `whole` means that the values are integers. `colours` are those of the series, by name.
+    `whole` means that the values are integers. `colors` are those of the series, by name.
     """
 
     title: str = ""
@@ -29,7 +29,7 @@ class BarStyle:
     stacked: bool = False
     most: float | None = None
     whole: bool = False
-    colours: Mapping[str, str] | None = None
+    colors: Mapping[str, str] | None = None
 
 
 def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], style: BarStyle | None = None) -> Figure:
@@ -48,13 +48,13 @@ def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], style: Bar
     places = np.arange(shown)
     thickness = 0.8 / together
     start = np.zeros(shown)
-    colours, labels = _colours(list(series), style.colours), short_names(list(series))
+    colors, labels = _colors(list(series), style.colors), short_names(list(series))
     for number, values in enumerate(series.values()):
         lengths = np.nan_to_num(np.asarray(values[:shown], np.float64))
         offset = 0.0 if style.stacked else (number - (together - 1) / 2) * thickness
         left = start if style.stacked else None
         # matplotlib omits names with a leading underscore from the legend; a space before it is invisible.
-        axis.barh(places + offset, lengths, thickness, left=left, color=colours[number], label=f" {labels[number]}")
+        axis.barh(places + offset, lengths, thickness, left=left, color=colors[number], label=f" {labels[number]}")
         start = start + lengths
     axis.set_yticks(places, short_names(names[:shown]), fontsize=8)
     axis.set_ylim(shown - 0.4, -0.6)
@@ -70,7 +70,7 @@ def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], style: Bar
     return figure
 
 
-def _colours(names: list[str], given: Mapping[str, str] | None) -> list[str]:
+def _colors(names: list[str], given: Mapping[str, str] | None) -> list[str]:
     if given is not None:
         return [given[name] for name in names]
     named = iter(range(len(names)))

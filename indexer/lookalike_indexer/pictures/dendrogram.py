@@ -23,11 +23,11 @@ def tree_figure(result: Result) -> Figure:
     count = len(classes["leaf"])
     tree = np.column_stack([merges["left"], merges["right"], merges["height"], merges["classes"]]).astype(np.float64)
     group_of = dict(zip(classes["leaf"], classes["cluster"], strict=True))
-    colours = _colours(tree, group_of)
+    colors = _colors(tree, group_of)
     figure = Figure(figsize=(10, 2 + 0.19 * count), layout="constrained")
     axis = figure.subplots()
     drawn: dict[str, Any] = dendrogram(
-        tree, ax=axis, orientation="right", no_labels=True, link_color_func=lambda link: colours[link]
+        tree, ax=axis, orientation="right", no_labels=True, link_color_func=lambda link: colors[link]
     )
     text_of = {
         leaf: f"{short(name)}  {images}"
@@ -36,7 +36,7 @@ def tree_figure(result: Result) -> Figure:
     # SciPy puts leaf i at 5 + 10 i.
     axis.set_yticks(5 + 10 * np.arange(count), [text_of[leaf] for leaf in drawn["leaves"]], fontsize=8)
     for tick, leaf in zip(axis.get_yticklabels(), drawn["leaves"], strict=True):
-        tick.set_color(_colour(group_of[leaf]))
+        tick.set_color(_color(group_of[leaf]))
     axis.yaxis.tick_left()
     axis.set_xlim(0, tree[-1, 2] * 1.03 or 1)
     cut, groups = result.figures["cut"], int(result.figures["clusters"])
@@ -53,15 +53,15 @@ def tree_figure(result: Result) -> Figure:
     return figure
 
 
-def _colours(tree: np.ndarray[Any, np.dtype[np.float64]], group_of: dict[int, int]) -> dict[int, Any]:
+def _colors(tree: np.ndarray[Any, np.dtype[np.float64]], group_of: dict[int, int]) -> dict[int, Any]:
     """Return the color of each merge, numbered after the leaves: its group's below the cut, else gray."""
     leaves = len(tree) + 1
     groups: dict[int, int | None] = dict(group_of)
     for number, (left, right) in enumerate(tree[:, :2].astype(int).tolist(), leaves):
         groups[number] = groups[left] if groups[left] == groups[right] else None
     merged = {number: groups[number] for number in range(leaves, 2 * leaves - 1)}
-    return {number: _ABOVE if group is None else _colour(group) for number, group in merged.items()}
+    return {number: _ABOVE if group is None else _color(group) for number, group in merged.items()}
 
 
-def _colour(group: int) -> str:
+def _color(group: int) -> str:
     return _GROUPS[group % len(_GROUPS)]

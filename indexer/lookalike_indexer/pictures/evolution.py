@@ -22,7 +22,7 @@ _LINES = {
     "predictions_changed": "images whose top class changed",
 }
 _MAPS = 6
-_COLOURED = 20
+_COLORED = 20
 # Names in a column of the legend that fit beside one row of maps.
 _LEGEND_ROWS = 15
 Color = Literal["label", "prediction"]
@@ -73,22 +73,22 @@ def _draw_maps(figure: Any, axes: Any, result: Result, names: list[str], color: 
     x, y = np.array(places["x"]), np.array(places["y"])
     # The colors are those of all steps, because predictions differ from step to step.
     drawn = np.isin(step, names)
-    colours = dict(list(palette(category[drawn].tolist()).items())[:_COLOURED])
+    colors = dict(list(palette(category[drawn].tolist()).items())[:_COLORED])
     handles: dict[str, Any] = {}
     for axis, name in zip(axes, names, strict=False):
         here = step == name
-        other = here & ~np.isin(category, list(colours))
+        other = here & ~np.isin(category, list(colors))
         if other.any():
             handles["other"] = axis.scatter(x[other], y[other], s=7, color=OTHER, linewidths=0)
-        for text, colour in colours.items():
+        for text, shade in colors.items():
             own = here & (category == text)
             if own.any():
-                handles[text] = axis.scatter(x[own], y[own], s=10, color=colour, linewidths=0)
+                handles[text] = axis.scatter(x[own], y[own], s=10, color=shade, linewidths=0)
         axis.set_title(short(name), fontsize=9)
         axis.set_axis_on()
         axis.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
-    if colours:
-        listed = [text for text in (*colours, "other") if text in handles]
+    if colors:
+        listed = [text for text in (*colors, "other") if text in handles]
         texts = [f" {text}" for text in short_names(listed)]
         figure.legend(
             [handles[text] for text in listed],

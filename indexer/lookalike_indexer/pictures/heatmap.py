@@ -82,5 +82,5 @@ def _write_numbers(axis: object, image: object, values: npt.NDArray[np.float64],
         if value == 0:
             continue
         shade = np.mean(image.cmap(image.norm(value))[:3])  # type: ignore[attr-defined]
-        colour = "white" if shade < 0.55 else "black"
-        axis.text(column, row, number.format(value), ha="center", va="center", fontsize=size, color=colour)  # type: ignore[attr-defined]
+        color = "white" if shade < 0.55 else "black"
+        axis.text(column, row, number.format(value), ha="center", va="center", fontsize=size, color=color)  # type: ignore[attr-defined]

@@ -43,7 +43,7 @@ class Map:
 
     places: Float64
     categories: Sequence[str]
-    colours: Mapping[str, str]
+    colors: Mapping[str, str]
     by: str
     title: str
     names: Sequence[tuple[str, float, float]] = ()
@@ -70,24 +70,24 @@ def points(chart: Map) -> Figure:
     Categories of one color have different markers. A name is placed where it hides the fewest points, and left out if
     it would overlap another everywhere.
     """
-    columns = max(1, math.ceil((len(chart.colours) + 1) / _LEGEND_ROWS))
+    columns = max(1, math.ceil((len(chart.colors) + 1) / _LEGEND_ROWS))
     figure = Figure(figsize=(9 + 2 * columns, 8), layout="constrained")
     axis = figure.subplots()
     categories = np.asarray(chart.categories, dtype=object)
     size = float(np.clip(30_000 / max(len(categories), 1), 5, 50))
-    other = ~np.isin(categories, list(chart.colours))
+    other = ~np.isin(categories, list(chart.colors))
     if other.any():
         label = f" other ({int(other.sum())})"
         axis.scatter(chart.places[other, 0], chart.places[other, 1], s=size, color=OTHER, linewidths=0, label=label)
-    texts = short_names(list(chart.colours))
-    for number, (name, colour) in enumerate(chart.colours.items()):
+    texts = short_names(list(chart.colors))
+    for number, (name, color) in enumerate(chart.colors.items()):
         own = categories == name
         if not own.any():
             continue
         label = f" {texts[number]} ({int(own.sum())})"
         marker = MARKERS[number // len(COLORS) % len(MARKERS)]
         x, y = chart.places[own].T
-        axis.scatter(x, y, s=size, color=colour, marker=marker, linewidths=0, label=label)
+        axis.scatter(x, y, s=size, color=color, marker=marker, linewidths=0, label=label)
     axis.set(xticks=[], yticks=[], title=short(chart.title, 120), aspect="equal", adjustable="datalim")
     scale = max(1.0, 5 / math.sqrt(size))
     figure.legend(loc="outside right upper", fontsize=8, markerscale=scale, title=chart.by, ncols=columns)
@@ -99,7 +99,7 @@ def points(chart: Map) -> Figure:
 def _middles(chart: Map, categories: npt.NDArray[np.object_]) -> list[tuple[str, float, float]]:
     """Return the name of each category with a color, at the median of its points."""
     found = []
-    for name in chart.colours:
+    for name in chart.colors:
         own = categories == name
         if own.any():
             x, y = np.median(chart.places[own], axis=0).tolist()
@@ -163,17 +163,17 @@ def thumbnails(chart: Map, picture: Callable[[int], Image.Image | None], tile: i
     2015). A frame has its category's color.
     """
     cells, columns, rows = grid_cells(chart.places)
-    colours = chart.colours
+    colors = chart.colors
     head = 40
     width = _MARGIN + columns * tile + _LEGEND_WIDTH
-    canvas = Image.new("RGB", (width, max(rows * tile + head + _MARGIN, 24 * len(colours) + 90)), PAPER)
+    canvas = Image.new("RGB", (width, max(rows * tile + head + _MARGIN, 24 * len(colors) + 90)), PAPER)
     pen = ImageDraw.Draw(canvas)
     letters = font(17, bold=True)
     pen.text((_MARGIN, 10), fitted(chart.title, canvas.width - 2 * _MARGIN, letters), INK, letters)
     for number, (column, row) in enumerate(cells.tolist()):
         corner = (_MARGIN + column * tile, head + row * tile)
-        _draw_tile(canvas, pen, picture(number), corner, tile, colours.get(chart.categories[number], OTHER))
-    _draw_legend(pen, chart.by, colours, (_MARGIN + columns * tile + 14, head))
+        _draw_tile(canvas, pen, picture(number), corner, tile, colors.get(chart.categories[number], OTHER))
+    _draw_legend(pen, chart.by, colors, (_MARGIN + columns * tile + 14, head))
     return canvas
 
 
@@ -204,10 +204,10 @@ def _draw_tile(
     picture: Image.Image | None,
     corner: tuple[int, int],
     tile: int,
-    colour: str,
+    color: str,
 ) -> None:
     left, top = corner
-    pen.rectangle((left + 1, top + 1, left + tile - 2, top + tile - 2), fill=colour)
+    pen.rectangle((left + 1, top + 1, left + tile - 2, top + tile - 2), fill=color)
     inside = tile - 8
     if picture is None:
         pen.rectangle((left + 4, top + 4, left + tile - 5, top + tile - 5), fill=FAINT)
@@ -215,11 +215,11 @@ def _draw_tile(
         canvas.paste(ImageOps.fit(picture, (inside, inside), Image.Resampling.LANCZOS), (left + 4, top + 4))
 
 
-def _draw_legend(pen: ImageDraw.ImageDraw, by: str, colours: Mapping[str, str], corner: tuple[int, int]) -> None:
+def _draw_legend(pen: ImageDraw.ImageDraw, by: str, colors: Mapping[str, str], corner: tuple[int, int]) -> None:
     left, top = corner
-    if colours:
+    if colors:
         pen.text((left, top), by, INK, font(13, bold=True))
-    for number, (name, colour) in enumerate(colours.items(), 1):
+    for number, (name, color) in enumerate(colors.items(), 1):
         line = top + 24 * number
-        pen.rectangle((left, line + 2, left + 12, line + 14), fill=colour)
+        pen.rectangle((left, line + 2, left + 12, line + 14), fill=color)
         pen.text((left + 20, line), fitted(name, _LEGEND_WIDTH - 44, font(12)), INK, font(12))

@@ -13,7 +13,7 @@ from lookalike_indexer.pictures.heatmap import Axes, heatmap
 from lookalike_indexer.pictures.palette import COLORS
 
 # The maximum number of labels that can each have a color.
-_COLOURED = 19
+_COLORED = 19
 _CLUSTER_RANKS = ("in its largest cluster", "in the second", "in the third", "in the fourth")
 _RANKS = ("its most frequent class", "the second", "the third", "the fourth")
 
@@ -54,7 +54,7 @@ def _composition(result: Result, name: str) -> Figure:
     labels = result.tables["labels"].column("label").to_pylist()
     columns = (result.tables["counts"].column(column).to_pylist() for column in ("label", "cluster", "count"))
     cells = sorted(zip(*columns, strict=True), key=lambda cell: (cell[1], -cell[2], cell[0]))
-    pieces = labels if len(labels) <= _COLOURED else [*_RANKS, "other"]
+    pieces = labels if len(labels) <= _COLORED else [*_RANKS, "other"]
     series = {piece: [0] * len(place) for piece in pieces}
     seen: Counter[int] = Counter()
     for label, cluster, count in cells:
@@ -85,34 +85,34 @@ def _where_classes_went(result: Result, name: str) -> Figure:
         cluster: f"{label or ''} {cluster}".strip()
         for cluster, label in zip(clusters["cluster"], clusters["label"], strict=True)
     }
-    pieces = list(names.values()) if len(names) <= _COLOURED else [*_CLUSTER_RANKS, "other"]
+    pieces = list(names.values()) if len(names) <= _COLORED else [*_CLUSTER_RANKS, "other"]
     columns = (result.tables["counts"].column(column).to_pylist() for column in ("label", "cluster", "count"))
     cells = sorted(zip(*columns, strict=True), key=lambda cell: (cell[0], -cell[2], cell[1]))
     series = {piece: [0.0] * len(place) for piece in pieces}
     seen: Counter[str] = Counter()
     for label, cluster, count in cells:
-        piece = names[cluster] if len(names) <= _COLOURED else pieces[min(seen[label], len(_CLUSTER_RANKS))]
+        piece = names[cluster] if len(names) <= _COLORED else pieces[min(seen[label], len(_CLUSTER_RANKS))]
         series[piece][place[label]] += count / images[label]
         seen[label] += 1
-    colours = _colours_of_clusters(result, names) if len(names) <= _COLOURED else None
+    colors = _colors_of_clusters(result, names) if len(names) <= _COLORED else None
     title = f"{name}: where each class went"
-    style = BarStyle(title, "share of its images", "class", stacked=True, most=1.0, colours=colours)
+    style = BarStyle(title, "share of its images", "class", stacked=True, most=1.0, colors=colors)
     return bars(labels["label"], series, style)
 
 
-def _colours_of_clusters(result: Result, names: dict[int, str]) -> dict[str, str]:
+def _colors_of_clusters(result: Result, names: dict[int, str]) -> dict[str, str]:
     """Return a color for each cluster by its name: its main class's for the first cluster of a class, else another."""
     labels = result.tables["labels"].column("label").to_pylist()
-    of_label = dict(zip(labels, COLORS, strict=False)) if len(labels) <= _COLOURED else {}
+    of_label = dict(zip(labels, COLORS, strict=False)) if len(labels) <= _COLORED else {}
     main = dict(
         zip(*(result.tables["clusters"].column(column).to_pylist() for column in ("cluster", "label")), strict=True)
     )
-    colours: dict[str, str] = {}
+    colors: dict[str, str] = {}
     for cluster, name in names.items():
-        colour = of_label.get(main[cluster])
-        if colour is not None and colour not in colours.values():
-            colours[name] = colour
+        color = of_label.get(main[cluster])
+        if color is not None and color not in colors.values():
+            colors[name] = color
     # Colors that no class has come first.
-    left = [colour for colour in COLORS if colour not in colours.values()]
-    free = iter(sorted(left, key=lambda colour: colour in of_label.values()))
-    return {name: colours[name] if name in colours else next(free) for name in names.values()}
+    left = [color for color in COLORS if color not in colors.values()]
+    free = iter(sorted(left, key=lambda color: color in of_label.values()))
+    return {name: colors[name] if name in colors else next(free) for name in names.values()}

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from lookalike_indexer.pictures.lettering import fitted, font, wrapped
 
-PAPER, INK, GREY, FAINT = "white", "#202020", "#707070", "#e4e4e4"
+PAPER, INK, GRAY, FAINT = "white", "#202020", "#707070", "#e4e4e4"
 # Frame colors: the query, odd images, correct images.
 QUERY, ODD, GOOD = "#1060c0", "#c02020", "#2a8a3a"
 
@@ -107,7 +107,7 @@ def draw_tile(
     if tile.picture is None:
         pen.rectangle((left, top, left + style.tile - 1, top + style.tile - 1), fill=FAINT)
         middle = (left + style.tile / 2, top + style.tile / 2)
-        pen.text(middle, fitted("no picture", style.tile, font(style.text)), GREY, font(style.text), anchor="mm")
+        pen.text(middle, fitted("no picture", style.tile, font(style.text)), GRAY, font(style.text), anchor="mm")
     else:
         small = ImageOps.contain(tile.picture, (style.tile, style.tile), Image.Resampling.LANCZOS)
         canvas.paste(small, (left + (style.tile - small.width) // 2, top + (style.tile - small.height) // 2))
@@ -118,5 +118,5 @@ def draw_tile(
         letters = font(style.text, bold=number == 0)
         # File names differ at their end.
         line = fitted(text, style.tile + style.gap // 3, letters, keep_end=number >= tile.words)
-        colour = tile.frame or INK if number == 0 else INK
-        pen.text((left, top + style.tile + 4 + number * _line(style)), line, colour, letters)
+        color = tile.frame or INK if number == 0 else INK
+        pen.text((left, top + style.tile + 4 + number * _line(style)), line, color, letters)

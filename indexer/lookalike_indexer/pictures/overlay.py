@@ -11,7 +11,7 @@ from PIL import Image
 
 from lookalike_indexer.images.preprocessing import Pixels
 
-_COLOURS = {"cam": "turbo", "gbp": "inferno"}
+_COLORS = {"cam": "turbo", "gbp": "inferno"}
 # The opacity of the image where the attribution is 0; it is gray there, so that color means attribution.
 _BACKGROUND = {"cam": 0.75, "gbp": 0.35}
 _STRONGEST = {"cam": 0.6, "gbp": 1.0}
@@ -22,12 +22,12 @@ _WHITE_POINT = {"cam": 100.0, "gbp": 99.5}
 def overlay(pixels: Pixels, attribution: npt.NDArray[np.float32], method: str) -> Image.Image:
     """Draw an attribution (height, width), 0 to 1, of the method "cam" or "gbp" over its image (3, height, width)."""
     picture = pixels.transpose(1, 2, 0).astype(np.float32) / 255
-    grey = picture @ np.array([0.299, 0.587, 0.114], np.float32)
+    gray = picture @ np.array([0.299, 0.587, 0.114], np.float32)
     white = float(np.percentile(attribution, _WHITE_POINT[method])) or 1.0
     strength = np.clip(attribution / white, 0, 1)
-    colours = matplotlib.colormaps[_COLOURS[method]](strength)[..., :3]
+    colors = matplotlib.colormaps[_COLORS[method]](strength)[..., :3]
     share = (_STRONGEST[method] * np.sqrt(strength))[..., None]
-    mixed = share * colours + (1 - share) * (_BACKGROUND[method] * grey)[..., None]
+    mixed = share * colors + (1 - share) * (_BACKGROUND[method] * gray)[..., None]
     return Image.fromarray((np.clip(mixed, 0, 1) * 255).round().astype(np.uint8))
 
 

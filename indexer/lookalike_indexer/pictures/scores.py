@@ -31,8 +31,8 @@ def accuracies_chart(result: Result) -> Figure:
 def comparison_chart(result: Result) -> Figure:
     """Draw a compare result: scores for each space and strategy, best on top; without labels only the silhouette."""
     lines = result.tables["scores"].to_pylist()
-    labelled = any(math.isfinite(line["ari"]) for line in lines)
-    shown = _SCORES if labelled else {"silhouette": _SCORES["silhouette"]}
+    labeled = any(math.isfinite(line["ari"]) for line in lines)
+    shown = _SCORES if labeled else {"silhouette": _SCORES["silhouette"]}
     first = next(iter(shown))
     lines.sort(key=lambda line: -line[first] if math.isfinite(line[first]) else math.inf)
     names = [_named(line, result.settings["clusters"]) for line in lines]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 
 from lookalike_indexer.pictures.lettering import fitted, font, wrapped
-from lookalike_indexer.pictures.montage import FAINT, GREY, INK, PAPER, MontageStyle, Tile, draw_tile
+from lookalike_indexer.pictures.montage import FAINT, GRAY, INK, PAPER, MontageStyle, Tile, draw_tile
 
 _STYLE = MontageStyle(tile=92, gap=6, text=11)
 _LEFT, _RIGHT, _GROUP, _HEAD = 110, 230, 18, 26
@@ -73,7 +73,7 @@ def sheet(rows: Sequence[SheetRow], heads: Sequence[str], width: int, header: He
         _text(pen, row.before, (style.margin, top), _LEFT - 10, style)
         for left, above in zip(lefts, row.notes, strict=False):
             letters = font(style.text)
-            pen.text((left, top), fitted(above, group - _GROUP, letters), GREY, letters)
+            pen.text((left, top), fitted(above, group - _GROUP, letters), GRAY, letters)
         for left, tiles in zip(lefts, row.groups, strict=True):
             for number, tile in enumerate(tiles[:width]):
                 draw_tile(canvas, pen, tile, (left + number * (style.tile + style.gap), top + note), style)

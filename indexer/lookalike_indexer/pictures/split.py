@@ -12,17 +12,17 @@ from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.pictures.montage import Section, Tile, montage
 from lookalike_indexer.pictures.thumbnails import Thumbnails
 
-_MEMBERS, _NEIGHBOURS = 24, 8
+_MEMBERS, _NEIGHBORS = 24, 8
 
 
 def split_montages(result: Result, thumbnails: Thumbnails) -> Iterator[tuple[str, Image.Image]]:
     """Yield montages by file name: the members nearest to the centroid, then the nearest images of other classes."""
     label = str(result.settings["label"])
-    members, neighbours = (result.tables[table].to_pylist() for table in ("members", "neighbours"))
+    members, neighbors = (result.tables[table].to_pylist() for table in ("members", "neighbours"))
     for line in result.tables["subclusters"].to_pylist():
         number = line["subcluster"]
         own = [member for member in members if member["subcluster"] == number][:_MEMBERS]
-        others = [other for other in neighbours if other["subcluster"] == number][:_NEIGHBOURS]
+        others = [other for other in neighbors if other["subcluster"] == number][:_NEIGHBORS]
         shown = f"Nearest to its middle, {len(own)} of {line['size']}{result.measured_by}"
         sections = [
             Section(_tiles(own, thumbnails), shown),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 
 from lookalike_indexer.pictures.lettering import fitted, font, wrapped
-from lookalike_indexer.pictures.montage import FAINT, GREY, INK, PAPER, MontageStyle, Tile, draw_tile
+from lookalike_indexer.pictures.montage import FAINT, GRAY, INK, PAPER, MontageStyle, Tile, draw_tile
 
 _STYLE = MontageStyle(tile=144, gap=12, text=13)
 # The maximum number of lines of a text in its cell.
@@ -26,10 +26,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Words:
-    """Lines of text in a cell: the first one bold in `colour`, the last one a path if `is_path`."""
+    """Lines of text in a cell: the first one bold in `color`, the last one a path if `is_path`."""
 
     texts: Sequence[str] = ()
-    colour: str = INK
+    color: str = INK
     is_path: bool = False
 
 
@@ -55,7 +55,7 @@ def table(columns: Sequence[Column], rows: Sequence[Row], title: str = "", notes
         pen.text(place, text, INK, font(style.title, bold=True))
     lefts = [style.margin + sum(each.width + style.gap for each in columns[:at]) for at in range(len(columns))]
     for left, column in zip(lefts, columns, strict=True):
-        _write(pen, column.head, (left, head), column, font(style.text, bold=True), GREY)
+        _write(pen, column.head, (left, head), column, font(style.text, bold=True), GRAY)
     top = head + line + 10
     for row in rows:
         if not (isinstance(row[0], Words) and not row[0].texts):
@@ -80,15 +80,15 @@ def _words(pen: ImageDraw.ImageDraw, cell: Words, place: tuple[int, int], column
         else:
             parts = wrapped(text, column.width, letters, _LINES)
         for part in parts:
-            _write(pen, part, (left, top), column, letters, cell.colour if number == 0 else GREY)
+            _write(pen, part, (left, top), column, letters, cell.color if number == 0 else GRAY)
             top += line
 
 
 def _write(
-    pen: ImageDraw.ImageDraw, text: str, place: tuple[int, int], column: Column, letters: object, colour: str
+    pen: ImageDraw.ImageDraw, text: str, place: tuple[int, int], column: Column, letters: object, color: str
 ) -> None:
     left, top = place
     if column.is_number:
-        pen.text((left + column.width, top), text, colour, letters, anchor="ra")  # type: ignore[arg-type]
+        pen.text((left + column.width, top), text, color, letters, anchor="ra")  # type: ignore[arg-type]
     else:
-        pen.text((left, top), text, colour, letters)  # type: ignore[arg-type]
+        pen.text((left, top), text, color, letters)  # type: ignore[arg-type]

@@ -46,10 +46,10 @@ def mapped(context: Context) -> Content:
     rows = view.rows_of_ids(table.column("id").to_numpy())
     places = np.stack([table.column(axis).to_numpy() for axis in ("x", "y")], axis=1).astype(np.float64)
     title = f"{result.settings['space']} by {METHOD_NAMES[str(result.settings['method'])]}"
-    colours = palette(view.label_texts(rows))
-    chart = Map(places, view.label_texts(rows), colours, "label", title)
+    colors = palette(view.label_texts(rows))
+    chart = Map(places, view.label_texts(rows), colors, "label", title)
     some = np.sort(np.random.default_rng(context.asked.seed).permutation(len(rows))[:_ON_MAP])
-    small = Map(places[some], view.label_texts(rows[some]), colours, "label", title)
+    small = Map(places[some], view.label_texts(rows[some]), colors, "label", title)
     tiles = thumbnails(small, lambda position: context.thumbnails.picture(int(rows[some[position]])))
     pictures: list[tuple[str, Picture]] = [
         ("Each image a point", points(chart)),

@@ -46,7 +46,7 @@ class LabelTable(Protocol):
 class Labels:
     """The labels of a file, looked up by key; counts which of its rows were looked up.
 
-    A key matches exactly, or else after `normalised_key`.
+    A key matches exactly, or else after `normalized_key`.
     """
 
     def __init__(self, path: Path, source: SourceEntry) -> None:
@@ -63,8 +63,8 @@ class Labels:
         if twice:
             key = self._texts[twice[1]].as_py()
             raise UsageError(f"The labels file {path} has the key {key!r} twice; keep one of the two rows.")
-        self._normalised = KeyTable(normalised_key(source, key) for key in self._texts.to_pylist())
-        for twice in self._normalised.duplicates().tolist():
+        self._normalized = KeyTable(normalized_key(source, key) for key in self._texts.to_pylist())
+        for twice in self._normalized.duplicates().tolist():
             if self._labels[twice[0]] == self._labels[twice[1]]:
                 continue
             first, second = (self._texts[row].as_py() for row in twice)
@@ -78,7 +78,7 @@ class Labels:
         """Return the label of each key, None for an empty one, and whether the file has the key; count it as used."""
         numbers = self._keys.find(keys)
         others = np.flatnonzero(numbers < 0).tolist()
-        numbers[others] = self._normalised.find([normalised_key(self._source, keys[row]) for row in others])
+        numbers[others] = self._normalized.find([normalized_key(self._source, keys[row]) for row in others])
         found = numbers >= 0
         self._used[numbers[found]] = True
         labels = self._labels.take(pa.array(numbers, mask=~found)).to_pylist()
@@ -100,7 +100,7 @@ class Labels:
         return str(self._texts[0]) if len(self._texts) else ""
 
 
-def normalised_key(source: SourceEntry, text: str) -> str:
+def normalized_key(source: SourceEntry, text: str) -> str:
     """Return a path as a key: relative to the source's root if it is below it, with "/", without "./" and "file://"."""
     if text.startswith("file://"):
         text = unquote(text.removeprefix("file://"))

@@ -159,7 +159,7 @@ class _Listing:
         self._embedded = EmbeddedImages(storage, images)
         self._digests = digests
         self._changes = ListingChanges(len(self._known))
-        self._relabelled = self._without_label = 0
+        self._relabeled = self._without_label = 0
         self._new: list[pa.Table] = []
         following = 1 + max((layout.part_number(path) for path in parts), default=-1)
         self._writer = _Writer(storage, source.entry, following, len(self._known), part_size)
@@ -239,7 +239,7 @@ class _Listing:
             gone=0 if self._sync else int(gone.sum()),
             changed=0 if self._sync else int((known.changed & known.seen).sum()),
             renamed=renamed,
-            relabelled=self._relabelled,
+            relabelled=self._relabeled,
             without_label=self._without_label,
             unknown_labels=self._labels.unknown if self._labels else 0,
             left_out=dict(self._source.left_out),
@@ -261,7 +261,7 @@ class _Listing:
             changed=changed,
             renamed=renamed,
             deleted=int(gone.sum()),
-            relabelled=self._relabelled,
+            relabelled=self._relabeled,
             kept_out=self._kept_out,
             unreachable=int(unreachable.sum()),
         )
@@ -308,7 +308,7 @@ class _Listing:
         if is_known and source_label != row.label:
             self._changes.set(number, {"source_label": row.label})
         if label != before:
-            self._relabelled += 1
+            self._relabeled += 1
             self._changes.set(number, {"label": label, "source_label": row.label})
 
     def _look_again(self, row: SourceRow, number: int) -> None:
@@ -362,7 +362,7 @@ class _Listing:
             label, own = (each.of(np.array([number]))[0] for each in (self._known.labels, self._known.source_labels))
             # A label from a labels file, not from the source, stays with the image.
             kept = label if label != own else row["label"]
-            self._relabelled += kept != label
+            self._relabeled += kept != label
             self._changes.set(number, {**row, "label": kept, "changed_sha256": None})
         self._new = renames.new
         return len(renames.found)

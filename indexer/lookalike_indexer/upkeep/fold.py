@@ -84,7 +84,7 @@ def fold(storage: Storage, manifest: Manifest, changes: Changes) -> Manifest:
     reader = CollectionReader(storage, manifest)
     draft = manifest
     if changes.labels:
-        draft = _relabelled(storage, draft, changes.labels)
+        draft = _relabeled(storage, draft, changes.labels)
     if changes.attributes:
         draft = _with_values(storage, draft, changes.attributes)
     if len(changes.new.ids):
@@ -237,7 +237,7 @@ class _Added:
         return extend_index(self._storage, draft, entry, Silent(), most_queries=0)
 
 
-def _relabelled(storage: Storage, draft: Manifest, labels: Mapping[int, str]) -> Manifest:
+def _relabeled(storage: Storage, draft: Manifest, labels: Mapping[int, str]) -> Manifest:
     changed = LabelChanges(storage, draft)
     for part, ids in _by_part(storage, draft, sorted(labels)):
         changed.take(part, ids, pa.chunked_array([pa.array([labels[one] for one in ids.tolist()], pa.string())]))

@@ -5,19 +5,19 @@ from __future__ import annotations
 from lookalike_indexer.collection.manifest import IndexEntry
 
 # Cost of one result in rows: finding, reranking, and reporting it.
-_NEIGHBOUR = 16
+_NEIGHBOR = 16
 # Rows that a graph compares for each efSearch candidate: as many as a node has neighbors.
 _DEGREE = 64
 
 
 def of_search(entry: IndexEntry, queries: int, k: int, nprobe: int) -> float:
     """Return the cost of searching an index for the k nearest. `nprobe` is as in Plan."""
-    return queries * (_compared(entry, nprobe) + _NEIGHBOUR * k)
+    return queries * (_compared(entry, nprobe) + _NEIGHBOR * k)
 
 
 def of_scan(rows: int, queries: int, k: int) -> float:
     """Return the cost of comparing with every stored embedding."""
-    return queries * float(rows + _NEIGHBOUR * k)
+    return queries * float(rows + _NEIGHBOR * k)
 
 
 def _compared(entry: IndexEntry, nprobe: int) -> float:

@@ -37,12 +37,12 @@ def changes_of(view: LiveSnapshot) -> fold.Changes:
     keys = columns.keys(gone)
     replaced = np.array([columns.row_of_key(key) is not None for key in keys], np.bool_)
     codes, _ = base.columns.label_codes
-    relabelled = np.flatnonzero(alive[:first] & (columns.label_codes[0][:first] != codes))
+    relabeled = np.flatnonzero(alive[:first] & (columns.label_codes[0][:first] != codes))
     return fold.Changes(
         sequence=view.sequence,
         new=new,
         gone={"replaced": columns.ids[gone[replaced]], "deleted": columns.ids[gone[~replaced]]},
-        labels=dict(zip(columns.ids[relabelled].tolist(), columns.labels(relabelled), strict=True)),
+        labels=dict(zip(columns.ids[relabeled].tolist(), columns.labels(relabeled), strict=True)),
         attributes={
             int(columns.ids[row]): {name: _plain(value) for name, value in values.items()}
             for row, values in said.items()

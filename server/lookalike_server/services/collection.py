@@ -98,9 +98,9 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             named = f"images/{'spread' if spreads else 'id'}/{request.label}"
             if request.HasField("filter"):
                 matches = (await filtering.found(snapshot, request.filter, self._workers)).matches
-                labelled = listed
+                labeled = listed
                 listed = await self._workers.run(
-                    lambda: np.flatnonzero(matches.images) if labelled is None else labelled[matches.images[labelled]]
+                    lambda: np.flatnonzero(matches.images) if labeled is None else labeled[matches.images[labeled]]
                 )
                 named += f"/{matches.meaning}"
             total = len(columns) if listed is None else len(listed)

@@ -135,7 +135,8 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
 
     async def ExplainImage(self, request: experiment_pb2.ExplainImageRequest, context: Context) -> Any:
         """Return a serialized ExplainImageResponse."""
-        given: dict[str, Any] = _count("neighbours", request.neighbours, self._limits.max_members)
+        neighbors = _count("neighbours", request.neighbours, self._limits.max_members)
+        given: dict[str, Any] = _set(neighbors=neighbors.get("neighbours"))
         given |= _set(class_map=await self._class_map(request))
         with self._current.lease() as snapshot:
             row, space = _row(snapshot, request.image), snapshot.space(request.space)
@@ -188,8 +189,8 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
 
     async def GetEvolution(self, request: experiment_pb2.GetEvolutionRequest, context: Context) -> Any:
         """Return a serialized GetEvolutionResponse."""
-        neighbours = _count("neighbours", request.neighbours, self._limits.max_k)
-        given: dict[str, Any] = _set(model=request.model, k=neighbours.get("neighbours"))
+        neighbors = _count("neighbours", request.neighbours, self._limits.max_k)
+        given: dict[str, Any] = _set(model=request.model, k=neighbors.get("neighbours"))
         given |= self._sample(request.sample) | _seed(request)
         with self._current.lease() as snapshot:
             return await self._ask(snapshot, None, context, "evolution", given)

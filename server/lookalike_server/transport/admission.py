@@ -107,12 +107,12 @@ class Admission(grpc.aio.ServerInterceptor):
             return self._streams.admitted(handler_call_details.method, handler)
         if handler.unary_unary is None:
             return handler
-        call, parse, serialise = handler.unary_unary, handler.request_deserializer, handler.response_serializer
-        if parse is None or serialise is None:
+        call, parse, serialize = handler.unary_unary, handler.request_deserializer, handler.response_serializer
+        if parse is None or serialize is None:
             raise TypeError(f"{handler_call_details.method} has no messages.")
         read = self._read_pieces if is_in_pieces(handler_call_details) else self._read
         return grpc.stream_unary_rpc_method_handler(
-            self._admitted(handler_call_details.method, call, parse, serialise, read)
+            self._admitted(handler_call_details.method, call, parse, serialize, read)
         )
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ class Admission(grpc.aio.ServerInterceptor):
         method: str,
         call: Call,
         parse: Callable[[bytes], Any],
-        serialise: Callable[[Any], bytes],
+        serialize: Callable[[Any], bytes],
         read: _Read,
     ) -> Call:
         async def admitted(_: Any, context: Any) -> bytes | bytearray:
@@ -132,7 +132,7 @@ class Admission(grpc.aio.ServerInterceptor):
             context.add_done_callback(lambda _: reservation.release())
             reply = await call(await read(method, parse, context, reservation), context)
             # A service with a large reply serializes it itself, off the event loop.
-            sent = reply if isinstance(reply, (bytes, bytearray)) else serialise(reply)
+            sent = reply if isinstance(reply, (bytes, bytearray)) else serialize(reply)
             # gRPC would reject a large reply too, but only after the call has been counted as answered.
             self._require_room(len(sent))
             reservation.reserve(len(sent))

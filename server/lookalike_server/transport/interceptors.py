@@ -59,17 +59,17 @@ class UnaryInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        parse, serialise = handler.request_deserializer, handler.response_serializer
+        parse, serialize = handler.request_deserializer, handler.response_serializer
         if handler.response_streaming:
             replies: Any = self.wrap_stream(handler_call_details.method, _stream_of(handler))
             if handler.request_streaming:
-                return grpc.stream_stream_rpc_method_handler(replies, parse, serialise)
-            return grpc.unary_stream_rpc_method_handler(replies, parse, serialise)
+                return grpc.stream_stream_rpc_method_handler(replies, parse, serialize)
+            return grpc.unary_stream_rpc_method_handler(replies, parse, serialize)
         if handler.request_streaming:
             streamed: Any = self.wrap(handler_call_details.method, cast("Call", handler.stream_unary))
-            return grpc.stream_unary_rpc_method_handler(streamed, parse, serialise)
+            return grpc.stream_unary_rpc_method_handler(streamed, parse, serialize)
         wrapped = self.wrap(handler_call_details.method, cast("Call", handler.unary_unary))
-        return grpc.unary_unary_rpc_method_handler(wrapped, parse, serialise)
+        return grpc.unary_unary_rpc_method_handler(wrapped, parse, serialize)
 
     def wrap(self, method: str, call: Call) -> Call:
         raise NotImplementedError

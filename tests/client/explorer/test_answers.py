@@ -22,7 +22,7 @@ def test_server_info_is_requested_once_per_generation(page, toy):
     assert toy.calls.count("GetServerInfo") == 2
 
 
-def test_neighbours_come_with_label_distance_and_cluster(page, geometry):
+def test_neighbors_come_with_label_distance_and_cluster(page, geometry):
     found = page.get("/api/search", params={"id": 0, "k": 3}).json()
     assert [each["id"] for each in found["neighbors"]] == [1, 2, 3]
     assert [each["label"] for each in found["neighbors"]] == ["dogs"] * 3

@@ -32,9 +32,9 @@ def themes() -> dict[str, dict[str, str]]:
     return {"light": light, "dark": {**light, **dark}}
 
 
-def luminance(colour: str) -> float:
+def luminance(color: str) -> float:
     """Return the relative luminance of #rrggbb, by WCAG's formula."""
-    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    channels = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -51,8 +51,8 @@ def test_black_on_white_has_the_highest_contrast():
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize(("letters", "ground", "least"), PAIRS)
 def test_letters_can_be_read_on_their_ground(theme, letters, ground, least):
-    colours = themes()[theme]
-    assert contrast(colours[letters], colours[ground]) >= least
+    colors = themes()[theme]
+    assert contrast(colors[letters], colors[ground]) >= least
 
 
 def test_the_dark_theme_changes_every_color():
@@ -62,7 +62,7 @@ def test_the_dark_theme_changes_every_color():
     assert {name for name in light if light[name] == dark[name]} == set()
 
 
-def test_the_other_style_sheets_take_their_colours_from_there():
+def test_the_other_style_sheets_take_their_colors_from_there():
     for sheet in (STATIC / "css").glob("*.css"):
         if sheet.name != "tokens.css":
             # The second circle of the logo has the same color in both themes.

@@ -36,7 +36,7 @@ def test_columns_come_out_as_they_went_in():
         np.testing.assert_array_equal(found[name], values)
 
 
-def test_the_first_map_is_one_that_keeps_neighbours_together():
+def test_the_first_map_is_one_that_keeps_neighbors_together():
     def stored(name: str, **settings: str) -> StoredResult:
         return StoredResult(name, name.partition("/")[0], settings, {"map": 1}, {}, (), False)
 
@@ -78,25 +78,25 @@ def test_a_table_without_places_is_refused():
 
 
 def test_labels_and_clusters_of_all_images_are_told(page):
-    header, columns = unpack(page.get("/api/colours", params={"by": "label"}).content)
+    header, columns = unpack(page.get("/api/colors", params={"by": "label"}).content)
     names = [*header["categories"]["code"], None]
     assert names == ["cats", "dogs", None]
     assert [names[code] for code in columns["code"]] == ["dogs"] * 5 + ["cats"] * 5 + [None]
-    _, columns = unpack(page.get("/api/colours", params={"by": "cluster", "clustering": "toy/halves"}).content)
+    _, columns = unpack(page.get("/api/colors", params={"by": "cluster", "clustering": "toy/halves"}).content)
     assert dict(zip(columns["id"].tolist(), columns["code"].tolist(), strict=True)) == {
         **dict.fromkeys(range(5), 0),
         **dict.fromkeys(range(5, 10), 1),
     }
-    assert page.get("/api/colours", params={"by": "magic"}).status_code == 400
+    assert page.get("/api/colors", params={"by": "magic"}).status_code == 400
 
 
-def test_colours_are_read_once_for_a_generation(page, toy):
-    first = page.get("/api/colours").content
+def test_colors_are_read_once_for_a_generation(page, toy):
+    first = page.get("/api/colors").content
     toy.calls.clear()
-    assert page.get("/api/colours").content == first
+    assert page.get("/api/colors").content == first
     assert toy.calls == ["GetCollection"]
     toy.generation = 2
-    page.get("/api/colours")
+    page.get("/api/colors")
     assert "ListImages" in toy.calls
 
 

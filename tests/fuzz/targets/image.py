@@ -39,7 +39,7 @@ def _check(reason: str) -> None:
 
 
 def seeds() -> Iterator[bytes]:
-    colours = Image.linear_gradient("L").resize((13, 9))
+    colors = Image.linear_gradient("L").resize((13, 9))
     for kind, modes in {
         "JPEG": ("L", "RGB", "CMYK"),
         "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
@@ -49,14 +49,14 @@ def seeds() -> Iterator[bytes]:
         "WEBP": ("RGB", "RGBA"),
     }.items():
         for mode in modes:
-            yield _encoded(colours.convert(mode) if mode != "I;16" else Image.new(mode, (13, 9), 40_000), kind)
+            yield _encoded(colors.convert(mode) if mode != "I;16" else Image.new(mode, (13, 9), 40_000), kind)
     exif = Image.Exif()
     exif[0x0112] = 6
-    yield _encoded(colours.convert("RGB"), "JPEG", exif=exif)
+    yield _encoded(colors.convert("RGB"), "JPEG", exif=exif)
     frames = [Image.new("P", (5, 7), level) for level in (1, 2)]
     yield _encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    yield _encoded(colours.convert("RGB"), "TIFF", compression="tiff_lzw")
-    yield _encoded(colours.convert("RGB"), "JPEG", progressive=True)
+    yield _encoded(colors.convert("RGB"), "TIFF", compression="tiff_lzw")
+    yield _encoded(colors.convert("RGB"), "JPEG", progressive=True)
 
 
 def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -20,15 +20,15 @@ class Halves(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.grey = torch.nn.Conv2d(3, 1, 1, bias=False)
+        self.gray = torch.nn.Conv2d(3, 1, 1, bias=False)
         self.head = torch.nn.Linear(32 * 32, 2, bias=False)
         below = torch.cat([torch.full((16 * 32,), 2.0), torch.full((16 * 32,), -1.0)])
         with torch.no_grad():
-            self.grey.weight[:] = torch.tensor([0.0, 1.0, -0.5]).reshape(1, 3, 1, 1)
+            self.gray.weight[:] = torch.tensor([0.0, 1.0, -0.5]).reshape(1, 3, 1, 1)
             self.head.weight[:] = torch.stack([below, -below])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        maps = torch.nn.functional.relu(self.grey(images), inplace=True)
+        maps = torch.nn.functional.relu(self.gray(images), inplace=True)
         return self.head(maps.flatten(1))
 
 

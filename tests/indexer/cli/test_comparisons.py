@@ -104,7 +104,7 @@ def test_a_map_is_stored_and_drawn(root: str, tmp_path: Path):
 @pytest.mark.parametrize(
     ("color", "by"), [("label", "label"), ("cluster", "cluster of tiny/made"), ("prediction", "prediction of a")]
 )
-def test_colours_of_a_map_mean_what_was_asked_for(root: str, color: str, by: str):
+def test_colors_of_a_map_mean_what_was_asked_for(root: str, color: str, by: str):
     view = View(CollectionReader.open(root))
     spaces = view.reader.manifest.spaces
     spaces["tiny"] = dataclasses.replace(spaces["tiny"], model="a")

@@ -55,7 +55,7 @@ def test_json_and_text_tell_the_same(collection, tmp_path: Path):
     assert [line["rank"] for line in found["tables"]["predictions"]] == [1, 2, 3, 4, 5]
 
 
-def test_one_picture_has_the_attributions_and_the_neighbours(collection, tmp_path: Path):
+def test_one_picture_has_the_attributions_and_the_neighbors(collection, tmp_path: Path):
     plain = run(collection, "b/1.png", "-k", 2, "--out", tmp_path / "plain")
     assert "explain-b-1.png.png" in plain
     run(collection, "b/1.png", "-k", 2, "--cam", "--gbp", "--out", tmp_path / "drawn")

@@ -32,7 +32,7 @@ def matrix_of(storage, *arguments):
     return json.loads(run(matrix, "--collection", storage.root, "--json", *arguments).stdout)
 
 
-def labelled(make_collection, clustered):
+def labeled(make_collection, clustered):
     return make_collection(clustered(30, 8, 4), labels=["a", "b", "c"] * 10)
 
 
@@ -57,7 +57,7 @@ def test_names_say_what_is_unusual_and_can_be_given(make_collection, clustered):
 
 def test_the_current_clustering_answers_not_the_first_by_name(make_collection, clustered, grow_collection):
     """Regression: `matrix` used k2 of 30 images while k4 of 35 was available."""
-    storage = labelled(make_collection, clustered)
+    storage = labeled(make_collection, clustered)
     clustered_by(storage, "--clusters", 2)
     grow_collection(storage, clustered(5, 8, 4, seed=1))
     clustered_by(storage, "--clusters", 4)
@@ -65,7 +65,7 @@ def test_the_current_clustering_answers_not_the_first_by_name(make_collection, c
 
 
 def test_the_newest_clustering_is_current_regardless_of_its_name(make_collection, clustered):
-    storage = labelled(make_collection, clustered)
+    storage = labeled(make_collection, clustered)
     for k in (9, 10):
         clustered_by(storage, "--clusters", k)
         assert matrix_of(storage)["settings"]["clustering"] == f"tiny/k{k}"
@@ -74,7 +74,7 @@ def test_the_newest_clustering_is_current_regardless_of_its_name(make_collection
 
 
 def test_a_name_alone_means_the_clustering_of_the_default_space_or_the_only_one(make_collection, clustered):
-    storage = labelled(make_collection, clustered)
+    storage = labeled(make_collection, clustered)
     for k in (2, 3):
         clustered_by(storage, "--clusters", k)
     manifest = CollectionReader.open(str(storage.root)).manifest
@@ -98,7 +98,7 @@ def test_a_name_alone_means_the_clustering_of_the_default_space_or_the_only_one(
 
 
 def test_a_clustering_of_all_images_is_preferred_to_a_newer_partial_one(make_collection, clustered, grow_collection):
-    storage = labelled(make_collection, clustered)
+    storage = labeled(make_collection, clustered)
     for k in (5, 2):
         clustered_by(storage, "--clusters", k)
     grow_collection(storage, clustered(5, 8, 4, seed=1))
@@ -107,7 +107,7 @@ def test_a_clustering_of_all_images_is_preferred_to_a_newer_partial_one(make_col
 
 
 def test_a_clustering_of_fewer_images_says_so_and_how_to_go_on(make_collection, clustered, grow_collection):
-    storage = labelled(make_collection, clustered)
+    storage = labeled(make_collection, clustered)
     clustered_by(storage, "--clusters", 3)
     assert not [told for told in matrix_of(storage)["findings"] if "update it with" in told]
     grow_collection(storage, clustered(5, 8, 4, seed=1))

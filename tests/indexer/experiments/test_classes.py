@@ -71,14 +71,14 @@ def test_a_class_map_says_what_a_label_stands_for(storage):
 def test_missing_data_is_named_in_the_error(make_collection, publish_model, storage):
     with pytest.raises(NotBuiltError, match="No image of the collection bare has a label"):
         class_accuracies(view_of(make_collection(np.eye(2, dtype=np.float32), name="bare")))
-    labelled = make_collection(np.eye(2, dtype=np.float32), labels=["gnu", "gnu"], name="labelled")
-    with pytest.raises(NotBuiltError, match="No model of the collection labelled keeps predictions"):
-        class_accuracies(view_of(labelled))
-    publish_model(labelled, "a", [[0, 1], [0, 1]])
+    labeled = make_collection(np.eye(2, dtype=np.float32), labels=["gnu", "gnu"], name="labeled")
+    with pytest.raises(NotBuiltError, match="No model of the collection labeled keeps predictions"):
+        class_accuracies(view_of(labeled))
+    publish_model(labeled, "a", [[0, 1], [0, 1]])
     with pytest.raises(
-        NotBuiltError, match=r"No label of the collection labelled is the name of a class of a \(labels: gnu"
+        NotBuiltError, match=r"No label of the collection labeled is the name of a class of a \(labels: gnu"
     ):
-        class_accuracies(view_of(labelled))
+        class_accuracies(view_of(labeled))
     with pytest.raises(NotFoundError, match="has no model 'c'; it has: a, b, tiny"):
         class_accuracies(view_of(storage), ["c"])
     with pytest.raises(NotBuiltError, match="keeps no predictions of the model tiny"):

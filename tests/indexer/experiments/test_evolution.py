@@ -100,7 +100,7 @@ def test_maps_of_a_rotated_space_are_aligned(checkpoints):
 
 
 @pytest.mark.parametrize(("metric", "name"), [("cosine", "cosine"), ("l2", "Euclidean")])
-def test_neighbours_are_by_the_metric_of_the_space_and_say_so(checkpoints, metric, name):
+def test_neighbors_are_by_the_metric_of_the_space_and_say_so(checkpoints, metric, name):
     draw = np.random.default_rng(2)
     vectors = draw.standard_normal((30, 3)).astype(np.float32)
     longer = vectors * draw.uniform(0.2, 5, (30, 1)).astype(np.float32)

@@ -57,7 +57,7 @@ def explained(make_collection) -> Explained:
 
 
 def test_a_misclassified_image_is_nearest_to_its_predicted_class(explained):
-    found = explain(explained(), 9, neighbours=2)
+    found = explain(explained(), 9, neighbors=2)
     nearest = found.tables["nearest"].to_pydict()
     assert nearest["group"] == ["own", "own", "rival", "rival"]
     assert nearest["key"] == ["00010.jpg", "00007.jpg", "00013.jpg", "00016.jpg"]
@@ -128,7 +128,7 @@ def test_explain_requires_predictions(explained):
 
 def test_no_image_is_in_both_groups(explained):
     # Row 9, a tench, is predicted as a stingray like row 0, another tench; no label stands for that class.
-    found = explain(explained([[RAY, TENCH], *TOP[1:9], [RAY, GOLDFISH]]), 9, neighbours=9)
+    found = explain(explained([[RAY, TENCH], *TOP[1:9], [RAY, GOLDFISH]]), 9, neighbors=9)
     groups = {
         group: found.tables["nearest"].filter(pc.field("group") == group).column("key").to_pylist()
         for group in ("own", "rival")
@@ -149,7 +149,7 @@ def test_a_picture_outside_of_the_collection_is_explained_as_it_is_seen(explaine
     view = explained()
     vector = np.array([[np.cos(1.025), np.sin(1.025)]], np.float32)
     picture = Picture("new.jpg", vector, np.array([GOLDFISH, TENCH], np.int32), np.array([0.9, 0.1], np.float32))
-    found = explain_picture(view, picture, neighbours=2)
+    found = explain_picture(view, picture, neighbors=2)
     assert (found.settings["key"], found.settings["stored"], found.settings["own_class"]) == ("new.jpg", False, -1)
     assert found.tables["nearest"].column("key").to_pylist() == ["00016.jpg", "00019.jpg"]
     (line,) = found.tables["clusters"].to_pylist()

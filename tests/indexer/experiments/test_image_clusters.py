@@ -85,8 +85,8 @@ def test_montages_have_a_tile_for_the_image_and_each_member(view: View):
     montages = dict(cluster_montages(found, 0, Thumbnails(view)))
     assert list(montages) == ["tiny/coarse", "tiny/fine"]
     # The files do not exist: three gray placeholders.
-    grey = (np.asarray(montages["tiny/fine"]) == (0xE4, 0xE4, 0xE4)).all(axis=2).sum()
-    assert 0.9 * 3 * 128**2 < grey < 3 * 128**2
+    gray = (np.asarray(montages["tiny/fine"]) == (0xE4, 0xE4, 0xE4)).all(axis=2).sum()
+    assert 0.9 * 3 * 128**2 < gray < 3 * 128**2
     assert agreement_figure(found).axes[0].images[0].get_array().shape == (2, 2)
 
 

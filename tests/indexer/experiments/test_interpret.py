@@ -169,10 +169,10 @@ def test_sheets_hold_25_clusters_each(make_collection, publish_clustering, clust
     found = interpret_clusters(view, samples=1)
     sheets = dict(interpretation_sheets(found, Thumbnails(view)))
     assert list(sheets) == ["interpret-01", "interpret-02"]
-    grey = [(np.asarray(sheet) == (0xE4, 0xE4, 0xE4)).all(axis=2).sum() / 92**2 for sheet in sheets.values()]
+    gray = [(np.asarray(sheet) == (0xE4, 0xE4, 0xE4)).all(axis=2).sum() / 92**2 for sheet in sheets.values()]
     # Three images without files for each cluster, and a line.
-    assert 65 < grey[0] < 77
-    assert 12 < grey[1] < 16
+    assert 65 < gray[0] < 77
+    assert 12 < gray[1] < 16
 
 
 def test_invalid_arguments_are_rejected_with_a_reason(view: View, make_collection, clustered):

@@ -129,7 +129,7 @@ def test_both_methods_know_the_same_images_outside(make_collection, publish_clus
 
 def test_the_montage_shows_oddballs_beside_typical_images(view: View):
     picture = np.asarray(oddball_montage(oddballs(view), Thumbnails(view)))
-    framed = {colour: (picture == tuple(bytes.fromhex(colour[1:]))).all(axis=2).sum() for colour in (GOOD, ODD)}
+    framed = {color: (picture == tuple(bytes.fromhex(color[1:]))).all(axis=2).sum() for color in (GOOD, ODD)}
     one = 4 * 3 * 131
     assert 6 * one <= framed[GOOD] < 7.5 * one
     assert 2 * one <= framed[ODD] < 3 * one

@@ -109,8 +109,8 @@ def test_equal_images_are_one_group(make_collection, k: int):
 def test_a_montage_for_each_group(view: View):
     montages = dict(split_montages(split_label(view, "dog", k=3), Thumbnails(view)))
     assert list(montages) == ["dog-0", "dog-1", "dog-2"]
-    grey = (np.asarray(montages["dog-0"]) == (0xE4, 0xE4, 0xE4)).all(axis=2).sum()
-    assert 0.9 * 12 * 128**2 < grey < 12 * 128**2
+    gray = (np.asarray(montages["dog-0"]) == (0xE4, 0xE4, 0xE4)).all(axis=2).sum()
+    assert 0.9 * 12 * 128**2 < gray < 12 * 128**2
 
 
 def test_embeddings_that_are_not_finite_are_reported(make_collection):

@@ -6,7 +6,7 @@ from lookalike_indexer.experiments.imagenet_tree import imagenet_tree
 from lookalike_indexer.experiments.suggestions import Suggestion, label_routes, peaks, suggestions, tree_cut, within
 
 
-def test_peaks_are_the_highest_of_their_neighbourhood_by_height():
+def test_peaks_are_the_highest_of_their_neighborhood_by_height():
     numbers = list(range(2, 14))
     assert peaks(numbers, [5, 1, 2, 1, 1, 1, 3, 4, 3, 1, 1, 1]) == [2, 9, 4]
     assert peaks([2, 3, 4], [float("nan"), 1, 0]) == [3]

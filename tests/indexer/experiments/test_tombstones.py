@@ -68,8 +68,8 @@ ELSEWHERE = {
 @pytest.fixture(scope="module")
 def vectors():
     generator = np.random.default_rng(3)
-    centres = generator.standard_normal((4, 8))
-    made = (centres[np.arange(80) % 4] + 0.2 * generator.standard_normal((80, 8))).astype(np.float32)
+    centers = generator.standard_normal((4, 8))
+    made = (centers[np.arange(80) % 4] + 0.2 * generator.standard_normal((80, 8))).astype(np.float32)
     for row in ODD:
         made[row] = made[row + 1]
     return made

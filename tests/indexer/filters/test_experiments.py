@@ -40,11 +40,11 @@ def test_a_matrix_counts_those_that_match(shop):
         for label, cluster, kept in zip(shop.rows["label"], shop.rows["cluster"], keep, strict=True)
         if kept
     ]
-    labelled = [pair for pair in known if None not in pair]
-    assert result.figures["images"] == len(labelled)
-    assert result.figures["left_out"] == len(known) - len(labelled)
+    labeled = [pair for pair in known if None not in pair]
+    assert result.figures["images"] == len(labeled)
+    assert result.figures["left_out"] == len(known) - len(labeled)
     for row in result.tables["counts"].to_pylist():
-        assert row["count"] == labelled.count((row["label"], row["cluster"]))
+        assert row["count"] == labeled.count((row["label"], row["cluster"]))
     sizes = result.tables["clusters"].column("size").to_pylist()
     assert sizes == [sum(cluster == number for _, cluster in known) for number in range(5)]
     assert result.settings["where"] == WHERE

@@ -23,7 +23,7 @@ def pixels(data: bytes) -> np.ndarray:
     return np.asarray(decoded.image)
 
 
-def colours() -> Image.Image:
+def colors() -> Image.Image:
     """Left half red, right half blue: 32 x 16."""
     image = Image.new("RGB", (32, 16), (255, 0, 0))
     image.paste((0, 0, 255), (16, 0, 32, 16))
@@ -33,7 +33,7 @@ def colours() -> Image.Image:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_decodes_each_format_to_rgb(encode, kind: str):
     options = {"quality": 100} if kind in ("JPEG", "WEBP") else {}
-    data = encode(colours(), kind, **options)
+    data = encode(colors(), kind, **options)
     assert decode(data, LIMITS).format == kind
     found = pixels(data).astype(int)
     assert np.abs(found[8, 4] - [255, 0, 0]).max() <= 4
@@ -43,16 +43,16 @@ def test_decodes_each_format_to_rgb(encode, kind: str):
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
 @pytest.mark.parametrize("mode", ["1", "L", "P"])
 def test_decodes_gray_bilevel_and_palette(encode, kind: str, mode: str):
-    gray = colours().convert("L").point(lambda level: 255 if level > 50 else 0)
+    gray = colors().convert("L").point(lambda level: 255 if level > 50 else 0)
     found = pixels(encode(gray.convert(mode), kind))
     assert found[8, 4].tolist() == [255, 255, 255]
     assert found[8, 28].tolist() == [0, 0, 0]
 
 
 def test_decodes_cmyk(encode):
-    found = pixels(encode(colours().convert("CMYK"), "TIFF"))
+    found = pixels(encode(colors().convert("CMYK"), "TIFF"))
     assert found[8, 4].tolist() == [255, 0, 0]
-    photo_like = pixels(encode(colours().convert("CMYK"), "JPEG", quality=100)).astype(int)
+    photo_like = pixels(encode(colors().convert("CMYK"), "JPEG", quality=100)).astype(int)
     assert np.abs(photo_like[8, 4] - [255, 0, 0]).max() <= 6
 
 
@@ -97,7 +97,7 @@ def test_scales_gray_of_32_bits_and_floats(encode):
 
 
 def test_takes_the_first_frame(encode):
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ((255, 0, 0), (0, 255, 0))]
+    frames = [Image.new("RGB", (8, 8), color) for color in ((255, 0, 0), (0, 255, 0))]
     for kind in ("GIF", "WEBP", "PNG", "TIFF"):
         options = {"lossless": True} if kind == "WEBP" else {}
         data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
@@ -139,7 +139,7 @@ def test_real_photographs_of_each_orientation_are_one_picture(odd_dir: Path):
 
 
 def test_damaged_exif_does_not_cost_the_picture(encode):
-    data = encode(colours(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
+    data = encode(colors(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
     assert pixels(data).shape == (16, 32, 3)
 
 
@@ -152,7 +152,7 @@ def test_tells_what_is_no_picture():
 def test_reads_no_other_format_that_pillow_knows(encode):
     for kind in ("PPM", "ICO", "TGA", "EPS"):
         with pytest.raises(DecodeError, match="not a JPEG"):
-            decode(encode(colours(), kind), LIMITS)
+            decode(encode(colors(), kind), LIMITS)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
@@ -174,7 +174,7 @@ def test_the_size_is_checked_before_pixels_are_decoded():
 
 
 def test_limits_are_kept_and_named(encode):
-    data = encode(colours(), "PNG")
+    data = encode(colors(), "PNG")
     with pytest.raises(DecodeError, match="32 x 16 pixels, more than the 511"):
         decode(data, ImageLimits(max_pixels=511))
     assert decode(data, ImageLimits(max_pixels=512)).width == 32

@@ -11,7 +11,7 @@ from PIL import Image
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import DecodeError
 from lookalike_indexer.images.preprocessing import geometric
-from lookalike_indexer.models.normalise import Normaliser
+from lookalike_indexer.models.normalize import Normalizer
 from lookalike_indexer.models.presets import preprocessing
 
 SIZES = [(500, 375), (375, 500), (224, 224), (32, 32), (1, 1), (233, 1000), (1001, 333), (3, 700), (255, 256)]
@@ -35,7 +35,7 @@ def test_the_two_halves_are_torchvisions_transforms_bit_by_bit():
             image = Image.fromarray(generator.integers(0, 256, (height, width, 3), np.uint8))
             pixels = geometric(image, spec)
             assert pixels.dtype == np.uint8
-            halves = Normaliser(spec, torch.device("cpu"))(torch.from_numpy(pixels)[None])
+            halves = Normalizer(spec, torch.device("cpu"))(torch.from_numpy(pixels)[None])
             assert torch.equal(halves[0], transforms(image)), (spec, width, height)
 
 
@@ -45,7 +45,7 @@ def test_real_photographs_too(photos_dir: Path):
     for path in sorted((photos_dir / "imagenet100").iterdir())[:10]:
         with Image.open(path) as file:
             image = file.convert("RGB")
-        halves = Normaliser(spec, torch.device("cpu"))(torch.from_numpy(geometric(image, spec))[None])
+        halves = Normalizer(spec, torch.device("cpu"))(torch.from_numpy(geometric(image, spec))[None])
         assert torch.equal(halves[0], weights.transforms()(image)), path
 
 

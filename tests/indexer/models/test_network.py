@@ -11,7 +11,7 @@ from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import DeviceError, UsageError
 from lookalike_indexer.models.network import Network, Node
 from lookalike_indexer.models.nodes import trace
-from lookalike_indexer.models.normalise import Normaliser
+from lookalike_indexer.models.normalize import Normalizer
 from lookalike_indexer.models.pooling import pooled
 from lookalike_indexer.models.untrained import calibrate, untrained
 
@@ -26,7 +26,7 @@ def pixels() -> list[np.ndarray]:
 def resnet(pixels: list[np.ndarray]) -> torch.nn.Module:
     module = untrained("resnet18", 0)
     spec = PreprocessingSpec(64, 64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear", True)
-    calibrate(module, module, Normaliser(spec, torch.device("cpu"))(torch.from_numpy(np.stack(pixels))))
+    calibrate(module, module, Normalizer(spec, torch.device("cpu"))(torch.from_numpy(np.stack(pixels))))
     return module
 
 
@@ -49,7 +49,7 @@ def test_several_spaces_and_the_classifier_from_one_pass(resnet, plain_spec, pix
         )
         for name in ("layer4.1.bn2", "conv1", "layer3")
     ]
-    images = Normaliser(plain_spec, torch.device("cpu"))(torch.from_numpy(np.stack(pixels)))
+    images = Normalizer(plain_spec, torch.device("cpu"))(torch.from_numpy(np.stack(pixels)))
     with torch.inference_mode():
         logits = resnet(images)
     for hook in hooks:
@@ -127,7 +127,7 @@ def test_maps_with_channels_last_are_pooled_over_their_positions(plain_spec, pix
     cut = network(module, plain_spec, Node("features.7.1.add_1", "max"), Node("permute", "avg"), Node("norm", "avg"))
     hook = module.features.register_forward_hook(lambda part, given, out: seen.setdefault("maps", out.clone()))
     with torch.inference_mode():
-        logits = module(cut.normalised(pixels))
+        logits = module(cut.normalized(pixels))
     hook.remove()
     result = cut.embed(pixels)
     assert seen["maps"].shape == (5, 2, 2, 768)

@@ -27,7 +27,7 @@ def test_the_same_matrix_gives_the_same_bytes():
     assert drawn[0] == drawn[1]
 
 
-def test_higher_values_have_other_colours():
+def test_higher_values_have_other_colors():
     low, high = (pixels(heatmap([[0, 0], [0, value]], "ab", "cd", Axes(vmax=9))) for value in (0, 9))
     assert (low != high).any(axis=2).mean() > 0.05
 
@@ -124,7 +124,7 @@ def test_counts_have_whole_ticks_and_an_empty_other_is_left_out():
     assert [text.get_text().strip() for text in figure.legends[0].get_texts()] == ["largest", "second"]
 
 
-def test_a_cluster_has_the_colour_of_its_main_class():
+def test_a_cluster_has_the_color_of_its_main_class():
     counts = {"label": list("aabc"), "cluster": [2, 0, 1, 1], "count": [3, 1, 4, 2]}
     clusters = {"cluster": [0, 1, 2], "position": [1, 2, 0], "label": ["a", "b", "a"]}
     labels = {"label": list("abc"), "share": [0.75, 1.0, 1.0], "images": [4, 4, 2], "position": [0, 1, 2]}
@@ -132,12 +132,12 @@ def test_a_cluster_has_the_colour_of_its_main_class():
     figures = dict.fromkeys(("purity", "nmi", "ari"), 0.5)
     drawn = matrix_figures(Result("class_matrix", {"clustering": "net/k3"}, tables, figures))
 
-    def colours(name: str) -> dict[str, object]:
+    def colors(name: str) -> dict[str, object]:
         legend = drawn[name].legends[0]
         patches = zip(legend.get_texts(), legend.get_patches(), strict=True)
         return {text.get_text().strip(): patch.get_facecolor() for text, patch in patches}
 
-    of_label, of_cluster = colours("clusters"), colours("classes")
+    of_label, of_cluster = colors("clusters"), colors("classes")
     assert of_cluster["b 1"] == of_label["b"]
     # The first cluster of a class has the class's color, a further one a color of no class.
     assert of_cluster["a 2"] == of_label["a"]

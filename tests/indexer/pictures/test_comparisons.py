@@ -36,12 +36,12 @@ def tree() -> Result:
     return Result("label_tree", {"model": "net", "vectors": "weights"}, tables, {"cut": 0.6, "clusters": 2.0})
 
 
-def test_a_tree_has_its_leaves_by_name_in_the_colour_of_their_group(tree):
+def test_a_tree_has_its_leaves_by_name_in_the_color_of_their_group(tree):
     (axis,) = tree_figure(tree).axes
     labels = [tick.get_text() for tick in axis.get_yticklabels()]
     assert sorted(labels) == [r"\$d\$  1", "a  3", "b  2", "c  4"]
-    colour = {tick.get_text(): tick.get_color() for tick in axis.get_yticklabels()}
-    assert colour["a  3"] == colour["c  4"] != colour["b  2"] == colour[r"\$d\$  1"]
+    color = {tick.get_text(): tick.get_color() for tick in axis.get_yticklabels()}
+    assert color["a  3"] == color["c  4"] != color["b  2"] == color[r"\$d\$  1"]
     assert labels.index("a  3") == labels.index("c  4") - 1 or labels.index("a  3") == labels.index("c  4") + 1
     assert list(axis.lines[-1].get_xdata()) == [0.6, 0.6]
     assert axis.get_title() == "net: 4 classes seen, by the classifier's weights; 2 groups at the dashed cut"
@@ -70,8 +70,8 @@ def test_a_comparison_shows_the_silhouette_alone_where_there_are_no_labels():
     (axis,) = comparison_chart(result).axes
     assert [tick.get_text() for tick in axis.get_yticklabels()] == ["whitened, s", "kmeans, s"]
     assert [[bar.get_width() for bar in series] for series in axis.containers] == [[0.3, 0.1]]
-    labelled = pa.Table.from_pylist([{**each, "ari": 0.5, "nmi": 0.6, "purity": 0.7} for each in lines])
-    axes = comparison_chart(Result("compare", result.settings, {"scores": labelled})).axes
+    labeled = pa.Table.from_pylist([{**each, "ari": 0.5, "nmi": 0.6, "purity": 0.7} for each in lines])
+    axes = comparison_chart(Result("compare", result.settings, {"scores": labeled})).axes
     assert len(axes[0].containers) == 4
     assert (axis.get_xlabel(), axes[0].get_xlabel()) == (
         "silhouette (cosine): higher is better",

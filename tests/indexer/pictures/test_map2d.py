@@ -32,7 +32,7 @@ def test_thumbnails_are_drawn_where_they_belong():
     red, blue = Image.new("RGB", (40, 20), "red"), Image.new("RGB", (20, 40), "blue")
     canvas = thumbnails(chart, lambda position: [red, blue][position], tile=50)
     # The second point is higher, and to the right.
-    where = {name: np.argwhere((np.asarray(canvas) == colour).all(2)).mean(0) for name, colour in COLOURS.items()}
+    where = {name: np.argwhere((np.asarray(canvas) == color).all(2)).mean(0) for name, color in COLORS.items()}
     assert where["blue"][0] < where["red"][0]
     assert where["blue"][1] > where["red"][1]
     # Nothing touches the edges of the chart.
@@ -45,10 +45,10 @@ def test_thumbnails_are_drawn_where_they_belong():
     assert not (np.asarray(without) == (255, 0, 0)).all(2).any()
 
 
-COLOURS = {"red": (255, 0, 0), "blue": (0, 0, 255)}
+COLORS = {"red": (255, 0, 0), "blue": (0, 0, 255)}
 
 
-def test_categories_without_a_colour_are_grey():
+def test_categories_without_a_color_are_gray():
     chart = Map(np.zeros((2, 2)), ["a", "b"], {"b": "#ff0000"}, "label", "title")
     assert (np.asarray(thumbnails(chart, lambda position: None)) == (255, 0, 0)).all(2).any()
     assert [text.get_text().strip() for text in points(chart).legends[0].get_texts()] == ["other (1)", "b (1)"]
@@ -105,7 +105,7 @@ def test_names_on_the_map_do_not_overlap():
     assert all((box.min >= axis.bbox.min).all() and (box.max <= axis.bbox.max).all() for box in boxes)
 
 
-def test_a_hundred_classes_are_told_apart_by_colours_and_markers():
+def test_a_hundred_classes_are_told_apart_by_colors_and_markers():
     categories = [f"class {number:02d}" for number in range(99)]
     figure = points(Map(np.random.default_rng(0).random((99, 2)), categories, palette(categories), "label", "title"))
     (axis,) = figure.axes

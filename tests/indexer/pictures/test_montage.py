@@ -14,8 +14,8 @@ def red(width: int = 40, height: int = 40) -> Image.Image:
     return Image.new("RGB", (width, height), (255, 0, 0))
 
 
-def count(picture: Image.Image, colour: tuple[int, int, int]) -> int:
-    return int((np.asarray(picture) == colour).all(axis=2).sum())
+def count(picture: Image.Image, color: tuple[int, int, int]) -> int:
+    return int((np.asarray(picture) == color).all(axis=2).sum())
 
 
 def test_every_tile_is_drawn_and_rows_wrap():
@@ -30,7 +30,7 @@ def test_pictures_keep_their_proportions():
     assert count(montage([Section([Tile(red(200, 100))])], style=STYLE), (255, 0, 0)) == 40 * 20
 
 
-def test_a_missing_picture_has_a_place_and_a_frame_a_colour():
+def test_a_missing_picture_has_a_place_and_a_frame_a_color():
     drawn = montage([Section([Tile(None, ["gone"], ODD)])], style=STYLE)
     assert count(drawn, (0xE4, 0xE4, 0xE4)) > 1000
     assert count(drawn, (0xC0, 0x20, 0x20)) > 3 * 4 * 40

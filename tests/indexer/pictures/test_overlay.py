@@ -16,12 +16,12 @@ def test_only_attributed_pixels_are_colored(method: str):
     attribution[:, 20:] = 1
     drawn = np.asarray(overlay(pixels, attribution, method)).astype(int)
     assert drawn.shape == (20, 30, 3)
-    colourful = np.ptp(drawn, axis=2)
-    assert colourful[:, :20].max() == 0
-    assert colourful[:, 20:].min() > 40
+    colorful = np.ptp(drawn, axis=2)
+    assert colorful[:, :20].max() == 0
+    assert colorful[:, 20:].min() > 40
 
 
-def test_an_attribution_of_nothing_is_a_grey_picture():
+def test_an_attribution_of_nothing_is_a_gray_picture():
     pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8), np.uint8)
     drawn = Image.open(io.BytesIO(overlay_png(pixels, np.zeros((8, 8), np.float32), "gbp")))
     assert drawn.format == "PNG"

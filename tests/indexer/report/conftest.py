@@ -40,14 +40,14 @@ def make_collection_of(folder: Path, labels: str, weights: str = "untrained:1") 
 
 
 @pytest.fixture(scope="session")
-def labelled(tmp_path_factory: pytest.TempPathFactory) -> str:
+def labeled(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A collection with the labels a, b and c."""
-    return make_collection_of(tmp_path_factory.mktemp("labelled"), "abc")
+    return make_collection_of(tmp_path_factory.mktemp("labeled"), "abc")
 
 
 @pytest.fixture(scope="session")
-def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return make_collection_of(tmp_path_factory.mktemp("unlabelled"), "")
+def unlabeled(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_collection_of(tmp_path_factory.mktemp("unlabeled"), "")
 
 
 @pytest.fixture(scope="module")

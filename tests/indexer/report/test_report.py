@@ -44,14 +44,14 @@ def opened(browser: Browser, file: Path) -> tuple[Page, list[str], list[str]]:
 
 
 @pytest.fixture(scope="module")
-def labelled_report(labelled: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def labeled_report(labeled: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The report of the labeled collection, and the command's output."""
     file = tmp_path_factory.mktemp("report") / "report.html"
-    return file, made(labelled, file)
+    return file, made(labeled, file)
 
 
-def test_the_report_renders_fully_without_network_requests(labelled_report: tuple[Path, str], browser: Browser):
-    file, told = labelled_report
+def test_the_report_renders_fully_without_network_requests(labeled_report: tuple[Path, str], browser: Browser):
+    file, told = labeled_report
     # The labels are no classes of ImageNet, and there are no checkpoints.
     assert re.findall(r"^Not made: (\d+)", told, flags=re.MULTILINE) == ["2", "8", "10", "13", "14", "15", "16"]
     assert file.stat().st_size < 5_000_000
@@ -69,11 +69,9 @@ def test_the_report_renders_fully_without_network_requests(labelled_report: tupl
     tab.close()
 
 
-def test_report_numbers_equal_those_of_the_experiment(
-    labelled: str, labelled_report: tuple[Path, str], browser: Browser
-):
-    tab, _, _ = opened(browser, labelled_report[0])
-    result = class_matrix(View(CollectionReader.open(labelled)))
+def test_report_numbers_equal_those_of_the_experiment(labeled: str, labeled_report: tuple[Path, str], browser: Browser):
+    tab, _, _ = opened(browser, labeled_report[0])
+    result = class_matrix(View(CollectionReader.open(labeled)))
     chapter = tab.locator("#chapter-3")
     facts = dict(zip(chapter.locator("dt").all_text_contents(), chapter.locator("dd").all_text_contents(), strict=True))
     assert facts["purity"] == f"{result.figures['purity']:.3g}"
@@ -95,22 +93,22 @@ def test_numbers_of_a_column_align_and_are_never_broken():
     assert "td.numeric { white-space: nowrap; }" in html
 
 
-def test_a_chapter_that_cannot_be_made_says_why(unlabelled: str, tmp_path: Path):
+def test_a_chapter_that_cannot_be_made_says_why(unlabeled: str, tmp_path: Path):
     file = tmp_path / "report.html"
-    told = made(unlabelled, file)
+    told = made(unlabeled, file)
     assert "Not made: 3 Classes and clusters: No image of the collection small has a label" in told
     html = file.read_text("utf-8")
     assert "Not made: No image of the collection small has a label" in html
     assert "0 checkpoints, and an evolution needs two" in html
 
 
-def test_a_failed_chapter_leaves_the_others(unlabelled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_chapter_leaves_the_others(unlabeled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("no <variance>")
 
     monkeypatch.setattr("lookalike_indexer.experiments.interpret.interpret_clusters", broken)
     file = tmp_path / "report.html"
-    told = made(unlabelled, file)
+    told = made(unlabeled, file)
     sentence = "it failed with ZeroDivisionError: no <variance>. This is a fault of Lookalike; please report it."
     assert f"Not made: 12 What each cluster is about: {sentence}" in told
     html = file.read_text("utf-8")
@@ -119,10 +117,10 @@ def test_a_failed_chapter_leaves_the_others(unlabelled: str, tmp_path: Path, mon
 
 
 def test_the_same_collection_gives_the_same_bytes(
-    labelled: str, labelled_report: tuple[Path, str], tmp_path: Path
+    labeled: str, labeled_report: tuple[Path, str], tmp_path: Path
 ) -> None:
-    made(labelled, tmp_path / "again.html")
-    assert (tmp_path / "again.html").read_bytes() == labelled_report[0].read_bytes()
+    made(labeled, tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_bytes() == labeled_report[0].read_bytes()
 
 
 def test_names_are_never_markup():
@@ -136,8 +134,8 @@ def test_names_are_never_markup():
     ("options", "sentence"),
     [(["--image", "none.png"], "has no image with key 'none.png'"), (["--label", "z"], "has the label 'z'")],
 )
-def test_a_wrong_example_is_refused_at_once(labelled: str, tmp_path: Path, options: list[str], sentence: str):
-    done = CliRunner().invoke(report, [labelled, "--out", str(tmp_path / "report.html"), *options])
+def test_a_wrong_example_is_refused_at_once(labeled: str, tmp_path: Path, options: list[str], sentence: str):
+    done = CliRunner().invoke(report, [labeled, "--out", str(tmp_path / "report.html"), *options])
     assert done.exit_code == 1
     assert sentence in " ".join(done.output.split())
     assert not (tmp_path / "report.html").exists()
@@ -153,9 +151,9 @@ def test_pictures_that_cannot_be_drawn_are_named_with_the_reason(weightless: str
     assert attributions.endswith("gone.pth.") or "--weights" in attributions
 
 
-def test_the_state_of_a_set_has_its_chapters(labelled: str, tmp_path: Path):
+def test_the_state_of_a_set_has_its_chapters(labeled: str, tmp_path: Path):
     copy = tmp_path / "small"
-    shutil.copytree(labelled, copy)
+    shutil.copytree(labeled, copy)
     (tmp_path / "folds.csv").write_text(
         "key,fold\n" + "".join(f"{label}/{number:02d}.png,{number % 2}\n" for number, label in enumerate("abc" * 6))
     )

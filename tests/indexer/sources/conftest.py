@@ -15,9 +15,9 @@ MakePicture = Callable[..., Path]
 def make_picture() -> MakePicture:
     """Write an image of one color, by default a JPEG whatever its name."""
 
-    def make(path: Path, colour: tuple[int, int, int] = (200, 30, 30), kind: str = "JPEG") -> Path:
+    def make(path: Path, color: tuple[int, int, int] = (200, 30, 30), kind: str = "JPEG") -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 6), colour).save(path, kind)
+        Image.new("RGB", (8, 6), color).save(path, kind)
         return path
 
     return make

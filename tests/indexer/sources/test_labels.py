@@ -8,7 +8,7 @@ import pytest
 
 from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.errors import UsageError
-from lookalike_indexer.sources.labels import Labels, normalised_key
+from lookalike_indexer.sources.labels import Labels, normalized_key
 
 SOURCE = SourceEntry("directory", "/photos/a b")
 
@@ -69,7 +69,7 @@ def test_a_missing_labels_file_is_named(tmp_path: Path):
     ],
 )
 def test_every_spelling_of_a_path_matches(tmp_path: Path, text: str):
-    assert normalised_key(SOURCE, text) == "c/d e.jpg"
+    assert normalized_key(SOURCE, text) == "c/d e.jpg"
     (tmp_path / "labels.csv").write_text(f"key,label\n{text},x\n")
     labels = Labels(tmp_path / "labels.csv", SOURCE)
     assert look_up(labels, "c/d e.jpg", "d e.jpg") == ["x", "?"]

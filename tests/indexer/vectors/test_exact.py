@@ -81,7 +81,7 @@ def test_numbers_need_not_ascend():
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 @pytest.mark.parametrize("size", [2, 5, 100])
-def test_more_neighbours_than_there_are(metric, size):
+def test_more_neighbors_than_there_are(metric, size):
     vectors, queries = noise(5, 8), noise(3, 8, seed=1)
     rows, distances = exact_search(blocks(vectors, size), queries, 8, metric)
     expected_rows, expected = brute_force(vectors, queries, 8, metric)

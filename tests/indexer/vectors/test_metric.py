@@ -33,7 +33,7 @@ def test_any_array_becomes_contiguous_float32(vectors, metric):
 
 
 @pytest.mark.parametrize("scale", [1e-35, 1e-20, 1, 1e20, 1e38])
-def test_very_short_and_very_long_vectors_are_normalised(scale):
+def test_very_short_and_very_long_vectors_are_normalized(scale):
     vectors = (np.array([[1, 2, 2]]) * scale).astype(np.float32)
     np.testing.assert_allclose(prepare(vectors, "cosine"), [[1 / 3, 2 / 3, 2 / 3]], rtol=1e-6)
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-from tests.server.live.test_pictures import ByColour, jpeg
+from tests.server.live.test_pictures import ByColor, jpeg
 from tests.server.live.test_update import listed, random
 
 from lookalike import local_secret
@@ -41,7 +41,7 @@ async def image(browser: httpx.AsyncClient, key: str) -> Any:
 async def test_changes_can_be_undone_until_a_fold(make_toy, serve) -> None:
     toy = make_toy(random(40), clusters=3)
     first, second, third = (int(one) for one in toy.ids[:3])
-    embedder = ByColour(toy)
+    embedder = ByColor(toy)
     async with serve(toy, writable=True, open_embedder=lambda reader, space: embedder) as served:
         secret = local_secret.find(int(served.app.address.rpartition(":")[2]))
         async with page(served.app.address, secret) as browser:

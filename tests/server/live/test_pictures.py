@@ -34,13 +34,13 @@ from lookalike_server.live.collection import LiveCollection
 FOLD = update_pb2.FoldRequest()
 
 
-def jpeg(colour: tuple[int, int, int]) -> bytes:
+def jpeg(color: tuple[int, int, int]) -> bytes:
     file = io.BytesIO()
-    Image.new("RGB", (48, 32), colour).save(file, "PNG")
+    Image.new("RGB", (48, 32), color).save(file, "PNG")
     return file.getvalue()
 
 
-class ByColour:
+class ByColor:
     """Stand-in for the embedder: the vector of an image begins with its color."""
 
     def __init__(self, toy: Any) -> None:
@@ -61,7 +61,7 @@ def pictures(**images: bytes) -> update_pb2.UpsertRequest:
     return update_pb2.UpsertRequest(keys=[f"{name}.png" for name in images], images=list(images.values()))
 
 
-async def colours(served: Any, *keys: str) -> list[tuple[int, ...] | None]:
+async def colors(served: Any, *keys: str) -> list[tuple[int, ...] | None]:
     """Return the color of each image's thumbnail, to 16 levels; None without one."""
     found = await served.collection.GetImages(collection_pb2.GetImagesRequest(keys=types_pb2.Keys(values=keys)))
     ids = wire.decode(found.images.ids).tolist()
@@ -81,24 +81,24 @@ def files_of(root: Path) -> set[str]:
 async def test_pictures_are_kept_shown_folded_purged_and_collected(make_toy, serve) -> None:
     toy = make_toy(random(40), clusters=3)
     red, blue = jpeg((255, 0, 0)), jpeg((0, 0, 255))
-    embedder = ByColour(toy)
+    embedder = ByColor(toy)
     async with serve(toy, writable=True, open_embedder=lambda reader, space: embedder) as served:
         await served.update.Upsert(pictures(red=red, blue=blue, again=red))
-        assert await colours(served, "red.png", "blue.png", "again.png") == [(15, 0, 0), (0, 0, 15), (15, 0, 0)]
+        assert await colors(served, "red.png", "blue.png", "again.png") == [(15, 0, 0), (0, 0, 15), (15, 0, 0)]
         assert len(files_of(toy.root)) == 2
         # A later image under the same key.
         await served.update.Upsert(pictures(again=blue))
-        assert await colours(served, "again.png") == [(0, 0, 15)]
+        assert await colors(served, "again.png") == [(0, 0, 15)]
         got = await served.search.GetVectors(search_pb2.GetVectorsRequest(query=by_keys("red.png", "again.png")))
         assert wire.decode(got.vectors)[:, :3].tolist() == [[255, 0, 0], [0, 0, 255]]
     # After a restart, from the log.
     async with serve(toy, writable=True, open_embedder=lambda reader, space: embedder) as served, serve(toy) as reader:
-        assert await colours(served, "red.png", "again.png") == [(15, 0, 0), (0, 0, 15)]
-        assert await colours(reader, "red.png", "again.png") == [(15, 0, 0), (0, 0, 15)]
+        assert await colors(served, "red.png", "again.png") == [(15, 0, 0), (0, 0, 15)]
+        assert await colors(reader, "red.png", "again.png") == [(15, 0, 0), (0, 0, 15)]
         with writing(toy.storage):
             assert not collect(toy.storage, 1).files
         await served.update.Fold(FOLD)
-        assert await colours(served, "red.png", "blue.png", "again.png") == [(15, 0, 0), (0, 0, 15), (0, 0, 15)]
+        assert await colors(served, "red.png", "blue.png", "again.png") == [(15, 0, 0), (0, 0, 15), (0, 0, 15)]
         await served.update.Delete(delete("red.png"))
         assert "red.png" not in await listed(served)
         await served.update.Fold(FOLD)
@@ -146,21 +146,21 @@ async def test_pictures_that_wait_for_a_collection_of_garbage_hold_up_nothing_el
 
 async def test_a_moved_collection_has_its_pictures(make_toy, serve, tmp_path) -> None:
     toy = make_toy(random(40))
-    embedder = ByColour(toy)
+    embedder = ByColor(toy)
     async with serve(toy, writable=True, open_embedder=lambda reader, space: embedder) as served:
         await served.update.Upsert(pictures(red=jpeg((255, 0, 0))))
         await served.update.Fold(FOLD)
         await served.update.Upsert(pictures(green=jpeg((0, 255, 0))))
     toy.root = toy.root.rename(tmp_path / "elsewhere")
     async with serve(toy) as served:
-        assert await colours(served, "red.png", "green.png") == [(15, 0, 0), (0, 15, 0)]
+        assert await colors(served, "red.png", "green.png") == [(15, 0, 0), (0, 15, 0)]
 
 
 async def test_experiments_say_as_of_when_they_are(make_toy, serve, refused) -> None:
     toy = make_toy(random(60), clusters=3)
     clusters = experiment_pb2.GetImageClustersRequest
     matrix = experiment_pb2.GetClassMatrixRequest()
-    embedder = ByColour(toy)
+    embedder = ByColor(toy)
     async with serve(toy, writable=True, open_embedder=lambda reader, space: embedder) as served:
         before = (await served.experiment.GetClassMatrix(matrix)).served
         assert (before.sequence, list(before.notes)) == (0, [])

@@ -236,7 +236,7 @@ async def test_wrong_calls_name_the_field_and_change_nothing(make_toy, attach, s
     nan = random(1)
     nan[0, 3] = np.nan
     price = filter_pb2.AttributeValues(name="price", type="string", texts=["x"])
-    other = filter_pb2.AttributeValues(name="colour", type="string", texts=["x"])
+    other = filter_pb2.AttributeValues(name="color", type="string", texts=["x"])
     two_spaces = update_pb2.UpsertRequest(keys=["a"], vectors=upsert(["a"], random(1)).vectors[:] * 2)
     wrong: list[tuple[str, Any, str]] = [
         ("Upsert", upsert([], np.empty((0, DIM))), "keys"),

@@ -47,7 +47,7 @@ export function measured(metric, what = "distance") {
 const WORDNET_NUMBER = /\bn\d{8}[_ -](?=\p{L})/gu;
 
 /** Format a label for people; "no label" for none. */
-export function labelled(label) {
+export function labeled(label) {
   return label ? label.replaceAll(WORDNET_NUMBER, "").replaceAll("_", " ") : "no label";
 }
 

@@ -2,7 +2,7 @@
 import { ask } from "./api.js";
 import { chosen } from "./address.js";
 import { forget } from "./collection.js";
-import { count, h, labelled, say } from "./dom.js";
+import { count, h, labeled, say } from "./dom.js";
 import { labelBox } from "./labels.js";
 
 // Number of images in one request.
@@ -133,14 +133,14 @@ async function remove() {
 }
 
 async function relabel(label) {
-  let relabelled = 0;
+  let relabeled = 0;
   for (const ids of chunks([...selected.keys()])) {
     const reply = await post("label", { ids, label });
-    relabelled += reply.changed;
-    keep(reply.undo, `label ${count(reply.changed, "image")} ${labelled(label)}`);
+    relabeled += reply.changed;
+    keep(reply.undo, `label ${count(reply.changed, "image")} ${labeled(label)}`);
     ids.forEach((id) => selected.delete(id));
   }
-  return `${count(relabelled, "image")} labeled ${labelled(label)}`;
+  return `${count(relabeled, "image")} labeled ${labeled(label)}`;
 }
 
 async function takeBack() {

@@ -1,6 +1,6 @@
 // Input for a label, with a list of the existing labels.
 import { labels } from "./collection.js";
-import { h, labelled } from "./dom.js";
+import { h, labeled } from "./dom.js";
 
 /**
  * Return a field for a label: {element, value()}. `chosen` is the initial label; `known` are the labels to choose from,
@@ -20,7 +20,7 @@ export function labelBox({ id, text, chosen = "", placeholder = "any label", nam
   /** Return the label that the text means, in any spelling. */
   function value() {
     const typed = input.value.trim();
-    const alike = (label) => labelled(label).toLowerCase() === labelled(typed).toLowerCase();
+    const alike = (label) => labeled(label).toLowerCase() === labeled(typed).toLowerCase();
     return there.some(({ label }) => label === typed) ? typed : (there.find(({ label }) => alike(label))?.label ?? typed);
   }
   return { element: h("div", { class: "field" }, h("label", { for: id }, text), input, list), value };

@@ -1,5 +1,5 @@
 // Grids of images with arrow-key navigation.
-import { count, h, labelled, whenNear } from "./dom.js";
+import { count, h, labeled, whenNear } from "./dom.js";
 import { thumbnail } from "./collection.js";
 
 // A busy server may reject a thumbnail; it is requested once more.
@@ -34,7 +34,7 @@ export function frame(id, { alt = "", size = 160, eager = false, source = null }
  * `lines` of words, and `numbers` as [[what, value]].
  */
 export function tile(image, { href, value = "", more = null, lines = [], numbers = [], title = null, other = false, size = 320, eager = false, valueTitle = null }) {
-  const name = labelled(image.label);
+  const name = labeled(image.label);
   return h(
     "li",
     { class: "tile", data: { id: image.id } },

@@ -18,7 +18,7 @@ export function read(buffer) {
  * by Procrustes analysis, which shrinks a step that agrees less with the one before. Their sizes therefore mean nothing,
  * and small ones would be unreadable.
  */
-export function levelled({ x, y }, steps) {
+export function leveled({ x, y }, steps) {
   const rows = x.length / steps;
   for (let step = 0; step < steps; step++) {
     const [own, across] = [x, y].map((values) => values.subarray(step * rows, (step + 1) * rows));

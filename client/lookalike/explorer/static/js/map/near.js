@@ -37,13 +37,13 @@ export class Near {
     const chosen = new Map();
     if (candidates.length <= FEW && (camera.zoom >= NEAR_ZOOM || candidates.length <= FEW_IN_ALL)) {
       for (const at of candidates) {
-        const { x, y, id, label, colour } = place(at);
+        const { x, y, id, label, color } = place(at);
         const [left, top] = camera.toScreen(x, y);
         const column = Math.floor(left / (side + 6));
         const row = Math.floor(top / (side + 6));
         const around = [-1, 0, 1].flatMap((dx) => [-1, 0, 1].map((dy) => chosen.get(`${column + dx},${row + dy}`))).filter(Boolean);
         if (chosen.size >= MOST || around.some((other) => Math.abs(other.left - left) < side + 4 && Math.abs(other.top - top) < side + 4)) continue;
-        chosen.set(`${column},${row}`, { left, top, id, label, colour });
+        chosen.set(`${column},${row}`, { left, top, id, label, color });
         taken.add(id);
       }
     }
@@ -52,7 +52,7 @@ export class Near {
       element.remove();
       this.shown.delete(id);
     }
-    for (const { left, top, id, label, colour } of chosen.values()) {
+    for (const { left, top, id, label, color } of chosen.values()) {
       let element = this.shown.get(id);
       if (!element) {
         element = h("a", { class: "near", href: link("image", { id }), tabindex: "-1", aria: { label: label || `image ${id}` } }, h("img", { src: thumbnail(id, 160), alt: "", draggable: "false" }));
@@ -61,7 +61,7 @@ export class Near {
       }
       element.style.left = `${left - side / 2}px`;
       element.style.width = element.style.height = `${side}px`;
-      element.style.borderColor = colour;
+      element.style.borderColor = color;
       element.style.top = `${top - side / 2}px`;
     }
     this.at = { x: camera.x, y: camera.y, scale: camera.scale };

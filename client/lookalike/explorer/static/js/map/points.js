@@ -71,7 +71,7 @@ export class Points {
   }
 
   /** Set the colors, 4 bytes for each point; alpha 0 hides a point. */
-  colour(bytes) {
+  color(bytes) {
     twgl.setAttribInfoBufferFromArray(this.gl, this.buffers.attribs.color, bytes);
     this.drawn = null;
   }

@@ -11,7 +11,7 @@ const CLICK = 5;
 export function listen(box, camera, { lasso, moved, clicked, doubled, hovered, drew, drawing, signal }) {
   const pointers = new Map();
   let path = null;
-  let travelled = 0;
+  let traveled = 0;
   const at = (event) => {
     const { left, top } = box.getBoundingClientRect();
     return [event.clientX - left, event.clientY - top];
@@ -22,7 +22,7 @@ export function listen(box, camera, { lasso, moved, clicked, doubled, hovered, d
     if (event.button || event.target.closest("a, button")) return;
     box.setPointerCapture(event.pointerId);
     pointers.set(event.pointerId, at(event));
-    travelled = 0;
+    traveled = 0;
     if (pointers.size === 1 && (lasso() || event.shiftKey)) path = [at(event)];
     if (pointers.size === 2) path = null;
     hovered(null);
@@ -35,7 +35,7 @@ export function listen(box, camera, { lasso, moved, clicked, doubled, hovered, d
       return;
     }
     const [right, down] = [here[0] - before[0], here[1] - before[1]];
-    travelled += Math.abs(right) + Math.abs(down);
+    traveled += Math.abs(right) + Math.abs(down);
     if (path) {
       path.push(here);
       drawing(path);
@@ -53,8 +53,8 @@ export function listen(box, camera, { lasso, moved, clicked, doubled, hovered, d
   });
   const up = (event) => {
     if (!pointers.delete(event.pointerId)) return;
-    if (path && path.length > 2 && travelled > CLICK) drew(path);
-    else if (travelled <= CLICK && event.type === "pointerup") clicked(...at(event));
+    if (path && path.length > 2 && traveled > CLICK) drew(path);
+    else if (traveled <= CLICK && event.type === "pointerup") clicked(...at(event));
     path = null;
     drawing(null);
   };

@@ -2,7 +2,7 @@
 import { ask, Failure } from "../api.js";
 import { go, link } from "../address.js";
 import { collection, noticed, remarks } from "../collection.js";
-import { count, digits, findings, h, labelled, measured, percent } from "../dom.js";
+import { count, digits, findings, h, labeled, measured, percent } from "../dom.js";
 import { failure } from "../failures.js";
 import { grid, tile } from "../tiles.js";
 
@@ -81,7 +81,7 @@ function duplicate(row, metric) {
   const numbers = [["pixels", `${row.width} × ${row.height}`], ["nearest", digits(row.distance)]];
   return tile(row, {
     href: link("image", { id: row.id }),
-    title: `${state}: ${labelled(row.label)}, ${row.width} × ${row.height}, ${measured(metric)} ${digits(row.distance)} to the nearest of its group; ${row.key}`,
+    title: `${state}: ${labeled(row.label)}, ${row.width} × ${row.height}, ${measured(metric)} ${digits(row.distance)} to the nearest of its group; ${row.key}`,
     other: !row.keep,
     lines: [state],
     numbers,
@@ -91,7 +91,7 @@ function duplicate(row, metric) {
 async function leaks(asked, signal, { attributes }) {
   const reply = await ask("experiments/leaks", { split: splitOf(asked, attributes), limit: GROUPS }, { signal });
   const pairs = reply.tables.leaks.map((row) => {
-    const title = `${row.rank}: ${labelled(row.split)} and ${labelled(row.other_split)}`;
+    const title = `${row.rank}: ${labeled(row.split)} and ${labeled(row.other_split)}`;
     const sides = [
       { id: row.id, key: row.key, label: row.split },
       { id: row.other_id, key: row.other_key, label: row.other_split },
@@ -99,7 +99,7 @@ async function leaks(asked, signal, { attributes }) {
     const value = row.exact ? "exact copy" : digits(row.distance);
     return [
       h("h2", { class: "section" }, title),
-      grid(sides.map((side) => tile(side, { href: link("image", { id: side.id }), value, valueTitle: measured(reply.settings.metric), title: `${labelled(side.label)}: ${side.key}` })), { strip: true, label: title }),
+      grid(sides.map((side) => tile(side, { href: link("image", { id: side.id }), value, valueTitle: measured(reply.settings.metric), title: `${labeled(side.label)}: ${side.key}` })), { strip: true, label: title }),
     ];
   });
   return h("div", {}, told(reply), pairs.length ? pairs : nothing("No image has a near-duplicate in another split."));
@@ -114,9 +114,9 @@ async function labels(asked, signal) {
 function issue(row) {
   return tile(row, {
     href: link("image", { id: row.id }),
-    title: `${row.rank}: labeled ${labelled(row.label)}, suggested ${labelled(row.suggested)}; ${row.key}`,
+    title: `${row.rank}: labeled ${labeled(row.label)}, suggested ${labeled(row.suggested)}; ${row.key}`,
     other: true,
-    lines: [`suggested: ${labelled(row.suggested)}`],
+    lines: [`suggested: ${labeled(row.suggested)}`],
     numbers: [["this label", percent(row.label_probability)], ["suggested", percent(row.suggested_probability)]],
   });
 }
@@ -127,9 +127,9 @@ async function quality(asked, signal) {
   const flags = reply.tables.flags
     .filter((flag) => flag.images)
     .map((flag) => [
-      h("h2", { class: "section" }, `${labelled(flag.flag)}: ${count(flag.images, "image")}`),
+      h("h2", { class: "section" }, `${labeled(flag.flag)}: ${count(flag.images, "image")}`),
       h("p", { class: "print" }, flag.rule),
-      grid(images.get(flag.flag).map((row) => tile(row, { href: link("image", { id: row.id }), value: digits(row.value, 2), title: `${labelled(flag.flag)}, ${digits(row.value)}: ${row.key}` })), { label: labelled(flag.flag) }),
+      grid(images.get(flag.flag).map((row) => tile(row, { href: link("image", { id: row.id }), value: digits(row.value, 2), title: `${labeled(flag.flag)}, ${digits(row.value)}: ${row.key}` })), { label: labeled(flag.flag) }),
     ]);
   return h("div", {}, told(reply), flags.length ? flags : nothing("No image has a quality flag."));
 }

@@ -2,7 +2,7 @@
 import { ask } from "../api.js";
 import { go, link } from "../address.js";
 import { clusterings, collection, noticed } from "../collection.js";
-import { count, digits, h, labelled, measured, whenNear } from "../dom.js";
+import { count, digits, h, labeled, measured, whenNear } from "../dom.js";
 import { endless, frame, tile } from "../tiles.js";
 import { matrix } from "./matrix.js";
 import { oddballs } from "./oddballs.js";
@@ -72,7 +72,7 @@ async function interpreted({ clustering, where }, signal) {
       () => [],
     );
   const [names, purities] = await Promise.all([told("interpret", { samples: 1 }), told("matrix", { where })]);
-  const rows = new Map(names.map(({ cluster, name }) => [cluster, { name: name ? labelled(name) : "" }]));
+  const rows = new Map(names.map(({ cluster, name }) => [cluster, { name: name ? labeled(name) : "" }]));
   for (const { cluster, purity } of purities) rows.set(cluster, { name: "", ...rows.get(cluster), purity });
   return rows;
 }
@@ -115,7 +115,7 @@ async function one(asked, signal) {
   noticed(first.served);
   const toTiles = ({ members, metric, next, total }) => ({
     tiles: members.map((each) =>
-      tile(each, { href: link("image", { id: each.id }), value: digits(each.distance), valueTitle: `${measured(metric)} to the centroid`, title: `${labelled(each.label)}, ${measured(metric)} to the centroid ${digits(each.distance)}, ${each.key}` }),
+      tile(each, { href: link("image", { id: each.id }), value: digits(each.distance), valueTitle: `${measured(metric)} to the centroid`, title: `${labeled(each.label)}, ${measured(metric)} to the centroid ${digits(each.distance)}, ${each.key}` }),
     ),
     next,
     total,

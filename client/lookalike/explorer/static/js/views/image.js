@@ -2,7 +2,7 @@
 import { ask } from "../api.js";
 import { link } from "../address.js";
 import { collection, noticed } from "../collection.js";
-import { count, digits, findings, h, labelled, measured, percent, whenNear } from "../dom.js";
+import { count, digits, findings, h, labeled, measured, percent, whenNear } from "../dom.js";
 import { failure } from "../failures.js";
 import { frame, grid, tile, waiting as frames } from "../tiles.js";
 
@@ -16,14 +16,14 @@ export function waiting() {
 export async function view(asked, signal) {
   const about = ask("image", { id: asked.id, key: asked.key, members: 9 }, { signal });
   const search = (id, more) => ask("search", { id, space: asked.space, ...more }, { signal });
-  const neighbours = asked.id === undefined ? about.then(({ image }) => search(image.id, { k: NEAR })) : search(asked.id, { k: NEAR });
-  neighbours.catch(() => {}); // the first request reports an unknown image
+  const neighbors = asked.id === undefined ? about.then(({ image }) => search(image.id, { k: NEAR })) : search(asked.id, { k: NEAR });
+  neighbors.catch(() => {}); // the first request reports an unknown image
   const [found, { image, memberships }] = await Promise.all([collection(), about]);
   const others = image.label ? search(image.id, { k: OTHERS, other: image.label }) : null;
   others?.catch(() => {});
-  const near = await neighbours;
+  const near = await neighbors;
   noticed(near.served);
-  const name = labelled(image.label ?? image.key);
+  const name = labeled(image.label ?? image.key);
   const distance = measured(near.metric);
   const show = portrait(image, found, asked, signal);
   const taken = predictions(image, asked, signal);
@@ -65,7 +65,7 @@ function strip(images, subject, distance) {
       valueTitle: distance,
       other: Boolean(subject.label) && each.label !== subject.label,
       size: 160,
-      title: `${labelled(each.label)}, ${distance} ${digits(each.distance)}, ${each.key}`,
+      title: `${labeled(each.label)}, ${distance} ${digits(each.distance)}, ${each.key}`,
     }),
   );
   return grid(tiles, { strip: true });
@@ -73,7 +73,7 @@ function strip(images, subject, distance) {
 
 /** Return the image, its facts and the attributions: {parts, draw(method)}. */
 function portrait(image, found, asked, signal) {
-  const picture = frame(image.id, { alt: `${labelled(image.label)}: ${image.key}`, size: 512, eager: true });
+  const picture = frame(image.id, { alt: `${labeled(image.label)}: ${image.key}`, size: 512, eager: true });
   const note = h("div", {});
   const models = [...new Set(found.collection.spaces.map((space) => space.model))];
   const model = models.length > 1 ? h("select", { aria: { label: "Model" } }, models.map((name) => h("option", { value: name, selected: name === asked.model }, name))) : null;
@@ -117,7 +117,7 @@ function portrait(image, found, asked, signal) {
       h("dt", {}, "Key"),
       h("dd", {}, image.key),
       h("dt", {}, "Label"),
-      h("dd", {}, image.label ? h("a", { href: link("search", { label: image.label }) }, labelled(image.label)) : "none"),
+      h("dd", {}, image.label ? h("a", { href: link("search", { label: image.label }) }, labeled(image.label)) : "none"),
       h("dt", {}, "Size"),
       h("dd", {}, `${image.width} × ${image.height}`),
       h("dt", {}, "Id"),
@@ -150,7 +150,7 @@ function bar(row) {
   return h(
     "li",
     { class: "bar" },
-    h("span", {}, labelled(row.class)),
+    h("span", {}, labeled(row.class)),
     h("meter", { min: 0, max: 1, value: row.probability, aria: { hidden: "true" } }),
     h("span", { class: "value" }, percent(row.probability)),
   );

@@ -2,11 +2,11 @@
 import { askBytes } from "../api.js";
 import { go, link, note } from "../address.js";
 import { clusterings, collection } from "../collection.js";
-import { count, h, labelled, say } from "../dom.js";
+import { count, h, labeled, say } from "../dom.js";
 import { selectAll } from "../edit.js";
 import { failure } from "../failures.js";
 import { Camera } from "../map/camera.js";
-import { levelled, read, within } from "../map/columns.js";
+import { leveled, read, within } from "../map/columns.js";
 import { middles, Names } from "../map/names.js";
 import { Near } from "../map/near.js";
 import { paint } from "../map/palette.js";
@@ -31,11 +31,11 @@ const PLACES = new Set(["x", "y", "id", "step"]);
 export async function view(asked, signal) {
   const [known, bytes] = await Promise.all([collection(), askBytes("map", { name: asked.name }, { signal })]);
   const all = read(bytes);
-  if (all.categories.step) levelled(all.columns, all.categories.step.length);
+  if (all.categories.step) leveled(all.columns, all.categories.step.length);
   const found = asked.where ? await matching(all, asked.where, signal) : all;
   if (!found.columns.id.length) return { element: h("div", { class: "notice" }, h("h1", { tabindex: "-1" }, "Map"), h("p", {}, "No image of this map matches the filter.")), title: "Map" };
   const map = new MapView(found, asked, known, signal);
-  await map.learn(map.colour);
+  await map.learn(map.color);
   return { element: map.element, title: "Map", whole: true, ready: () => map.start() };
 }
 
@@ -56,9 +56,9 @@ class MapView {
     this.steps = found.categories.step ?? [];
     // Categories: columns of the map itself, such as predictions; labels; and the clusters of each clustering.
     const own = Object.keys(found.columns).filter((name) => !PLACES.has(name) && found.columns[name] instanceof Int32Array);
-    const labelled = known.collection.labels ? ["label"] : [];
-    this.colours = [...new Set([...labelled, ...own, ...clusterings(known)])];
-    this.colour = this.colours.includes(asked.colour) ? asked.colour : (this.colours[0] ?? "");
+    const labeled = known.collection.labels ? ["label"] : [];
+    this.colors = [...new Set([...labeled, ...own, ...clusterings(known)])];
+    this.color = this.colors.includes(asked.color) ? asked.color : (this.colors[0] ?? "");
     this.hidden = new Set();
     this.lasso = false;
     this.take(Math.max(0, this.steps.indexOf(asked.step ?? this.steps.at(-1))));
@@ -78,22 +78,22 @@ class MapView {
   }
 
   /** Fetch the categories of a coloring that the map itself does not have. */
-  async learn(colour) {
+  async learn(color) {
     const { columns, categories } = this.found;
-    if (!colour || columns[colour]) return;
-    const asked = colour === "label" ? { by: "label" } : { by: "cluster", clustering: colour };
-    const told = read(await askBytes("colours", asked, { signal: this.signal }));
+    if (!color || columns[color]) return;
+    const asked = color === "label" ? { by: "label" } : { by: "cluster", clustering: color };
+    const told = read(await askBytes("colors", asked, { signal: this.signal }));
     const codes = new Map();
     told.columns.id.forEach((id, at) => codes.set(id, told.columns.code[at]));
-    columns[colour] = Int32Array.from(columns.id, (id) => codes.get(id) ?? -1);
-    if (told.categories.code) categories[colour] = told.categories.code;
+    columns[color] = Int32Array.from(columns.id, (id) => codes.get(id) ?? -1);
+    if (told.categories.code) categories[color] = told.categories.code;
     this.take(this.step);
   }
 
   name(column, code) {
     const names = this.found.categories[column];
     if (code < 0) return `no ${names ? column : "cluster"}`;
-    return names ? labelled(names[code]) : `cluster ${code}`;
+    return names ? labeled(names[code]) : `cluster ${code}`;
   }
 
   build() {
@@ -128,7 +128,7 @@ class MapView {
       h("p", { class: "print" }, `${count(this.points.x.length, "image")} ${method}`),
       stale ? h("p", { class: "remark" }, "The collection has changed since this map was made. Make it again with ", h("code", {}, this.steps.length ? "lookalike evolution" : "lookalike map"), ".") : null,
       maps.length > 1 ? select("Map", "which", maps.map((each) => [each, each]), name, (value) => go(link("map", { name: value }))) : null,
-      this.colours.length ? select("Color by", "colour", this.colours.map((each) => [each, each.includes("/") ? `cluster in ${each}` : each]), this.colour, (value) => this.changeColour(value)) : null,
+      this.colors.length ? select("Color by", "color", this.colors.map((each) => [each, each.includes("/") ? `cluster in ${each}` : each]), this.color, (value) => this.changeColor(value)) : null,
       this.steps.length ? this.slider() : null,
       h("div", { class: "row tight" }, this.lassoButton, this.zoomer("+", 1.6, "Zoom in"), this.zoomer("−", 1 / 1.6, "Zoom out"), h("button", { type: "button", onclick: () => this.fit() }, "All")),
       this.legend,
@@ -158,7 +158,7 @@ class MapView {
     this.take(step);
     this.near.clear();
     this.hovered(null);
-    this.setColour(this.colour);
+    this.setColor(this.color);
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches || this.points.x.length > GLIDING;
     this.glide(from, performance.now() - (still ? GLIDE_MS : 0));
   }
@@ -212,7 +212,7 @@ class MapView {
       drew: (corners) => this.choose(corners),
       signal: this.signal,
     });
-    this.setColour(this.colour);
+    this.setColor(this.color);
     this.box.dataset.ready = "true";
   }
 
@@ -254,19 +254,19 @@ class MapView {
     const { camera } = this;
     const [left, bottom] = camera.toMap(0, camera.height);
     const [right, top] = camera.toMap(camera.width, 0);
-    const codes = this.points[this.colour];
+    const codes = this.points[this.color];
     const inside = this.index.range(left, bottom, right, top).filter((at) => !codes || !this.hidden.has(codes[at]));
     this.box.dataset.pictures = this.near.settle(camera, inside, (at) => this.place(at));
     this.names.follow(camera, this.near.shown.size > 0);
     this.box.dataset.inside = inside.length;
     this.box.dataset.zoom = camera.zoom.toFixed(3);
-    note(link("map", { ...this.asked, name: this.found.maps.length > 1 ? this.found.name : "", colour: this.colour === this.colours[0] ? "" : this.colour, step: this.steps[this.step], ...(Math.abs(camera.zoom - 1) > 0.01 ? { x: camera.x.toPrecision(6), y: camera.y.toPrecision(6), zoom: camera.zoom.toPrecision(4) } : { x: "", y: "", zoom: "" }) }));
+    note(link("map", { ...this.asked, name: this.found.maps.length > 1 ? this.found.name : "", color: this.color === this.colors[0] ? "" : this.color, step: this.steps[this.step], ...(Math.abs(camera.zoom - 1) > 0.01 ? { x: camera.x.toPrecision(6), y: camera.y.toPrecision(6), zoom: camera.zoom.toPrecision(4) } : { x: "", y: "", zoom: "" }) }));
   }
 
   place(at) {
     const { x, y, id, label } = this.points;
-    const shade = this.shades.get(this.points[this.colour]?.[at]);
-    return { x: x[at], y: y[at], id: id[at], label: label ? this.name("label", label[at]) : "", colour: shade };
+    const shade = this.shades.get(this.points[this.color]?.[at]);
+    return { x: x[at], y: y[at], id: id[at], label: label ? this.name("label", label[at]) : "", color: shade };
   }
 
   fit() {
@@ -275,24 +275,24 @@ class MapView {
     this.moved();
   }
 
-  async changeColour(colour) {
+  async changeColor(color) {
     try {
-      await this.learn(colour);
+      await this.learn(color);
     } catch (error) {
-      if (error.name !== "AbortError") this.legend.replaceChildren(h("li", {}, failure(error, () => this.changeColour(colour), { inline: true })));
+      if (error.name !== "AbortError") this.legend.replaceChildren(h("li", {}, failure(error, () => this.changeColor(color), { inline: true })));
       return;
     }
-    this.setColour(colour);
+    this.setColor(color);
   }
 
-  setColour(colour) {
-    if (colour !== this.colour) this.hidden.clear();
-    this.colour = colour;
-    const codes = this.points[colour] ?? new Int32Array(this.points.x.length);
-    const { bytes, legend } = paint(codes, this.hidden, this.found.columns[colour] ?? codes);
-    this.shades = new Map(legend.map(({ code, colour: shade }) => [code, shade]));
-    this.drawing.colour(bytes);
-    this.showLegend(colour ? legend : []);
+  setColor(color) {
+    if (color !== this.color) this.hidden.clear();
+    this.color = color;
+    const codes = this.points[color] ?? new Int32Array(this.points.x.length);
+    const { bytes, legend } = paint(codes, this.hidden, this.found.columns[color] ?? codes);
+    this.shades = new Map(legend.map(({ code, color: shade }) => [code, shade]));
+    this.drawing.color(bytes);
+    this.showLegend(color ? legend : []);
     this.names.take(this.groups(codes, legend));
     this.moved();
   }
@@ -300,24 +300,24 @@ class MapView {
   /** Return the names of the groups in the legend that are not hidden, with their places. */
   groups(codes, legend) {
     const places = new Map(middles(codes, this.points).map((each) => [each.code, each]));
-    return legend.filter(({ code }) => !this.hidden.has(code)).map(({ code }) => ({ ...places.get(code), text: this.name(this.colour, code) }));
+    return legend.filter(({ code }) => !this.hidden.has(code)).map(({ code }) => ({ ...places.get(code), text: this.name(this.color, code) }));
   }
 
   showLegend(entries) {
     const toggle = (code) => {
       if (this.hidden.has(code)) this.hidden.delete(code);
       else this.hidden.add(code);
-      this.setColour(this.colour);
+      this.setColor(this.color);
     };
-    const rows = entries.slice(0, this.allShown ? entries.length : LEGEND).map(({ code, count: images, colour }) =>
+    const rows = entries.slice(0, this.allShown ? entries.length : LEGEND).map(({ code, count: images, color }) =>
       h(
         "li",
         {},
         h(
           "button",
           { type: "button", aria: { pressed: String(!this.hidden.has(code)) }, title: "Show or hide", onclick: () => toggle(code) },
-          h("span", { class: "dot", style: { background: colour } }),
-          h("span", { class: "what" }, this.name(this.colour, code)),
+          h("span", { class: "dot", style: { background: color } }),
+          h("span", { class: "what" }, this.name(this.color, code)),
           h("span", { class: "print" }, images.toLocaleString("en")),
         ),
       ),
@@ -329,7 +329,7 @@ class MapView {
 
   nearest(left, top) {
     const [x, y] = this.camera.toMap(left, top);
-    const codes = this.points[this.colour];
+    const codes = this.points[this.color];
     const reach = this.index.within(x, y, REACH / this.camera.scale).filter((at) => !codes || !this.hidden.has(codes[at]));
     const away = (at) => Math.hypot(this.points.x[at] - x, this.points.y[at] - y);
     return reach.length ? reach.reduce((best, at) => (away(at) < away(best) ? at : best)) : null;
@@ -352,7 +352,7 @@ class MapView {
     this.tip.classList.toggle("below", down < 190);
     if (this.tip.dataset.id === String(id)) return;
     this.tip.dataset.id = id;
-    const words = this.colours.filter((name) => this.points[name]).map((name) => this.name(name, this.points[name][at]));
+    const words = this.colors.filter((name) => this.points[name]).map((name) => this.name(name, this.points[name][at]));
     this.tip.replaceChildren(frame(id, { eager: true }), h("p", {}, words.join(" · ")));
   }
 
@@ -373,7 +373,7 @@ class MapView {
 
   async choose(corners) {
     const polygon = corners.map(([left, top]) => this.camera.toMap(left, top));
-    const codes = this.points[this.colour];
+    const codes = this.points[this.color];
     const inside = within(polygon, this.points, this.index).filter((at) => !codes || !this.hidden.has(codes[at]));
     this.setLasso(false);
     const close = h("button", { type: "button", onclick: () => ((this.list.hidden = true), this.box.focus()) }, "Close");
@@ -400,11 +400,11 @@ class MapView {
   }
 
   summary(inside) {
-    const codes = this.points[this.colour];
+    const codes = this.points[this.color];
     if (!codes || !inside.length) return null;
     const counts = new Map();
     for (const at of inside) counts.set(codes[at], (counts.get(codes[at]) ?? 0) + 1);
     const most = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 4);
-    return h("p", { class: "muted small" }, most.map(([code, images]) => `${images} ${this.name(this.colour, code)}`).join(", ") + (counts.size > 4 ? ` and ${count(counts.size - 4, "other")}` : ""));
+    return h("p", { class: "muted small" }, most.map(([code, images]) => `${images} ${this.name(this.color, code)}`).join(", ") + (counts.size > 4 ? ` and ${count(counts.size - 4, "other")}` : ""));
   }
 }

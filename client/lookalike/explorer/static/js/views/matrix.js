@@ -2,7 +2,7 @@
 import { ask } from "../api.js";
 import { link } from "../address.js";
 import { remarks } from "../collection.js";
-import { count, digits, findings, h, labelled, measured } from "../dom.js";
+import { count, digits, findings, h, labeled, measured } from "../dom.js";
 import { tile, endless } from "../tiles.js";
 
 const MOST = 120;
@@ -39,13 +39,13 @@ function table(asked, { counts, labels, clusters }) {
     h(
       "tr",
       {},
-      h("th", { scope: "row", title: label ?? labelled(label) }, labelled(label)),
+      h("th", { scope: "row", title: label ?? labeled(label) }, labeled(label)),
       order.map((cluster) => {
         const images = byCell.get(`${label}\n${cluster}`) ?? 0;
         if (!images) return h("td", {}, h("span", {}));
         const share = images / sizes.get(label);
         const to = link("clusters", { clustering: asked.clustering, show: "matrix", label, in: cluster });
-        const text = `${count(images, "image")} of ${labelled(label)} in cluster ${cluster}`;
+        const text = `${count(images, "image")} of ${labeled(label)} in cluster ${cluster}`;
         return h("td", {}, h("a", { href: to, title: text, class: "heat", data: { heat: Math.min(4, Math.floor(share * 5)) }, aria: { label: text } }, String(images)));
       }),
     ),
@@ -70,7 +70,7 @@ async function cell(asked, signal) {
     "div",
     {},
     h("p", { class: "small back" }, h("a", { href: link("clusters", { clustering, show: "matrix" }) }, "← All classes and clusters"), " · ", h("a", { href: link("clusters", { clustering, cluster }) }, `All of cluster ${cluster}`)),
-    endless(first, page, { label: `${labelled(label)} in cluster ${cluster}`, signal }),
+    endless(first, page, { label: `${labeled(label)} in cluster ${cluster}`, signal }),
   );
-  return { element, title: `${labelled(label)} in cluster ${cluster}` };
+  return { element, title: `${labeled(label)} in cluster ${cluster}` };
 }

@@ -2,7 +2,7 @@
 import { ask } from "../api.js";
 import { go, link } from "../address.js";
 import { collection, noticed, remarks } from "../collection.js";
-import { count, findings, h, labelled, percent } from "../dom.js";
+import { count, findings, h, labeled, percent } from "../dom.js";
 import { labelBox } from "../labels.js";
 import { endless, tile } from "../tiles.js";
 
@@ -75,7 +75,7 @@ function confusions(asked, { labels, confusion }) {
     h(
       "tr",
       {},
-      h("th", { scope: "row" }, h("a", { href: link("mistakes", { model: asked.model, label: row.label }) }, labelled(row.label))),
+      h("th", { scope: "row" }, h("a", { href: link("mistakes", { model: asked.model, label: row.label }) }, labeled(row.label))),
       h("td", { class: "number" }, `${row.images - row.wrong} of ${row.images}`),
       h("td", { class: "number share" }, percent(row.accuracy)),
       h("td", {}, chips(asked, wrong.get(row.label) ?? [])),
@@ -92,8 +92,8 @@ function chips(asked, cells) {
 
 function chip(asked, cell, chosen) {
   const to = link("mistakes", { model: asked.model, label: cell.label, class: chosen ? "" : cell.class_index });
-  const text = `${labelled(cell.label)} taken for ${labelled(cell.class)}: ${count(cell.count, "image")}`;
-  return h("a", { class: "chip", href: to, title: text, aria: { label: text, ...(chosen ? { current: "true" } : {}) } }, labelled(cell.class), h("span", { class: "print" }, cell.count.toLocaleString("en")));
+  const text = `${labeled(cell.label)} taken for ${labeled(cell.class)}: ${count(cell.count, "image")}`;
+  return h("a", { class: "chip", href: to, title: text, aria: { label: text, ...(chosen ? { current: "true" } : {}) } }, labeled(cell.class), h("span", { class: "print" }, cell.count.toLocaleString("en")));
 }
 
 /** Return the wrong classes of one label as links; one of them may be selected. */
@@ -103,7 +103,7 @@ function narrowed(asked, { confusion }, one) {
     "div",
     {},
     h("p", { class: "small back" }, h("a", { href: link("mistakes", { model: asked.model }) }, "← All labels")),
-    h("p", { class: "chips" }, h("span", { class: "muted" }, `${labelled(asked.label)} is taken for`), cells.length ? cells.map((cell) => chip(asked, cell, cell.class_index === one)) : "nothing else"),
+    h("p", { class: "chips" }, h("span", { class: "muted" }, `${labeled(asked.label)} is taken for`), cells.length ? cells.map((cell) => chip(asked, cell, cell.class_index === one)) : "nothing else"),
   );
 }
 
@@ -122,8 +122,8 @@ function mistake(row, model) {
   const own = row.label_rank ? [["its label", percent(row.label_probability)]] : [["its label", "not predicted"]];
   return tile(row, {
     href: link("image", { id: row.id, model, why: true }),
-    title: `${row.rank}: ${labelled(row.label)} taken for ${labelled(row.class)}, ${percent(row.probability)}: why? ${row.key}`,
-    lines: [`taken for ${labelled(row.class)}`],
+    title: `${row.rank}: ${labeled(row.label)} taken for ${labeled(row.class)}, ${percent(row.probability)}: why? ${row.key}`,
+    lines: [`taken for ${labeled(row.class)}`],
     numbers: [["this class", percent(row.probability)], ...own],
   });
 }

@@ -2,7 +2,7 @@
 import { ask } from "../api.js";
 import { go, link } from "../address.js";
 import { remarks } from "../collection.js";
-import { count, digits, findings, h, labelled, measured } from "../dom.js";
+import { count, digits, findings, h, labeled, measured } from "../dom.js";
 import { labelBox } from "../labels.js";
 import { grid, tile } from "../tiles.js";
 
@@ -10,7 +10,7 @@ import { grid, tile } from "../tiles.js";
 const REASONS = {
   outside: () => "not in a cluster of its class",
   secondary: () => "in another class's cluster",
-  nearer: (row) => `nearer to ${labelled(row.looks_like)}`,
+  nearer: (row) => `nearer to ${labeled(row.looks_like)}`,
   far: () => "far from its class",
 };
 
@@ -42,12 +42,12 @@ function odd(row, method) {
   const numbers = [
     ["score", digits(row.score, 2)],
     [to, digits(row.distance)],
-    row.other_distance === null ? null : [`to ${labelled(row.looks_like)}`, digits(row.other_distance)],
+    row.other_distance === null ? null : [`to ${labeled(row.looks_like)}`, digits(row.other_distance)],
   ].filter(Boolean);
   return tile(row, {
     href: link("image", { id: row.id }),
-    title: `${labelled(row.label)}: ${why.join(", ")}; ${numbers.map((pair) => pair.join(" ")).join(", ")}; ${row.key}`,
-    more: row.looks_like && !row.nearer ? `looks like ${labelled(row.looks_like)}` : null,
+    title: `${labeled(row.label)}: ${why.join(", ")}; ${numbers.map((pair) => pair.join(" ")).join(", ")}; ${row.key}`,
+    more: row.looks_like && !row.nearer ? `looks like ${labeled(row.looks_like)}` : null,
     lines: why,
     numbers,
   });

@@ -2,7 +2,7 @@
 import { ask, file, sendAgain } from "../api.js";
 import { go, link } from "../address.js";
 import { clusterings, collection, noticed, server } from "../collection.js";
-import { count, digits, h, labelled, measured, say } from "../dom.js";
+import { count, digits, h, labeled, measured, say } from "../dom.js";
 import { adder, chooser } from "../edit.js";
 import { labelBox } from "../labels.js";
 import { endless, frame, grid, tile, waiting as frames, whenPainted } from "../tiles.js";
@@ -62,7 +62,7 @@ async function start(asked, signal) {
       adding,
       untrained(all),
     ),
-    h("div", { class: "heading" }, h("h2", {}, asked.label ? `${count(first.total, "image")} labeled ${labelled(asked.label)}` : "In this collection"), form),
+    h("div", { class: "heading" }, h("h2", {}, asked.label ? `${count(first.total, "image")} labeled ${labeled(asked.label)}` : "In this collection"), form),
     first.total ? endless(toTiles(first), async (token) => toTiles(await page(token)), { label: "Images of the collection", signal, noun: "image" }) : empty(asked, all),
   );
   return { element, title: asked.label ? `Images labeled ${asked.label}` : all.name, ready };
@@ -96,12 +96,12 @@ async function results(asked, signal) {
       value: digits(each.distance),
       valueTitle: measured(near.metric),
       more: each.cluster === null ? null : `cluster ${each.cluster}`,
-      title: `${rank + 1}: ${labelled(each.label)}, ${measured(near.metric)} ${digits(each.distance)}, ${each.key}`,
+      title: `${rank + 1}: ${labeled(each.label)}, ${measured(near.metric)} ${digits(each.distance)}, ${each.key}`,
       other: Boolean(subject.label) && each.label !== subject.label,
       eager: rank < 12,
     }),
   );
-  const name = asked.text !== undefined ? `“${asked.text}”` : asked.id === undefined ? "your picture" : labelled(subject.label ?? subject.key);
+  const name = asked.text !== undefined ? `“${asked.text}”` : asked.id === undefined ? "your picture" : labeled(subject.label ?? subject.key);
   const same = subject.label ? near.neighbors.filter((each) => each.label === subject.label).length : null;
   const adding = asked.picture === undefined ? null : await adder(asked.picture, common(near.neighbors.slice(0, 5)));
   const element = h(
@@ -163,7 +163,7 @@ function queried(asked, subject) {
     h(
       "div",
       {},
-      h("p", { class: "name" }, subject.label ? labelled(subject.label) : subject.key),
+      h("p", { class: "name" }, subject.label ? labeled(subject.label) : subject.key),
       subject.label ? h("p", { class: "print" }, subject.key) : null,
       asked.id === undefined ? null : h("p", { class: "small" }, h("a", { href: link("image", { id: asked.id }) }, "About this image")),
     ),
@@ -172,7 +172,7 @@ function queried(asked, subject) {
 
 function filtered({ label, where }, { neighbors, matching }) {
   const which = where ? "that match the filter and have the label" : "with the label";
-  return `${neighbors.length} of ${count(matching, "image")} ${which} ${labelled(label)} ${neighbors.length === 1 ? "is" : "are"} shown.`;
+  return `${neighbors.length} of ${count(matching, "image")} ${which} ${labeled(label)} ${neighbors.length === 1 ? "is" : "are"} shown.`;
 }
 
 function untrained(all) {

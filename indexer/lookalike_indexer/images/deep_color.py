@@ -59,9 +59,9 @@ def to_rgb(levels: _Samples, declared: int) -> Image.Image:
     If the range of alpha does not exceed that of the colors, it uses the same range.
     """
     has_alpha = levels.shape[-1] in (2, 4)
-    colours = levels[..., :-1] if has_alpha else levels
-    greatest = greatest_level(0, float(colours.max()), declared)
-    shown = np.broadcast_to(to_8_bit(colours, greatest), (*levels.shape[:2], 3))
+    colors = levels[..., :-1] if has_alpha else levels
+    greatest = greatest_level(0, float(colors.max()), declared)
+    shown = np.broadcast_to(to_8_bit(colors, greatest), (*levels.shape[:2], 3))
     if not has_alpha:
         return Image.fromarray(np.ascontiguousarray(shown))
     front = Image.fromarray(np.dstack([shown, to_8_bit(levels[..., -1], greatest)]))

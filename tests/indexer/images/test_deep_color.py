@@ -17,7 +17,7 @@ from lookalike_indexer.images.decode import decode
 
 Samples = npt.NDArray[np.uint16]
 
-_PNG_COLOUR_TYPES = {2: 4, 3: 2, 4: 6}  # gray and alpha, RGB, RGBA
+_PNG_COLOR_TYPES = {2: 4, 3: 2, 4: 6}  # gray and alpha, RGB, RGBA
 
 
 def png(samples: Samples) -> bytes:
@@ -28,7 +28,7 @@ def png(samples: Samples) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 16, _PNG_COLOUR_TYPES[channels], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, _PNG_COLOR_TYPES[channels], 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
@@ -60,7 +60,7 @@ FILES: dict[str, Callable[[Samples], bytes]] = {
 
 
 @pytest.fixture(scope="module")
-def colours(photos_dir: Path) -> npt.NDArray[np.uint8]:
+def colors(photos_dir: Path) -> npt.NDArray[np.uint8]:
     """A real photograph whose brightest level is 255, so that each version uses its full range."""
     with Image.open(sorted((photos_dir / "imagenette").rglob("*.JP*G"))[0]) as picture:
         levels = np.asarray(picture.convert("RGB")).astype(float)
@@ -77,30 +77,30 @@ def found(data: bytes) -> npt.NDArray[np.int16]:
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
 @pytest.mark.parametrize("kind", FILES)
-def test_colours_of_each_depth_look_as_those_of_8_bits(colours, kind: str, bits: int):
-    assert np.abs(found(FILES[kind](scaled(colours, bits))) - colours).max() <= 1
+def test_colors_of_each_depth_look_as_those_of_8_bits(colors, kind: str, bits: int):
+    assert np.abs(found(FILES[kind](scaled(colors, bits))) - colors).max() <= 1
 
 
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("alpha_bits", [12, 16])
-def test_alpha_has_the_range_of_the_colours_or_all_16_bits(colours, kind: str, alpha_bits: int):
-    alpha = np.full((*colours.shape[:2], 1), (1 << alpha_bits) - 1, np.uint16)
+def test_alpha_has_the_range_of_the_colors_or_all_16_bits(colors, kind: str, alpha_bits: int):
+    alpha = np.full((*colors.shape[:2], 1), (1 << alpha_bits) - 1, np.uint16)
     alpha[:20] = 0
-    levels = found(FILES[kind](np.concatenate([scaled(colours, 12), alpha], axis=2)))
+    levels = found(FILES[kind](np.concatenate([scaled(colors, 12), alpha], axis=2)))
     assert levels[:20].min() == 255  # white shows behind transparency
-    assert np.abs(levels[20:] - colours[20:]).max() <= 1
+    assert np.abs(levels[20:] - colors[20:]).max() <= 1
 
 
 @pytest.mark.parametrize("bits", [12, 16])
-def test_gray_with_alpha_follows_the_same_rule(colours, bits: int):
-    gray = colours[:, :, :1]
+def test_gray_with_alpha_follows_the_same_rule(colors, bits: int):
+    gray = colors[:, :, :1]
     gray = np.rint(gray * (255 / gray.max())).astype(np.uint8)
     opaque = np.full_like(gray, 255)
     levels = found(png(scaled(np.concatenate([gray, opaque], axis=2), bits)))
     assert np.abs(levels - gray).max() <= 1
 
 
-def test_a_dark_picture_stays_dark_where_the_file_tells_its_range(colours):
-    dark = scaled(colours, 12)
+def test_a_dark_picture_stays_dark_where_the_file_tells_its_range(colors):
+    dark = scaled(colors, 12)
     assert found(tiff(dark, most=65535)).max() == 16
     assert found(tiff(dark // 16, most=4095)).max() == 16

@@ -7,7 +7,7 @@ import torch
 from lookalike_indexer.collection.spec import PreprocessingSpec
 
 
-class Normaliser:
+class Normalizer:
     """Scales to 0..1 and normalizes on a device, in the order and precision of torchvision's transforms."""
 
     def __init__(self, spec: PreprocessingSpec, device: torch.device) -> None:

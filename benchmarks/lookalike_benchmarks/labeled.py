@@ -38,7 +38,7 @@ _PART_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labeled:
     """Size of the collection: `rows` images of `classes` labels, embeddings of `dim`, `clusters` clusters.
 
     `spread` is the length of the noise around a class's center.
@@ -52,10 +52,10 @@ class Labelled:
     seed: int = 1
 
 
-def write_labelled(root: str, wanted: Labelled) -> None:
+def write_labeled(root: str, wanted: Labeled) -> None:
     """Write and publish the collection."""
     storage = Storage(root)
-    centres = _unit(np.random.default_rng(wanted.seed).standard_normal((wanted.classes, wanted.dim), np.float32))
+    centers = _unit(np.random.default_rng(wanted.seed).standard_normal((wanted.classes, wanted.dim), np.float32))
     folder = layout.clustering("first", "made", "0" * 16)
     numbers = range(-(-wanted.rows // _PART_ROWS))
     for number in numbers:
@@ -64,25 +64,25 @@ def write_labelled(root: str, wanted: Labelled) -> None:
         random = np.random.default_rng((wanted.seed, number))
         labels = random.integers(0, wanted.classes, count)
         noise = random.standard_normal((count, wanted.dim), np.float32) * np.float32(wanted.spread / wanted.dim**0.5)
-        vectors = _unit(centres[labels] + noise)
+        vectors = _unit(centers[labels] + noise)
         names = pa.array([f"class {code}" for code in range(wanted.classes)]).take(pa.array(labels))
         images = images_table(start, count)
         images = images.set_column(images.schema.get_field_index("label"), schema.IMAGES.field("label"), names)
         write_part(storage, layout.images(number), images)
         write_part(storage, layout.embeddings("first", number), embeddings_table(start, vectors))
-        assigned = _assignments(start, vectors, centres[: wanted.clusters])
+        assigned = _assignments(start, vectors, centers[: wanted.clusters])
         write_part(storage, f"{folder}/assignments/part-{number:06d}.parquet", assigned)
         for model, share in MODELS.items():
             write_part(storage, layout.predictions(model, number), _predictions(start, labels, share, random))
     centroids = pa.FixedSizeListArray.from_arrays(
-        pa.array(centres[: wanted.clusters].ravel()), type=schema.centroids(wanted.dim).field("centroid").type
+        pa.array(centers[: wanted.clusters].ravel()), type=schema.centroids(wanted.dim).field("centroid").type
     )
     table = pa.table([pa.array(np.arange(wanted.clusters, dtype=np.int32)), centroids], schema.centroids(wanted.dim))
     write_part(storage, f"{folder}/centroids.parquet", table)
     generations.publish(storage, _manifest(wanted, numbers, folder))
 
 
-def _manifest(wanted: Labelled, numbers: Sequence[int], folder: str) -> Manifest:
+def _manifest(wanted: Labeled, numbers: Sequence[int], folder: str) -> Manifest:
     models = {
         model: ModelEntry(
             ModelSpec("resnet50", _CLASSES, WeightsSpec("untrained", str(seed), f"{seed}" * 64), _PREPROCESSING),

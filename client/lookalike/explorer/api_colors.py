@@ -24,13 +24,13 @@ _AT_ONCE: Final = 4
 Columns = dict[str, npt.NDArray[Any]]
 
 
-async def get_colours(request: Request) -> Response:
+async def get_colors(request: Request) -> Response:
     """Return the columns id and code of all images; `by` is "label", or "cluster" with a `clustering`."""
     client: Client = request.app.state.callers.require(request)
     by, clustering = asked.text(request, "by", "label"), asked.text(request, "clustering", "")
     # This call also checks that the caller is allowed.
     wanted = (tag_of(await client.info()), by, clustering)
-    held = request.app.state.colours
+    held = request.app.state.colors
     packed: bytes | None = held.get(wanted)
     if packed is None:
         if by == "label":
