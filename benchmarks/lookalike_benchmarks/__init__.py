@@ -6,7 +6,7 @@ them.
     options.py, machine.py, results.py      settings of a run, the machine, the rows
     data.py, vectors.py, synthetic.py       synthetic vectors and collections
     servable.py, labeled.py, explored.py   collections with an index, labels, or JPEG files
-    pictures.py, files.py                   generated images, decoding and writing
+    generated_images.py, files.py           generated images, decoding and writing
     serving.py, scraped.py, load/           server processes, their metrics, clients that load them
     contestant.py, environments.py, engines/    peers in processes and environments of their own
     bare.py, overhead.py, fronts.py, sharded.py     the service against bare faiss, fronts, shards
@@ -19,5 +19,5 @@ them.
     report.py, questions.py, targets.py, scorecard.py, tables.py, charts.py   the report
 
 Run alone with `python -m lookalike_benchmarks.NAME`: answer_cost, before_after, choose_k_mixtures, engine_cost,
-first_stage, handover, kmeans_ratios, observing, sent_pictures.
+first_stage, handover, kmeans_ratios, observing, sent_images.
 """

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lookalike_benchmarks import pictures
+from lookalike_benchmarks import generated_images
 from lookalike_benchmarks.processes import resident
 
 MODEL = "shufflenet_v2_x0_5"
@@ -35,7 +35,7 @@ def peaks(images: int, part_size: int) -> Peaks:
     """Embed `images` images on the processor and sample the memory."""
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder) / "photos"
-        pictures.small(photos, images, seed=0)
+        generated_images.small(photos, images, seed=0)
         command = [sys.executable, "-m", "lookalike", "embed", str(photos), "--collection", f"{folder}/collection"]
         options = ["--model", MODEL, "--weights", "untrained", "--part-size", str(part_size)]
         began = time.perf_counter()

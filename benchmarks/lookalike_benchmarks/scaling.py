@@ -22,7 +22,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.embedding_result import EmbeddingResult
 from lookalike_indexer.embedding.query_text import Text
-from lookalike_indexer.images.picture_box import Boxed
+from lookalike_indexer.images.image_box import Boxed
 from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Silent

@@ -20,7 +20,7 @@ Modules, in the order of a call (private names; import everything from `lookalik
     _environment, _address, _channel    settings: environment, address, TLS, token, channel arguments
     _proxy, _forks, _aio_channels       HTTP proxies, forked processes, one channel for each event loop
     local_secret                        secret that authorizes local administrators of a local server
-    _pictures, _pillow, _png            encode images that a caller passes
+    _images, _pillow, _png              encode images that a caller passes
     _queries, _examples                 validate queries and feedback
     _filters, _image_terms              filters as Python expressions
     _calls, _experiment_calls           build requests and choose the parser of the reply

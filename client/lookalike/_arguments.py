@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lookalike._changes import After
 from lookalike._filters import Where
-from lookalike._pictures import Picture
+from lookalike._images import Picture
 
 # "raise": a query of a batch that cannot be answered fails the call. "rows": it fails only its own row.
 Errors: TypeAlias = Literal["raise", "rows"]

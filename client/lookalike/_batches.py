@@ -14,8 +14,8 @@ import numpy as np
 from lookalike._arguments import Progress
 from lookalike._calls import Call, as_count
 from lookalike._errors import InvalidArgumentError, LookalikeError, MessageTooLargeError
+from lookalike._images import is_single, picture_bytes, takes_long
 from lookalike._joining import Part, Sourced
-from lookalike._pictures import is_single, picture_bytes, takes_long
 from lookalike._queries import floats, several
 from lookalike._server import Limits
 

@@ -9,7 +9,7 @@ from typing import Any, SupportsIndex, TypeAlias, Union
 import numpy.typing as npt
 
 from lookalike._columns import Int64
-from lookalike._pictures import Picture
+from lookalike._images import Picture
 
 # Images, or vectors of shape (dim,), by key. With several spaces: a mapping of space names to vectors.
 NewPictures: TypeAlias = Mapping[str, Picture]

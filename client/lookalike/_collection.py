@@ -11,8 +11,8 @@ from lookalike._columns import Columns, Int32, Int64
 from lookalike._metrics import Metric
 from lookalike._notebook import html
 from lookalike._notebook.frames import Column
-from lookalike._notebook.pictures import MOST_PICTURES
 from lookalike._notebook.shown import foot, strip
+from lookalike._notebook.thumbnails import MOST_PICTURES
 from lookalike._served import Served
 
 

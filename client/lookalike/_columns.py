@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike._notebook.frames import Tabular
-from lookalike._notebook.pictures import Illustrated
+from lookalike._notebook.thumbnails import Illustrated
 
 Row = TypeVar("Row", covariant=True)
 

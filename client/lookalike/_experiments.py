@@ -11,8 +11,8 @@ import numpy as np
 from lookalike._metrics import heading
 from lookalike._notebook import html
 from lookalike._notebook.frames import Column, Tabular
-from lookalike._notebook.pictures import MOST_PICTURES, Illustrated, Source
 from lookalike._notebook.shown import foot
+from lookalike._notebook.thumbnails import MOST_PICTURES, Illustrated, Source
 from lookalike._served import Served
 
 Setting: TypeAlias = str | int | float | bool | list[str | int] | None

@@ -14,8 +14,8 @@ from lookalike._columns import Columns, Float32, Int32, Int64, preview
 from lookalike._metrics import Metric, heading, measured
 from lookalike._notebook import html
 from lookalike._notebook.frames import Column
-from lookalike._notebook.pictures import Illustrated, Source
 from lookalike._notebook.shown import foot, strip
+from lookalike._notebook.thumbnails import Illustrated, Source
 from lookalike._served import Served
 
 

@@ -14,8 +14,8 @@ from lookalike._columns import Columns, Float32, Int32, Int64, preview
 from lookalike._metrics import Metric, measured
 from lookalike._notebook import html
 from lookalike._notebook.frames import Column
-from lookalike._notebook.pictures import MOST_PICTURES
 from lookalike._notebook.shown import foot, strip
+from lookalike._notebook.thumbnails import MOST_PICTURES
 from lookalike._served import Served
 
 # Number of queries of a batch that a notebook shows.

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lookalike import wire
 from lookalike._arguments import Errors
 from lookalike._errors import InvalidArgumentError
-from lookalike._pictures import Picture, is_single, picture_bytes
+from lookalike._images import Picture, is_single, picture_bytes
 from lookalike.v1 import types_pb2
 
 _INT64: Final = np.iinfo(np.int64)

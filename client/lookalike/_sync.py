@@ -14,7 +14,7 @@ from lookalike._attempts import Attempts
 from lookalike._calls import Call
 from lookalike._channel import TLS, Connection, Metadata
 from lookalike._errors import ClosedError, LookalikeError
-from lookalike._notebook.pictures import SIZE, TIMEOUT_S, illustrate
+from lookalike._notebook.thumbnails import SIZE, TIMEOUT_S, illustrate
 from lookalike._status import from_rpc, knows_no_pieces, needs_pieces
 from lookalike._sync_experiments import Experiments
 from lookalike._sync_methods import Methods

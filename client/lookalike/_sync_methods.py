@@ -37,11 +37,11 @@ from lookalike._errors import DeadlineExceededError, LookalikeError, Unavailable
 from lookalike._filters import Where
 from lookalike._graph import GraphList, GraphLists
 from lookalike._hints import hinted
+from lookalike._images import Picture
 from lookalike._labels import Label, Labels
 from lookalike._memberships import Clusters, Member, Members, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbors, NeighborsBatch
 from lookalike._paging import Page, Pager
-from lookalike._pictures import Picture
 from lookalike._server import ServedCollection, ServerInfo
 
 Result = TypeVar("Result")

@@ -14,7 +14,7 @@ from lookalike._calls import Call, Result, make_call
 from lookalike._changes import After, Deleted, Described, Folded, NewPictures, NewVectors, Restored, Upserted, Values
 from lookalike._errors import InvalidArgumentError
 from lookalike._filters import Where, message_of
-from lookalike._pictures import picture_bytes
+from lookalike._images import picture_bytes
 from lookalike._queries import as_int, check_id, check_key, floats, several
 from lookalike.v1 import filter_pb2, update_pb2
 

@@ -23,7 +23,7 @@ from lookalike._attempts import Attempts
 from lookalike._calls import Call
 from lookalike._channel import TLS, Connection, Metadata
 from lookalike._errors import ClosedError, LookalikeError
-from lookalike._notebook.pictures import illustrate
+from lookalike._notebook.thumbnails import illustrate
 from lookalike._status import from_rpc, knows_no_pieces, needs_pieces
 
 __all__ = ["Client"]

@@ -15,7 +15,7 @@ In the order of the data's way:
     filters/        filter expressions
     experiments/    experiments on a collection
     attribution/    attribution of classifications
-    pictures/       drawings of results
+    charts/         drawings of results
     report/         HTML report
     upkeep/         sync, folding, compaction
     verification/   verification

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lookalike_benchmarks import pictures
+from lookalike_benchmarks import generated_images
 from lookalike_benchmarks.forward import operations
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.models.network import Network, Node
@@ -36,7 +36,7 @@ def test_stages_types_and_the_whole_are_measured(bench):
 
 
 def test_too_few_or_damaged_photographs_are_reported(invoke, tmp_path):
-    pictures.like_photographs(tmp_path / "photos", 11, seed=1)
+    generated_images.like_photographs(tmp_path / "photos", 11, seed=1)
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"no picture")
     result = invoke("embed", "--photos", str(tmp_path / "photos"), "--set", "rounds=3")
     assert result.exit_code == 0, result.output

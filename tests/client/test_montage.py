@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lookalike.cli import _draw as client
-from lookalike_indexer.pictures import montage as indexer
+from lookalike_indexer.charts import montage as indexer
 
 STYLE = indexer.MontageStyle(tile=client.TILE, columns=6)
 TEXTS = (

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import lookalike
-from lookalike._pictures import picture_bytes
+from lookalike._images import picture_bytes
 
 
 @pytest.mark.parametrize(

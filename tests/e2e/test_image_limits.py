@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 import lookalike as client_package
+from lookalike_indexer.charts.thumbnails import Thumbnails
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.pictures.thumbnails import Thumbnails
 
 pytestmark = pytest.mark.xdist_group("e2e")
 Run = Callable[..., CompletedProcess[str]]

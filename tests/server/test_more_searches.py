@@ -17,7 +17,7 @@ from lookalike import wire
 from lookalike.cli._run import run
 from lookalike.v1 import filter_pb2, search_pb2, types_pb2
 from lookalike_indexer.embedding.embedding_result import EmbeddingResult
-from lookalike_indexer.images.picture_box import Boxed
+from lookalike_indexer.images.image_box import Boxed
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.search.hits import Hits
 from lookalike_server.services.grouping import Grouped, grouped

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lookalike_benchmarks import files, pictures, timing
+from lookalike_benchmarks import files, generated_images, timing
 from lookalike_benchmarks.forward import (
     Setup,
     forward_call,
@@ -68,7 +68,7 @@ def run(settings: Settings) -> Iterator[Row]:
         source = settings.photos or Path(folder) / "photos"
         if settings.photos is None:
             most = max(options.number(_of("images", gpus)) for gpus in settings.gpus)
-            pictures.like_photographs(source, most * options.number("rounds"), settings.seed)
+            generated_images.like_photographs(source, most * options.number("rounds"), settings.seed)
         said = {"model": model, "weights": "a file" if settings.weights else "untrained", **threads()}
         said["pictures"] = "photographs" if settings.photos else "generated, 500 x 375"
         for gpus in settings.gpus:

@@ -1,7 +1,7 @@
 """Display of results in notebooks, and their conversion to tables of pandas and pyarrow.
 
     frames.py     conversion to pandas and pyarrow tables
-    pictures.py   thumbnails, fetched when a notebook shows a result
+    thumbnails.py   thumbnails, fetched when a notebook shows a result
     html.py       HTML fragments
     shown.py      fragments that all results share: image strips and the footer
 

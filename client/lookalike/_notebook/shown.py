@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lookalike._notebook import html
-from lookalike._notebook.pictures import MOST_PICTURES, Gallery
+from lookalike._notebook.thumbnails import MOST_PICTURES, Gallery
 from lookalike._served import Served
 
 

@@ -1,6 +1,6 @@
 """Montages: images with captions, in rows, under titles.
 
-This module must draw the same as lookalike_indexer.pictures.montage, which this package
+This module must draw the same as lookalike_indexer.charts.montage, which this package
 does not import; a test compares both.
 """
 

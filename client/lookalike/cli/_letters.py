@@ -1,6 +1,6 @@
 """Text in montages: the font, and text cut or wrapped to a width.
 
-This module must draw the same as lookalike_indexer.pictures.lettering, which this package
+This module must draw the same as lookalike_indexer.charts.lettering, which this package
 does not import; a test compares both.
 """
 

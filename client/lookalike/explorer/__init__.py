@@ -11,10 +11,10 @@ uvicorn.
     asked.py                        validate request parameters
     about_server.py                 cached server information
     api_collection.py               the collection, its images and labels
-    api_search.py, pictures.py      searches; uploaded images
+    api_search.py, uploads.py       searches; uploaded images
     api_clusters.py                 clusters and their members
     api_filter.py                   columns and matches for the filter bar
-    api_map.py, api_colors.py      maps, and the colors of their points
+    api_map.py, api_colors.py       maps, and the colors of their points
     api_experiments.py              experiments and stored results
     api_changes.py                  add, delete, label, undo
     thumbnails.py, tag.py, lru.py   thumbnails, the tag of cacheable URLs, the cache

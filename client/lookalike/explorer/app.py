@@ -32,9 +32,9 @@ from lookalike.explorer.about_server import AboutServer, get_server
 from lookalike.explorer.callers import Callers, open_client, post_login, post_logout
 from lookalike.explorer.guard import Guard
 from lookalike.explorer.lru import ByteLru
-from lookalike.explorer.pictures import Pictures, get_picture, post_picture
 from lookalike.explorer.settings import Bounds, Listen, Upstream
 from lookalike.explorer.thumbnails import Thumbnails, get_thumbnail
+from lookalike.explorer.uploads import Pictures, get_picture, post_picture
 
 STATIC: Final = Path(__file__).parent / "static"
 VIEWS: Final = ("/", "/search", "/image", "/clusters", "/mistakes", "/checks", "/map", "/login")

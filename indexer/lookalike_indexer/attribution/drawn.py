@@ -9,10 +9,10 @@ from PIL import Image
 
 from lookalike_indexer.attribution.attributor import Method
 from lookalike_indexer.attribution.opened import OpenedModel
+from lookalike_indexer.charts.overlay import overlay
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.images.preprocessing import Pixels
-from lookalike_indexer.pictures.overlay import overlay
 
 
 @dataclass

@@ -83,7 +83,7 @@ def choose_k(
         table = result.tables["k"]
         print_all(findings(result), shown(table, table.column_names, table.num_rows, result.settings["metric"]))
     if folder is not None:
-        from lookalike_indexer.pictures.choose_k import choose_k_chart
+        from lookalike_indexer.charts.choose_k import choose_k_chart
 
         folder.save("choose-k", choose_k_chart(result))
         folder.tell(as_json)

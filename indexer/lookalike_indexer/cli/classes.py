@@ -75,7 +75,7 @@ def classes(
             shown(accuracies, accuracies.column_names, most=60),
         )
     if folder is not None:
-        from lookalike_indexer.pictures.scores import accuracies_chart
+        from lookalike_indexer.charts.scores import accuracies_chart
 
         folder.save("accuracies", accuracies_chart(result))
         folder.tell(as_json)

@@ -105,7 +105,7 @@ def compare(
         table = _with_costs(result.tables["scores"], result.tables[COSTS])
         print_all(findings(result), shown(table, _shown(result), table.num_rows, result.settings["metric"]))
     if folder is not None:
-        from lookalike_indexer.pictures.scores import comparison_chart
+        from lookalike_indexer.charts.scores import comparison_chart
 
         folder.save("compare", comparison_chart(result))
         folder.tell(as_json)

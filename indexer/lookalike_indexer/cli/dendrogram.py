@@ -75,7 +75,7 @@ def dendrogram(
         columns = ["cluster", "class", "images"] + (["vector"] if word_vectors else [])
         print_all(findings(result), shown(result.tables["classes"], columns, most=most))
     if folder is not None:
-        from lookalike_indexer.pictures.dendrogram import tree_figure
+        from lookalike_indexer.charts.dendrogram import tree_figure
 
         folder.save("dendrogram", tree_figure(result))
         folder.tell(as_json)

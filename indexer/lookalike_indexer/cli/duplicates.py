@@ -87,7 +87,7 @@ def duplicates(
             else "",
         )
     if folder is not None:
-        from lookalike_indexer.pictures.duplicates import duplicates_montage
+        from lookalike_indexer.charts.duplicates import duplicates_montage
 
         if len(images):
             folder.save("duplicates", duplicates_montage(result, folder.thumbnails(view)))

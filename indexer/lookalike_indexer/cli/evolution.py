@@ -95,7 +95,7 @@ def evolution(
     row = view.row_of_key(image) if image is not None else None
     result = experiment.evolution(view, model=model, k=neighbors, sample=sample, seed=options["seed"], class_map=names)
     if folder is not None:
-        from lookalike_indexer.pictures.evolution import evolution_chart
+        from lookalike_indexer.charts.evolution import evolution_chart
 
         folder.save("evolution", evolution_chart(result))
         if any(result.tables["map"].column("prediction").to_pylist()):

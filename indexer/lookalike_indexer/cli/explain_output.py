@@ -103,8 +103,8 @@ def draw(
     The methods in `asked` must succeed, and also appear on each image's sheet. Without any, the table shows both
     methods where possible.
     """
-    from lookalike_indexer.pictures.explain_sheet import explain_sheets
-    from lookalike_indexer.pictures.explanation import explanation_sheet
+    from lookalike_indexer.charts.explain_sheet import explain_sheets
+    from lookalike_indexer.charts.explanation import explanation_sheet
 
     found, notes = _attributed(explainer, images, results, asked)
     thumbnails = folder.thumbnails(explainer.view)

@@ -56,7 +56,7 @@ def interpret(
     else:
         print_all(findings(result), shown(result.tables["clusters"], ["cluster", "size", "name", "share", "lift"], 100))
     if folder is not None:
-        from lookalike_indexer.pictures.interpret import interpretation_sheets
+        from lookalike_indexer.charts.interpret import interpretation_sheets
 
         for name, picture in interpretation_sheets(result, folder.thumbnails(view)):
             folder.save(name, picture)

@@ -71,7 +71,7 @@ def label_issues(
             next_step if folder is None else "",
         )
     if folder is not None:
-        from lookalike_indexer.pictures.label_issues import label_issues_sheet
+        from lookalike_indexer.charts.label_issues import label_issues_sheet
 
         if listed.num_rows:
             folder.save("label-issues", label_issues_sheet(result, folder.thumbnails(view)))

@@ -71,7 +71,7 @@ def leaks(
             else "",
         )
     if folder is not None:
-        from lookalike_indexer.pictures.leaks import leaks_montage
+        from lookalike_indexer.charts.leaks import leaks_montage
 
         if len(listed):
             folder.save("leaks", leaks_montage(result, folder.thumbnails(view)))

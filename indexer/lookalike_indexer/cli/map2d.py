@@ -139,11 +139,11 @@ def _draw(
 ) -> None:
     import numpy as np
 
+    from lookalike_indexer.charts.map2d import Map, centers, points
+    from lookalike_indexer.charts.map2d import thumbnails as draw_thumbnails
+    from lookalike_indexer.charts.palette import palette
     from lookalike_indexer.experiments.interpret import cluster_names
     from lookalike_indexer.experiments.map2d import METHOD_NAMES
-    from lookalike_indexer.pictures.map2d import Map, centers, points
-    from lookalike_indexer.pictures.map2d import thumbnails as draw_thumbnails
-    from lookalike_indexer.pictures.palette import palette
 
     by, of_images = colored
     table = result.tables["map"]

@@ -51,7 +51,7 @@ def matrix(collection: str, clustering: str, where: str, keep: str | None, out: 
             f"completeness {result.figures['completeness']:.3f}",
         )
     if folder is not None:
-        from lookalike_indexer.pictures.matrix import matrix_figures
+        from lookalike_indexer.charts.matrix import matrix_figures
 
         for name, figure in matrix_figures(result).items():
             folder.save(name, figure)

@@ -83,7 +83,7 @@ def mistakes(
             next_step,
         )
     if folder is not None:
-        from lookalike_indexer.pictures.mistakes import confusion_figure, mistakes_sheet
+        from lookalike_indexer.charts.mistakes import confusion_figure, mistakes_sheet
 
         table = folder.save_table("confusion", result.tables["confusion"])
         folder.save("confusion", confusion_figure(result, table.name))

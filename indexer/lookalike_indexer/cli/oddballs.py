@@ -61,7 +61,7 @@ def oddballs(collection: str, out: str | None, as_json: bool, **options: Any) ->
             shown(labels, ["label", "images", "odd", "outside", "secondary", "far", "nearer"], 12),
         )
     if folder is not None:
-        from lookalike_indexer.pictures.oddballs import oddball_montage
+        from lookalike_indexer.charts.oddballs import oddball_montage
 
         folder.save("oddballs", oddball_montage(result, folder.thumbnails(view)))
         folder.tell(as_json)

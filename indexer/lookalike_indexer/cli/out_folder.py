@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
+    from lookalike_indexer.charts.thumbnails import Thumbnails
     from lookalike_indexer.experiments.view import View
-    from lookalike_indexer.pictures.thumbnails import Thumbnails
 
 _LONGEST = 80
 
@@ -51,7 +51,7 @@ class OutFolder:
 
     def thumbnails(self, view: View, size: int = 160) -> Thumbnails:
         """Return the thumbnails of a command's only view; `tell` reports those that cannot be read."""
-        from lookalike_indexer.pictures.thumbnails import Thumbnails
+        from lookalike_indexer.charts.thumbnails import Thumbnails
 
         thumbnails = Thumbnails(view, size)
         self._shown.append((view, thumbnails))
@@ -130,6 +130,6 @@ def _encoded(picture: Image.Image | Figure) -> bytes:
         out = io.BytesIO()
         picture.save(out, "PNG")
         return out.getvalue()
-    from lookalike_indexer.pictures.figures import png
+    from lookalike_indexer.charts.figures import png
 
     return png(picture)

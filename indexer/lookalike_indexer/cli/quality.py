@@ -77,7 +77,7 @@ def quality(
             shown(images, ["flag", "rank", "value", "label", "key"], 30) if len(images) else "",
         )
     if folder is not None:
-        from lookalike_indexer.pictures.quality import quality_montage
+        from lookalike_indexer.charts.quality import quality_montage
 
         if len(images):
             folder.save("quality", quality_montage(result, folder.thumbnails(view)))

@@ -72,7 +72,7 @@ def sample(
     else:
         print_all(findings(result), shown(images, ["rank", "distance", "label", "key"], 30, result.settings["metric"]))
     if folder is not None:
-        from lookalike_indexer.pictures.sample import sample_montage
+        from lookalike_indexer.charts.sample import sample_montage
 
         folder.save("sample", sample_montage(result, folder.thumbnails(view)))
         folder.tell(as_json or as_list)

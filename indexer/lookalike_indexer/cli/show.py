@@ -99,8 +99,8 @@ def _clusters(result: Result) -> list[str]:
 
 
 def _draw(view: View, row: int, result: Result, folder: OutFolder, prefix: str) -> None:
-    from lookalike_indexer.pictures.image_clusters import agreement_figure, cluster_montages
-    from lookalike_indexer.pictures.layer_sheet import layer_sheets
+    from lookalike_indexer.charts.image_clusters import agreement_figure, cluster_montages
+    from lookalike_indexer.charts.layer_sheet import layer_sheets
 
     thumbnails = folder.thumbnails(view)
     for name, picture in layer_sheets(result, row, view.reader.manifest.spaces, thumbnails):

@@ -58,7 +58,7 @@ def split(label: str, collection: str, out: str | None, as_json: bool, **options
             shown(ks, ["k", "silhouette", "inertia"], metric=metric) if len(ks) > 1 else "",
         )
     if folder is not None:
-        from lookalike_indexer.pictures.split import split_montages
+        from lookalike_indexer.charts.split import split_montages
 
         for name, picture in split_montages(result, folder.thumbnails(view)):
             folder.save(name, picture)

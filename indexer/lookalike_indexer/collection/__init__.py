@@ -24,7 +24,7 @@ Formats:
     rejects.py           kinds of rejected files
     checkpoint_names.py  names of checkpoints
     uris.py, uri_column.py   absolute URIs of images, one or a column
-    kept_pictures.py     uploaded pictures that the collection stores
+    uploaded_images.py   uploaded images that the collection stores
     index_ids.py         image ids of an index's rows
 
 Reading:

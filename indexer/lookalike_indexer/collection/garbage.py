@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from lookalike_indexer.collection import changelog, encoding, generations, kept_pictures, layout
+from lookalike_indexer.collection import changelog, encoding, generations, layout, uploaded_images
 from lookalike_indexer.collection.current import default_index
 from lookalike_indexer.collection.hold import claimed
 from lookalike_indexer.collection.lock import LOCK, OWNER
@@ -37,7 +37,7 @@ _OWN = [
         rf"embeddings/{_NAME}/{_PART}",
         rf"predictions/{_NAME}/{_PART}",
         rf"images/{_PART}",
-        kept_pictures.PATTERN,
+        uploaded_images.PATTERN,
         rf"rejects/{_NAME}/{_PART}",
         rf"models/{_NAME}/{_NAME}",
         rf"source/{_PART}",
@@ -109,7 +109,7 @@ def collect(storage: Storage, keep: int, *, dry_run: bool = False, assume_unread
         named |= _needed(storage, number)
     folded = _removable_log(storage, [*in_use, *in_doubt, *kept], dry_run=dry_run)
     # A picture is stored before anything refers to it.
-    with kept_pictures.removing(storage):
+    with uploaded_images.removing(storage):
         named |= _pictures(storage, named, folded)
         unnamed, foreign = _unnamed(storage, named, folded)
         for path in unnamed:
@@ -163,11 +163,11 @@ def _removable_log(storage: Storage, numbers: list[int], *, dry_run: bool) -> se
 
 def _pictures(storage: Storage, named: set[str], folded: set[str]) -> set[str]:
     """Return the uploaded pictures that the named files or the change log refer to."""
-    if not any(path.startswith(f"{kept_pictures.FOLDER}/") for path in storage.walk()):
+    if not any(path.startswith(f"{uploaded_images.FOLDER}/") for path in storage.walk()):
         return set()
     images = [path for path in sorted(named) if path.startswith(f"{layout.IMAGES}/")]
     log = [name.path for name in changelog.names(storage) if name.path not in folded]
-    return kept_pictures.named_by(storage, images) | kept_pictures.named_by_log(storage, log)
+    return uploaded_images.named_by(storage, images) | uploaded_images.named_by_log(storage, log)
 
 
 def _unnamed(storage: Storage, named: set[str], folded: set[str]) -> tuple[list[str], list[str]]:

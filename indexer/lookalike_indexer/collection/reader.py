@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_indexer.arrays import Bools, Float32, Int32, Int64
-from lookalike_indexer.collection import generations, index_ids, kept_pictures, schema, tombstones
+from lookalike_indexer.collection import generations, index_ids, schema, tombstones, uploaded_images
 from lookalike_indexer.collection.ahead import read_ahead
 from lookalike_indexer.collection.commands import command, instead
 from lookalike_indexer.collection.current import clustering_called, default_clustering, default_index
@@ -433,7 +433,7 @@ class CollectionReader:
         if "uri" not in table.column_names:
             return table
         found = absolute_column(
-            self.manifest.source, table.column("uri"), table.column("key"), kept_pictures.folder(self.storage)
+            self.manifest.source, table.column("uri"), table.column("key"), uploaded_images.folder(self.storage)
         )
         return table.set_column(table.column_names.index("uri"), table.schema.field("uri"), found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lookalike_indexer.collection import kept_pictures
+from lookalike_indexer.collection import uploaded_images
 from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.collection.uris import root
 
@@ -14,12 +14,12 @@ def absolute_column(source: SourceEntry, uris: pa.ChunkedArray, keys: pa.Chunked
     """Return the absolute URI of each row; an empty one, of an unreadable image, stays empty.
 
     `keys` are those of the same rows; only a Parquet source needs them, see `uris.stored`. `kept` is the folder of
-    uploaded pictures, see `kept_pictures.folder`.
+    uploaded pictures, see `uploaded_images.folder`.
     """
-    own = kept_pictures.is_kept_column(uris)
+    own = uploaded_images.is_kept_column(uris)
     if not pc.any(own).as_py():
         return _of_source(source, uris, keys)
-    return pc.if_else(own, kept_pictures.absolute_column(uris, kept), _of_source(source, uris, keys))
+    return pc.if_else(own, uploaded_images.absolute_column(uris, kept), _of_source(source, uris, keys))
 
 
 def _of_source(source: SourceEntry, uris: pa.ChunkedArray, keys: pa.ChunkedArray) -> pa.ChunkedArray:

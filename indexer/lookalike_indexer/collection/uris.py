@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
-from lookalike_indexer.collection import kept_pictures
+from lookalike_indexer.collection import uploaded_images
 from lookalike_indexer.collection.manifest import SourceEntry
 
 
@@ -17,10 +17,10 @@ def stored(source: SourceEntry, uri: str, key: str, kept: str) -> str:
     """Return the absolute URI of a row of the collection's tables; its `key` is needed for URIs of format 1.
 
     Format 1 identifies a row of a Parquet file by its number, "/FOLDER/FILE#ROW". Later formats use the key, and are
-    relative. `kept` is the folder of uploaded pictures, see `kept_pictures.folder`.
+    relative. `kept` is the folder of uploaded pictures, see `uploaded_images.folder`.
     """
-    if kept_pictures.is_kept(uri):
-        return kept_pictures.absolute(uri, kept)
+    if uploaded_images.is_kept(uri):
+        return uploaded_images.absolute(uri, kept)
     return absolute(source, by_key(source, uri, key))
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike_indexer.arrays import Int64
-from lookalike_indexer.collection import kept_pictures, layout, schema
+from lookalike_indexer.collection import layout, schema, uploaded_images
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import open_part, read_part
 from lookalike_indexer.collection.rejects import FINAL, kind_of
@@ -121,7 +121,7 @@ class Inventory:
         wanted = ~np.isin(ids, done) & ~np.isin(ids, final) & ~contains(self.deleted, ids)
         # An image that was added while the collection was served has a file only if the collection stores its picture.
         has_file = rows.column("modified_ns").to_numpy() != schema.NOT_OF_SOURCE
-        has_file = has_file | kept_pictures.is_kept_column(rows.column("uri")).to_numpy()
+        has_file = has_file | uploaded_images.is_kept_column(rows.column("uri")).to_numpy()
         wanted &= has_file
         made = files.images is not None and len(files.rejects) > 0 and all(path is not None for path in tables)
         if (whole or (made and not has_file.all())) and not wanted.any() and not len(refused):

@@ -17,7 +17,7 @@ from lookalike_indexer.embedding.embedding_result import Classes, EmbeddingResul
 from lookalike_indexer.embedding.query_text import Text, refusal
 from lookalike_indexer.embedding.stored_network import stored_module
 from lookalike_indexer.errors import DecodeError, MismatchError, WeightsError
-from lookalike_indexer.images.picture_box import Boxed
+from lookalike_indexer.images.image_box import Boxed
 from lookalike_indexer.images.prepare import Prepared
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 from lookalike_indexer.models.compute import resolve_compute

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lookalike_indexer.collection import kept_pictures, layout
+from lookalike_indexer.collection import layout, uploaded_images
 from lookalike_indexer.collection.generations import PublishedFiles
 from lookalike_indexer.collection.manifest import Manifest, SourceEntry
 from lookalike_indexer.collection.parts import read_part
@@ -323,7 +323,7 @@ def _first_images(
 ) -> list[Pixels]:
     """Return the first decodable images, from the first part that has any."""
     first: tuple[str, str] | None = None
-    kept = kept_pictures.folder(storage)
+    kept = uploaded_images.folder(storage)
     with DecodePool(pool, transforms) as workers:
         for part in listing:
             table = read_part(storage, part, ["key", "uri"])

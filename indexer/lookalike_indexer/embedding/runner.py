@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
 
-from lookalike_indexer.collection import kept_pictures
+from lookalike_indexer.collection import uploaded_images
 from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.embedding.inventory import Inventory, Todo
 from lookalike_indexer.embedding.part import Advance, PartEmbedder
@@ -35,7 +35,7 @@ def run_parts(
     them was lost before it could report, it yields these files. The images of the next part are decoded while the
     network processes the current one. A separate thread writes, so that the network does not wait for the disk.
     """
-    kept = kept_pictures.folder(inventory.storage)
+    kept = uploaded_images.folder(inventory.storage)
     store = PartStore(inventory.storage, inventory.draft, inventory.plan)
     taken: deque[Todo | Written] = deque()
 

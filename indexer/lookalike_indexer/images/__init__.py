@@ -4,13 +4,13 @@ Decoding:
     formats.py          supported formats
     decode.py           encoded bytes to upright RGB
     rgb.py              other pixel modes to RGB
-    deep_color.py      16-bit samples
+    deep_color.py       16-bit samples
     levels.py           levels of any type to 8 bits
 
 Preparing:
     preprocessing.py    resize and crop
     prepare.py          work of a decoding worker
-    picture_box.py      a region of an image
+    image_box.py        a region of an image
     thumbnail.py        thumbnail of an image
 
 Processes:

@@ -11,7 +11,7 @@ from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import DecodeError, DecodeErrorKind
 from lookalike_indexer.images.decode import decode, plain_jpeg_size
-from lookalike_indexer.images.picture_box import Boxed
+from lookalike_indexer.images.image_box import Boxed
 from lookalike_indexer.images.preprocessing import Pixels, can_resize, geometric
 from lookalike_indexer.sources.fetch import fetch
 

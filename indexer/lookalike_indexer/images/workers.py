@@ -21,8 +21,8 @@ from pebble import ProcessExpired
 from lookalike_indexer.collection.limits import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import UsageError
+from lookalike_indexer.images.image_box import Boxed
 from lookalike_indexer.images.isolated_pool import IsolatedPool
-from lookalike_indexer.images.picture_box import Boxed
 from lookalike_indexer.images.prepare import (
     Encoded,
     Expected,

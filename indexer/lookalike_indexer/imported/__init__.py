@@ -2,7 +2,7 @@
 
     vectors.py        reader of vector files
     given_keys.py     keys and labels of the vectors
-    pictures.py       images of a source, without a network
+    images.py         images of a source, without a network
     import_stage.py   the import stage
 
 `import_stage.py` is the entry point.

@@ -20,7 +20,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.plan import model_identity
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.imported.given_keys import GivenKeys
-from lookalike_indexer.imported.pictures import Pictured, pictured
+from lookalike_indexer.imported.images import Pictured, pictured
 from lookalike_indexer.imported.vectors import GivenVectors
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.sources.row import Source

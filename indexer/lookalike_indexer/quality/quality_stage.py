@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_indexer.attributes.summary import Summary
-from lookalike_indexer.collection import generations, kept_pictures, layout, schema
+from lookalike_indexer.collection import generations, layout, schema, uploaded_images
 from lookalike_indexer.collection.commands import pictures_gone
 from lookalike_indexer.collection.manifest import AttributesEntry, Manifest
 from lookalike_indexer.collection.parts import read_part, write_part
@@ -81,7 +81,7 @@ def run_quality(storage: Storage, draft: Manifest, workers: int, progress: Progr
 
 def _uris(storage: Storage, draft: Manifest, images: pa.Table) -> list[str]:
     found: list[str] = absolute_column(
-        draft.source, images.column("uri"), images.column("key"), kept_pictures.folder(storage)
+        draft.source, images.column("uri"), images.column("key"), uploaded_images.folder(storage)
     ).to_pylist()
     return found
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lookalike_indexer.charts.thumbnails import Thumbnails
 from lookalike_indexer.errors import IndexerError
 from lookalike_indexer.experiments import stored_results
 from lookalike_indexer.experiments.class_map import class_map
 from lookalike_indexer.experiments.matrix import class_matrix
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.pictures.thumbnails import Thumbnails
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import io
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lookalike_indexer.pictures.figures import png
+from lookalike_indexer.charts.figures import png
 
 Picture = Image.Image | Figure
 # Wider than most windows; montages of images as WebP, which is a fifth of PNG.

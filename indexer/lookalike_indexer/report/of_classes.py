@@ -11,8 +11,8 @@ _SHEETS = 2
 
 def known_classes(context: Context) -> Content:
     """Show the accuracy of each model for each class; models without a class that a label stands for are left out."""
+    from lookalike_indexer.charts.scores import accuracies_chart
     from lookalike_indexer.experiments.classes import class_accuracies
-    from lookalike_indexer.pictures.scores import accuracies_chart
 
     view = context.view
     # If there are few classes, list half of them, because all would be among the best.
@@ -22,8 +22,8 @@ def known_classes(context: Context) -> Content:
 
 
 def classes_and_clusters(context: Context) -> Content:
+    from lookalike_indexer.charts.matrix import matrix_figures
     from lookalike_indexer.experiments.matrix import class_matrix
-    from lookalike_indexer.pictures.matrix import matrix_figures
 
     result = class_matrix(context.view)
     captions = {
@@ -40,8 +40,8 @@ def classes_and_clusters(context: Context) -> Content:
 
 
 def within_a_class(context: Context) -> Content:
+    from lookalike_indexer.charts.split import split_montages
     from lookalike_indexer.experiments.split import split_label
-    from lookalike_indexer.pictures.split import split_montages
 
     result = split_label(context.view, context.label, seed=context.asked.seed)
     pictures = [
@@ -56,8 +56,8 @@ def within_a_class(context: Context) -> Content:
 
 def interpreted(context: Context) -> Content:
     """Show samples and the name of each cluster."""
+    from lookalike_indexer.charts.interpret import interpretation_sheets
     from lookalike_indexer.experiments.interpret import interpret_clusters
-    from lookalike_indexer.pictures.interpret import interpretation_sheets
 
     result = interpret_clusters(context.view, samples=3, seed=context.asked.seed)
     sheets = list(interpretation_sheets(result, context.thumbnails))

@@ -13,16 +13,16 @@ from lookalike_indexer.report.context import Context
 from lookalike_indexer.report.inline import Picture
 
 if TYPE_CHECKING:
+    from lookalike_indexer.charts.explanation import Drawn
     from lookalike_indexer.experiments.result import Result
-    from lookalike_indexer.pictures.explanation import Drawn
 
 # Montages of more clusterings are left to `lookalike show`.
 _MONTAGES = 4
 
 
 def through_spaces(context: Context) -> Content:
+    from lookalike_indexer.charts.image_clusters import agreement_figure, cluster_montages
     from lookalike_indexer.experiments.image_clusters import image_clusters
-    from lookalike_indexer.pictures.image_clusters import agreement_figure, cluster_montages
 
     result = image_clusters(context.view, context.row, members=11)
     default = context.view.reader.manifest.default_space
@@ -45,8 +45,8 @@ def through_spaces(context: Context) -> Content:
 
 
 def odd_ones(context: Context) -> Content:
+    from lookalike_indexer.charts.oddballs import oddball_montage
     from lookalike_indexer.experiments.oddballs import oddballs
-    from lookalike_indexer.pictures.oddballs import oddball_montage
 
     result = oddballs(context.view, limit=30)
     tables = {
@@ -58,8 +58,8 @@ def odd_ones(context: Context) -> Content:
 
 def mistaken(context: Context) -> Content:
     """Compare the default space's model with the labels that stand for its classes."""
+    from lookalike_indexer.charts.mistakes import confusion_figure, mistakes_sheet
     from lookalike_indexer.experiments.mistakes import mistakes, with_unknown_ranks
-    from lookalike_indexer.pictures.mistakes import confusion_figure, mistakes_sheet
 
     result = context.kept("mistakes") or mistakes(context.view, limit=40)
     pictures: list[tuple[str, Picture]] = [("Labels by predicted classes", confusion_figure(result))]
@@ -77,8 +77,8 @@ def mistaken(context: Context) -> Content:
 
 
 def explained(context: Context) -> Content:
+    from lookalike_indexer.charts.explanation import explanation_sheet
     from lookalike_indexer.experiments.explain import explain
-    from lookalike_indexer.pictures.explanation import explanation_sheet
 
     result = explain(context.view, context.row)
     drawn, left_out = _attributions(context, result)

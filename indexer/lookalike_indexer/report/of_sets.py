@@ -15,8 +15,8 @@ _LISTED = 30
 
 
 def near_duplicates(context: Context) -> Content:
+    from lookalike_indexer.charts.duplicates import duplicates_montage
     from lookalike_indexer.experiments.duplicates import duplicates
-    from lookalike_indexer.pictures.duplicates import duplicates_montage
 
     result = context.kept("duplicates") or duplicates(context.view)
     tables = {
@@ -32,8 +32,8 @@ def near_duplicates(context: Context) -> Content:
 
 def leaked(context: Context) -> Content:
     """Show the stored result, or the leaks of the column with a split's name."""
+    from lookalike_indexer.charts.leaks import leaks_montage
     from lookalike_indexer.experiments.leaks import leaks
-    from lookalike_indexer.pictures.leaks import leaks_montage
 
     result = context.kept("leaks")
     if result is None:
@@ -66,8 +66,8 @@ def _there(result: Result, tables: dict[str, list[str]]) -> dict[str, list[str]]
 
 
 def wrong_labels(context: Context) -> Content:
+    from lookalike_indexer.charts.label_issues import label_issues_sheet
     from lookalike_indexer.experiments.label_issues import label_issues
-    from lookalike_indexer.pictures.label_issues import label_issues_sheet
 
     result = context.kept("label_issues") or label_issues(context.view, limit=_LISTED)
     tables = {
@@ -82,8 +82,8 @@ def wrong_labels(context: Context) -> Content:
 
 
 def poor_pictures(context: Context) -> Content:
+    from lookalike_indexer.charts.quality import quality_montage
     from lookalike_indexer.experiments.image_quality import image_quality
-    from lookalike_indexer.pictures.quality import quality_montage
 
     result = context.kept("image_quality") or image_quality(context.view, limit=_LISTED)
     tables = {"flags": ["flag", "images", "share", "rule"], "images": ["flag", "rank", "value", "label", "key"]}

@@ -14,10 +14,10 @@ _LEAVES = 60
 
 def number_of_clusters(context: Context) -> Content:
     """Show the suggested number of clusters and, if the classifier's weights are available, the tree of its classes."""
+    from lookalike_indexer.charts.choose_k import choose_k_chart
+    from lookalike_indexer.charts.dendrogram import tree_figure
     from lookalike_indexer.experiments.choose_k import choose_k
     from lookalike_indexer.experiments.label_tree import label_tree
-    from lookalike_indexer.pictures.choose_k import choose_k_chart
-    from lookalike_indexer.pictures.dendrogram import tree_figure
 
     seed = context.asked.seed
     result = context.kept("choose_k") or choose_k(context.view, last=32, sample=1000, seeds=3, seed=seed)
@@ -36,9 +36,9 @@ def mapped(context: Context) -> Content:
     """Show a map of the images, as points and, for some, as thumbnails."""
     import numpy as np
 
+    from lookalike_indexer.charts.map2d import Map, points, thumbnails
+    from lookalike_indexer.charts.palette import palette
     from lookalike_indexer.experiments.map2d import METHOD_NAMES, map2d
-    from lookalike_indexer.pictures.map2d import Map, points, thumbnails
-    from lookalike_indexer.pictures.palette import palette
 
     view = context.view
     result = context.kept("map") or map2d(view, method="tsne", sample=1000, seed=context.asked.seed)
@@ -60,8 +60,8 @@ def mapped(context: Context) -> Content:
 
 def compared(context: Context) -> Content:
     """Compare spaces and strategies, without costs, which differ between runs."""
+    from lookalike_indexer.charts.scores import comparison_chart
     from lookalike_indexer.experiments.compare import compare
-    from lookalike_indexer.pictures.scores import comparison_chart
 
     result = context.kept("compare") or compare(context.view, sample=1000, seed=context.asked.seed)
     listed = [name for name in result.tables["scores"].column_names if name not in ("smallest", "largest")]
@@ -70,8 +70,8 @@ def compared(context: Context) -> Content:
 
 
 def followed(context: Context) -> Content:
+    from lookalike_indexer.charts.evolution import evolution_chart
     from lookalike_indexer.experiments.evolution import evolution
-    from lookalike_indexer.pictures.evolution import evolution_chart
 
     result = context.kept("evolution") or evolution(context.view, seed=context.asked.seed)
     tables = {

@@ -11,7 +11,7 @@ Kinds of source:
     archive.py           a tar or zip file
     archive_files.py     members of tar and zip files
     shards.py            a folder of Parquet, tar and zip files
-    picture_files.py     detection of image files
+    image_files.py       detection of image files
     exclusion.py         gitignore patterns of excluded paths
 
 Reading of images:

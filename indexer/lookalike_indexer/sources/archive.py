@@ -13,7 +13,7 @@ from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.errors import DecodeError
 from lookalike_indexer.sources.archive_files import Archive, Member, open_archive
 from lookalike_indexer.sources.exclusion import Exclusion
-from lookalike_indexer.sources.picture_files import (
+from lookalike_indexer.sources.image_files import (
     EXTENSIONS,
     HEAD,
     is_known,

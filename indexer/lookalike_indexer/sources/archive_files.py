@@ -18,8 +18,8 @@ import numpy as np
 
 from lookalike_indexer.errors import DecodeError, IndexerError
 from lookalike_indexer.sources.directory import printable
+from lookalike_indexer.sources.image_files import suffix_of
 from lookalike_indexer.sources.keytable import KeyTable
-from lookalike_indexer.sources.picture_files import suffix_of
 
 _DAMAGED = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _ENCRYPTED = 0x1

@@ -14,7 +14,7 @@ from pathlib import Path
 from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.errors import IndexerError
 from lookalike_indexer.sources.exclusion import Exclusion
-from lookalike_indexer.sources.picture_files import (
+from lookalike_indexer.sources.image_files import (
     EXTENSIONS,
     HEAD,
     is_known,

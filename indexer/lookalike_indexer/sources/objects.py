@@ -10,7 +10,7 @@ from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.collection.objects.store import Place, asking, place_of
 from lookalike_indexer.errors import DecodeError, IndexerError, NotFoundError
 from lookalike_indexer.sources.exclusion import Exclusion
-from lookalike_indexer.sources.picture_files import (
+from lookalike_indexer.sources.image_files import (
     EXTENSIONS,
     HEAD,
     is_known,

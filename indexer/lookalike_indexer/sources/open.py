@@ -9,9 +9,9 @@ from urllib.parse import unquote, urlsplit
 from lookalike_indexer.errors import NotFoundError, UsageError
 from lookalike_indexer.sources.archive import ArchiveSource
 from lookalike_indexer.sources.directory import DirectorySource, printable
+from lookalike_indexer.sources.image_files import CONTAINERS, EXTENSIONS, suffix_of
 from lookalike_indexer.sources.listfile import STANDARD_INPUT, ListSource
 from lookalike_indexer.sources.parquet import ParquetSource
-from lookalike_indexer.sources.picture_files import CONTAINERS, EXTENSIONS, suffix_of
 from lookalike_indexer.sources.row import Source
 from lookalike_indexer.sources.shards import ShardSource
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from lookalike_indexer.collection import generations, layout, schema
-from lookalike_indexer.collection.kept_pictures import is_kept
 from lookalike_indexer.collection.manifest import Manifest, SourceEntry
 from lookalike_indexer.collection.parts import open_part, read_part, with_columns, write_part
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.collection.uploaded_images import is_kept
 from lookalike_indexer.collection.uris import absolute, by_key, root
 from lookalike_indexer.errors import MismatchError
 from lookalike_indexer.progress import Progress

@@ -11,9 +11,9 @@ from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.errors import IndexerError, UsageError
 from lookalike_indexer.sources.archive import ArchiveSource
 from lookalike_indexer.sources.directory import DirectorySource, printable
+from lookalike_indexer.sources.image_files import CONTAINERS, suffix_of
 from lookalike_indexer.sources.parquet import ParquetSource
 from lookalike_indexer.sources.parquet_columns import NoImagesError
-from lookalike_indexer.sources.picture_files import CONTAINERS, suffix_of
 from lookalike_indexer.sources.row import SourceRow
 
 

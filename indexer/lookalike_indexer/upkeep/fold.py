@@ -20,7 +20,7 @@ from lookalike_indexer.arrays import Bools, Float32, Int64
 from lookalike_indexer.attributes.labels import LabelChanges
 from lookalike_indexer.clustering import tables
 from lookalike_indexer.clustering.assignment_rule import Rule
-from lookalike_indexer.collection import generations, kept_pictures, layout, schema
+from lookalike_indexer.collection import generations, layout, schema, uploaded_images
 from lookalike_indexer.collection.manifest import AttributesEntry, IndexEntry, Manifest
 from lookalike_indexer.collection.parts import read_part, write_part
 from lookalike_indexer.collection.reader import CollectionReader
@@ -117,7 +117,7 @@ class _Added:
         write_part(storage, listing, _table(everyone, schema.SOURCE, listing_metadata(draft.source)))
         some = [np.asarray(column, object)[self._rows].tolist() for column in everyone[:5]]
         sizes = [np.asarray(one)[self._rows].tolist() for one in (new.formats, new.widths, new.heights)]
-        digests = [kept_pictures.digest_of(uri) if uri else None for uri in some[3]]
+        digests = [uploaded_images.digest_of(uri) if uri else None for uri in some[3]]
         mark = {schema.ABOUT: listing_identity(storage, listing).encode()}
         table = _table([*some, *sizes, digests], schema.IMAGES, mark)
         write_part(storage, images, table)

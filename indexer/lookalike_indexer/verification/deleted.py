@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike_indexer.arrays import Int64
-from lookalike_indexer.collection import changelog, generations, kept_pictures, layout
+from lookalike_indexer.collection import changelog, generations, layout, uploaded_images
 from lookalike_indexer.collection.commands import command
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import open_part, read_part
@@ -129,19 +129,19 @@ def _manifests(storage: Storage, key: str) -> Iterator[str]:
 
 def _pictures(storage: Storage, newest: Manifest) -> Iterator[str]:
     """Yield the uploaded pictures without an existing image: those of the deleted image may be among them."""
-    kept = {path for path in storage.walk() if path.startswith(f"{kept_pictures.FOLDER}/")}
+    kept = {path for path in storage.walk() if path.startswith(f"{uploaded_images.FOLDER}/")}
     if not kept:
         return
     reader = CollectionReader(storage, newest)
     for path in newest.images:
         table = read_part(storage, path, ["id", "uri"])
         living = table.filter(pa.array(reader.live(table.column("id").to_numpy()))).column("uri")
-        own = living.filter(kept_pictures.is_kept_column(living)).to_pylist()
-        kept.difference_update(kept_pictures.path_of(uri) for uri in own)
+        own = living.filter(uploaded_images.is_kept_column(living)).to_pylist()
+        kept.difference_update(uploaded_images.path_of(uri) for uri in own)
     # A change that is not part of a generation yet may need a picture, too.
     later = [one.name.path for one in changelog.segments(storage)]
     folded = set(changelog.removable(storage, newest.folded_through))
-    yield from kept - kept_pictures.named_by_log(storage, [path for path in later if path not in folded])
+    yield from kept - uploaded_images.named_by_log(storage, [path for path in later if path not in folded])
 
 
 def _indexes(storage: Storage, ids: Int64) -> Iterator[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_indexer.arrays import Float32, Int64
-from lookalike_indexer.collection import kept_pictures, layout, tombstones
+from lookalike_indexer.collection import layout, tombstones, uploaded_images
 from lookalike_indexer.collection.commands import command
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.uris import stored
@@ -132,7 +132,7 @@ class _Model:
     def _images(self, paths: list[str], ids: Int64) -> Iterator[_Image]:
         """Yield the images of some parts with one of these ids; one part is in memory at a time."""
         listing = {layout.part_number(path): path for path in self._manifest.listing}
-        kept = kept_pictures.folder(self._reader.storage)
+        kept = uploaded_images.folder(self._reader.storage)
         for path in paths:
             table = read_part(self._reader.storage, path, ["id", "key", "uri", "sha256"])
             chosen = table.filter(pa.array(np.isin(table.column("id").to_numpy(), ids, assume_unique=True)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from lookalike_indexer.collection import kept_pictures
+from lookalike_indexer.collection import uploaded_images
 from lookalike_indexer.verification.examination import Examination
 
 
@@ -12,7 +12,7 @@ def check_kept_pictures(examination: Examination) -> None:
     """Hash each uploaded picture in the images table; do nothing if there is none."""
     storage = examination.reader.storage
     tables = [path for path in examination.reader.manifest.images if examination.intact([path])]
-    named = sorted(kept_pictures.named_by(storage, tables))
+    named = sorted(uploaded_images.named_by(storage, tables))
     if not named:
         return
     with examination.progress.stage("pictures", len(named), "picture") as bar:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lookalike_indexer.collection import changelog, kept_pictures
+from lookalike_indexer.collection import changelog, uploaded_images
 from lookalike_indexer.collection.commands import build_command, cluster_command, command, graph_command
 from lookalike_indexer.collection.manifest import Manifest, SpaceEntry
 from lookalike_indexer.collection.spec import IMPORTED
@@ -27,7 +27,7 @@ def mend(manifest: Manifest, storage: Storage, path: str) -> str:
             "restore it from a backup; or keep the changes before the damage, as `lookalike serve --writable` does, "
             "and repeat the others"
         )
-    if folder == kept_pictures.FOLDER:
+    if folder == uploaded_images.FOLDER:
         return "restore it from a backup, or add the image again with client.upsert"
     if folder == "results":
         return "remove it and run the experiment again with the same --keep"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from lookalike_indexer.collection import changelog, kept_pictures
+from lookalike_indexer.collection import changelog, uploaded_images
 from lookalike_indexer.collection.location import open_storage
 from lookalike_indexer.errors import DeviceError, IndexerError, NotBuiltError, UsageError
 from lookalike_server.common.limits import Limits
@@ -178,13 +178,13 @@ class LiveCollection:
         """Return a guard that keeps others from removing the files, and their URIs."""
         # One step in one thread, so that the holder of the lock never waits for a thread that waits for the lock.
         with ExitStack() as stack:
-            stack.enter_context(kept_pictures.unnamed(self._storage))
+            stack.enter_context(uploaded_images.unnamed(self._storage))
             uris = self._stored(pictures)
             return stack.pop_all(), uris
 
     def _stored(self, pictures: Sequence[bytes]) -> list[str]:
         try:
-            return kept_pictures.store(self._storage, pictures)
+            return uploaded_images.store(self._storage, pictures)
         except IndexerError as error:
             cause = error.__cause__
             if isinstance(cause, OSError) and cause.errno in FULL:

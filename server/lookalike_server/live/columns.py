@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lookalike_indexer.arrays import Bools, Int32, Int64
-from lookalike_indexer.collection import kept_pictures
+from lookalike_indexer.collection import uploaded_images
 from lookalike_indexer.errors import NotFoundError
 from lookalike_indexer.filters.columns import Column
 from lookalike_server.columns.columns import Columns, RowsWithLabel
@@ -142,7 +142,7 @@ class LiveColumns(Columns):
 
     def uris(self, rows: Int64) -> list[str]:
         added = self._added
-        return self._texts(rows, self._base.uris, lambda place: kept_pictures.absolute(added.uris[place], added.kept))
+        return self._texts(rows, self._base.uris, lambda place: uploaded_images.absolute(added.uris[place], added.kept))
 
     def _texts(self, rows: Int64, of_base: Callable[[Int64], list[str]], of_new: Callable[[int], str]) -> list[str]:
         first = self._added.first

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.clustering.assign import Assigned
-from lookalike_indexer.collection import kept_pictures
+from lookalike_indexer.collection import uploaded_images
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.embedding.classes import known_class_names, numbered_names
 from lookalike_indexer.embedding.embedding_result import Classes
@@ -195,7 +195,7 @@ class State:
         self._formats: list[str] = []
         self._bytes: list[int] = []
         self._uris: list[str] = []
-        self._kept = kept_pictures.folder(base.reader.storage)
+        self._kept = uploaded_images.folder(base.reader.storage)
         self._predictions: dict[str, _Predictions] = {}
         # Attribute changes in order: all values of new images, and the set values of others.
         self._said_rows: Grown[np.int64] = Grown.empty(np.int64)

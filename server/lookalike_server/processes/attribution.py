@@ -10,11 +10,11 @@ import torch
 
 from lookalike.v1 import experiment_pb2
 from lookalike_indexer.attribution.attributor import Attributor, Method
+from lookalike_indexer.charts.overlay import overlay_png
 from lookalike_indexer.embedding.stored_network import classifying_spec
 from lookalike_indexer.errors import NotFoundError, UsageError
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.images.prepare import Prepared, prepare
-from lookalike_indexer.pictures.overlay import overlay_png
 
 
 class Attributions:

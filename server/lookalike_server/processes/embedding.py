@@ -15,7 +15,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedding_result import EmbeddingResult
 from lookalike_indexer.embedding.query_text import Text, refusal
 from lookalike_indexer.errors import DecodeError, DeviceError, IndexerError, MismatchError
-from lookalike_indexer.images.picture_box import Boxed
+from lookalike_indexer.images.image_box import Boxed
 from lookalike_server.batching.awaited import AwaitedBatcher
 from lookalike_server.batching.batcher import Answer, Observe, Rules
 from lookalike_server.common.errors import ExpiredError, OverloadedError

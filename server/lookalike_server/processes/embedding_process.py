@@ -15,7 +15,7 @@ from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedding_result import EmbeddingResult
 from lookalike_indexer.embedding.query_text import Text
-from lookalike_indexer.images.picture_box import Boxed
+from lookalike_indexer.images.image_box import Boxed
 from lookalike_server.common.placement_mode import PlacementMode
 from lookalike_server.common.settings import CollectionSettings
 from lookalike_server.common.thread_budget import ThreadBudget

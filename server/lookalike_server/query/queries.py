@@ -14,7 +14,7 @@ from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.spec import IMPORTED, OPEN_CLIP
 from lookalike_indexer.embedding.query_text import Text, refusal
 from lookalike_indexer.errors import DecodeError, MismatchError, NotFoundError, WeightsError
-from lookalike_indexer.images.picture_box import Boxed
+from lookalike_indexer.images.image_box import Boxed
 from lookalike_server.batching.workers import Workers
 from lookalike_server.common import call_record as record
 from lookalike_server.common.errors import ArgumentError

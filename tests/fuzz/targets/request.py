@@ -26,7 +26,7 @@ from lookalike_indexer.embedding.embedding_result import EmbeddingResult
 from lookalike_indexer.embedding.query_text import Text
 from lookalike_indexer.errors import DecodeError
 from lookalike_indexer.images.decode import decode
-from lookalike_indexer.images.picture_box import Boxed
+from lookalike_indexer.images.image_box import Boxed
 from lookalike_indexer.images.thumbnail_pool import ThumbnailResult
 from lookalike_server.batching.workers import Workers
 from lookalike_server.columns.row_mask import RowMask

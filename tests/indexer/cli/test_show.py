@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from lookalike_indexer.charts import layer_sheet
+from lookalike_indexer.charts.sheet import sheet
 from lookalike_indexer.cli.show import show
 from lookalike_indexer.collection import generations
-from lookalike_indexer.pictures import layer_sheet
-from lookalike_indexer.pictures.sheet import sheet
 
 
 @pytest.fixture

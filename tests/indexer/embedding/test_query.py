@@ -11,7 +11,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.query import QueryEmbedder
 from lookalike_indexer.errors import DataLossError, DecodeError, MismatchError, NotFoundError, WeightsError
-from lookalike_indexer.images.picture_box import Boxed
+from lookalike_indexer.images.image_box import Boxed
 from lookalike_indexer.models.network import Node
 
 

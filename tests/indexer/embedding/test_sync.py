@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lookalike_indexer.collection import generations, kept_pictures, tombstones
+from lookalike_indexer.collection import generations, tombstones, uploaded_images
 from lookalike_indexer.collection.deletion import delete
 from lookalike_indexer.collection.parts import read_part, write_part
 from lookalike_indexer.collection.reader import CollectionReader
@@ -262,7 +262,7 @@ def uploaded(storage, photos, **of):
     keys = [key.replace("__", "/") + ".png" for key in of]
     # An image that was added as a vector has no file.
     uris = [
-        uri if "vector" not in key else "" for key, uri in zip(keys, kept_pictures.store(storage, files), strict=True)
+        uri if "vector" not in key else "" for key, uri in zip(keys, uploaded_images.store(storage, files), strict=True)
     ]
     gone = np.array([own[key] for key in keys if key in own], np.int64)
     none = np.zeros(len(of), np.int64)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+from lookalike_indexer.charts.evolution import evolution_chart
 from lookalike_indexer.clustering.cluster_stage import run_cluster
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.collection import generations
@@ -16,7 +17,6 @@ from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.cluster_tracks import churn, matched
 from lookalike_indexer.experiments.evolution import evolution, trace
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.pictures.evolution import evolution_chart
 from lookalike_indexer.progress import Silent
 
 Checkpoints = Callable[..., View]

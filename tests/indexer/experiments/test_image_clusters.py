@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lookalike_indexer.charts.image_clusters import agreement_figure, cluster_montages
+from lookalike_indexer.charts.thumbnails import Thumbnails
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.image_clusters import image_clusters
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.pictures.image_clusters import agreement_figure, cluster_montages
-from lookalike_indexer.pictures.thumbnails import Thumbnails
 
 # On a line: three cats, two dogs, a distant cat.
 PLACES = [0.0, 1.0, 3.0, 10.0, 12.0, 40.0]

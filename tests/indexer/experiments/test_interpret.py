@@ -3,6 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lookalike_indexer.charts.interpret import interpretation_sheets
+from lookalike_indexer.charts.thumbnails import Thumbnails
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.classes import imagenet_names
 from lookalike_indexer.errors import NotBuiltError, UsageError
@@ -10,8 +12,6 @@ from lookalike_indexer.experiments.imagenet_tree import imagenet_tree
 from lookalike_indexer.experiments.interpret import interpret_clusters
 from lookalike_indexer.experiments.naming import Named, names_of_clusters, told_apart
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.pictures.interpret import interpretation_sheets
-from lookalike_indexer.pictures.thumbnails import Thumbnails
 
 PLACES = [0.0, 1.0, 2.0, 3.0, 4.0, 20.0, 21.0, 25.0]
 CLUSTERS = [0, 0, 0, 0, 0, 2, 2, 2]

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lookalike_indexer.charts.matrix import matrix_figures
 from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_indexer.experiments.main_clusters import order_columns, order_rows, ranked, turned
 from lookalike_indexer.experiments.matrix import class_matrix
 from lookalike_indexer.experiments.metrics import contingency
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.pictures.matrix import matrix_figures
 
 # Cats are in 0; dogs half in 1 and half in 2; cows in 1; one image has no label.
 LABELS = ["cat"] * 5 + ["dog"] * 4 + ["cow"] * 3 + [None]

@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lookalike_indexer.charts.montage import GOOD, ODD
+from lookalike_indexer.charts.oddballs import oddball_montage
+from lookalike_indexer.charts.thumbnails import Thumbnails
 from lookalike_indexer.errors import NotBuiltError, NotFoundError, UsageError
 from lookalike_indexer.experiments.oddballs import oddballs
 from lookalike_indexer.experiments.oddness import robust_z
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.pictures.montage import GOOD, ODD
-from lookalike_indexer.pictures.oddballs import oddball_montage
-from lookalike_indexer.pictures.thumbnails import Thumbnails
 
 # Cats around 0, dogs around 10, on a line; row 8 is a cat among the dogs, row 19 a dog far from everything.
 CATS = [-0.4, -0.3, -0.2, -0.1, 0.1, 0.2, 0.3, 0.4, 10.05]

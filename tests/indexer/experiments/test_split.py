@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import silhouette_samples
 
+from lookalike_indexer.charts.split import split_montages
+from lookalike_indexer.charts.thumbnails import Thumbnails
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import IndexerError, NotBuiltError, NotFoundError, UsageError
 from lookalike_indexer.experiments import split as module
 from lookalike_indexer.experiments import subclusters
 from lookalike_indexer.experiments.split import split_label
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.pictures.split import split_montages
-from lookalike_indexer.pictures.thumbnails import Thumbnails
 
 # Dogs in three groups of 6, 5 and 4; cats beside the first, cows beside the second; one image without a label.
 ANGLES = np.radians([0, 1, 2, 3, 4, 5, 90, 91, 92, 93, 94, 200, 201, 202, 203, 10, 11, 12, 85, 84, 300])

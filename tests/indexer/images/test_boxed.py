@@ -10,7 +10,7 @@ from PIL import Image
 
 from lookalike_indexer.collection.limits import DEFAULT_LIMITS
 from lookalike_indexer.collection.spec import PreprocessingSpec
-from lookalike_indexer.images.picture_box import Boxed
+from lookalike_indexer.images.image_box import Boxed
 from lookalike_indexer.images.prepare import Prepared, Rejected, prepare, prepare_for_gpu
 
 SPEC = PreprocessingSpec(24, 16, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear", True)

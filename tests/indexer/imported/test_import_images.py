@@ -17,7 +17,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.stored_network import stored_module
 from lookalike_indexer.errors import WeightsError
-from lookalike_indexer.imported import pictures
+from lookalike_indexer.imported import images
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.verification.examination import VerifySettings
 from lookalike_indexer.verification.verify_stage import run_verify
@@ -59,7 +59,7 @@ def opened(tmp_path):
 
 
 def test_images_have_files_sizes_and_labels_and_each_its_own_vector(photos, imported, tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "PART", 3)
+    monkeypatch.setattr(images, "PART", 3)
     told = imported(KEYS[::-1], photos, "--metric", "l2")
     assert told == {
         "space": "mine", "images": 4, "dim": 5, "without": 0, "unmatched": 0, "rejected": 0, "unreadable": 0,
@@ -149,12 +149,12 @@ def test_images_may_lie_in_an_archive(photos, imported, tmp_path):
 
 
 def test_a_killed_run_is_continued_and_gives_the_same_bytes(photos, imported, tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "PART", 2)
+    monkeypatch.setattr(images, "PART", 2)
     (photos / KEYS[1]).write_bytes(b"no picture")
     imported(KEYS, photos)
     whole = {path: entry.sha256 for path, entry in opened(tmp_path).manifest.files.items()}
     (tmp_path / "made").rename(tmp_path / "whole")
-    decoded = pictures.described
+    decoded = images.described
 
     def killed(*arguments):
         for number, table in enumerate(decoded(*arguments)):
@@ -162,7 +162,7 @@ def test_a_killed_run_is_continued_and_gives_the_same_bytes(photos, imported, tm
                 raise KeyboardInterrupt
             yield table
 
-    monkeypatch.setattr(pictures, "described", killed)
+    monkeypatch.setattr(images, "described", killed)
     with pytest.raises(AssertionError):
         imported(KEYS, photos)
     seen = []
@@ -171,7 +171,7 @@ def test_a_killed_run_is_continued_and_gives_the_same_bytes(photos, imported, tm
         seen.extend(parts)
         return decoded(storage, source, parts, *others)
 
-    monkeypatch.setattr(pictures, "described", counted)
+    monkeypatch.setattr(images, "described", counted)
     imported(KEYS, photos)
     assert len(seen) == 1
     assert {path: entry.sha256 for path, entry in opened(tmp_path).manifest.files.items()} == whole

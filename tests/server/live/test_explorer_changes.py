@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-from tests.server.live.test_pictures import ByColor, jpeg
 from tests.server.live.test_update import listed, random
+from tests.server.live.test_uploaded_images import ByColor, jpeg
 
 from lookalike import local_secret
 from lookalike.explorer.app import create_app

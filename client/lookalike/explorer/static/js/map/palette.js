@@ -1,6 +1,6 @@
 // Colors of categories: one for each of the most frequent, gray for the rest.
 
-// The colors of the charts, pictures/palette.py, in the same order; text beside them tells them apart, too.
+// The colors of the charts, charts/palette.py, in the same order; text beside them tells them apart, too.
 const COLORS = [
   "#1f77b4", "#d20000", "#007800", "#c300c3", "#a57800", "#78d200", "#00a596", "#ff6987",
   "#b496ff", "#ff874b", "#00c3ff", "#c31e5a", "#87965a", "#f0b400", "#7869a5", "#ff69e1",
