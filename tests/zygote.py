@@ -45,6 +45,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests import huge_pages
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Read when Python or a library is loaded, so a fork would ignore them.
@@ -382,6 +384,7 @@ def main() -> None:
         _import_everything()
     gc.collect()
     gc.freeze()
+    huge_pages.use()
     threads = [task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
     if lost := [name for name in threads[1:] if name != _STARTED_AGAIN]:
         raise RuntimeError(f"imports have started threads that forks would lack: {', '.join(lost)}")
