@@ -41,6 +41,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -382,6 +383,9 @@ def main() -> None:
         _import_decoders()
     else:
         _import_everything()
+    # Forks keep the imported objects until their exit: torch's would unregister thousands of operators then.
+    for finalizer in list(weakref.finalize._registry):
+        finalizer.atexit = False
     gc.collect()
     gc.freeze()
     huge_pages.use()
