@@ -7,12 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from tests import huge_pages
 
 # In a process of its own: the memory of this one is large.
 PROGRAM = """
 import mmap, os
-from tests import huge_pages
 memory = mmap.mmap(-1, 8 * huge_pages.SIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 content = os.urandom(len(memory))
 memory[:] = content
