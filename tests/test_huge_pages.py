@@ -11,6 +11,7 @@ import pytest
 # In a process of its own: the memory of this one is large.
 PROGRAM = """
 import mmap, os
+from tests import huge_pages
 memory = mmap.mmap(-1, 8 * huge_pages.SIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 content = os.urandom(len(memory))
 memory[:] = content
