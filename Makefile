@@ -10,12 +10,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help setup demo test run-tests test-under-load lint audit fuzz format proto proto-check async docs release floors lock clean
 
 help:
-	@echo "make demo [PHOTOS=folder]   index pictures, serve them, query, draw the answers into demo/"
+	@echo "make demo [IMAGES=folder]   index images, serve them, query, draw the answers into demo/"
 	@echo "make test                   every check and test that CI runs"
 	@echo "make test-under-load        the tests ten times in a row beside busy processes; TIMES=n, BUSY=n, TESTS=paths"
 	@echo "make lint | format          the checks alone | mend what can be mended by itself"
 	@echo "make audit                  look for known weaknesses of the pinned releases; says what was not checked"
-	@echo "make fuzz [SECONDS_EACH=n]  fuzz manifests, parts, requests, filters, experiments and pictures"
+	@echo "make fuzz [SECONDS_EACH=n]  fuzz manifests, parts, requests, filters, experiments and images"
 	@echo "make proto | async          regenerate the stubs from proto/ | the asyncio client from the synchronous one"
 	@echo "make docs                   build the documentation into site/; a broken link fails"
 	@echo "make release                build the distributions, check them, and try them in fresh environments"
@@ -30,7 +30,7 @@ $(READY): pyproject.toml requirements.txt scripts/setup.py
 	@touch $@
 
 demo: $(READY)
-	@$(BIN)/python scripts/demo.py $(if $(PHOTOS),"$(PHOTOS)",)
+	@$(BIN)/python scripts/demo.py $(if $(IMAGES),"$(IMAGES)",)
 
 # The checks run beside the tests: each leaves a processor idle now and then.
 test: $(READY)

@@ -29,7 +29,7 @@ def main(folders: list[str]) -> None:
                 shown = picture.filter(ImageFilter.GaussianBlur(radius)) if blur else picture
                 counts[blur] += FLAGS["blurry"].holds(measured(shown), *picture.size)
         told = ", ".join(f"{blur:.1%} {count / pictures:.1%}" for blur, count in counts.items())
-        print(f"{folder}: {pictures:,} pictures; blurry at a blur of: {told}", flush=True)
+        print(f"{folder}: {pictures:,} images; blurry at a blur of: {told}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Demo: index images, serve them, query the server, and draw the results.
 
-    python scripts/demo.py [PHOTOS] [--out demo]
+    python scripts/demo.py [IMAGES] [--out demo]
 
-Without PHOTOS, this cuts the photographs of scikit-image into overlapping crops; a
-crop's label is its photograph. Every step is a command that is printed before it runs,
+Without IMAGES, this cuts the images of scikit-image into overlapping crops; a
+crop's label is the image it was cut from. Every step is a command that is printed before it runs,
 so that it can be repeated by hand.
 """
 
@@ -29,7 +29,7 @@ PHOTOGRAPHS = (
     "astronaut", "brick", "camera", "cell", "chelsea", "clock", "coffee", "coins", "grass", "gravel",
     "hubble_deep_field", "immunohistochemistry", "moon", "page", "retina", "rocket", "text",
 )  # fmt: skip
-CROPS = 4  # a side: 16 crops of each photograph
+CROPS = 4  # a side: 16 crops of each image
 SHARE = 0.6  # of the shorter side, so that neighboring crops overlap by more than half
 COMMAND = [sys.executable, "-m", "lookalike"]
 UNTRAINED = (
@@ -56,8 +56,8 @@ class Answers:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Index pictures, serve them, ask, and draw the answers.")
-    parser.add_argument("photos", nargs="?", type=Path, help="a folder of pictures; subfolders are their labels")
+    parser = argparse.ArgumentParser(description="Index images, serve them, ask, and draw the answers.")
+    parser.add_argument("images", nargs="?", type=Path, help="a folder of images; subfolders are their labels")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="where everything is written")
     arguments = parser.parse_args()
     weights = available_weights()
@@ -65,13 +65,13 @@ def main() -> None:
     out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     # make passes ~ on unexpanded if the shell did not expand it.
-    photos = arguments.photos.expanduser() if arguments.photos else cut_crops(out / "photos")
-    if not photos.is_dir():
-        sys.exit(f"{photos} is not a folder; name one that holds pictures, or leave PHOTOS out.")
+    images = arguments.images.expanduser() if arguments.images else cut_crops(out / "images")
+    if not images.is_dir():
+        sys.exit(f"{images} is not a folder; name one that holds images, or leave IMAGES out.")
     collection = out / "collection"
     model = ["--model", "timm/tf_efficientnet_lite0"] if weights == "package" else []
     options = [*model, "--weights", weights, "--json"]
-    indexed = json.loads(run("index", photos, "--collection", collection, *options, capture=True))
+    indexed = json.loads(run("index", images, "--collection", collection, *options, capture=True))
     with serving(collection) as address:
         with lookalike.Client(address) as client:
             answers = ask(client)
@@ -80,9 +80,9 @@ def main() -> None:
         run("clusters", key, "--server", address, "--montage", out / "cluster.png")
     print(
         f"\n{answers.images} images indexed at {indexed['embed']['images_per_second']:.1f} images/s; "
-        f"{answers.agreement:.0%} of the 10 nearest share the picture's label; "
+        f"{answers.agreement:.0%} of the 10 nearest share the image's label; "
         f"{answers.single_rate:.0f} queries/s one at a time, {answers.batch_rate:.0f} in batches of 64."
-        f"\nPictures: {out / 'neighbors.png'} and {out / 'cluster.png'}."
+        f"\nMontages: {out / 'neighbors.png'} and {out / 'cluster.png'}."
     )
     if weights == "untrained":
         print(UNTRAINED)
@@ -110,7 +110,7 @@ def available_weights() -> str:
 
 
 def cut_crops(folder: Path) -> Path:
-    """Write overlapping crops of scikit-image's photographs as folder/<photograph>/<row>-<column>.jpg."""
+    """Write overlapping crops of scikit-image's images as folder/<image>/<row>-<column>.jpg."""
     import skimage.data
     from PIL import Image
 

@@ -1,6 +1,6 @@
 """Measure `lookalike duplicates` on images with variants, for the figures in docs/experiments.md.
 
-python scripts/near_duplicates.py make PHOTOS FOLDER      write images, and variants of every sixth
+python scripts/near_duplicates.py make IMAGES FOLDER      write images, and variants of every sixth
 python scripts/near_duplicates.py report COLLECTION       precision and recall of pairs, for a collection with a graph
 """
 
@@ -52,7 +52,7 @@ def _write_variants(path: Path, out: Path) -> None:
 
 
 def _watermarked(picture: Image.Image) -> Image.Image:
-    """Return the picture with a half-transparent line of text over its middle."""
+    """Return the image with a half-transparent line of text over its middle."""
     width, height = picture.size
     layer = Image.new("RGBA", picture.size, (0, 0, 0, 0))
     text = ImageDraw.Draw(layer)
@@ -74,7 +74,7 @@ def report(collection: str) -> None:
     _tell("auto", found, truth)
     for kind in KINDS:
         wanted = {pair for pair in truth if {names[row][2] for row in pair} == {"", kind}}
-        print(f"  recall of a photograph and its variant {kind}: {len(wanted & found) / len(wanted):.3f}")
+        print(f"  recall of an image and its variant {kind}: {len(wanted & found) / len(wanted):.3f}")
     for distance in (0.05, 0.1, 0.12, 0.15, 0.2):
         _tell(str(distance), _pairs(view, duplicates(view, max_distance=distance)), truth)
 

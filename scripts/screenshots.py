@@ -2,7 +2,7 @@
 
     python scripts/screenshots.py [--model resnet50 --weights FILE] [--work FOLDER]
 
-The images are crops of the photographs of scikit-image, as in demo.py. Needs Chromium
+The images are crops of those of scikit-image, as in demo.py. Needs Chromium
 on PATH and the packages of the extra [dev].
 """
 
@@ -57,7 +57,7 @@ SHOTS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Picture each view of the explorer.")
+    parser = argparse.ArgumentParser(description="Take a screenshot of each view of the explorer.")
     parser.add_argument("--model", default="timm/tf_efficientnet_lite0")
     parser.add_argument("--weights", default="package", help="as for `lookalike index`")
     parser.add_argument("--work", type=Path, help="where the collection is made, and found again")

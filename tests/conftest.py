@@ -1,4 +1,4 @@
-"""Fixtures for all tests: real photographs, real weights, the command line."""
+"""Fixtures for all tests: real images, real weights, the command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests import zygote
 from tests.patience import PATIENT_ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parent.parent
-# Photographs and weights are outside the checkout: their licenses allow tests
+# Images and weights are outside the checkout: their licenses allow tests
 # but not redistribution.
 DATA = Path(os.environ.get("LOOKALIKE_TEST_DATA", ROOT.parent / "shared" / "data"))
 
@@ -102,7 +102,7 @@ def _folder(name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def photos_dir() -> Path:
-    """Labeled photographs: caltech101, imagenette, imagenet100, cifar10."""
+    """Labeled images: caltech101, imagenette, imagenet100, cifar10."""
     return _folder("photos")
 
 

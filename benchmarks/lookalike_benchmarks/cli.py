@@ -29,7 +29,7 @@ SUITES = (
 @click.argument("suite", type=click.Choice([*SUITES, "report"]))
 @click.option("--gpus", default="0", show_default=True, metavar="0,1,2", help="Counts of GPUs; 0 is the processor.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("benchmarks/results"))
-@click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Real photographs.")
+@click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Real images.")
 @click.option("--weights", type=click.Path(exists=True, path_type=Path), help="A state dict of ResNet-50.")
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="A parameter of the suite; repeatable.")
 @click.option("--fronts", default="", metavar="1,2,4", help="Let `serve` compare servers of so many fronts alone.")

@@ -1,4 +1,4 @@
-"""Generated images, used if no photographs are given."""
+"""Generated images, used without a folder of images."""
 
 from __future__ import annotations
 

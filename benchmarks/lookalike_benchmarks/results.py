@@ -17,7 +17,7 @@ class Settings:
 
     `gpus` are numbers of GPUs, 0 for the processor, without those that this machine lacks.
     `quick` shrinks everything to seconds, to test the suite rather than to measure. `photos`
-    is a folder of photographs and `weights` a ResNet-50 state dict, for suites with real
+    is a folder of images and `weights` a ResNet-50 state dict, for suites with real
     embeddings. `options` has the suite's `--set name=value` parameters.
     """
 

@@ -2,7 +2,7 @@
 
     python -m lookalike_benchmarks.sent_images
 
-The 12-megapixel photograph is generated, so that every machine can run this.
+The 12-megapixel image is generated, so that every machine can run this.
 Times are processor times, the best of three.
 """
 

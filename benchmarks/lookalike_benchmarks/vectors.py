@@ -6,7 +6,7 @@ fall as 1 / sqrt(i), as the variances of a network's embeddings do. Clusters the
 overlap and have neighbors. With orthogonal centers, lists would either equal the clusters,
 which makes every index look good, or mix unrelated clusters, which makes every list worth
 a visit. The lengths are chosen so that the recall of inverted lists grows with nprobe as
-for a real ResNet-50's embeddings of photographs (docs/performance-notes.md). The same seed
+for a real ResNet-50's embeddings of images (docs/performance-notes.md). The same seed
 and shape give the same vectors for every block size.
 """
 

@@ -29,7 +29,7 @@ _USUAL_BYTES: Final = 16 << 20
 # Bytes of the largest message that are reserved for the rest of the request.
 _AROUND_BYTES: Final = 1 << 16
 # Error messages about a row begin like this, both the client's and the server's.
-_ROW: Final = re.compile(r"^(Query|Picture|Text) (\d+)\b")
+_ROW: Final = re.compile(r"^(Query|Image|Picture|Text) (\d+)\b")
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _boxes(given: Mapping[str, Any], rows: Any) -> list[Any] | None:
         return None
     listed = several("boxes", boxes)
     if len(listed) != len(rows):
-        raise InvalidArgumentError(f"boxes= has {len(listed)} boxes for {len(rows)} pictures.")
+        raise InvalidArgumentError(f"boxes= has {len(listed)} boxes for {len(rows)} images.")
     return listed
 
 

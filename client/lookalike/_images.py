@@ -31,20 +31,20 @@ def picture_bytes(picture: Picture) -> bytes:
     """
     if isinstance(picture, (bytes, bytearray, memoryview)):
         data = bytes(picture)
-        source = "The picture"
+        source = "The image"
     elif isinstance(picture, (str, os.PathLike)):
         data = _read(picture)
-        source = f"The picture {os.fspath(picture)!r}"
+        source = f"The image {os.fspath(picture)!r}"
     elif isinstance(picture, np.ndarray):
         return _png.encode(picture)
     elif _pillow.is_pillow_image(picture):
         return _pillow.file_bytes(picture)
     elif callable(getattr(picture, "read", None)):
         data = _read_open(picture)
-        source = f"The picture file {picture!r}"
+        source = f"The image file {picture!r}"
     else:
         raise InvalidArgumentError(
-            "A picture must be a path, the bytes of a file, a file object, an array of pixels or a Pillow image, "
+            "An image must be a path, the bytes of a file, a file object, an array of pixels or a Pillow image, "
             f"not a {type(picture).__name__}."
         )
     if not data:
@@ -71,16 +71,16 @@ def _read(path: str | os.PathLike[str]) -> bytes:
     try:
         return Path(path).read_bytes()
     except FileNotFoundError as error:
-        raise InvalidArgumentError(f"There is no picture file {os.fspath(path)!r}.") from error
+        raise InvalidArgumentError(f"There is no image file {os.fspath(path)!r}.") from error
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
         reason = getattr(error, "strerror", None) or error
-        raise InvalidArgumentError(f"The picture {os.fspath(path)!r} cannot be read: {reason}.") from error
+        raise InvalidArgumentError(f"The image {os.fspath(path)!r} cannot be read: {reason}.") from error
 
 
 def _read_open(file: Any) -> bytes:
     """Read an open file from its beginning if possible, and restore its position: a file just written is at its end."""
     if isinstance(file, io.TextIOBase):
-        raise InvalidArgumentError(f"The picture file {file!r} is open as text; open it in binary mode, 'rb'.")
+        raise InvalidArgumentError(f"The image file {file!r} is open as text; open it in binary mode, 'rb'.")
     try:
         if not _can_move(file):
             data = file.read()
@@ -90,9 +90,9 @@ def _read_open(file: Any) -> bytes:
             data = file.read()
             file.seek(place)
     except (OSError, ValueError) as error:  # ValueError: a closed file
-        raise InvalidArgumentError(f"The picture file {file!r} cannot be read: {error}.") from error
+        raise InvalidArgumentError(f"The image file {file!r} cannot be read: {error}.") from error
     if not isinstance(data, (bytes, bytearray)):
-        raise InvalidArgumentError(f"The picture file {file!r} gives {type(data).__name__} where bytes were expected.")
+        raise InvalidArgumentError(f"The image file {file!r} gives {type(data).__name__} where bytes were expected.")
     return bytes(data)
 
 

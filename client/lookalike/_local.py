@@ -91,14 +91,14 @@ def open(  # noqa: A001
     Raises NotFoundError if there is no such folder, and FailedPreconditionError if the folder is no collection, or the
     server cannot open it or is not installed.
 
-    >>> with lookalike.open("pictures") as pictures:  # doctest: +SKIP
-    ...     near = pictures.search(key="dogs/01.jpg", k=3)
+    >>> with lookalike.open("collection") as collection:  # doctest: +SKIP
+    ...     near = collection.search(key="dogs/01.jpg", k=3)
     """
     folder = Path(collection)
     if not folder.is_dir():
         raise NotFoundError(
             f"There is no folder {os.fspath(collection)!r}; make a collection with: "
-            f"lookalike index PICTURES --collection {os.fspath(collection)}"
+            f"lookalike index SOURCE --collection {os.fspath(collection)}"
         )
     if importlib.util.find_spec("lookalike_server") is None:
         raise FailedPreconditionError(f"Opening a folder needs the server, which is not installed here: {_INSTALL}")

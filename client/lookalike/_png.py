@@ -40,7 +40,7 @@ def encode(pixels: npt.NDArray[Any]) -> bytes:
         )
     height, width, channels = array.shape
     if not (0 < height <= _LONGEST_SIDE and 0 < width <= _LONGEST_SIDE):
-        raise InvalidArgumentError(f"A picture of {width} x {height} pixels cannot be sent.")
+        raise InvalidArgumentError(f"An image of {width} x {height} pixels cannot be sent.")
     header = struct.pack(">IIBBBBB", width, height, depth, _COLOR_TYPES[channels], 0, 0, 0)
     data = zlib.compress(_rows(array), _LEVEL)
     return b"".join((_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", data), _chunk(b"IEND", b"")))
@@ -49,7 +49,7 @@ def encode(pixels: npt.NDArray[Any]) -> bytes:
 def _rows(array: npt.NDArray[Any]) -> bytes:
     """Return the filtered rows: big-endian differences from the left neighbor, after a byte with the filter type.
 
-    PNG calls this filter Sub. It makes images of photographs smaller.
+    PNG calls this filter Sub. It makes photographs smaller.
     """
     big_endian = np.ascontiguousarray(array, array.dtype.newbyteorder(">"))
     rows = big_endian.reshape(len(array), -1).view(np.uint8)

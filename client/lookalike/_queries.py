@@ -75,7 +75,7 @@ def _add_boxes(batch: types_pb2.QueryBatch, given: Mapping[str, Any], name: str)
         raise InvalidArgumentError("box= goes with image=, and boxes= with images=.")
     listed = [box] if boxes is None else several("boxes", boxes)
     if len(listed) != len(batch.images.data):
-        raise InvalidArgumentError(f"boxes= has {len(listed)} boxes for {len(batch.images.data)} pictures.")
+        raise InvalidArgumentError(f"boxes= has {len(listed)} boxes for {len(batch.images.data)} images.")
     for one in listed:
         batch.images.boxes.append(_box(one))
 
@@ -87,7 +87,7 @@ def _box(box: object) -> types_pb2.Box:
     numbers = [as_int(one) for one in box] if isinstance(box, Iterable) and not isinstance(box, str) else []
     if len(numbers) != 4 or any(one is None or not 0 <= one <= _INT32_MAX for one in numbers) or 0 in numbers[2:]:
         raise InvalidArgumentError(
-            f"A box is (x, y, width, height) in pixels of the upright picture, with a width and height of at least 1, "
+            f"A box is (x, y, width, height) in pixels of the upright image, with a width and height of at least 1, "
             f"not {box!r}."
         )
     x, y, width, height = (one or 0 for one in numbers)
@@ -180,13 +180,13 @@ def _by_row(errors: object, name: str) -> bool:
 def _add_images(batch: types_pb2.QueryBatch, images: object, by_row: bool = False) -> dict[int, str]:
     """Add images. With `by_row`, add an empty image for each one that cannot be sent, and return the reasons by row."""
     if is_single(images):
-        raise InvalidArgumentError("images= takes a sequence of pictures; for a single one use image=.")
+        raise InvalidArgumentError("images= takes a sequence of images; for a single one use image=.")
     failed: dict[int, str] = {}
     for row, image in enumerate(several("images", images)):
         try:
             batch.images.data.append(picture_bytes(image))
         except InvalidArgumentError as error:
-            sentence = f"Picture {row}: {error}"
+            sentence = f"Image {row}: {error}"
             if not by_row:
                 raise InvalidArgumentError(sentence) from error
             failed[row] = sentence

@@ -295,7 +295,7 @@ def labels_page(reply: collection_pb2.ListLabelsResponse) -> Page[Labels]:
 
 def thumbnails(reply: collection_pb2.GetThumbnailsResponse, asked: int) -> Thumbnails:
     """Read a reply that must have `asked` thumbnails."""
-    _require(len(reply.jpegs) == asked, f"{asked} pictures were asked for and {len(reply.jpegs)} came")
+    _require(len(reply.jpegs) == asked, f"{asked} images were asked for and {len(reply.jpegs)} came")
     return Thumbnails(tuple(jpeg or None for jpeg in reply.jpegs), served(reply.served))
 
 

@@ -42,7 +42,7 @@ def upsert(
             try:
                 request.images.append(picture_bytes(picture))
             except InvalidArgumentError as error:
-                raise InvalidArgumentError(f"The picture of {key!r}: {error}") from error
+                raise InvalidArgumentError(f"The image of {key!r}: {error}") from error
     elif vectors is not None:
         request.vectors.extend(_vectors(vectors, fingerprint))
     _check_known("labels", labels, keys)

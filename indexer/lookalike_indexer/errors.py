@@ -52,7 +52,7 @@ class DecodeError(IndexerError):
     """An image that cannot be read, or a text that has no embedding.
 
     `kind` classifies the reason. Every kind except "damaged" may pass, so that a later run can try again. `position` is
-    that of the image or text among several; then the message begins with "Picture POSITION " or "Text POSITION ".
+    that of the image or text among several; then the message begins with "Image POSITION " or "Text POSITION ".
     """
 
     def __init__(self, message: str, *, kind: DecodeErrorKind = "damaged", position: int | None = None) -> None:
@@ -63,7 +63,7 @@ class DecodeError(IndexerError):
     def at(self, position: int) -> DecodeError:
         """Return the same error for the image at another position, as when it was sent with others."""
         what, _, rest = str(self).partition(f" {self.position} ")
-        message = f"{what} {position} {rest}" if what in ("Picture", "Text") else str(self)
+        message = f"{what} {position} {rest}" if what in ("Image", "Text") else str(self)
         return DecodeError(message, kind=self.kind, position=position)
 
     def __reduce__(self) -> tuple[Callable[..., DecodeError], tuple[object, ...]]:

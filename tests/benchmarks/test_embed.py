@@ -40,7 +40,7 @@ def test_too_few_or_damaged_photographs_are_reported(invoke, tmp_path):
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"no picture")
     result = invoke("embed", "--photos", str(tmp_path / "photos"), "--set", "rounds=3")
     assert result.exit_code == 0, result.output
-    assert "1 of 3 rounds of the pipeline is left out: the photographs are too few." in result.output
+    assert "1 of 3 rounds of the pipeline is left out: the images are too few." in result.output
     assert "could not be decoded" in result.output
 
 

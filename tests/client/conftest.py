@@ -199,7 +199,7 @@ def unreadable(request) -> set[int]:
 
 
 def told(errors: set[int]) -> list[types_pb2.RowError]:
-    return [types_pb2.RowError(row=row, message=f"Picture {row} cannot be decoded.") for row in sorted(errors)]
+    return [types_pb2.RowError(row=row, message=f"Image {row} cannot be decoded.") for row in sorted(errors)]
 
 
 def resolve(toy: Toy, batch: types_pb2.QueryBatch, context, errors=frozenset()) -> tuple[np.ndarray, list[int | None]]:
@@ -219,7 +219,7 @@ def resolve(toy: Toy, batch: types_pb2.QueryBatch, context, errors=frozenset()) 
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), [None] * len(vectors)
     if kind == "images":
         if not toy.image_queries:
-            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "Pictures cannot be embedded here.")
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "Images cannot be embedded here.")
         vectors = [[0.0, 1.0] if row in errors else embed(data) for row, data in enumerate(batch.images.data)]
         return np.stack(vectors), [None] * len(vectors)
     if kind == "texts":

@@ -125,11 +125,11 @@ def test_a_bar_shows_the_progress(client, capsys):
 def test_errors_count_rows_from_the_beginning_of_the_request(client, toy):
     images = [picture(0)] * 5 + [b"no picture"] + [picture(0)]
     found = client.search(images=images, k=1, errors="rows", batch_size=2)
-    assert found.errors == {5: "Picture 5 cannot be decoded."}
+    assert found.errors == {5: "Image 5 cannot be decoded."}
     assert found.counts.tolist() == [1, 1, 1, 1, 1, 0, 1]
     with pytest.raises(lookalike.InvalidArgumentError, match=r"Query 4 has no direction"):
         client.search(vectors=[[1.0, 0], [0, 1], [1, 0], [1, 0], [0.0, 0]], batch_size=2)
-    with pytest.raises(lookalike.InvalidArgumentError, match=r"Picture 5: .*'missing.jpg'"):
+    with pytest.raises(lookalike.InvalidArgumentError, match=r"Image 5: .*'missing.jpg'"):
         client.embed(images=[picture(0)] * 5 + ["missing.jpg"], batch_size=2)
 
 

@@ -120,7 +120,7 @@ def test_an_argument_that_is_neither_is_told(cli, tmp_path):
     (tmp_path / "folder").mkdir()
     code, _, err = cli("search", "folder")
     assert code == 2
-    assert "'folder' is a folder; name a picture file" in err
+    assert "'folder' is a folder; name an image file" in err
     assert cli("search", "x" * 5000)[0] == 1
 
 
@@ -206,10 +206,10 @@ def test_info_describes_the_collection_behind_a_server(cli, toy):
         "toy/halves  2      10   1.2500  spherical",
         "",
         f"server {toy.address}: version 1.2.3, placement cpu on cpu, search threads 2",
-        "limits: 256 queries a call, k 1000, nprobe 8, pictures of 20 MB",
+        "limits: 256 queries a call, k 1000, nprobe 8, images of 20 MB",
     ]
     toy.image_queries = False
-    assert "no queries by picture: the weights are not here" in cli("info")[1]
+    assert "no queries by image: the weights are not here" in cli("info")[1]
 
 
 def test_info_of_a_folder_prints_the_same_by_the_same_printer(cli, monkeypatch, toy):
@@ -294,7 +294,7 @@ def test_a_montage_shows_the_query_then_the_neighbors(cli, tmp_path):
 
 def test_a_montage_of_a_key_shows_its_image_or_a_blank_tile(cli, tmp_path):
     _, _, err = cli("search", "dogs/03.jpg", "-k", 1000, "--montage", "near.png")
-    assert "The server cannot read 1 of 10 pictures." in err
+    assert "The server cannot read 1 of 10 images." in err
     assert "lookalike relocate DIR FOLDER" in err
     with Image.open(tmp_path / "near.png") as montage:
         pixels = np.asarray(montage.convert("RGB")).astype(int)

@@ -168,7 +168,7 @@ def test_columns_that_do_not_fit_are_refused(client, toy):
         ({"key": "a", "group_by": ""}, "must be the name of a column"),
         ({"key": "a", "box": (1, 2, 3, 4)}, "box= goes with image="),
         ({"image": b"x", "box": (1, 2, 0, 4)}, "A box is (x, y, width, height)"),
-        ({"images": [b"x"], "boxes": [None, None]}, "2 boxes for 1 pictures"),
+        ({"images": [b"x"], "boxes": [None, None]}, "2 boxes for 1 images"),
         ({"keys": ["a"], "weights": (1, 1, 1)}, "weights= requires not_keys="),
         ({"not_keys": []}, "at least one key"),
         ({"not_keys": "abc"}, "takes a sequence of keys"),

@@ -81,11 +81,11 @@ class TestFiles:
 
     def test_text_is_refused(self, tmp_path):
         path = tmp_path / "photo.txt"
-        path.write_text("no picture")
+        path.write_text("no image")
         with path.open() as file, pytest.raises(lookalike.InvalidArgumentError, match="open it in binary mode, 'rb'"):
             picture_bytes(file)
         with pytest.raises(lookalike.InvalidArgumentError, match="open it in binary mode"):
-            picture_bytes(io.StringIO("no picture"))
+            picture_bytes(io.StringIO("no image"))
 
     def test_an_empty_one_is_refused(self):
         with pytest.raises(lookalike.InvalidArgumentError, match="is empty"):
@@ -315,13 +315,13 @@ class TestRows:
         assert many.counts.tolist() == [2, 0, 0, 0, 2]
         assert many.ids.tolist() == [9, 8, 9, 8]
         assert list(many.errors) == [1, 2, 3]
-        assert many.errors[1].startswith("Picture 1: There is no picture file")
+        assert many.errors[1].startswith("Image 1: There is no image file")
         assert many.errors[2].endswith("is empty: it has 0 bytes.")
         assert many[1].error == many.errors[1]
         assert many[0].error is None
         assert len(many[3]) == 0
         assert repr(many) == "<NeighborsBatch of 5 queries, 4 neighbors, 3 failed>"
-        assert "There is no picture file" in repr(many[1])
+        assert "There is no image file" in repr(many[1])
         home = client.clusters(images=[red, bad[0]], members=1, errors="rows")
         assert home.clusters.tolist() == [[1], [-1]]
         assert list(home.errors) == [1]
@@ -330,12 +330,12 @@ class TestRows:
 
     def test_a_picture_that_the_server_cannot_read_fails_its_row(self, client, toy, photo):
         many = client.search(images=[b"no picture", encoded(photo)], k=1, errors="rows")
-        assert many.errors == {0: "Picture 0 cannot be decoded."}
+        assert many.errors == {0: "Image 0 cannot be decoded."}
         assert many.counts.tolist() == [0, 1]
         assert toy.requests[-1].row_errors
 
     def test_otherwise_the_error_names_the_row(self, client, toy, photo):
-        with pytest.raises(lookalike.InvalidArgumentError, match=r"Picture 1: There is no picture file 'gone\.jpg'"):
+        with pytest.raises(lookalike.InvalidArgumentError, match=r"Image 1: There is no image file 'gone\.jpg'"):
             client.search(images=[photo, "gone.jpg"])
         assert toy.calls == []
 

@@ -85,7 +85,7 @@ class TestPictures:
             near = client.search(key="dogs/01.jpg", k=3)
         page = shown(near)
         assert page.pictures == []
-        assert "No pictures: The client of" in page.text
+        assert "No images: The client of" in page.text
         assert "dogs/00.jpg" in page.text
 
     def test_copies_leave_the_client_behind(self, client):

@@ -91,10 +91,10 @@ def test_wrong_pictures_are_named(client, toy, tmp_path):
     empty = tmp_path / "empty.jpg"
     empty.touch()
     wrong = [
-        ("no such.jpg", "There is no picture file 'no such.jpg'"),
+        ("no such.jpg", "There is no image file 'no such.jpg'"),
         (tmp_path, "cannot be read: Is a directory"),
         (empty, "is empty: it has 0 bytes"),
-        (b"", "The picture is empty"),
+        (b"", "The image is empty"),
         ("nul\0.jpg", "nul"),
         (7, "must be a path, .* an array of pixels or a Pillow image, not a int"),
     ]

@@ -311,7 +311,7 @@ def test_a_reply_that_contradicts_itself_is_not_passed_on(client, toy, spoil):
 
 def test_too_few_thumbnails_or_images_are_not_passed_on(client, toy):
     toy.change = lambda method, reply: reply.jpegs.pop()
-    with pytest.raises(lookalike.ProtocolError, match="2 pictures were asked for and 1 came"):
+    with pytest.raises(lookalike.ProtocolError, match="2 images were asked for and 1 came"):
         client.thumbnails([1, 2])
 
 

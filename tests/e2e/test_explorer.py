@@ -1,4 +1,4 @@
-"""The page in a real browser, with a real server and real photographs."""
+"""The page in a real browser, with a real server and real images."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Process:
 
 @pytest.fixture(scope="module")
 def pictures(photos_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few photographs of each of six classes, in a folder each."""
+    """A few images of each of six classes, in a folder each."""
     folder = tmp_path_factory.mktemp("photographs")
     there: dict[str, int] = {}
     with (photos_dir / "manifest.csv").open() as listing:
@@ -101,7 +101,7 @@ def pictures(photos_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def collection(pictures: Path, resnet18_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A collection of the photographs, with a map and a result in the form of `lookalike evolution`."""
+    """A collection of the images, with a map and a result in the form of `lookalike evolution`."""
     folder = tmp_path_factory.mktemp("collections") / "photographs_of_everything_that_somebody_had_at_hand_that_day"
     options = [
         "--model",
@@ -271,13 +271,13 @@ def test_a_dropped_picture_finds_its_like_and_its_address_shows_it_again(open_pa
     page = open_page("")
     label = sorted(each.name for each in pictures.iterdir())[0]
     drop(page, pictures / label / "03.jpg")
-    expect(page.locator("h1")).to_have_text("Looks like your picture")
+    expect(page.locator("h1")).to_have_text("Looks like your image")
     expect(tiles(page)).to_have_count(24)
     # The dropped file itself is the nearest.
     expect(tiles(page).first).to_have_attribute("title", f"{label}/03.jpg")
     seen(page.locator(".asked img"))
     seen(page.locator("main .tile img").first)
-    assert "picture=" in page.url
+    assert "upload=" in page.url
     keys = [each.get_attribute("title") for each in tiles(page).all()]
     page.reload()
     expect(tiles(page)).to_have_count(24)
@@ -296,12 +296,12 @@ def test_a_chosen_file_is_searched_with_too(open_page, address, pictures):
 def test_a_dropped_file_that_is_not_an_image_is_rejected(open_page, tmp_path, pictures):
     page = open_page("clusters")
     notes = tmp_path / "notes.txt"
-    notes.write_text("no picture")
+    notes.write_text("no image")
     refusal = page.locator("#refusal")
     # Rejected by its type, by its content, and for a broken image by its first bytes.
     for kind, words in (
-        ("text/plain", "notes.txt is not a picture: drop a JPEG"),
-        ("", "no supported picture"),
+        ("text/plain", "notes.txt is not an image: drop a JPEG"),
+        ("", "no supported image"),
     ):
         drop(page, notes, kind)
         expect(refusal).to_contain_text(words)
@@ -681,7 +681,7 @@ def test_the_page_recovers_when_the_server_is_available_again(open_page, server)
     ("path", "words"),
     [
         ("image?id=999999", "999999"),
-        ("search?picture=0123456789abcdef", "drop it on the page again"),
+        ("search?upload=0123456789abcdef", "drop it on the page again"),
         ("search?id=0&k=0", "k='0'"),
         ("clusters?clustering=resnet18/none", "none"),
         ("map?name=map/none", "it has: map/pca, evolution/training"),

@@ -69,7 +69,7 @@ def test_hostile_names_stay_names(hostile: Path, tmp_path: Path, lookalike: Run)
     done = index(lookalike, hostile, collection)
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout + done.stderr
-    assert tree(hostile) == outside, "nothing was written among the pictures"
+    assert tree(hostile) == outside, "nothing was written among the images"
     assert {path.name for path in (tmp_path / "work").iterdir()} == {"photos", "collection"}
 
     reader = CollectionReader.open(str(collection))

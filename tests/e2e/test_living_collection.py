@@ -75,7 +75,7 @@ def test_changes_by_picture_survive_a_restart_a_fold_and_indexing_again(
     verified = lookalike("verify", folder, "--deep", timeout=300)
     assert verified.returncode == 0, verified.stdout + verified.stderr
     # Two keys have the same image, which is embedded again for the comparison.
-    assert "1 picture" in verified.stdout
+    assert "1 image" in verified.stdout
     with serve_collection(folder, "--writable") as address, lookalike_client.Client(address, timeout=120) as client:
         assert {image.key: (image.id, image.label) for image in client.images()} == before
         near = client.search(image=red, k=60)

@@ -53,7 +53,7 @@ def test_a_mistake_gets_one_sentence(
     pictures: Path, collection: Path, address: str, lookalike: Run, typed: Run, tmp_path: Path,
 ) -> None:  # fmt: skip
     (tmp_path / "empty").mkdir()
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no image")
     places = {
         "nowhere": tmp_path / "nowhere", "new": tmp_path / "new", "empty": tmp_path / "empty",
         "text": tmp_path / "text.jpg", "pictures": pictures, "collection": collection, "address": address,

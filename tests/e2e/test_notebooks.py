@@ -1,4 +1,4 @@
-"""Run the notebooks of the documentation on the photographs of scikit-image."""
+"""Run the notebooks of the documentation on the images of scikit-image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PICTURES = {"choosing_k": ("image/png", 2), "layers": ("text/html", 4), "within_
 
 @pytest.fixture(scope="module")
 def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixteen small crops of each of four photographs, as a collection of an untrained network with two spaces."""
+    """Sixteen small crops of each of four images, as a collection of an untrained network with two spaces."""
     folder = tmp_path_factory.mktemp("crops")
     for name in PHOTOGRAPHS:
         picture = Image.fromarray(getattr(skimage.data, name)()).convert("RGB").resize((140, 100))

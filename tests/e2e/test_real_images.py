@@ -1,4 +1,4 @@
-"""Real photographs and a real ResNet-50: neighbors and clusters are meaningful, and ResNet152 itself runs."""
+"""Real images and a real ResNet-50: neighbors and clusters are meaningful, and ResNet152 itself runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EACH = 20
 
 @pytest.fixture(scope="session")
 def imagenette(photos_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty photographs of each of the ten classes."""
+    """Twenty images of each of the ten classes."""
     folder = tmp_path_factory.mktemp("imagenette")
     for source in sorted((photos_dir / "imagenette").iterdir()):
         (folder / source.name).mkdir()

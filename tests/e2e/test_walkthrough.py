@@ -1,4 +1,4 @@
-"""Run the commands of the walkthrough unchanged and in order, on real photographs with real weights."""
+"""Run the commands of the walkthrough unchanged and in order, on real images with real weights."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ COMMANDS = [
     for block in re.findall(r"```sh\n(.*?)```", PAGE.read_text("utf-8"), flags=re.DOTALL)
     for line in block.splitlines()
 ]
-# The number of photographs of a class here; those that the page names are among them.
+# The number of images of a class here; those that the page names are among them.
 EACH = 8
 
 
 @pytest.fixture
 def folder(tmp_path: Path, photos_dir: Path, resnet50_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The page's initial folder, with fewer photographs."""
+    """The page's initial folder, with fewer images."""
     named = [name for command in COMMANDS for name in shlex.split(command) if name.endswith(".JPEG")]
     for source in sorted((photos_dir / "imagenette").iterdir()):
         (tmp_path / "photos" / source.name).mkdir(parents=True)

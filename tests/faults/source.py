@@ -144,7 +144,7 @@ class ChangingSource:
         keys = self._draw.sample(sorted(self.pictures), len(self.pictures))
         self.pictures = {key: self.pictures[key] for key in keys}
         self._times = dict.fromkeys(keys, self._now())
-        return "write all pictures again in another order"
+        return "write all images again in another order"
 
     def _has_some(self) -> bool:
         return len(self.pictures) - len(self.broken) > 3

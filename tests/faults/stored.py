@@ -38,7 +38,7 @@ def wrong_vectors(reader: CollectionReader, space: str, source: ChangingSource) 
                 continue
             picture = prepare(source.known[digest], preprocessing, ImageLimits())
             if not isinstance(picture, Prepared):
-                yield f"the image {key} was embedded, and its bytes are no picture"
+                yield f"the image {key} was embedded, and its bytes are no image"
                 continue
             expected = network.embed([picture.pixels]).embeddings[0][0]
             error = float(np.linalg.norm(vector - expected) / np.linalg.norm(expected))

@@ -34,7 +34,7 @@ def pictures(tmp_path_factory):
             pixels = random.integers(0, 255, (40, 40, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / label / f"{number}.png")
     (folder / "dogs" / "3.png").rename(folder / "dogs" / "noext")
-    (folder / "cats.txt").write_text("no picture")
+    (folder / "cats.txt").write_text("no image")
     (folder / "cats" / ".hidden.png").write_bytes(b"hidden")
     (folder / "cats" / "broken.png").write_bytes(b"broken")
     return folder

@@ -52,8 +52,8 @@ class TestRows:
             4: ["Query", "4"],
             5: ["Picture", "5:"],
         }
-        assert many.errors[1] == "Picture 1 cannot be decoded: it is no number."
-        assert many.errors[3] == "Picture 3 has 100 bytes; the limit is 50."
+        assert many.errors[1] == "Image 1 cannot be decoded: it is no number."
+        assert many.errors[3] == "Image 3 has 100 bytes; the limit is 50."
         assert "has no direction" in many.errors[4]
 
     async def test_invalid_images_of_a_cluster_call_have_errors_by_row(self, serve, embedder):
@@ -125,9 +125,9 @@ class TestRows:
     @pytest.mark.parametrize(
         ("pictures", "sentence"),
         [
-            ([b"7", b"8", b"junk"], r"^Picture 2 cannot be decoded: it is no number\.$"),
+            ([b"7", b"8", b"junk"], r"^Image 2 cannot be decoded: it is no number\.$"),
             ([b"7", b"3"], "^Query 1 has no direction"),
-            ([b"7", b"9" * 100], "^Picture 1 has 100 bytes"),
+            ([b"7", b"9" * 100], "^Image 1 has 100 bytes"),
         ],
     )
     async def test_without_errors_by_row_the_call_fails_and_names_the_row(self, serve, embedder, pictures, sentence):

@@ -59,9 +59,9 @@ async def test_a_broken_picture_fails_its_own_caller_only(make_toy, make_embedde
     np.testing.assert_array_equal(results[1].result.vectors, toy.vectors[[2, 3]])
     assert results[1].result.failed == results[3].result.failed == {}
     assert isinstance(results[2], DecodeError)
-    assert "Picture 1" in str(results[2]), "counted within the caller's own call"
+    assert "Image 1" in str(results[2]), "counted within the caller's own call"
     np.testing.assert_array_equal(results[3].result.vectors, toy.vectors[[5]])
-    assert embedder.batches == [1, 5], "nobody's pictures are embedded twice"
+    assert embedder.batches == [1, 5], "nobody's images are embedded twice"
 
 
 async def test_networks_are_opened_once_and_closed_when_no_generation_wants_them(make_toy, make_embedder) -> None:

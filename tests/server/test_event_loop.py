@@ -113,7 +113,7 @@ def largest(toy: Any) -> Iterator[tuple[str, str, Any]]:
         vectors=types_pb2.Vectors(values=types_pb2.Tensor(shape=[1, DIM], data=b"x" * LIMITS.max_image_bytes))
     )
     unary = types_pb2.QueryBatch(images=types_pb2.Images(data=[b"x" * (LIMITS.max_unary_bytes - 200)]))
-    all_pictures = ((pictures, "62 MiB of pictures"), (one, "the largest picture"), (unary, "the largest message"))
+    all_pictures = ((pictures, "62 MiB of images"), (one, "the largest image"), (unary, "the largest message"))
     for query in (by_vectors(LIMITS.max_batch), ids, keys):
         yield "Search", "the largest reply", search_pb2.SearchRequest(query=query, k=LIMITS.max_k, fields=every)
         yield "GetMembership", "the largest reply", cluster_pb2.GetMembershipRequest(query=query, members=100)
@@ -185,11 +185,11 @@ def largest(toy: Any) -> Iterator[tuple[str, str, Any]]:
     yield "Upsert", "vectors", upsert([f"{number:04d}" + "k" * 3000 for number in range(LIMITS.max_batch)])
     yield (
         "Upsert",
-        "62 MiB of pictures",
+        "62 MiB of images",
         update_pb2.UpsertRequest(keys=[str(number) for number in range(LIMITS.max_batch)], images=pictures.images.data),
     )
     yield "Search", "vectors that are none", search_pb2.SearchRequest(query=garbage, k=1)
-    yield "Upsert", "the largest picture", update_pb2.UpsertRequest(keys=["0"], images=one.images.data)
+    yield "Upsert", "the largest image", update_pb2.UpsertRequest(keys=["0"], images=one.images.data)
     yield "Set", "long keys", update_pb2.SetRequest(keys=long_keys, label="x")
     yield "Set", "keys", update_pb2.SetRequest(keys=[toy.key(one) for one in toy.ids[:1000]], label="x")
     yield "Delete", "long keys", update_pb2.DeleteRequest(keys=long_keys)

@@ -243,7 +243,7 @@ class TestPictures:
         embedder = make_embedder(toy)
         data = [b"1"] * 20 + [str(row).encode() for row in range(60)] + [b"junk"]
         async with serve(toy, open_embedder=lambda reader, space: embedder) as served:
-            with pytest.raises(grpc.aio.AioRpcError, match="Picture 80 cannot be decoded") as caught:
+            with pytest.raises(grpc.aio.AioRpcError, match="Image 80 cannot be decoded") as caught:
                 await served.neighbors(types_pb2.QueryBatch(images=types_pb2.Images(data=data)), 1)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 

@@ -339,7 +339,7 @@ async def test_the_clients_and_the_command_line(make_toy, serve, attach, capsys,
         assert not set(listed) & {keys[0], keys[3], keys[8]}
         for wrong in (["--box", "1,2"], ["--box", "1,2,3,4"]):
             assert run(["search", keys[0], *wrong]) == 2
-        assert "--box is a part of a picture file" in capsys.readouterr().err
+        assert "--box is a part of an image file" in capsys.readouterr().err
 
     async with serve(toy, open_embedder=lambda reader, space: embedder) as served:
         await asyncio.to_thread(ask, served.app.address)

@@ -325,7 +325,7 @@ class TestPictures:
                 await served.neighbors(query, 5)
         assert refused(caught.value).code == grpc.StatusCode.INVALID_ARGUMENT
         assert refused(caught.value).reason == "DECODE"
-        assert "Picture 1" in refused(caught.value).message
+        assert "Image 1" in refused(caught.value).message
 
     async def test_an_image_over_the_limit_is_rejected(self, make_toy, serve, make_embedder, refused) -> None:
         toy = make_toy()
@@ -351,8 +351,8 @@ class TestPictures:
                 await ask()
         assert refused(caught.value).code == grpc.StatusCode.FAILED_PRECONDITION
         assert refused(caught.value).message == (
-            "The space tiny cannot be searched by text: its model squeezenet1_1 knows pictures only. Ask with a "
-            "picture, a key or a vector, or in a space of --model open_clip/NAME."
+            "The space tiny cannot be searched by text: its model squeezenet1_1 embeds images only. Search with "
+            "an image, a key or a vector, or in a space of --model open_clip/NAME."
         )
 
     async def test_a_text_where_vectors_were_imported(self, make_toy, serve, refused, tmp_path) -> None:

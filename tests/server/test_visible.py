@@ -70,7 +70,7 @@ async def everything(served: Any, metadata: Any = ()) -> dict[str, bytes]:
     search, collection, experiment = served.search, served.collection, served.experiment
     image = experiment_pb2.ImageName(id=5)
     calls = {
-        "a picture without weights": search.Search(search_pb2.SearchRequest(query=picture(), k=3), metadata=metadata),
+        "an image without weights": search.Search(search_pb2.SearchRequest(query=picture(), k=3), metadata=metadata),
         "damaged embeddings": search.Search(search_pb2.SearchRequest(query=by_id(805), k=3), metadata=metadata),
         "search": search.Search(
             search_pb2.SearchRequest(query=by_id(5), k=3, fields=search_pb2.NeighborFields(uris=True)),
@@ -95,7 +95,7 @@ async def everything(served: Any, metadata: Any = ()) -> dict[str, bytes]:
 
 # Texts of this collection that reveal files.
 TELLING = {
-    "a picture without weights", "damaged embeddings", "search", "list", "get", "collection", "membership",
+    "an image without weights", "damaged embeddings", "search", "list", "get", "collection", "membership",
     "clusters of an image", "server",
 }  # fmt: skip
 

@@ -233,7 +233,7 @@ def _pipeline(setup: Setup, wanted: int, share: float, said: dict[str, Any], how
     """Measure files to Parquet against the network alone; `share` is the share of the matrix peak at one image/s."""
     rounds = list(pipeline_rounds(setup, wanted))
     if len(rounds) < wanted:
-        left_out(f"{wanted - len(rounds)} of {wanted} rounds of the pipeline", "the photographs are too few")
+        left_out(f"{wanted - len(rounds)} of {wanted} rounds of the pipeline", "the images are too few")
     ratios = [each.pipeline / each.forward for each in rounds]
     whole = statistics.median(each.pipeline for each in rounds)
     plan = setup.resolved.plan

@@ -111,7 +111,7 @@ def _looking(browser: Any, address: str, rows: int, params: dict[str, Any]) -> I
     # In the first round all caches are empty, and the server starts its decoding processes.
     measured = {**_spread(firsts), "first_ms": round(firsts[0], 1)}
     yield Row("explorer", f"first view, {rows:,} images", params, measured, "browser cache empty")
-    yield Row("explorer", f"neighbor clicked, {rows:,} images", params, _spread(clicks), "24 pictures, most not seen")
+    yield Row("explorer", f"neighbor clicked, {rows:,} images", params, _spread(clicks), "24 images, most not seen")
 
 
 def _took(page: Any) -> float:
@@ -119,7 +119,7 @@ def _took(page: Any) -> float:
     for _ in range(_PATIENCE_MS // _LOOK_MS):
         if (took := page.evaluate("window.took")) is not None:
             if took["how"] != "painted":
-                raise RuntimeError(f"{page.url} said instead of showing pictures: {took['how']}")
+                raise RuntimeError(f"{page.url} said instead of showing images: {took['how']}")
             return float(took["ms"])
         page.wait_for_timeout(_LOOK_MS)
     raise TimeoutError(f"{page.url} was not painted within {_PATIENCE_MS} ms")

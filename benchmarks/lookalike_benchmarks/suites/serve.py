@@ -124,7 +124,7 @@ def _rows(subject: _Subject, files: list[bytes]) -> Iterator[Row]:
     keys = [key(row * 7919 % subject.params["rows"]) for row in range(_QUERIES)]
     # A new server opens its network in the background; wait, since this would distort the measurements.
     pictures = asked.by_picture(files, subject.k)
-    _closed(subject, "picture", pictures, 1)
+    _closed(subject, "image", pictures, 1)
     fastest = 0.0
     for callers in subject.options.numbers("callers"):
         row, load = _closed(subject, "vector", vectors, callers)
@@ -134,10 +134,10 @@ def _rows(subject: _Subject, files: list[bytes]) -> Iterator[Row]:
         "key": asked.by_key(keys, subject.k),
         "membership by key": asked.memberships_of_keys(keys, _MEMBERS),
         "membership by vector": asked.memberships_of_vectors(subject.queries, _MEMBERS),
-        "picture": pictures,
+        "image": pictures,
         "batch of 64": asked.by_vector(subject.queries, subject.k, 64),
     }
-    few = {"picture": 8, "batch of 64": 4}
+    few = {"image": 8, "batch of 64": 4}
     for name, requests in kinds.items():
         for callers in (1, few.get(name, subject.options.number("busy"))):
             yield _closed(subject, name, requests, callers)[0]
@@ -230,6 +230,6 @@ def _weights(settings: Settings) -> list[str]:
 
 
 def _photographs(folder: Path | None) -> list[bytes]:
-    """Return the first photographs of a folder; [] without one."""
+    """Return the first images of a folder; [] without one."""
     paths = [] if folder is None else sorted(folder.rglob("*.jpg"))[:32]
     return [path.read_bytes() for path in paths]

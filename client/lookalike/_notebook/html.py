@@ -74,7 +74,7 @@ def image(data: bytes, alt: str, *, kind: str = "jpeg", side: int = 112) -> str:
 
 def tile(jpeg: bytes | None, key: str, *lines: str) -> str:
     """Format an image, or a placeholder, above its key and further lines."""
-    picture = f'<div style="{_NONE}" title="no picture"></div>' if jpeg is None else image(jpeg, key)
+    picture = f'<div style="{_NONE}" title="no image"></div>' if jpeg is None else image(jpeg, key)
     caption = "".join(f"<div>{text(line)}</div>" for line in (key, *lines) if line)
     return f'<figure style="{_TILE}">{picture}<figcaption>{caption}</figcaption></figure>'
 

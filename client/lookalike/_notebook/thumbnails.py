@@ -51,7 +51,7 @@ class Illustrated:
         try:
             found, jpegs = self._source(list(expected))
         except LookalikeError as error:
-            return Gallery({}, f"No pictures: {error}")
+            return Gallery({}, f"No images: {error}")
         of_ids = zip(expected.items(), found, jpegs, strict=True)
         return Gallery({image: jpeg for (image, key), now, jpeg in of_ids if jpeg is not None and key == now})
 

@@ -90,7 +90,7 @@ def _draw_tile(canvas: Image.Image, pen: ImageDraw.ImageDraw, tile: Tile, place:
     if tile.picture is None:
         pen.rectangle((left, top, left + TILE - 1, top + TILE - 1), fill=_FAINT)
         middle = (left + TILE / 2, top + TILE / 2)
-        pen.text(middle, "no picture", _GRAY, font(_TEXT), anchor="mm")
+        pen.text(middle, "no image", _GRAY, font(_TEXT), anchor="mm")
     else:
         small = ImageOps.contain(tile.picture, (TILE, TILE), Image.Resampling.LANCZOS)
         canvas.paste(small, (left + (TILE - small.width) // 2, top + (TILE - small.height) // 2))

@@ -59,7 +59,7 @@ def check_output(path: str) -> None:
     suffix = Path(path).suffix.lower()
     if Image.registered_extensions().get(suffix) not in Image.SAVE:
         raise click.UsageError(
-            f"--montage {path}: pictures cannot be written as {suffix or 'a file without suffix'!r}; use .png."
+            f"--montage {path}: images cannot be written as {suffix or 'a file without suffix'!r}; use .png."
         )
     if not Path(path).resolve().parent.is_dir():
         raise click.UsageError(f"--montage {path}: the folder {str(Path(path).parent)!r} does not exist.")
@@ -77,11 +77,11 @@ def fetch(client: lookalike.Client, ids: Sequence[int]) -> dict[int, Image.Image
 
 
 def tell_missing(pictures: Pictures) -> None:
-    """Warn on standard error about pictures that are absent from a montage."""
+    """Warn on standard error about images that are absent from a montage."""
     missing = sum(picture is None for picture in pictures.values())
     if missing:
         click.echo(
-            f"The server cannot read {missing:,} of {len(pictures):,} pictures. If the pictures are elsewhere now, say "
+            f"The server cannot read {missing:,} of {len(pictures):,} images. If the images are elsewhere now, say "
             "where, on its machine: lookalike relocate DIR FOLDER",
             err=True,
         )

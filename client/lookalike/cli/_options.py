@@ -138,6 +138,6 @@ key_option = click.option(
     "--key", "as_key", is_flag=True, help="Take the argument as a key, though there is such a file."
 )
 montage_option = click.option(
-    "--montage", metavar="OUT.png", type=click.Path(dir_okay=False), help="Draw the answer into a picture file."
+    "--montage", metavar="OUT.png", type=click.Path(dir_okay=False), help="Draw the answer into a PNG file."
 )
 subject_argument = click.argument("subject", metavar="IMAGE_OR_KEY", type=click.Path())

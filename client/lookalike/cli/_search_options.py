@@ -43,7 +43,7 @@ def search_options(command: Command) -> Command:
             "--box",
             metavar="X,Y,W,H",
             callback=_box,
-            help="Ask about this part of the picture file, in pixels of the upright picture.",
+            help="Ask about this part of the image file, in pixels of the upright image.",
         ),
         click.option(
             "--vectors",
@@ -77,7 +77,7 @@ def boxed(asked: Subject, box: tuple[int, int, int, int] | None) -> dict[str, An
     if box is not None:
         if not asked.is_file:
             what = "text" if asked.is_text else "key"
-            raise click.UsageError(f"--box is a part of a picture file, and {asked.text!r} is a {what}.")
+            raise click.UsageError(f"--box is a part of an image file, and {asked.text!r} is a {what}.")
         query["box"] = box
     return query
 

@@ -139,7 +139,7 @@ def _served(name: str, ask: Ask, tables: str, *options: Decorator) -> None:
         cls=_ServedCommand,
         short_help=summary,
         help=f"{summary} The server makes the analysis of the collection that it serves.\n\n"
-        "Pictures (--out) and stored results (--keep) come from the collection's folder: use -c DIR there.",
+        "Charts (--out) and stored results (--keep) come from the collection's folder: use -c DIR there.",
     )(command)
 
 

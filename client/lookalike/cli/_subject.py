@@ -61,7 +61,7 @@ def find_subject(client: lookalike.Client, text: str, as_key: bool) -> Subject:
     except (OSError, ValueError):  # for example, longer than a path may be: then it is no file
         is_file = is_folder = False
     if is_folder:
-        raise click.UsageError(f"{text!r} is a folder; name a picture file, or the key of a stored image.")
+        raise click.UsageError(f"{text!r} is a folder; name an image file, or the key of a stored image.")
     if is_file and _is_key(client, text):
         click.echo(
             f"{text} is a file here and a key of the collection: asking by the file; --key asks by key.", err=True
@@ -100,9 +100,9 @@ def explained(subject: Subject, as_key: bool) -> Iterator[None]:
         yield
     except lookalike.InvalidArgumentError as error:
         # The server numbers images by their position in the call; users know them by name.
-        if not subject.is_file or not str(error).startswith("Picture 0 "):
+        if not subject.is_file or not str(error).startswith("Image 0 "):
             raise
-        raise click.ClickException(str(error).replace("Picture 0", subject.text, 1)) from error
+        raise click.ClickException(str(error).replace("Image 0", subject.text, 1)) from error
     except lookalike.NotFoundError as error:
         # A filter may name an unknown clustering, and --like another key.
         if subject.is_file or as_key or f"key {subject.text!r}" not in str(error):

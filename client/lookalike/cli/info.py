@@ -184,10 +184,10 @@ def _server(server: dict[str, Any]) -> str:
         verified = f"\ndamaged: {printable(server['damage'])}"
     elif server["verified_files"] < server["files"]:
         verified = f"\nverified so far: {server['verified_files']} of {server['files']} files"
-    pictures = "" if server["image_queries"] else f"\nno queries by picture: {printable(server['image_query_problem'])}"
+    pictures = "" if server["image_queries"] else f"\nno queries by image: {printable(server['image_query_problem'])}"
     return (
         f"server {server['address']}: version {server['version']}, placement {server['placement']} "
         f"on {', '.join(server['devices'])}, search threads {server['search_threads']}\n"
         f"limits: {limits['max_batch']} queries a call, k {limits['max_k']}, nprobe {limits['max_nprobe']}, "
-        f"pictures of {limits['max_image_bytes'] / 1e6:.3g} MB{pictures}{changes}{verified}"
+        f"images of {limits['max_image_bytes'] / 1e6:.3g} MB{pictures}{changes}{verified}"
     )

@@ -44,7 +44,7 @@ async def get_changes(request: Request) -> Response:
 
 
 async def post_add(request: Request) -> Response:
-    """Add the image in the body, or the uploaded one named `picture`, under a `key`, with a `label`.
+    """Add the image in the body, or the uploaded one named `upload`, under a `key`, with a `label`.
 
     Returns its `id`, whether another image was `replaced`, and `undo`. With the parameter `new`, a key that is in use
     is rejected.
@@ -53,15 +53,15 @@ async def post_add(request: Request) -> Response:
     key, label = asked.text(request, "key"), asked.text(request, "label", "")
     if not key:
         raise InvalidArgumentError("An image needs a key, such as its path: animals/cat.jpg.")
-    pictures = request.app.state.pictures
-    picture = pictures.get(asked.text(request, "picture", "") or await pictures.take(request))
+    uploads = request.app.state.uploads
+    image = uploads.get(asked.text(request, "upload", "") or await uploads.take(request))
     before = await _found_key(client, key)
     if before is not None and "new" in request.query_params:
         raise InvalidArgumentError(
             f"The collection has an image with the key {key!r} already; add it under another key."
         )
     generation = (await client.info()).generation
-    done = await client.upsert(images={key: picture}, labels={key: label})
+    done = await client.upsert(images={key: image}, labels={key: label})
     if done.rejects:
         raise InvalidArgumentError(done.rejects[key])
     new = int(done.ids[0])

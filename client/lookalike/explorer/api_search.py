@@ -17,7 +17,7 @@ _MOST = 200
 
 
 async def get_search(request: Request) -> Response:
-    """Return the neighbors of a stored image (`id`), an uploaded image (`picture`), or a description (`text`).
+    """Return the neighbors of a stored image (`id`), an uploaded image (`upload`), or a description (`text`).
 
     - k, space, recall, exact: as in Client.search.
     - label: only images with this label. `matching` is the number of these images; min(k, matching) are returned.
@@ -66,13 +66,13 @@ async def _matching(client: Client, near: Neighbors, query: dict[str, Any], labe
 
 def _query(request: Request) -> dict[str, Any]:
     given = request.query_params
-    if ("id" in given) + ("picture" in given) + ("text" in given) != 1:
-        raise InvalidArgumentError("Pass exactly one of id, picture and text.")
+    if ("id" in given) + ("upload" in given) + ("text" in given) != 1:
+        raise InvalidArgumentError("Pass exactly one of id, upload and text.")
     if "text" in given:
         return {"text": asked.text(request, "text")}
     if "id" in given:
         return {"id": asked.image_id(request)}
-    return {"image": request.app.state.pictures.get(given["picture"])}
+    return {"image": request.app.state.uploads.get(given["upload"])}
 
 
 def _row(near: Neighbors, row: int, cluster: int | None) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from lookalike.explorer.guard import Guard
 from lookalike.explorer.lru import ByteLru
 from lookalike.explorer.settings import Bounds, Listen, Upstream
 from lookalike.explorer.thumbnails import Thumbnails, get_thumbnail
-from lookalike.explorer.uploads import Pictures, get_picture, post_picture
+from lookalike.explorer.uploads import Uploads, get_upload, post_upload
 
 STATIC: Final = Path(__file__).parent / "static"
 VIEWS: Final = ("/", "/search", "/image", "/clusters", "/mistakes", "/checks", "/map", "/login")
@@ -49,7 +49,7 @@ def create_app(upstream: Upstream, listen: Listen, bounds: Bounds | None = None)
         app.state.callers = Callers(upstream, bounds, listen.needs_tokens, secure=listen.encrypted)
         app.state.health = open_client(upstream, bounds, None)
         app.state.about_server = AboutServer()
-        app.state.pictures = Pictures(bounds.picture_bytes, bounds.one_picture_bytes)
+        app.state.uploads = Uploads(bounds.upload_bytes, bounds.one_upload_bytes)
         app.state.colors = ByteLru[tuple[str, str, str]](bounds.color_bytes)
         app.state.thumbnails = Thumbnails(bounds.thumbnail_bytes)
         try:
@@ -92,8 +92,8 @@ def _routes() -> list[BaseRoute]:
         Route("/api/matches", api_filter.get_matches),
         Route("/api/matching", api_filter.get_matching),
         Route("/api/image", api_collection.get_image),
-        Route("/api/pictures", post_picture, methods=["POST"]),
-        Route("/api/pictures/{name}", get_picture),
+        Route("/api/uploads", post_upload, methods=["POST"]),
+        Route("/api/uploads/{name}", get_upload),
         Route("/api/search", api_search.get_search),
         Route("/api/clusters", api_clusters.get_clusters),
         Route("/api/members", api_clusters.get_members),

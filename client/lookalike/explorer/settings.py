@@ -96,8 +96,8 @@ class Upstream:
 class Bounds:
     """Limits and timeouts of the page.
 
-    - `thumbnail_bytes`, `picture_bytes`, `color_bytes`: memory for thumbnails, uploaded images, and colors of maps.
-    - `one_picture_bytes`: size of one uploaded image.
+    - `thumbnail_bytes`, `upload_bytes`, `color_bytes`: memory for thumbnails, uploaded images, and colors of maps.
+    - `one_upload_bytes`: size of one uploaded image.
     - `sessions`: logins; `collections`: collections for which each caller has a connection.
     - `session_s`: seconds until an unused login expires.
     - `admitted_s`: seconds after which the server is asked again whether a caller may see cached data.
@@ -105,9 +105,9 @@ class Bounds:
     """
 
     thumbnail_bytes: int = 64 << 20
-    picture_bytes: int = 64 << 20
+    upload_bytes: int = 64 << 20
     color_bytes: int = 32 << 20
-    one_picture_bytes: int = 20 << 20
+    one_upload_bytes: int = 20 << 20
     sessions: int = 256
     collections: int = 64
     session_s: float = 12 * 3600.0

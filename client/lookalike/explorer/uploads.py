@@ -28,7 +28,7 @@ _TYPES: Final = (
 _NAME: Final = 32
 
 
-class Pictures:
+class Uploads:
     """Uploaded images by name; `one` bounds the bytes of one image."""
 
     def __init__(self, bound: int, one: int) -> None:
@@ -51,44 +51,44 @@ class Pictures:
                 if len(data) > self._one:
                     raise self._too_large()
         except ClientDisconnect as error:
-            raise InvalidArgumentError("The upload of the picture was incomplete.") from error
-        picture = bytes(data)
-        if media_type(picture) is None:
-            raise InvalidArgumentError("This file is no supported picture: use JPEG, PNG, WebP, GIF, BMP or TIFF.")
-        name = hashlib.sha256(picture).hexdigest()[:_NAME]
-        self._held.put(name, picture)
+            raise InvalidArgumentError("The upload of the image was incomplete.") from error
+        image = bytes(data)
+        if media_type(image) is None:
+            raise InvalidArgumentError("This file is no supported image: use JPEG, PNG, WebP, GIF, BMP or TIFF.")
+        name = hashlib.sha256(image).hexdigest()[:_NAME]
+        self._held.put(name, image)
         return name
 
     def get(self, name: str) -> bytes:
         """Return an image by name; NotFoundError if it has been evicted."""
-        picture = self._held.get(name)
-        if picture is None:
-            raise NotFoundError("The picture of this address is no longer here: drop it on the page again.")
-        return picture
+        image = self._held.get(name)
+        if image is None:
+            raise NotFoundError("The image of this address is no longer here: drop it on the page again.")
+        return image
 
     def _too_large(self) -> MessageTooLargeError:
-        return MessageTooLargeError(f"The picture is larger than {self._one >> 20} MB, the most that is taken.")
+        return MessageTooLargeError(f"The image is larger than {self._one >> 20} MB, the most that is taken.")
 
 
-def media_type(picture: bytes) -> str | None:
+def media_type(image: bytes) -> str | None:
     """Return the media type of a file by its first bytes; None for other formats."""
-    if picture[:4] == b"RIFF" and picture[8:12] == b"WEBP":
+    if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
         return "image/webp"
-    return next((name for start, name in _TYPES if picture.startswith(start)), None)
+    return next((name for start, name in _TYPES if image.startswith(start)), None)
 
 
-async def post_picture(request: Request) -> Response:
+async def post_upload(request: Request) -> Response:
     """Store the image in the body and return its name."""
     await request.app.state.callers.admit(request)
-    return JSONResponse({"picture": await request.app.state.pictures.take(request)})
+    return JSONResponse({"upload": await request.app.state.uploads.take(request)})
 
 
-async def get_picture(request: Request) -> Response:
+async def get_upload(request: Request) -> Response:
     """Return an uploaded image, to show beside its neighbors."""
     await request.app.state.callers.admit(request)
-    picture = request.app.state.pictures.get(request.path_params["name"])
+    image = request.app.state.uploads.get(request.path_params["name"])
     headers = {
         "Cache-Control": "private, max-age=3600",
         "Content-Security-Policy": "default-src 'none'; sandbox; frame-ancestors 'none'",
     }
-    return Response(picture, media_type=media_type(picture), headers=headers)
+    return Response(image, media_type=media_type(image), headers=headers)

@@ -107,7 +107,7 @@ def draw_tile(
     if tile.picture is None:
         pen.rectangle((left, top, left + style.tile - 1, top + style.tile - 1), fill=FAINT)
         middle = (left + style.tile / 2, top + style.tile / 2)
-        pen.text(middle, fitted("no picture", style.tile, font(style.text)), GRAY, font(style.text), anchor="mm")
+        pen.text(middle, fitted("no image", style.tile, font(style.text)), GRAY, font(style.text), anchor="mm")
     else:
         small = ImageOps.contain(tile.picture, (style.tile, style.tile), Image.Resampling.LANCZOS)
         canvas.paste(small, (left + (style.tile - small.width) // 2, top + (style.tile - small.height) // 2))

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def cluster(collection: str, ray: str | None, as_json: bool, **options: Any) -> None:
     """Group the images of the collection in DIR.
 
-    Each image, and each picture that is asked about, belongs to the nearest
+    Each image, stored or sent as a query, belongs to the nearest
     centroid. The strategy says how centroids are found: by k-means, by k-means
     on the unit sphere (spherical), by halving the group with the most inertia
     until there are K (bisecting), by Ward's method on a sample of at most 4,000

@@ -18,7 +18,7 @@ from lookalike_indexer.cli.errors import reported
 def doctor(location: str | None, model: str, as_json: bool) -> None:
     """Show the GPUs, weights and libraries of this machine, and what they are used for.
 
-    With a URL such as s3://bucket/pictures, check whether that object store can
+    With a URL such as s3://bucket/collection, check whether that object store can
     do what a collection needs. Exits with 1 if something needs repair.
     """
     from lookalike_indexer.diagnosis import examine, examine_store

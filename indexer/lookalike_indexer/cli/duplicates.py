@@ -54,7 +54,7 @@ def duplicates(
     Near-duplicates are images at a small distance in the graph that `lookalike graph` made, and those linked by others.
     Where `lookalike quality` measured the images, auto also takes neighbors of the image to keep whose perceptual
     hashes are alike; the findings state the rule. Such groups are not sure, and --apply refuses them.
-    The one to keep is the largest picture, and the first among equals. --out draws the groups, and --list names the
+    The one to keep is the largest image, and the first among equals. --out draws the groups, and --list names the
     files that can go; run it before --apply, which deletes these from the collection. No file is deleted, and a later
     `lookalike index` does not bring them back.
     """

@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("photos", type=click.Path())
+@click.argument("source", type=click.Path())
 @collection_option
 @embed_options
 @ray_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @reported
-def embed(photos: str, collection: str, ray: str | None, as_json: bool, **options: Any) -> None:
-    """Embed the images of PHOTOS: a folder, a list of paths ("-": standard input), a Parquet, tar or zip file.
+def embed(source: str, collection: str, ray: str | None, as_json: bool, **options: Any) -> None:
+    """Embed the images of SOURCE: a folder, a list of paths ("-": standard input), a Parquet, tar or zip file.
 
     Run again, it embeds only what is new, and goes on where a killed run stopped.
     Clusterings and indexes of files that were lost are made again.
     """
-    check_source(photos, collection)
+    check_source(source, collection)
 
     from lookalike_indexer.cli import build, cluster
     from lookalike_indexer.cli.progress import TerminalProgress
@@ -46,7 +46,7 @@ def embed(photos: str, collection: str, ray: str | None, as_json: bool, **option
     from lookalike_indexer.upkeep.renew import renew
 
     machines = joined_machines(ray, options)
-    settings = embed_settings(source=photos, machines=machines, **options)
+    settings = embed_settings(source=source, machines=machines, **options)
     storage, progress = open_storage(collection), TerminalProgress()
     with writing(storage):
         latest = generations.latest(storage)

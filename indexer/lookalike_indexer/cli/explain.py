@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("subjects", nargs=-1, metavar="[DIR] KEY|PICTURE...", type=click.Path())
+@click.argument("subjects", nargs=-1, metavar="[DIR] KEY|FILE...", type=click.Path())
 @random_option
 @seed_option
 @space_option
@@ -70,22 +70,22 @@ def explain(
     out: str | None,
     as_json: bool,
 ) -> None:
-    """Explain what the models make of images of the collection in DIR, or of pictures outside of it.
+    """Explain what the models make of images of the collection in DIR, or of other image files.
 
-    KEY is an image's path relative to the source; PICTURE is any picture file.
+    KEY is an image's path relative to the source; FILE is any image file.
     Shows the predictions of each model against the label, the nearest images
     of the class that it is taken for beside the nearest of its own, and the
     clusters that it is in.
 
     --out draws explain.png, a table of all images: class index, probability,
-    class, the original, Grad-CAM and guided backpropagation; and a picture for
+    class, the original, Grad-CAM and guided backpropagation; and a chart for
     each image with what is nearest to it.
     """
     from lookalike_indexer.cli.explain_output import Explainer
     from lookalike_indexer.experiments.class_map import read_class_map
 
     if (cam or gbp) and out is None:
-        raise UsageError("--cam and --gbp draw pictures; add --out DIR.")
+        raise UsageError("--cam and --gbp draw charts; add --out DIR.")
     names = read_class_map(Path(class_map_file)) if class_map_file else None
     view, _, images = open_subjects(subjects, collection, drawn, seed, class_names)
     if csv_asked() and (len(images) > 1 or drawn is not None):

@@ -65,7 +65,7 @@ class Explainer:
         try:
             pixels = opened.pixels(self.uri(image))
         except DecodeError as error:
-            raise DecodeError(f"{image.text} cannot be read as a picture: {error}.") from error
+            raise DecodeError(f"{image.text} cannot be read as an image: {error}.") from error
         picture = opened.seen(image.text, pixels, self.space)
         return explain_picture(self.view, picture, self.space, **given)  # type: ignore[arg-type]
 

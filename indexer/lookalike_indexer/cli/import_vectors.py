@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     "--images",
     type=click.Path(),
     metavar="SOURCE",
-    help="The pictures of a new collection: a folder, list, Parquet file or archive, as `lookalike index` takes it.  "
+    help="The images of a new collection: a folder, list, Parquet file or archive, as `lookalike index` takes it.  "
     "[default: none]",
 )
 @click.option("--space", required=True, metavar="NAME", help="The name of the new space.")
@@ -53,8 +53,8 @@ def import_vectors(
     """Make the vectors in VECTORS, a .npy, .parquet or .arrow file, a space of a collection, and build its index.
 
     In a collection that exists, each key is that of an image. Otherwise a new collection is made. Its images are those
-    of --images, which the keys name; without that option they have no picture. Nobody knows the network, so pictures
-    cannot be asked about in this space: ask with vectors, keys or ids.
+    of --images, which the keys name; without that option they have no file. The network is unknown, so an image file
+    is no query in this space: search with vectors, keys or ids.
     """
     from lookalike_indexer.imported.vectors import check_files
     from lookalike_indexer.sources.open import check_early

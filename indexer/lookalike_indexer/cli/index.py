@@ -26,7 +26,7 @@ BUILDING = ("index", "nlist", "target_recall", "max_memory", "train_size")
 
 
 @click.command()
-@click.argument("photos", type=click.Path())
+@click.argument("source", type=click.Path())
 @collection_option
 @embed_options
 @ray_option
@@ -44,7 +44,7 @@ BUILDING = ("index", "nlist", "target_recall", "max_memory", "train_size")
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
 @reported
 def index(
-    photos: str,
+    source: str,
     collection: str,
     ray: str | None,
     renew: bool,
@@ -55,15 +55,15 @@ def index(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Turn PHOTOS into a collection: embed, cluster and build the index.
+    """Turn SOURCE into a collection: embed, cluster and build the index.
 
-    PHOTOS is a folder of pictures, a text file with one path a line ("-" for
+    SOURCE is a folder of images, a text file with one path a line ("-" for
     standard input), a Parquet file of key and image or of Hugging Face, a tar
     or zip file, or a folder of these. Run again, it embeds only what is new,
     and goes on where a killed run stopped; a server takes up the result as one
     new generation.
 
-    With --sync the collection becomes what PHOTOS is now: images whose bytes
+    With --sync the collection becomes what SOURCE is now: images whose bytes
     changed are embedded anew, those that are gone are deleted, and clusterings
     and indexes are extended instead of made again.
 
@@ -71,7 +71,7 @@ def index(
     and the current index were made with. Every other clustering and index is
     made again with its own options.
     """
-    check_source(photos, collection)
+    check_source(source, collection)
 
     from lookalike_indexer.cli import build, cluster, embed
     from lookalike_indexer.cli.progress import TerminalProgress
@@ -93,7 +93,7 @@ def index(
 
     # Create all settings before any work, so that an invalid option costs no time.
     machines = joined_machines(ray, options)
-    embedding = embed_settings(source=photos, machines=machines, **options)
+    embedding = embed_settings(source=source, machines=machines, **options)
     wanted = sync_settings(sync, dry_run, allow_deletions, undelete)
     storage, progress = open_storage(collection), TerminalProgress()
     if wanted is not None and wanted.dry_run:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1, max=2000),
     default=600,
     show_default=True,
-    help="Pictures on the map of thumbnails, at most.",
+    help="Images on the map of thumbnails, at most.",
 )
 @seed_option
 @click.option("--keep", metavar="NAME", callback=checked_keep, help="Name of the stored map.  [default: SPACE-METHOD]")

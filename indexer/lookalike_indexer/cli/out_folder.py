@@ -91,7 +91,7 @@ class OutFolder:
     def tell(self, as_json: bool = False) -> None:
         """Print the names of the written files, on standard error if the output is JSON.
 
-        Warn on standard error about pictures that are absent from the images.
+        Warn on standard error about images that are absent from the charts.
         """
         if self.written:
             click.echo(f"Wrote {listed([path.name for path in self.written])} into {self.path}", err=as_json)
@@ -120,7 +120,7 @@ def file_name(text: str) -> str:
     """Return a file name of letters, digits and . _ - for a text. It is never empty and never hidden."""
     ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", ascii_only).strip(".-_")
-    return name[:_LONGEST] or "picture"
+    return name[:_LONGEST] or "image"
 
 
 def _encoded(picture: Image.Image | Figure) -> bytes:

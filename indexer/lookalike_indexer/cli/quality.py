@@ -44,9 +44,9 @@ def quality(
     out: str | None,
     as_json: bool,
 ) -> None:
-    """Measure the pictures of the collection in DIR, and list those that are dark, blurry or otherwise poor.
+    """Measure the images of the collection in DIR, and list those that are dark, blurry or otherwise poor.
 
-    Pictures that were measured before are not read again. Measures and flags become attributes, so that filters know
+    Images that were measured before are not read again. Measures and flags become attributes, so that filters know
     them: `lookalike images --where blurry`, or `lookalike search cat.jpg --where "not (dark or tiny)"`. --out draws the
     most extreme images of each flag.
     """

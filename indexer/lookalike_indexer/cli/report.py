@@ -31,7 +31,7 @@ from lookalike_indexer.errors import NotFoundError
 def report(collection: str, out: str, image: str, label: str, class_names: str, seed: int) -> None:
     """Put all experiments over the collection in DIR into one HTML file.
 
-    It needs nothing but a browser: pictures are inside, and there is no
+    It needs nothing but a browser: images are inside, and there is no
     script. What cannot be made, because there are no labels or checkpoints
     for example, is listed with the reason. Results that were kept with --keep
     are used where they are still true.

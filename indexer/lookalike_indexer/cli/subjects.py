@@ -58,7 +58,7 @@ def open_subjects(
     if not collection:
         raise UsageError(f"Give the collection {HOW}.")
     if not subjects and drawn is None:
-        raise UsageError("Name at least one image by its KEY, a picture file, or give --random N.")
+        raise UsageError("Name at least one image by its KEY, an image file, or give --random N.")
     view = open_view(collection, class_names)
     found = [_named(view, text) for text in subjects]
     if drawn is not None:
@@ -73,7 +73,7 @@ def _named(view: View, text: str) -> Named:
     except NotFoundError as error:
         path = Path(text)
         if path.is_dir():
-            raise UsageError(f"{text!r} is a folder; name a picture file, or the key of a stored image.") from error
+            raise UsageError(f"{text!r} is a folder; name an image file, or the key of a stored image.") from error
         if not path.is_file():
             raise NotFoundError(f"{str(error).removesuffix('.')}. There is no file of that name, either.") from error
         row = view.row_of_uri(str(path.absolute()))

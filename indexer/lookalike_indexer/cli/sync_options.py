@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 _OPTIONS = [
-    click.option("--sync", is_flag=True, help="Make the collection what PHOTOS is now: also change and delete images."),
+    click.option("--sync", is_flag=True, help="Make the collection what SOURCE is now: also change and delete images."),
     click.option("--dry-run", is_flag=True, help="With --sync: only print what would be done."),
     click.option(
         "--allow-deletions", is_flag=True, help="With --sync: delete more than half of the images if they are gone."
@@ -26,7 +26,7 @@ _OPTIONS = [
         "--undelete",
         multiple=True,
         metavar="KEY",
-        help="With --sync: take an image that a person deleted from PHOTOS again.  Repeatable.",
+        help="With --sync: take an image that a person deleted from SOURCE again.  Repeatable.",
     ),
 ]
 

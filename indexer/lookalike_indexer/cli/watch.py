@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("photos", type=click.Path())
+@click.argument("source", type=click.Path())
 @collection_option
 @embed_options
 @click.option("--allow-deletions", is_flag=True, help="Delete more than half of the images at once if they are gone.")
 @click.option("--poll", is_flag=True, help="Poll all files periodically; required for network mounts.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each batch.")
 @reported
-def watch(photos: str, collection: str, allow_deletions: bool, poll: bool, as_json: bool, **options: Any) -> None:
-    """Sync the collection with the folder PHOTOS, now and whenever files change, until Ctrl-C.
+def watch(source: str, collection: str, allow_deletions: bool, poll: bool, as_json: bool, **options: Any) -> None:
+    """Sync the collection with the folder SOURCE, now and whenever files change, until Ctrl-C.
 
     Changes are applied in batches, each as `lookalike index --sync` does.
     Failures are reported and retried. A running server takes up each batch as
@@ -48,9 +48,9 @@ def watch(photos: str, collection: str, allow_deletions: bool, poll: bool, as_js
         raise click.ClickException("Watching a folder needs watchfiles: pip install 'lookalike[watch]'") from error
     storage = open_storage(collection)
     newest = generations.require_latest(storage)
-    if Path(photos).exists() and not Path(photos).is_dir():
-        raise UsageError(f"{photos} is not a folder; run lookalike index --sync when it has changed.")
-    settings = with_model(embed_settings(source=photos, **options), newest)
+    if Path(source).exists() and not Path(source).is_dir():
+        raise UsageError(f"{source} is not a folder; run lookalike index --sync when it has changed.")
+    settings = with_model(embed_settings(source=source, **options), newest)
 
     def done(published: Manifest, followed: Followed) -> None:
         changes = followed.changes
@@ -62,8 +62,8 @@ def watch(photos: str, collection: str, allow_deletions: bool, poll: bool, as_js
     def failed(problem: str) -> None:
         click.echo(f"Nothing was changed; the watch retries: {problem}", err=True)
 
-    changes = changes_of(Path(photos), Path(collection), poll)
-    click.echo(f"Watching {photos} for {collection}; end with Ctrl-C.", err=True)
+    changes = changes_of(Path(source), Path(collection), poll)
+    click.echo(f"Watching {source} for {collection}; end with Ctrl-C.", err=True)
     try:
         keep_following(storage, settings, Sync(allow_deletions), changes, TerminalProgress(), done, failed)
     except KeyboardInterrupt:

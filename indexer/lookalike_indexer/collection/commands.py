@@ -15,9 +15,9 @@ def command(*words: object) -> str:
 
 
 def pictures_gone(root: str, source: str, missing: int, total: int) -> str:
-    """Return the message about unreadable pictures of a source, with the command for a source that has moved."""
-    pictures = "picture" if total == 1 else "pictures"
-    which = f"None of the {total:,} {pictures}" if missing == total else f"{missing:,} of {total:,} {pictures}"
+    """Return the message about unreadable images of a source, with the command for a source that has moved."""
+    images = "image" if total == 1 else "images"
+    which = f"None of the {total:,} {images}" if missing == total else f"{missing:,} of {total:,} {images}"
     can = "cannot" if missing < total else "can"
     return (
         f"{which} {can} be read from {source}. If they are elsewhere now, say where: "

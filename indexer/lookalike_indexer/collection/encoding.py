@@ -183,7 +183,7 @@ def _another_format(name: str, found: int) -> str:
         return f"{known}: a newer one wrote it; get that with: pip install --upgrade 'lookalike[all]'"
     return (
         f"{known}: an older one wrote it; make the collection again with: "
-        "lookalike index PHOTOS --collection NEW_FOLDER"
+        "lookalike index SOURCE --collection NEW_FOLDER"
     )
 
 

@@ -108,7 +108,7 @@ def collect(storage: Storage, keep: int, *, dry_run: bool = False, assume_unread
     for number in [*in_use, *in_doubt, *kept]:
         named |= _needed(storage, number)
     folded = _removable_log(storage, [*in_use, *in_doubt, *kept], dry_run=dry_run)
-    # A picture is stored before anything refers to it.
+    # An image is stored before anything refers to it.
     with uploaded_images.removing(storage):
         named |= _pictures(storage, named, folded)
         unnamed, foreign = _unnamed(storage, named, folded)
@@ -162,7 +162,7 @@ def _removable_log(storage: Storage, numbers: list[int], *, dry_run: bool) -> se
 
 
 def _pictures(storage: Storage, named: set[str], folded: set[str]) -> set[str]:
-    """Return the uploaded pictures that the named files or the change log refer to."""
+    """Return the uploaded images that the named files or the change log refer to."""
     if not any(path.startswith(f"{uploaded_images.FOLDER}/") for path in storage.walk()):
         return set()
     images = [path for path in sorted(named) if path.startswith(f"{layout.IMAGES}/")]

@@ -58,7 +58,7 @@ def require_latest(storage: Storage) -> Manifest:
     if found is None:
         raise NotFoundError(
             f"{storage.location} holds no collection; make one with: "
-            f"lookalike index PHOTOS --collection {storage.location}"
+            f"lookalike index SOURCE --collection {storage.location}"
         )
     return found
 

@@ -14,7 +14,7 @@ def absolute_column(source: SourceEntry, uris: pa.ChunkedArray, keys: pa.Chunked
     """Return the absolute URI of each row; an empty one, of an unreadable image, stays empty.
 
     `keys` are those of the same rows; only a Parquet source needs them, see `uris.stored`. `kept` is the folder of
-    uploaded pictures, see `uploaded_images.folder`.
+    uploaded images, see `uploaded_images.folder`.
     """
     own = uploaded_images.is_kept_column(uris)
     if not pc.any(own).as_py():

@@ -17,7 +17,7 @@ def stored(source: SourceEntry, uri: str, key: str, kept: str) -> str:
     """Return the absolute URI of a row of the collection's tables; its `key` is needed for URIs of format 1.
 
     Format 1 identifies a row of a Parquet file by its number, "/FOLDER/FILE#ROW". Later formats use the key, and are
-    relative. `kept` is the folder of uploaded pictures, see `uploaded_images.folder`.
+    relative. `kept` is the folder of uploaded images, see `uploaded_images.folder`.
     """
     if uploaded_images.is_kept(uri):
         return uploaded_images.absolute(uri, kept)

@@ -119,7 +119,7 @@ class Inventory:
         done = known.column("id").to_numpy() if whole else self._done(tables)
         final, refused = self._final(files, rows)
         wanted = ~np.isin(ids, done) & ~np.isin(ids, final) & ~contains(self.deleted, ids)
-        # An image that was added while the collection was served has a file only if the collection stores its picture.
+        # An image that was added while the collection was served has a file only if the collection stores that file.
         has_file = rows.column("modified_ns").to_numpy() != schema.NOT_OF_SOURCE
         has_file = has_file | uploaded_images.is_kept_column(rows.column("uri")).to_numpy()
         wanted &= has_file

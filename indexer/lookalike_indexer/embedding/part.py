@@ -90,7 +90,7 @@ class PartEmbedder:
         """Start the workers and load the network, unless it is given.
 
         The URIs of the parts are relative to `source`; without it they are absolute. `kept` is the folder of uploaded
-        pictures, see `uploaded_images.folder`.
+        images, see `uploaded_images.folder`.
         """
         self._plan = plan
         self._requests = ImageRequests(source, kept, pool.limits.max_bytes)

@@ -20,5 +20,5 @@ def refusal(position: int, item: object, reason: str) -> str:
     if isinstance(item, Text):
         return f"Text {position} cannot be embedded: {reason}."
     if reason.startswith("the box "):
-        return f"Picture {position} cannot be cropped: {reason}."
-    return f"Picture {position} cannot be decoded: {reason}."
+        return f"Image {position} cannot be cropped: {reason}."
+    return f"Image {position} cannot be decoded: {reason}."

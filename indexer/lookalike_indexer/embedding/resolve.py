@@ -349,4 +349,4 @@ def nothing_readable(first: tuple[str, str] | None, source: SourceEntry) -> Inde
             f"{source.uri} is read as a list of paths, one a line, and none of its lines names a readable image"
             f"{example}; name a folder with images, or mend the list."
         )
-    return UsageError(f"None of the source's files can be decoded{example}; name a source with pictures.")
+    return UsageError(f"None of the source's files can be decoded{example}; name a source with images.")

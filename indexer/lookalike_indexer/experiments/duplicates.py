@@ -118,7 +118,7 @@ def _findings(figures: dict[str, float], cut: Cut) -> tuple[str, ...]:
             "not sure: look at them before you delete."
         )
     if figures["groups"]:
-        found.append("The one to keep of each group is the largest picture, and the first among equals.")
+        found.append("The one to keep of each group is the largest image, and the first among equals.")
     return tuple(found)
 
 

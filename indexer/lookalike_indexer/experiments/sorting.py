@@ -115,7 +115,7 @@ def _safe(text: str) -> str:
     if len(plain) > _LONGEST:
         suffix = PurePosixPath(plain).suffix[:10]
         plain = plain[: _LONGEST - len(suffix)] + suffix
-    return plain or "picture"
+    return plain or "image"
 
 
 def _distinct(names: list[str]) -> list[str]:

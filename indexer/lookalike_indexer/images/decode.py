@@ -61,10 +61,10 @@ def decode(data: bytes, limits: ImageLimits) -> Decoded:
     except DecodeError:
         raise
     except UnidentifiedImageError as error:
-        raise DecodeError(f"not a {NAMES} picture, or its beginning is damaged") from error
+        raise DecodeError(f"not a {NAMES} image, or its beginning is damaged") from error
     except Image.DecompressionBombError as error:
         raise DecodeError(
-            f"the picture has more than the {limits.max_pixels:,} pixels that are allowed", kind="limit"
+            f"the image has more than the {limits.max_pixels:,} pixels that are allowed", kind="limit"
         ) from error
     except MemoryError as error:
         raise DecodeError("decoding needs more memory than there is", kind="limit") from error
@@ -98,7 +98,7 @@ def _decode(data: bytes, limits: ImageLimits) -> Decoded:
         width, height = picture.size
         if width * height > limits.max_pixels:
             raise DecodeError(
-                f"the picture has {width} x {height} pixels, more than the {limits.max_pixels:,} that are allowed",
+                f"the image has {width} x {height} pixels, more than the {limits.max_pixels:,} that are allowed",
                 kind="limit",
             )
         deep = deep_color.raw_mode(picture)

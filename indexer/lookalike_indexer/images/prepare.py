@@ -114,6 +114,6 @@ def _cut(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
     left, top, width, height = box
     if min(left, top) < 0 or min(width, height) < 1 or left + width > image.width or top + height > image.height:
         raise DecodeError(
-            f"the box {left},{top},{width},{height} is not within the picture of {image.width} x {image.height} pixels"
+            f"the box {left},{top},{width},{height} is not within the image of {image.width} x {image.height} pixels"
         )
     return image.crop((left, top, left + width, top + height))

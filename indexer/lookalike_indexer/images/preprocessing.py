@@ -28,7 +28,7 @@ def geometric(image: Image.Image, spec: PreprocessingSpec) -> Pixels:
     """
     width, height = resized(image.width, image.height, spec.resize)
     if not can_resize(image.width, image.height, spec):
-        raise DecodeError(f"a picture of {image.width} x {image.height} pixels is too long and thin to be resized")
+        raise DecodeError(f"an image of {image.width} x {image.height} pixels is too long and thin to be resized")
     if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling[spec.interpolation.upper()])
     left, top = corner(width, height, spec)

@@ -32,7 +32,7 @@ class TextEncoder:
         except Exception as error:
             # transformers and its hub's client raise their own errors.
             raise WeightsError(
-                f"The tokenizer of {arch} cannot be loaded here ({type(error).__name__}); ask with a picture, or "
+                f"The tokenizer of {arch} cannot be loaded here ({type(error).__name__}); ask with an image, or "
                 "install transformers and sentencepiece and the tokenizer's files."
             ) from error
 

@@ -45,7 +45,7 @@ def run_quality(storage: Storage, draft: Manifest, workers: int, progress: Progr
     _check_columns(draft)
     rows = draft.rows(draft.images)
     if not rows:
-        raise NotBuiltError("The collection has no images to measure; index a source with readable pictures.")
+        raise NotBuiltError("The collection has no images to measure; index a source with readable images.")
     summary, parts, digests = Summary(COLUMNS), [], []
     measured = known = unreadable = 0
     with MeasurePool(workers, draft.limits) as pool, progress.stage("Measuring", rows, "image") as bar:

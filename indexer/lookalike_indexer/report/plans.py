@@ -113,7 +113,7 @@ PLANS = (
     ),
     Plan(
         16,
-        "Poor pictures",
+        "Poor images",
         "lookalike quality",
         "Images that are dark, bright, blurry, uniform, tiny or odd in aspect, by measures of their pixels.",
         of_sets.poor_pictures,

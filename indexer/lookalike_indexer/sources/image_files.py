@@ -62,6 +62,6 @@ def kind_of_other(suffix: str) -> str:
     if suffix in _CAMERA_RAW:
         return f"camera raw ({suffix})"
     if not suffix:
-        return "not a picture (no suffix)"
+        return "not an image (no suffix)"
     plain = len(suffix) <= _LONGEST_SUFFIX and suffix[1:].isalnum()
-    return f"not a picture ({suffix})" if plain else "not a picture (other)"
+    return f"not an image ({suffix})" if plain else "not an image (other)"

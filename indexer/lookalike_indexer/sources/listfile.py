@@ -87,7 +87,7 @@ class ListSource:
             text = text[1:-1]
         if _WEB.match(text):
             raise UsageError(
-                f"Line {number} of {self._name} is the web address {text}; download the pictures and name their files."
+                f"Line {number} of {self._name} is the web address {text}; download the images and name their files."
             )
         if text.lower().startswith("file://"):
             address = urlsplit(text)

@@ -448,7 +448,7 @@ def _batches(rows: Iterator[SourceRow]) -> Iterator[list[SourceRow]]:
 
 def _nothing(source: Source) -> str:
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(source.left_out.items()))
-    return f"{source.entry.uri} has no pictures ({_FORMATS})" + (f"; left out: {left_out}." if left_out else ".")
+    return f"{source.entry.uri} has no images ({_FORMATS})" + (f"; left out: {left_out}." if left_out else ".")
 
 
 def _check_duplicates(source: Source) -> None:
@@ -487,7 +487,7 @@ def check_same_source(storage: Storage, before: SourceEntry, now: SourceEntry) -
     made = f"The collection {storage.location} was made from the {before.kind} {before.uri}"
     if before.uri == now.uri and (before.kind, now.kind) == ("shards", "directory"):
         raise MismatchError(
-            f"{made}, which has pictures beside its Parquet, tar and zip files now; take them out, or leave them out "
+            f"{made}, which has images beside its Parquet, tar and zip files now; take them out, or leave them out "
             "with --exclude."
         )
     raise MismatchError(

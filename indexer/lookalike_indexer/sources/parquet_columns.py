@@ -49,12 +49,11 @@ def columns_of(file: pq.ParquetFile, path: str) -> ParquetColumns:
     schema = file.schema_arrow
     features = _features(schema)
     name = _image_name(schema, path)
-    pictures = schema.field(name).type
-    image = f"{name}.bytes" if pa.types.is_struct(pictures) else name
-    if not _is_binary(_leaf(pictures, "bytes")):
+    column = schema.field(name).type
+    image = f"{name}.bytes" if pa.types.is_struct(column) else name
+    if not _is_binary(_leaf(column, "bytes")):
         raise UsageError(
-            f"The column {name} of {path} has the type {pictures}; images must be binary, or a struct of bytes and "
-            "path."
+            f"The column {name} of {path} has the type {column}; images must be binary, or a struct of bytes and path."
         )
     label = _label_name(schema, features)
     classes = tuple(features.get(label, {}).get("names") or ()) if label else ()
@@ -63,13 +62,13 @@ def columns_of(file: pq.ParquetFile, path: str) -> ParquetColumns:
     if "key" in schema.names:
         _check_key(schema.field("key").type, path)
         return ParquetColumns(image, "key", label, classes)
-    if not pa.types.is_struct(pictures):
+    if not pa.types.is_struct(column):
         raise UsageError(
             f"{path} has the columns {', '.join(schema.names)}: a Parquet source needs the columns key and image "
             "(or bytes), and may have label."
         )
     by_path = f"{name}.path"
-    has_paths = _is_text(_leaf(pictures, "path"))
+    has_paths = _is_text(_leaf(column, "path"))
     return ParquetColumns(image, by_path if has_paths and _unique(file, by_path, path) else None, label, classes)
 
 

@@ -44,7 +44,7 @@ class NewImages:
 
     All fields are (n,), except the `vectors` (n, dim) of each space. `labels` are "" if there is none. `attributes` has
     Arrow arrays of some columns by name. `bytes`, `widths` and `heights` are 0 if unknown. `uris` are those of uploaded
-    pictures, "" for none. `classes` has for a model the ids (m,) of some of the images, and their predicted classes.
+    images, "" for none. `classes` has for a model the ids (m,) of some of the images, and their predicted classes.
     """
 
     ids: Int64

@@ -5,7 +5,7 @@
     files.py          existence, size and digest of every file
     tables.py         schemas and row counts
     join.py           ids of each part in all tables
-    kept.py           uploaded pictures
+    kept.py           uploaded images
     clusterings.py    assignments
     indexes.py        indexes
     embeddings.py     embeddings, by embedding images again

@@ -128,7 +128,7 @@ def _manifests(storage: Storage, key: str) -> Iterator[str]:
 
 
 def _pictures(storage: Storage, newest: Manifest) -> Iterator[str]:
-    """Yield the uploaded pictures without an existing image: those of the deleted image may be among them."""
+    """Yield the uploaded images without an existing image: those of the deleted image may be among them."""
     kept = {path for path in storage.walk() if path.startswith(f"{uploaded_images.FOLDER}/")}
     if not kept:
         return
@@ -138,7 +138,7 @@ def _pictures(storage: Storage, newest: Manifest) -> Iterator[str]:
         living = table.filter(pa.array(reader.live(table.column("id").to_numpy()))).column("uri")
         own = living.filter(uploaded_images.is_kept_column(living)).to_pylist()
         kept.difference_update(uploaded_images.path_of(uri) for uri in own)
-    # A change that is not part of a generation yet may need a picture, too.
+    # A change that is not part of a generation yet may need an image, too.
     later = [one.name.path for one in changelog.segments(storage)]
     folded = set(changelog.removable(storage, newest.folded_through))
     yield from kept - uploaded_images.named_by_log(storage, [path for path in later if path not in folded])

@@ -190,7 +190,7 @@ class _Model:
             self._examination.damaged(
                 parts[int(np.searchsorted(ends, rows[worst], side="right"))],
                 f"holds an embedding of image {ids[worst]} that is off by {errors[worst]:.2g} of its length from what "
-                f"its picture gives now (at most {tolerance:g} is rounding)",
+                f"its file gives now (at most {tolerance:g} is rounding)",
             )
 
     def _note(self) -> str:
@@ -201,7 +201,7 @@ class _Model:
             left.append("no embedding was checked")
             if self._left_out[_REJECTED["missing"]]:
                 moved = command("relocate", self._reader.storage.location, "FOLDER")
-                left.append(f"if the pictures are elsewhere now, say where: {moved}")
+                left.append(f"if the images are elsewhere now, say where: {moved}")
         return "; ".join([said, *left] if said else left)
 
 

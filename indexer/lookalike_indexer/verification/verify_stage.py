@@ -14,7 +14,7 @@ from lookalike_indexer.verification.examination import Examination, VerifySettin
 from lookalike_indexer.verification.files import check_files, readable_manifests
 from lookalike_indexer.verification.indexes import check_indexes
 from lookalike_indexer.verification.join import check_join
-from lookalike_indexer.verification.kept import check_kept_pictures
+from lookalike_indexer.verification.kept import check_uploaded_images
 from lookalike_indexer.verification.report import Check, Report
 from lookalike_indexer.verification.tables import check_tables
 
@@ -22,7 +22,7 @@ from lookalike_indexer.verification.tables import check_tables
 _CHECKS = (
     ("tables", check_tables),
     ("listing and ids", check_join),
-    ("kept pictures", check_kept_pictures),
+    ("uploaded images", check_uploaded_images),
     ("clusterings", check_clusterings),
     ("indexes", check_indexes),
     ("embeddings and their images", check_embeddings),

@@ -59,7 +59,7 @@ class LiveCollection:
         self._tail: changelog.Tail | None = None
         self._committer: Committer | None = None
         # A pool of its own, because its threads may wait for a garbage collection while all else must continue.
-        self._keepers = ThreadPoolExecutor(_KEEPERS, thread_name_prefix="pictures")
+        self._keepers = ThreadPoolExecutor(_KEEPERS, thread_name_prefix="uploads")
         # Held while the state is changed or exchanged, if there is no committer.
         self._own_lock = threading.Lock()
 

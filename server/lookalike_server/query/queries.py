@@ -199,7 +199,7 @@ class Resolver:
         """Return the errors of images that are too large, by row."""
         most = self._limits.max_image_bytes
         return {
-            row: f"Picture {row} has {len(data)} bytes; the limit is {most}."
+            row: f"Image {row} has {len(data)} bytes; the limit is {most}."
             for row, data in enumerate(files)
             if len(data) > most
         }
@@ -215,13 +215,13 @@ def _check_takes_text(space: Space) -> None:
     if not space.takes_text:
         known = f"layer {space.entry.layer} of {space.arch}" if space.arch.startswith(OPEN_CLIP) else space.arch
         raise WeightsError(
-            f"The space {space.name} cannot be searched by text: its model {known} knows pictures only. Ask with "
-            "a picture, a key or a vector, or in a space of --model open_clip/NAME."
+            f"The space {space.name} cannot be searched by text: its model {known} embeds images only. Search with "
+            "an image, a key or a vector, or in a space of --model open_clip/NAME."
         )
     if space.index is not None and space.index.metric != "cosine":
         raise MismatchError(
             f"The space {space.name} cannot be searched by text: its index measures {space.index.metric} distances, "
-            "and texts are near to pictures by cosine. Build an index with --metric cosine."
+            "and texts are near to images by cosine. Build an index with --metric cosine."
         )
 
 

@@ -69,7 +69,7 @@ class NewVectors:
             return Embedded(taken, [Picture()] * count, {}, {}, [])
         given: list[bytes] = await self._workers.run(lambda: list(request.images), count)
         failed = {
-            row: f"Picture {row} has {len(data)} bytes; the limit is {self._limits.max_image_bytes}."
+            row: f"Image {row} has {len(data)} bytes; the limit is {self._limits.max_image_bytes}."
             for row, data in enumerate(given)
             if len(data) > self._limits.max_image_bytes
         }
@@ -84,7 +84,7 @@ class NewVectors:
                 vectors[sent] = answer.result.vectors
                 self._predict(snapshot, space.entry.model, answer.result.classes, sent, count, classes)
                 for position, reason in answer.result.failed.items():
-                    failed[sent[position]] = f"Picture {sent[position]} cannot be decoded: {reason}."
+                    failed[sent[position]] = f"Image {sent[position]} cannot be decoded: {reason}."
             found[name] = _as_stored(space, vectors)
         pictures = await self._workers.run(
             lambda: [Picture() if row in failed else _looked_at(data) for row, data in enumerate(given)],
@@ -129,7 +129,7 @@ def _checked(space: Space, given: update_pb2.SpaceVectors, count: int, at: str) 
         raise MismatchError(
             f"The vectors were embedded in the space with fingerprint {theirs}; the collection's space is "
             f"{space.described} with fingerprint {space.entry.fingerprint}; embed them with that model, or send "
-            "pictures."
+            "images."
         )
     try:
         values = wire.decode(given.vectors.values)

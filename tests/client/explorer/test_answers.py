@@ -81,12 +81,12 @@ def test_a_server_without_filters_is_reported(page, toy):
 
 
 def test_a_dropped_picture_is_searched_with_by_its_name(page, red_png):
-    name = page.post("/api/pictures", content=red_png).json()["picture"]
-    again = page.post("/api/pictures", content=red_png).json()["picture"]
+    name = page.post("/api/uploads", content=red_png).json()["upload"]
+    again = page.post("/api/uploads", content=red_png).json()["upload"]
     assert name == again
-    found = page.get("/api/search", params={"picture": name, "k": 1}).json()
+    found = page.get("/api/search", params={"upload": name, "k": 1}).json()
     assert found["neighbors"][0]["id"] == 9  # the reddest is at 90 degrees
-    shown = page.get(f"/api/pictures/{name}")
+    shown = page.get(f"/api/uploads/{name}")
     assert shown.content == red_png
     assert shown.headers["content-type"] == "image/png"
     assert "sandbox" in shown.headers["content-security-policy"]
@@ -191,7 +191,7 @@ def test_stored_results_are_listed_without_rows(page):
     ("path", "named"),
     [
         ("/api/search", "exactly one"),
-        ("/api/search?id=0&picture=x", "exactly one"),
+        ("/api/search?id=0&upload=x", "exactly one"),
         ("/api/search?id=0&label=a&other=b", "at most one of label and other"),
         ("/api/search?id=0&k=0", "k='0'"),
         ("/api/search?id=0&k=1_0", "k='1_0'"),

@@ -40,11 +40,11 @@ def test_this_machine_s_own_names_are_served(page, host):
 def test_another_site_s_page_can_neither_read_nor_send(page, red_png):
     crossing = {"Sec-Fetch-Site": "cross-site"}
     assert page.get("/api/collection", headers=crossing).status_code == 403
-    assert page.post("/api/pictures", content=red_png, headers=crossing).status_code == 403
-    assert page.post("/api/pictures", content=red_png, headers={"Origin": "https://evil.example"}).status_code == 403
+    assert page.post("/api/uploads", content=red_png, headers=crossing).status_code == 403
+    assert page.post("/api/uploads", content=red_png, headers={"Origin": "https://evil.example"}).status_code == 403
     assert page.get("/search", headers=crossing).status_code == 200  # following a link is allowed
     own = {"Origin": "http://127.0.0.1:8080", "Sec-Fetch-Site": "same-origin"}
-    assert page.post("/api/pictures", content=red_png, headers=own).status_code == 200
+    assert page.post("/api/uploads", content=red_png, headers=own).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/static/../settings.py", "/static/%2e%2e/settings.py", "/static/..%2fsettings.py"])
@@ -56,20 +56,20 @@ def test_nothing_outside_of_the_static_files_is_served(page, path):
 
 @pytest.mark.parametrize("start", [b"<svg xmlns='x'/>", b"<html>", b"", b"RIFF0000WAVE", b"%PDF-1.7"])
 def test_an_upload_that_is_not_an_image_is_rejected_by_its_first_bytes(page, start):
-    reply = page.post("/api/pictures", content=start)
+    reply = page.post("/api/uploads", content=start)
     assert reply.status_code == 400
     assert "JPEG, PNG, WebP" in reply.json()["error"]
 
 
 def test_an_upload_over_the_limit_is_rejected(toy, serve, red_png):
-    with serve(toy.address, bounds=Bounds(one_picture_bytes=64)) as page:
-        reply = page.post("/api/pictures", content=red_png)
+    with serve(toy.address, bounds=Bounds(one_upload_bytes=64)) as page:
+        reply = page.post("/api/uploads", content=red_png)
         assert (reply.status_code, reply.json()["kind"]) == (413, "wrong")
 
         async def in_pieces():
             yield red_png
 
-        assert page.post("/api/pictures", content=in_pieces()).status_code == 413
+        assert page.post("/api/uploads", content=in_pieces()).status_code == 413
 
 
 def test_unknown_methods_and_paths_have_an_error_message(page):

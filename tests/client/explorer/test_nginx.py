@@ -88,17 +88,17 @@ def test_the_page_is_read_and_takes_pictures_from_the_host_that_it_is_known_by(t
         assert browser.get("static/js/main.js").status_code == 200
         assert browser.get("api/collection").json()["collection"]["name"] == "circle"
         # Browsers omit Sec-Fetch-Site on unencrypted connections to another machine.
-        sent = browser.post("api/pictures", content=red_png, headers={"Origin": f"http://{HUB}"})
+        sent = browser.post("api/uploads", content=red_png, headers={"Origin": f"http://{HUB}"})
         assert sent.status_code == 200
-        assert browser.get(f"api/search?picture={sent.json()['picture']}").json()["neighbors"]
-        refused = browser.post("api/pictures", content=red_png, headers={"Origin": "http://evil.example"})
+        assert browser.get(f"api/search?upload={sent.json()['upload']}").json()["neighbors"]
+        refused = browser.post("api/uploads", content=red_png, headers={"Origin": "http://evil.example"})
         assert refused.status_code == 403
 
 
 def test_an_unknown_host_behind_nginx_names_the_option(toy, tmp_path, red_png):
     with behind_nginx(toy.address, tmp_path) as browser:
-        refused = browser.post("api/pictures", content=red_png, headers={"Origin": f"http://{HUB}"})
+        refused = browser.post("api/uploads", content=red_png, headers={"Origin": f"http://{HUB}"})
         assert refused.status_code == 403
         assert f"--http-name {HUB}" in refused.json()["error"]
         encrypted = {"Origin": f"https://{HUB}", "Sec-Fetch-Site": "same-origin"}
-        assert browser.post("api/pictures", content=red_png, headers=encrypted).status_code == 200
+        assert browser.post("api/uploads", content=red_png, headers=encrypted).status_code == 200

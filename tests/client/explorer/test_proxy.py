@@ -27,11 +27,11 @@ def test_a_page_behind_a_proxy_is_read_and_sent_to(toy, serve, listen, red_png, 
         assert page.get("search").status_code == 200
         assert page.get("static/js/main.js").status_code == 200
         assert page.get("api/collection", headers=fetched).json()["collection"]["name"] == "circle"
-        sent = page.post("api/pictures", content=red_png, headers={**fetched, "Origin": f"https://{HUB}:8443"})
+        sent = page.post("api/uploads", content=red_png, headers={**fetched, "Origin": f"https://{HUB}:8443"})
         assert sent.status_code == 200
-        assert page.get(f"api/search?picture={sent.json()['picture']}", headers=fetched).json()["neighbors"]
+        assert page.get(f"api/search?upload={sent.json()['upload']}", headers=fetched).json()["neighbors"]
         for other in ("https://evil.example", "null", f"https://{HUB}.evil.example"):
-            refused = page.post("api/pictures", content=red_png, headers={"Origin": other})
+            refused = page.post("api/uploads", content=red_png, headers={"Origin": other})
             assert refused.status_code == 403, other
 
 
@@ -45,11 +45,11 @@ def test_an_unknown_host_behind_a_proxy_names_the_option(toy, serve):
 def test_a_proxied_upload_from_an_unknown_host_names_the_option(toy, serve, red_png):
     with serve(toy.address, behind=(PREFIX, "127.0.0.1:8080"), base_url=f"http://{HUB}{PREFIX}/") as page:
         # Without encryption, only this header has the browser's address.
-        refused = page.post("api/pictures", content=red_png, headers={"Origin": f"http://{HUB}"})
+        refused = page.post("api/uploads", content=red_png, headers={"Origin": f"http://{HUB}"})
         assert refused.status_code == 403
         assert f"start it with --http-name {HUB}" in refused.json()["error"]
         for other in ("null", "http://[", "http://a b"):
-            assert "--http-name" not in page.post("api/pictures", headers={"Origin": other}).json()["error"]
+            assert "--http-name" not in page.post("api/uploads", headers={"Origin": other}).json()["error"]
 
 
 @HOSTS

@@ -90,12 +90,12 @@ def test_the_cache_drops_what_was_not_used_for_longest():
 
 
 def test_uploads_beyond_the_cache_limit_are_evicted(toy, serve, red_png):
-    bounds = Bounds(picture_bytes=len(red_png) + 250)
+    bounds = Bounds(upload_bytes=len(red_png) + 250)
     with serve(toy.address, bounds=bounds) as page:
-        first = page.post("/api/pictures", content=red_png).json()["picture"]
-        second = page.post("/api/pictures", content=red_png + b"\0").json()["picture"]
-        assert page.get(f"/api/pictures/{second}").status_code == 200
-        reply = page.get("/api/search", params={"picture": first})
+        first = page.post("/api/uploads", content=red_png).json()["upload"]
+        second = page.post("/api/uploads", content=red_png + b"\0").json()["upload"]
+        assert page.get(f"/api/uploads/{second}").status_code == 200
+        reply = page.get("/api/search", params={"upload": first})
         assert (reply.status_code, reply.json()["kind"]) == (404, "missing")
         assert "drop it on the page again" in reply.json()["error"]
 

@@ -134,12 +134,12 @@ def test_mistakes_are_one_sentence(collection, tmp_path: Path):
         assert "Traceback" not in done.output
         return done.output
 
-    assert "draw pictures; add --out DIR" in refused("a/0.png", "--cam")
+    assert "draw charts; add --out DIR" in refused("a/0.png", "--cam")
     assert "has no image with key 'c/9.png'" in refused("c/9.png")
     assert "has no space 'resnet9'" in refused("a/0.png", "--space", "resnet9")
     assert "There is no file of that name, either." in refused("c/9.png")
-    (tmp_path / "text.jpg").write_text("no picture")
-    assert "text.jpg cannot be read as a picture" in refused(str(tmp_path / "text.jpg"))
-    assert "is a folder; name a picture file" in refused(str(tmp_path))
+    (tmp_path / "text.jpg").write_text("no image")
+    assert "text.jpg cannot be read as an image" in refused(str(tmp_path / "text.jpg"))
+    assert "is a folder; name an image file" in refused(str(tmp_path))
     assert "Name at least one image" in refused()
     assert "none.csv cannot be read: No such file" in refused("a/0.png", "--class-map", str(tmp_path / "none.csv"))

@@ -43,7 +43,7 @@ def test_json_and_a_montage(root: str, tmp_path):
     assert (line["key"], line["other_distance"]) == ("00025.jpg", None)
     assert (tmp_path / "out" / "oddballs.png").stat().st_size > 3000
     # The images of this collection have no files.
-    assert "None of the 4 pictures can be read from" in told.stderr
+    assert "None of the 4 images can be read from" in told.stderr
     assert f"lookalike relocate {root} FOLDER" in told.stderr
 
 

@@ -67,7 +67,7 @@ def test_sort_links_by_cluster_and_reports_missing_files(storage, tmp_path):
 def test_nothing_is_written_if_no_file_can_be_read(storage, tmp_path, options):
     (tmp_path / "source").rename(tmp_path / "moved")
     told = run(storage, *options, "--into", tmp_path / "into", code=1)
-    assert "None of the 5 pictures can be read from" in told
+    assert "None of the 5 images can be read from" in told
     assert f"lookalike relocate {storage.root} FOLDER" in told
     assert not (tmp_path / "into").exists()
 

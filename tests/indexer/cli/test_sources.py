@@ -100,7 +100,7 @@ def test_a_folder_of_hugging_face_shards(tmp_path: Path):
         ("typed.parquet", [], "The column label of"),
         ("photos", ["--exclude", "!"], "--exclude '!' is not a pattern of gitignore syntax"),
         ("photos", ["--labels", "other.csv"], "the file has, for example, 'x.png', and the source 'a.png'"),
-        ("web.txt", [], "download the pictures and name their files"),
+        ("web.txt", [], "download the images and name their files"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path: Path, monkeypatch, name: str, options: list[str], message: str):

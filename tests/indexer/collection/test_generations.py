@@ -24,7 +24,7 @@ def test_an_empty_place_has_no_generation(tmp_path):
     storage = Storage(tmp_path / "nothing")
     assert generations.numbers(storage) == []
     assert generations.latest(storage) is None
-    with pytest.raises(NotFoundError, match="nothing holds no collection; make one with: lookalike index PHOTOS"):
+    with pytest.raises(NotFoundError, match="nothing holds no collection; make one with: lookalike index SOURCE"):
         generations.require_latest(storage)
     assert not storage.root.exists()
 

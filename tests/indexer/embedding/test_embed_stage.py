@@ -248,13 +248,13 @@ def test_float16_is_the_rounded_float32(embed, reader):
 def test_another_source_is_refused(embed, tmp_path: Path, add_photo):
     embed()
     add_photo(tmp_path / "others" / "x.png", 1)
-    with pytest.raises(MismatchError, match=r"made from the directory .*photos, not from the directory .*others"):
+    with pytest.raises(MismatchError, match=r"made from the directory .*pictures, not from the directory .*others"):
         embed(source=str(tmp_path / "others"))
 
 
 def test_sources_without_a_picture_are_refused(embed, tmp_path: Path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="has no pictures"):
+    with pytest.raises(UsageError, match="has no images"):
         embed(source=str(tmp_path / "empty"))
     with pytest.raises(NotFoundError):
         embed(source=str(tmp_path / "nowhere"))

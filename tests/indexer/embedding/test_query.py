@@ -38,14 +38,14 @@ def test_a_picture_that_cannot_be_decoded_is_named_by_its_position(embed, reader
     embed()
     good = (photos / "a" / "00.png").read_bytes()
     with QueryEmbedder.open(reader(), limits=ImageLimits(max_pixels=40 * 32)) as embedder:
-        with pytest.raises(DecodeError, match="Picture 1 cannot be decoded: not a JPEG"):
+        with pytest.raises(DecodeError, match="Image 1 cannot be decoded: not a JPEG"):
             embedder.embed([good, b"bad", b"worse"])
-        with pytest.raises(DecodeError, match=r"^Picture 0 cannot be cropped: the box 30,0,11,5 is not within the"):
+        with pytest.raises(DecodeError, match=r"^Image 0 cannot be cropped: the box 30,0,11,5 is not within the"):
             embedder.embed([Boxed(good, (30, 0, 11, 5))])
         assert len(embedder.embed([good])) == 1
     with (
         QueryEmbedder.open(reader(), limits=ImageLimits(max_pixels=100)) as embedder,
-        pytest.raises(DecodeError, match="Picture 0 cannot be decoded: the picture has 40 x 32 pixels"),
+        pytest.raises(DecodeError, match="Image 0 cannot be decoded: the image has 40 x 32 pixels"),
     ):
         embedder.embed([good])
 

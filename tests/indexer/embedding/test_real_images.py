@@ -1,4 +1,4 @@
-"""Real photographs and a real ResNet-50: transforms, weights and classes match."""
+"""Real images and a real ResNet-50: transforms, weights and classes match."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_real_network_knows_its_classes(tmp_path: Path, photos_dir: Path, resn
     assert (report.embedded, report.rejected, report.pretrained) == (100, 0, True)
     (path,) = manifest.models["resnet50"].predictions
     predictions = pq.read_table(storage.local(path))
-    # The k-th photograph by name belongs to class 10 * k.
+    # The k-th image by name belongs to class 10 * k.
     truth = np.arange(0, 1000, 10)
     classes = np.array(predictions.column("class_index").to_pylist())
     assert (classes[:, 0] == truth).mean() >= 0.8

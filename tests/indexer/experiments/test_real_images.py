@@ -1,4 +1,4 @@
-"""Photographs of ten classes and a trained network: figures stay above floors below the measured values."""
+"""Images of ten classes and a trained network: figures stay above floors below the measured values."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from lookalike_indexer.progress import Silent
 from lookalike_indexer.vectors.metric import prepare
 
 # One worker only, since embedding takes longer than everything else.
-pytestmark = pytest.mark.xdist_group("experiments on photographs")
+pytestmark = pytest.mark.xdist_group("experiments on images")
 
 EACH = 12
 
 
 @pytest.fixture(scope="module")
 def view(tmp_path_factory: pytest.TempPathFactory, photos_dir: Path, resnet50_weights: Path) -> View:
-    """Twelve photographs of each class of imagenette, in the last features and in the first layer, in ten clusters."""
+    """Twelve images of each class of imagenette, in the last features and in the first layer, in ten clusters."""
     root = tmp_path_factory.mktemp("real")
     for folder in sorted((photos_dir / "imagenette").iterdir()):
         named = root / "photos" / folder.name.partition("_")[2]

@@ -53,4 +53,4 @@ def test_a_box_is_of_the_upright_picture():
 def test_a_box_outside_of_the_picture_is_told(box):
     found = prepare(Boxed(png(NOISE), box), SPEC, DEFAULT_LIMITS)
     assert isinstance(found, Rejected)
-    assert found.reason.endswith("is not within the picture of 60 x 40 pixels")
+    assert found.reason.endswith("is not within the image of 60 x 40 pixels")

@@ -134,7 +134,7 @@ def test_real_photographs_of_each_orientation_are_one_picture(odd_dir: Path):
 
     upright = small(1)
     for number in range(9):
-        # The photographs differ by the number drawn on them.
+        # The images differ by the number drawn on them.
         assert np.abs(small(number) - upright).mean() < 6, number
 
 
@@ -145,7 +145,7 @@ def test_damaged_exif_does_not_cost_the_picture(encode):
 
 def test_tells_what_is_no_picture():
     for data in (b"", b"hello", b"\xff\xd8\xff", b"%PDF-1.4"):
-        with pytest.raises(DecodeError, match="not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 or HEIC picture"):
+        with pytest.raises(DecodeError, match="not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 or HEIC image"):
             decode(data, LIMITS)
 
 

@@ -61,7 +61,7 @@ FILES: dict[str, Callable[[Samples], bytes]] = {
 
 @pytest.fixture(scope="module")
 def colors(photos_dir: Path) -> npt.NDArray[np.uint8]:
-    """A real photograph whose brightest level is 255, so that each version uses its full range."""
+    """A real image whose brightest level is 255, so that each version uses its full range."""
     with Image.open(sorted((photos_dir / "imagenette").rglob("*.JP*G"))[0]) as picture:
         levels = np.asarray(picture.convert("RGB")).astype(float)
     return np.rint(levels * 255 / levels.max()).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The same photograph with more than 8 bits, and with floats, looks the same."""
+"""The same image with more than 8 bits, and with floats, looks the same."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMITS = ImageLimits()
 
 @pytest.fixture(scope="module")
 def gray(photos_dir: Path) -> npt.NDArray[np.uint8]:
-    """A real photograph, its gray levels stretched to 0 to 255, so that each version uses its full range."""
+    """A real image, its gray levels stretched to 0 to 255, so that each version uses its full range."""
     with Image.open(sorted((photos_dir / "imagenette").rglob("*.JP*G"))[0]) as picture:
         levels = np.asarray(picture.convert("L")).astype(float)
     return np.rint((levels - levels.min()) * 255 / (levels.max() - levels.min())).astype(np.uint8)

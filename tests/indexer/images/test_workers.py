@@ -45,7 +45,7 @@ def test_keeps_the_order_and_the_facts(pictures: list[str], small_spec: Preproce
         results = list(pool.stream(list(enumerate(pictures)), 8))
     assert [tag for tag, _ in results] == list(range(20))
     expected: list[int | str] = [10 * number for number in range(20)]
-    expected[7] = "not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 or HEIC picture, or its beginning is damaged"
+    expected[7] = "not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 or HEIC image, or its beginning is damaged"
     assert reds([result for _, result in results]) == expected
     first = results[0][1]
     assert isinstance(first, Prepared)

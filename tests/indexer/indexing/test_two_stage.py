@@ -26,7 +26,7 @@ FACTORIES = ["PCA16,HNSW32,SQ8,Refine(SQ8)", "PCA16,SQ8,Refine(SQfp16)", "PCA16,
 
 
 def in_few_directions(rows: int, dim: int = 64, seed: int = 0) -> np.ndarray:
-    """Return vectors whose variance falls quickly over the directions, as that of photographs' embeddings does."""
+    """Return vectors whose variance falls quickly over the directions, as that of images' embeddings does."""
     generator = np.random.default_rng(seed)
     directions = np.linalg.qr(np.random.default_rng(9).standard_normal((dim, dim)))[0]
     return (generator.standard_normal((rows, dim)) / np.arange(1, dim + 1) @ directions + 0.2).astype(np.float32)

@@ -46,7 +46,7 @@ def test_vit_takes_one_size_and_its_tokens_are_still_told():
     [
         ("convnext_tiny", "features.5.0.block.3", 3),  # a Linear inside of a block works on the last axis
         ("convnext_tiny", "features.5.0.add", 1),
-        ("alexnet", "avgpool", 1),  # 6 x 6 for pictures of any size
+        ("alexnet", "avgpool", 1),  # 6 x 6 for images of any size
         ("resnet18", "avgpool", 1),
         ("squeezenet1_1", "classifier.1", 1),
     ],

@@ -165,7 +165,7 @@ def test_a_missing_source_is_an_error(storage, tmp_path):
     for picture in tmp_path.glob("*.png"):
         picture.unlink()
     told = run(storage, code=1)
-    assert "None of the 8 pictures can be read from" in told
+    assert "None of the 8 images can be read from" in told
     assert "lookalike relocate" in told
     assert "quality" not in generations.require_latest(storage).attributes
 

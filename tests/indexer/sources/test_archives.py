@@ -70,8 +70,8 @@ def test_an_archive_gives_its_pictures_with_the_labels_beside_them(tmp_path: Pat
     source = open_source(str(path), ["*.seg.jpg"])
     assert [(row.key, row.label) for row in source.rows()] == ROWS[:-1]
     assert source.left_out == {
-        "not a picture (.txt)": 1,
-        "not a picture (.md)": 1,
+        "not an image (.txt)": 1,
+        "not an image (.md)": 1,
         "excluded": 2,
         "hidden": 1,
         "absolute path or .. in an archive": 1,
@@ -185,7 +185,7 @@ def test_a_folder_of_shards_is_a_source(tmp_path: Path):
         ("train/b.tar/0.jpg", "x", "train/b.tar#0.jpg"),
     ]
     assert source.entry.kind == "shards"
-    assert source.left_out == {"not a picture (.md)": 1, "unreadable archive or Parquet file": 1}
+    assert source.left_out == {"not an image (.md)": 1, "unreadable archive or Parquet file": 1}
     assert source.unreadable_folders == ["train/c.tar"]
     assert [fetch(absolute(source.entry, row.uri), 10_000) for row in rows] == [picture(2), picture(1)]
 

@@ -16,7 +16,7 @@ from lookalike_indexer.sources.fetch import fetch
 def test_lists_pictures_by_name_with_the_first_folder_as_label(tmp_path: Path, make_picture):
     for name in ("zebra/b.JPG", "zebra/deep/a.tiff", "ant/c.webp", "root.png", "ünï/日本.gif"):
         make_picture(tmp_path / name)
-    (tmp_path / "ant" / "notes.txt").write_text("not a picture")
+    (tmp_path / "ant" / "notes.txt").write_text("not an image")
     rows = list(DirectorySource(tmp_path).rows())
     assert [(row.key, row.label) for row in rows] == [
         ("ant/c.webp", "ant"),
@@ -95,9 +95,9 @@ def test_counts_what_it_leaves_out_by_kind(tmp_path: Path, make_picture):
     for _ in range(2):
         assert [row.key for row in source.rows()] == ["a.jpg", "x.a b"]
         assert source.left_out == {
-            "not a picture (.txt)": 2,
-            "not a picture (.mp4)": 1,
-            "not a picture (no suffix)": 2,
+            "not an image (.txt)": 2,
+            "not an image (.mp4)": 1,
+            "not an image (no suffix)": 2,
             "archive or Parquet file (.tar)": 1,
             "camera raw (.nef)": 1,
             "hidden": 1,

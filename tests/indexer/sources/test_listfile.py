@@ -49,7 +49,7 @@ def test_reads_lists_as_people_and_programs_write_them(tmp_path: Path, monkeypat
     ("text", "message"),
     [
         (b"a.jpg\ncaf\xe9.jpg\n", r"Line 2 of the list file .*list\.txt is not UTF-8 text; write the list as UTF-8"),
-        (b"https://example.org/a.jpg\n", "Line 1 of .* is the web address .*; download the pictures"),
+        (b"https://example.org/a.jpg\n", "Line 1 of .* is the web address .*; download the images"),
         (b"file://server/a.jpg\n", "Line 1 of .* names a file of another machine"),
     ],
 )

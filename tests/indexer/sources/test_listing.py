@@ -107,7 +107,7 @@ def test_a_listing_ignores_leftovers_of_a_run_over_another_source(
 
 def test_an_empty_source_is_refused(tmp_path: Path, storage: Storage):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="empty has no pictures"):
+    with pytest.raises(UsageError, match="empty has no images"):
         listed(storage, tmp_path / "empty")
     assert storage.list("source") == []
 

@@ -194,7 +194,7 @@ def other_vectors(table):
 def test_embeddings_that_their_pictures_do_not_give(storage, verify, forge):
     forge(storage, EMBEDDINGS, other_vectors)
     damages = {damage.path: damage.what for damage in verify(storage, VerifySettings(deep=True)).damages}
-    assert "that is off by 0.33 of its length from what its picture gives now" in damages[EMBEDDINGS]
+    assert "that is off by 0.33 of its length from what its file gives now" in damages[EMBEDDINGS]
 
 
 def test_an_index_of_other_embeddings(storage, verify, forge):
@@ -240,7 +240,7 @@ def test_verify_without_the_pictures_says_that_no_embedding_was_checked(storage,
     finally:
         (tmp_path / "moved").rename(made.pictures)
     assert result.exit_code == 0, result.output
-    assert "are gone from the source; no embedding was checked; if the pictures are elsewhere now" in result.output
+    assert "are gone from the source; no embedding was checked; if the images are elsewhere now" in result.output
     assert f"lookalike relocate {storage.root} FOLDER" in result.output
     said = f"{storage.root} is as it was written, generation 4; not checked: embeddings of shufflenet_v2_x0_5."
     assert result.output.splitlines()[-1] == said

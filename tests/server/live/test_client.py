@@ -36,7 +36,7 @@ def _with_plain_client(address: str, toy) -> None:
         )
         assert done.keys == ("a", "bad", "b")
         assert done.ids[1] == -1
-        assert done.rejects == {"bad": "Picture 1 cannot be decoded: it is no number."}
+        assert done.rejects == {"bad": "Image 1 cannot be decoded: it is no number."}
         near = client.search(vector=toy.vectors[3], k=2, after=done, fields="*")
         assert set(near.keys) == {"a", toy.key(int(toy.ids[3]))}
         assert near.served.sequence == done.sequence == 1

@@ -73,8 +73,8 @@ async def test_changes_can_be_undone_until_a_fold(make_toy, serve) -> None:
             await post(browser, "undo", **added["undo"])
             assert (await image(browser, toy.key(first)))["id"] == first
             # An uploaded image by its name.
-            name = (await browser.post("/api/pictures", content=jpeg((0, 0, 255)))).json()["picture"]
-            reply = await browser.post("/api/changes/add", params={"key": "blue.png", "picture": name})
+            name = (await browser.post("/api/uploads", content=jpeg((0, 0, 255)))).json()["upload"]
+            reply = await browser.post("/api/changes/add", params={"key": "blue.png", "upload": name})
             assert (await image(browser, "blue.png"))["id"] == reply.json()["id"]
             # Files that are added by their names replace no image.
             again = await browser.post(

@@ -219,7 +219,7 @@ async def test_pictures_are_embedded_and_bad_ones_come_back_as_rejects(make_toy,
             update_pb2.UpsertRequest(keys=["a", "bad", "b"], images=[b"7", b"x", b"9"], labels=["la", "", "lb"])
         )
         assert [(reject.row, reject.message) for reject in done.rejects] == [
-            (1, "Picture 1 cannot be decoded: it is no number.")
+            (1, "Image 1 cannot be decoded: it is no number.")
         ]
         ids = wire.decode(done.ids).tolist()
         assert ids[1] == -1

@@ -103,7 +103,7 @@ async def test_pictures_are_kept_shown_folded_purged_and_collected(make_toy, ser
         assert "red.png" not in await listed(served)
         await served.update.Fold(FOLD)
     report = run_verify(toy.storage, VerifySettings(), Silent())
-    assert [(check.looked, check.unit) for check in report.checks if check.name == "pictures"] == [(2, "pictures")]
+    assert [(check.looked, check.unit) for check in report.checks if check.name == "uploaded images"] == [(2, "images")]
     left = left_of(toy.storage, "red.png")
     assert [path for path in left.files if path.startswith("pictures/")]
     # The servers of this process release their generations.

@@ -24,7 +24,7 @@ _FETCHES = 16
 
 
 class ObjectStorage(Storage):
-    """A collection's objects below a URL such as s3://bucket/pictures.
+    """A collection's objects below a URL such as s3://bucket/collection.
 
     Objects that are read are fetched once into a local cache, keyed by the store's version (ETag). An object is always
     complete or absent, so no temporary names are needed. Errors are those of `Storage`.

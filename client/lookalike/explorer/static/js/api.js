@@ -61,16 +61,16 @@ export function file(path) {
 const dropped = new Map();
 
 /** Upload an image and return its name for URLs. The page keeps a copy, in case the server evicts it. */
-export async function sendPicture(file) {
-  const { picture } = await ask("pictures", {}, { method: "POST", body: file, headers: { "Content-Type": file.type || "application/octet-stream" } });
-  dropped.set(picture, file);
+export async function sendImage(file) {
+  const { upload } = await ask("uploads", {}, { method: "POST", body: file, headers: { "Content-Type": file.type || "application/octet-stream" } });
+  dropped.set(upload, file);
   if (dropped.size > 16) dropped.delete(dropped.keys().next().value);
-  return picture;
+  return upload;
 }
 
 /** Upload an image again that the server has evicted; return whether the page still had a copy. */
 export async function sendAgain(name) {
   if (!dropped.has(name)) return false;
-  await sendPicture(dropped.get(name));
+  await sendImage(dropped.get(name));
   return true;
 }

@@ -157,20 +157,20 @@ async function takeBack() {
   return `Undone: ${last.words}`;
 }
 
-/** Add a file, or the uploaded picture of that name, and return its id. With `fresh`, it must not replace an image. */
-export async function add({ file, picture, key, label, fresh }) {
-  const reply = await ask("changes/add", { key, label, picture, new: fresh ? "1" : undefined }, { method: "POST", body: file ?? "", headers: { "Content-Type": "application/octet-stream" } });
+/** Add a file, or the upload of that name, and return its id. With `fresh`, it must not replace an image. */
+export async function add({ file, upload, key, label, fresh }) {
+  const reply = await ask("changes/add", { key, label, upload, new: fresh ? "1" : undefined }, { method: "POST", body: file ?? "", headers: { "Content-Type": "application/octet-stream" } });
   keep(reply.undo, `${reply.replaced ? "replace" : "add"} ${key}`);
   refresh();
   return reply.id;
 }
 
-/** Return a form that adds an uploaded picture; null if the caller may not change anything. `suggested` is a label. */
-export async function adder(picture, suggested) {
+/** Return a form that adds an uploaded image; null if the caller may not change anything. `suggested` is a label. */
+export async function adder(upload, suggested) {
   const { may } = await mayChange();
   if (!may) return null;
   const problem = h("p", { class: "remark", role: "alert", hidden: true });
-  const key = h("input", { id: "add-key", name: "key", required: true, maxlength: 1000, value: `added/${picture.slice(0, 12)}.jpg` });
+  const key = h("input", { id: "add-key", name: "key", required: true, maxlength: 1000, value: `added/${upload.slice(0, 12)}.jpg` });
   const label = labelBox({ id: "add-label", text: "Label", chosen: suggested, placeholder: "none", changed: () => {} });
   const form = h(
     "form",
@@ -186,7 +186,7 @@ export async function adder(picture, suggested) {
     event.preventDefault();
     problem.hidden = true;
     try {
-      await add({ picture, key: key.value, label: label.value() });
+      await add({ upload, key: key.value, label: label.value() });
     } catch (error) {
       problem.textContent = error.message;
       problem.hidden = false;
@@ -216,7 +216,7 @@ export async function chooser() {
     changed();
     if (problems.length) dispatchEvent(new CustomEvent("refused", { detail: problems.join(" ") }));
   });
-  return h("div", { class: "row tight" }, h("label", { class: "button" }, input, h("span", {}, "Add pictures")), told);
+  return h("div", { class: "row tight" }, h("label", { class: "button" }, input, h("span", {}, "Add images")), told);
 }
 
 // Undo steps are kept in the tab, separately for each collection.

@@ -1,16 +1,16 @@
-// A dropped or pasted picture, or the reason why it is none.
+// A dropped or pasted image, or the reason why it is none.
 
 const TAKEN = "drop a JPEG, PNG, WebP, GIF, BMP or TIFF file";
 
-/** Return {picture}, a file, or {problem}, a sentence. A file without a type may be a picture: the server checks it. */
+/** Return {image}, a file, or {problem}, a sentence. A file without a type may be an image: the server checks it. */
 export function handed(transfer) {
   const files = [...transfer.files];
-  const picture = files.find((file) => file.type.startsWith("image/")) ?? files.find((file) => !file.type);
-  if (picture && picture.type) return { picture };
+  const image = files.find((file) => file.type.startsWith("image/")) ?? files.find((file) => !file.type);
+  if (image && image.type) return { image };
   // Folders can be told from files only during the drop event.
   const folder = [...transfer.items].some((item) => item.webkitGetAsEntry?.()?.isDirectory);
-  if (folder) return { problem: `A folder is not a picture: ${TAKEN}.` };
-  if (picture) return { picture };
+  if (folder) return { problem: `A folder is not an image: ${TAKEN}.` };
+  if (image) return { image };
   if (!files.length) return { problem: `No file was dropped: ${TAKEN}.` };
-  return { problem: `${files[0].name} is not a picture: ${TAKEN}.` };
+  return { problem: `${files[0].name} is not an image: ${TAKEN}.` };
 }

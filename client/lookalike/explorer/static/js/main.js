@@ -1,5 +1,5 @@
 // The page: chooses the view by the URL, and holds everything that views share.
-import { Failure, sendPicture } from "./api.js";
+import { Failure, sendImage } from "./api.js";
 import { chosen, go, here, isFiltered, isOwn, link, read } from "./address.js";
 import { forget } from "./collection.js";
 import { watch } from "./connection.js";
@@ -95,15 +95,15 @@ function mark(view) {
   }
 }
 
-/** Search with a picture that was dropped, pasted or chosen. */
+/** Search with an image that was dropped, pasted or chosen. */
 async function searchWith(file) {
   refuse("");
   progress.hidden = false;
   try {
-    const picture = await sendPicture(file);
+    const upload = await sendImage(file);
     const { view, asked } = read();
     const kept = view === "search" ? { ...asked, id: undefined } : {};
-    go(link("search", { ...kept, picture }));
+    go(link("search", { ...kept, upload }));
   } catch (error) {
     progress.hidden = true;
     if (error.kind === "login") go(link("login", { next: here() }));
@@ -148,13 +148,13 @@ addEventListener("paste", (event) => {
 });
 addEventListener("change", (event) => {
   if (event.target.type !== "file") return;
-  take({ picture: event.target.files[0] });
+  take({ image: event.target.files[0] });
   event.target.value = "";
 });
 
-function take({ picture, problem }) {
+function take({ image, problem }) {
   if (problem) refuse(problem);
-  else if (picture) searchWith(picture);
+  else if (image) searchWith(image);
 }
 
 /** Show an error above the view; "" hides it. */

@@ -40,8 +40,8 @@ export function undescribe() {
 
 function change(collection) {
   const { view, asked } = read();
-  // A view of the navigation exists in every collection, an image in one only. An uploaded picture can be searched for in
+  // A view of the navigation exists in every collection, an image in one only. An uploaded image can be searched for in
   // all of them.
   const isShared = Boolean(document.querySelector(`.top nav a[data-view="${CSS.escape(view)}"]`));
-  go(link(isShared ? view : "search", { collection, picture: view === "search" ? asked.picture : "" }));
+  go(link(isShared ? view : "search", { collection, upload: view === "search" ? asked.upload : "" }));
 }

@@ -52,7 +52,7 @@ export function tile(image, { href, value = "", more = null, lines = [], numbers
 }
 
 /** Return a list of tiles. Arrow keys move the focus; i opens the page of the focused image. */
-export function grid(tiles, { strip = false, label = "Pictures" } = {}) {
+export function grid(tiles, { strip = false, label = "Images" } = {}) {
   return h("ul", { class: strip ? "tiles strip" : "tiles", aria: { label }, onkeydown: walk }, tiles);
 }
 
@@ -91,7 +91,7 @@ function walk(event) {
  * Return a grid that loads more tiles on scroll. `next(token)` resolves to {tiles, next, total}; `first` is the first
  * page. `signal` stops it.
  */
-export function endless(first, next, { label, signal, noun = "picture" }) {
+export function endless(first, next, { label, signal, noun = "image" }) {
   const list = grid(first.tiles, { label });
   const foot = h("div", { class: "loadmore" });
   let token = first.next;

@@ -23,9 +23,9 @@ export class Names {
   }
 
   /** Move the names with the camera. A name that would overlap an earlier one is hidden, and all are while images show. */
-  follow(camera, pictures) {
+  follow(camera, thumbnails) {
     // A class instead of `hidden`: names that are added meanwhile must be measured.
-    this.box.classList.toggle("away", pictures);
+    this.box.classList.toggle("away", thumbnails);
     const taken = [];
     for (const { x, y, width, height, element } of this.all) {
       const [middle, down] = camera.toScreen(x, y);

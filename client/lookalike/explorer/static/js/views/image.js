@@ -73,7 +73,7 @@ function strip(images, subject, distance) {
 
 /** Return the image, its facts and the attributions: {parts, draw(method)}. */
 function portrait(image, found, asked, signal) {
-  const picture = frame(image.id, { alt: `${labeled(image.label)}: ${image.key}`, size: 512, eager: true });
+  const original = frame(image.id, { alt: `${labeled(image.label)}: ${image.key}`, size: 512, eager: true });
   const note = h("div", {});
   const models = [...new Set(found.collection.spaces.map((space) => space.model))];
   const model = models.length > 1 ? h("select", { aria: { label: "Model" } }, models.map((name) => h("option", { value: name, selected: name === asked.model }, name))) : null;
@@ -98,7 +98,7 @@ function portrait(image, found, asked, signal) {
       const source = URL.createObjectURL(await reply.blob());
       drawn = frame(image.id, { alt: `${button.textContent} of ${image.key}`, source, eager: true });
       drawn.querySelector("img").addEventListener("load", () => URL.revokeObjectURL(source), { once: true });
-      picture.after(drawn);
+      original.after(drawn);
       note.replaceChildren(h("p", { class: "print" }, "The model's input, and the parts that support its most probable class."));
     } catch (error) {
       if (error.name === "AbortError") return;
@@ -108,7 +108,7 @@ function portrait(image, found, asked, signal) {
   }
 
   const parts = [
-    picture,
+    original,
     h("div", { class: "row" }, model, buttons),
     note,
     h(

@@ -256,7 +256,7 @@ class MapView {
     const [right, top] = camera.toMap(camera.width, 0);
     const codes = this.points[this.color];
     const inside = this.index.range(left, bottom, right, top).filter((at) => !codes || !this.hidden.has(codes[at]));
-    this.box.dataset.pictures = this.near.settle(camera, inside, (at) => this.place(at));
+    this.box.dataset.thumbnails = this.near.settle(camera, inside, (at) => this.place(at));
     this.names.follow(camera, this.near.shown.size > 0);
     this.box.dataset.inside = inside.length;
     this.box.dataset.zoom = camera.zoom.toFixed(3);

@@ -33,7 +33,7 @@ export async function view(asked, signal) {
     remarks(told.served),
     asked.label ? narrowed(asked, tables, one) : confusions(asked, tables),
     h("div", { class: "heading section below" }, h("h2", {}, title(rows.length, figures.wrong, one))),
-    rows.length ? pictures(rows, settings.model, signal) : h("p", { class: "muted small" }, "No mistake is listed here."),
+    rows.length ? mistakeTiles(rows, settings.model, signal) : h("p", { class: "muted small" }, "No mistake is listed here."),
   );
   return { element, title: `Mistakes of ${settings.model}` };
 }
@@ -107,7 +107,7 @@ function narrowed(asked, { confusion }, one) {
   );
 }
 
-function pictures(rows, model, signal) {
+function mistakeTiles(rows, model, signal) {
   const page = async (from) => ({
     tiles: rows.slice(Number(from), Number(from) + PAGE).map((row) => mistake(row, model)),
     next: Number(from) + PAGE < rows.length ? String(Number(from) + PAGE) : "",

@@ -17,7 +17,7 @@ export function waiting() {
 }
 
 export async function view(asked, signal) {
-  return asked.id === undefined && asked.picture === undefined && asked.text === undefined ? start(asked, signal) : results(asked, signal);
+  return asked.id === undefined && asked.upload === undefined && asked.text === undefined ? start(asked, signal) : results(asked, signal);
 }
 
 async function start(asked, signal) {
@@ -45,7 +45,7 @@ async function start(asked, signal) {
       .then(() => (signal.aborted ? null : server()))
       .then((told) => {
         if (!told || told.server.image_queries) return;
-        refused.textContent = `This server cannot search by your own pictures: ${told.server.image_query_problem}`;
+        refused.textContent = `This server cannot search by your own images: ${told.server.image_query_problem}`;
         refused.hidden = false;
       })
       .catch(() => {});
@@ -55,9 +55,9 @@ async function start(asked, signal) {
     h(
       "section",
       { class: "hero" },
-      h("h1", { tabindex: "-1" }, "What does your picture look like?"),
+      h("h1", { tabindex: "-1" }, "What does your image look like?"),
       textBox(all, {}),
-      h("p", {}, `Drop a picture here, paste one, or choose one below to find the most similar of ${count(all.images, "image")}.`),
+      h("p", {}, `Drop an image here, paste one, or choose one below to find the most similar of ${count(all.images, "image")}.`),
       refused,
       adding,
       untrained(all),
@@ -71,7 +71,7 @@ async function start(asked, signal) {
 function empty({ label, where }, all) {
   if (where) return h("div", { class: "notice" }, h("p", {}, label ? `No image with the label ${label} matches the filter.` : "No image matches the filter."));
   const what = label ? `No image has the label ${label}.` : "This collection has no images yet.";
-  const todo = label ? "Labels are matched whole, with capitals." : h("span", {}, "Add some with ", h("code", {}, `lookalike index PHOTOS --collection ${all.name}`), ".");
+  const todo = label ? "Labels are matched whole, with capitals." : h("span", {}, "Add some with ", h("code", {}, `lookalike index SOURCE --collection ${all.name}`), ".");
   return h("div", { class: "notice" }, h("p", {}, what), h("p", { class: "muted small" }, todo));
 }
 
@@ -83,16 +83,16 @@ async function results(asked, signal) {
   const about = asked.id === undefined ? null : ask("image", { id: asked.id, members: 0 }, { signal });
   about?.catch(() => {});
   const near = await question().catch(async (error) => {
-    if (error.kind === "missing" && asked.picture && (await sendAgain(asked.picture))) return question();
+    if (error.kind === "missing" && asked.upload && (await sendAgain(asked.upload))) return question();
     throw error;
   });
-  const subject = about ? (await about).image : { key: asked.text ?? "Your picture", label: null };
+  const subject = about ? (await about).image : { key: asked.text ?? "Your image", label: null };
   const seen = performance.now() - began;
   noticed(near.served);
   const keep = (change) => link("search", { ...asked, ...change });
   const tiles = near.neighbors.map((each, rank) =>
     tile(each, {
-      href: keep({ id: each.id, picture: undefined, text: undefined }),
+      href: keep({ id: each.id, upload: undefined, text: undefined }),
       value: digits(each.distance),
       valueTitle: measured(near.metric),
       more: each.cluster === null ? null : `cluster ${each.cluster}`,
@@ -101,9 +101,9 @@ async function results(asked, signal) {
       eager: rank < 12,
     }),
   );
-  const name = asked.text !== undefined ? `“${asked.text}”` : asked.id === undefined ? "your picture" : labeled(subject.label ?? subject.key);
+  const name = asked.text !== undefined ? `“${asked.text}”` : asked.id === undefined ? "your image" : labeled(subject.label ?? subject.key);
   const same = subject.label ? near.neighbors.filter((each) => each.label === subject.label).length : null;
-  const adding = asked.picture === undefined ? null : await adder(asked.picture, common(near.neighbors.slice(0, 5)));
+  const adding = asked.upload === undefined ? null : await adder(asked.upload, common(near.neighbors.slice(0, 5)));
   const element = h(
     "div",
     { class: "beside" },
@@ -135,9 +135,9 @@ function textBox(all, then) {
   const box = h("input", { id: "text", name: "text", type: "search", maxlength: LONGEST_TEXT, required: true, value: then.text ?? "", placeholder: "a red bus at night" });
   const submit = (event) => {
     event.preventDefault();
-    if (box.value.trim()) go(link("search", { ...then, id: undefined, picture: undefined, text: box.value.trim(), space: space === all.default_space ? undefined : space }));
+    if (box.value.trim()) go(link("search", { ...then, id: undefined, upload: undefined, text: box.value.trim(), space: space === all.default_space ? undefined : space }));
   };
-  return h("form", { class: "pick", role: "search", onsubmit: submit }, h("label", { for: "text" }, "Describe a picture"), box, h("button", { type: "submit" }, "Search"));
+  return h("form", { class: "pick", role: "search", onsubmit: submit }, h("label", { for: "text" }, "Describe an image"), box, h("button", { type: "submit" }, "Search"));
 }
 
 /** Return the space for text queries: the chosen one, else the default one, else the first that takes texts. */
@@ -155,7 +155,7 @@ function common(images) {
 
 function queried(asked, subject) {
   if (asked.text !== undefined) return h("div", { class: "about" }, h("p", { class: "name" }, subject.key));
-  const source = asked.id === undefined ? file(`api/pictures/${encodeURIComponent(asked.picture)}`) : null;
+  const source = asked.id === undefined ? file(`api/uploads/${encodeURIComponent(asked.upload)}`) : null;
   return h(
     "div",
     { class: "about" },
