@@ -24,7 +24,7 @@ from lookalike import wire
 from lookalike.v1 import search_pb2, types_pb2
 from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_server.fronts.array_messages import AskedCall, AskedSearch
+from lookalike_server.fronts.array_messages import ArrayCall, ArraySearch
 from lookalike_server.fronts.frames import Frames, Kind
 from lookalike_server.fronts.messages import ForwardedCall
 from lookalike_server.search.effort import Plan
@@ -123,10 +123,10 @@ class _Front:
         if self._way == "whole":
             link.send(Kind.CALL, number, self._whole.encoded(), self._message)
             return
-        asked = AskedCall(_METHOD, self._generation, len(self._message), False, "", _PEER, "")
+        asked = ArrayCall(_METHOD, self._generation, len(self._message), False, "", _PEER, "")
         plan = Plan(scan=False, nprobe=1, exact=False, expected_recall=0)
         link.send(Kind.ASK, number, asked.encoded())
-        link.send(Kind.FIND, number + 1, *AskedSearch(number, 0, self._query, _K, plan, None).encoded())
+        link.send(Kind.FIND, number + 1, *ArraySearch(number, 0, self._query, _K, plan, None).encoded())
 
 
 async def _ask(root: str, path: str, way: Way, seconds: float) -> int:

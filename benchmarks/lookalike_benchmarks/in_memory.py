@@ -21,7 +21,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.indexing import build
 from lookalike_indexer.indexing.files import write_index
 from lookalike_indexer.indexing.recall import measure_recall
-from lookalike_indexer.indexing.recipes import choose, held_back
+from lookalike_indexer.indexing.recipes import choose, held_out_count
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.vectors.metric import prepare
@@ -63,7 +63,7 @@ def build_index(reader: ArrayReader, settings: BuildSettings) -> None:
     space, entry = reader.space()
     recipe = choose(entry.rows, entry.dim, settings)
     index = build.empty_index(recipe.factory, entry.dim, settings.metric, settings.seed)
-    picked = choose_rows(entry.rows, recipe.train_size + held_back(entry.rows), settings.seed)
+    picked = choose_rows(entry.rows, recipe.train_size + held_out_count(entry.rows), settings.seed)
     train_rows, query_rows = np.sort(picked[: recipe.train_size]), np.sort(picked[recipe.train_size :])
     sample = read_rows(reader, space, np.concatenate([query_rows, train_rows]), settings.metric, Silent())
     queries = sample[: len(query_rows)].copy()

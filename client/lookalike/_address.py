@@ -106,11 +106,11 @@ def _literal(host: str) -> IPAddress | None:
 def _is_own(host: str) -> bool:
     if _is_loopback(host):
         return True
-    found = _looked_up(host)
+    found = _resolved(host)
     return bool(found) and all(_reaches_itself(family, address) for family, address in found)
 
 
-def _looked_up(host: str) -> list[tuple[socket.AddressFamily, Any]]:
+def _resolved(host: str) -> list[tuple[socket.AddressFamily, Any]]:
     """Return the addresses of a host; an empty list if the lookup fails or takes too long."""
     found: list[tuple[socket.AddressFamily, Any]] = []
 

@@ -7,7 +7,7 @@ import time
 from typing import Final
 
 from lookalike import _errors as e
-from lookalike._status import nobody_listens
+from lookalike._status import is_not_listening
 
 # Backoff in seconds after a temporary rejection by the server.
 _FIRST_S: Final = 0.1
@@ -46,7 +46,7 @@ class Attempts:
     def pause_after(self, error: e.LookalikeError) -> float | None:
         """Return the seconds to wait before the next attempt; None if the error is final."""
         left = self.remaining
-        if self._waits and nobody_listens(error):
+        if self._waits and is_not_listening(error):
             self._missed += 1
             pause = _varied(min(_LONGEST_WAIT_S, _FIRST_S * 2 ** min(self._missed - 1, 9)))
             if left is None:

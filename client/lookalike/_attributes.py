@@ -48,7 +48,7 @@ class Attributes(Mapping[str, tuple[Any, ...]]):
         """Return the values of one row by column name."""
         return {name: values[index] for name, values in self._columns.items()}
 
-    def taken(self, rows: Sequence[int]) -> Attributes:
+    def take(self, rows: Sequence[int]) -> Attributes:
         """Return the columns for the given rows, in that order."""
         return Attributes({name: tuple(values[row] for row in rows) for name, values in self._columns.items()})
 

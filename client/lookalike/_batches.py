@@ -96,7 +96,7 @@ class Parts(Generic[Result]):
         try:
             return self._job.make(given)
         except LookalikeError as error:
-            told = self.told(error)
+            told = self.renumbered(error)
             if told is error:
                 raise
             raise told from error
@@ -130,7 +130,7 @@ class Parts(Generic[Result]):
         """Return the row in the whole request of a row of the last call."""
         return self._start + row
 
-    def told(self, error: LookalikeError) -> LookalikeError:
+    def renumbered(self, error: LookalikeError) -> LookalikeError:
         """Return the error of the last call with the row number of the whole request."""
         sentence = _renumbered(str(error), self._start)
         if sentence == str(error):

@@ -111,7 +111,7 @@ class Membership(Illustrated):
         self.nearest._illustrate(source)
 
     def _repr_html_(self) -> str:
-        return html.box(_of_one(self))
+        return html.box(_summary(self))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -162,7 +162,7 @@ class Memberships(Columns[Membership]):
 
     def _repr_html_(self) -> str:
         failed = html.note(self.error) if self.error is not None else ""
-        return html.box(failed, *(_of_one(each) for each in self), foot(self.served))
+        return html.box(failed, *(_summary(each) for each in self), foot(self.served))
 
     @overload
     def __getitem__(self, index: SupportsIndex | str) -> Membership: ...
@@ -309,7 +309,7 @@ class Clusters(Columns[Cluster]):
         return f"<Clusters {len(self)} of {self.clustering!r}, {int(self.sizes.sum())} members>"
 
 
-def _of_one(found: Membership) -> str:
+def _summary(found: Membership) -> str:
     if found.cluster < 0:
         return html.heading(found.clustering, faint="in no cluster")
     about = (

@@ -159,7 +159,7 @@ class NeighborsBatch(Columns[Neighbors]):
             distances=distances,
             uris=None if self.uris is None else tuple(self.uris[hit] for hit in hits),
             errors={place: self.errors[row] for place, row in enumerate(wanted) if row in self.errors},
-            attributes=self.attributes.taken(hits),
+            attributes=self.attributes.take(hits),
             vectors=None if self.vectors is None else _read_only(self.vectors[hits]),
             group_sizes=None if self.group_sizes is None else self.group_sizes[rows],
         )

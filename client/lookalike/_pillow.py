@@ -37,12 +37,12 @@ def file_bytes(image: Any) -> bytes:
     file. Other images are encoded without loss. InvalidArgumentError: the image cannot be encoded.
     """
     try:
-        return _own_file(image) or _encoded(image)
+        return _original_file(image) or _encoded(image)
     except (OSError, ValueError, SyntaxError, AssertionError, AttributeError) as error:  # the last two: a closed image
         raise InvalidArgumentError(f"The Pillow image {image!r} cannot be encoded: {error}.") from error
 
 
-def _own_file(image: Any) -> bytes | None:
+def _original_file(image: Any) -> bytes | None:
     """Return the bytes that the image was opened from; None if they are gone or the image has changed."""
     # Copies, crops and conversions are plain images; only an opened image has the class of its format.
     if getattr(image, "format", None) not in _SENT or not hasattr(image, "tile") or image.tell() != 0:
@@ -84,7 +84,7 @@ def _is_unchanged(image: Any, data: bytes) -> bool:
             if image.tile:
                 # Nothing has been decoded yet, so nobody can have drawn on the image.
                 return bool(_to_decode(fresh) == _to_decode(image))
-            return bool(_looks(fresh) == _looks(image))
+            return bool(_pixel_state(fresh) == _pixel_state(image))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return False  # the last one if the caller turned warnings into errors
 
@@ -98,7 +98,7 @@ def _to_decode(image: Any) -> tuple[object, ...]:
     return image.tile, image.decoderconfig, image.info.get("transparency")
 
 
-def _looks(image: Any) -> tuple[object, ...]:
+def _pixel_state(image: Any) -> tuple[object, ...]:
     """Return everything that determines the pixels of a decoded image."""
     image.load()
     palette = image.getpalette("RGBA") if image.mode in ("P", "PA") else None

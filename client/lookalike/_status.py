@@ -84,7 +84,7 @@ def knows_no_pieces(error: grpc.RpcError) -> bool:
     return cast("_Status", error).code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def nobody_listens(error: e.LookalikeError) -> bool:
+def is_not_listening(error: e.LookalikeError) -> bool:
     """Return True if no server listened on the port, for example while a server is starting."""
     return isinstance(error, e.UnavailableError) and error.request_id is None and _NOBODY_LISTENS in str(error)
 

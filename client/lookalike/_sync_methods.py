@@ -69,7 +69,7 @@ class Methods:
             except LookalikeError as error:
                 if (parts.refused(error) and self._exceed(parts, timeout)) or parts.halved(error):
                     continue
-                told = parts.told(error)
+                told = parts.renumbered(error)
                 if told is error:
                     raise
                 raise told from error

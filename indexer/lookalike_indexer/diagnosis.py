@@ -126,20 +126,20 @@ def _model(model: str) -> list[Finding]:
     except IndexerError as error:
         return [Finding(topic, "unknown", str(error), ok=False)]
     if cached:
-        return [_here(topic, path, "imagenet")]
-    return [_not_here(topic, "imagenet", f"put the file at {path}")]
+        return [_available(topic, path, "imagenet")]
+    return [_unavailable(topic, "imagenet", f"put the file at {path}")]
 
 
 def _of_timm(topic: str, model: str) -> Finding:
     from lookalike_indexer.models import timm_models
 
     if (path := timm_models.cached(model)) is not None:
-        return _here(topic, path, "imagenet")
+        return _available(topic, path, "imagenet")
     try:
-        return _here(topic, timm_models.package_file(model), "package")
+        return _available(topic, timm_models.package_file(model), "package")
     except IndexerError:
         # The package is not installed, or has weights of another model.
-        return _not_here(topic, "imagenet", "give --weights a state dict")
+        return _unavailable(topic, "imagenet", "give --weights a state dict")
 
 
 def _of_open_clip(topic: str, model: str) -> Finding:
@@ -148,15 +148,15 @@ def _of_open_clip(topic: str, model: str) -> Finding:
     tags = open_clip_models.fitting_tags(model)
     for tag in tags:
         if (path := open_clip_models.cached(model, tag)) is not None:
-            return _here(topic, path, f"open_clip:{tag}")
+            return _available(topic, path, f"open_clip:{tag}")
     if not tags:
         return Finding(topic, "none published", "give --weights a state dict, or untrained:0")
-    return _not_here(topic, f"open_clip:{tags[0]}", "give --weights a state dict")
+    return _unavailable(topic, f"open_clip:{tags[0]}", "give --weights a state dict")
 
 
-def _here(topic: str, path: Path, weights: str) -> Finding:
+def _available(topic: str, path: Path, weights: str) -> Finding:
     return Finding(topic, str(path), f"--weights {weights} works without a network")
 
 
-def _not_here(topic: str, weights: str, instead: str) -> Finding:
+def _unavailable(topic: str, weights: str, instead: str) -> Finding:
     return Finding(topic, "not cached", f"--weights {weights} downloads them; without a network, {instead}")

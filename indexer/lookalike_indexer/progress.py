@@ -25,7 +25,7 @@ class Progress(Protocol):
         """Return a bar over `total` units (None if unknown), of which an earlier run did `done`."""
         ...
 
-    def say(self, text: str) -> None:
+    def announce(self, text: str) -> None:
         """Show a sentence before the work that it is about."""
 
 
@@ -36,7 +36,7 @@ class Silent:
     def stage(self, name: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:
         yield _SilentBar()
 
-    def say(self, text: str) -> None:
+    def announce(self, text: str) -> None:
         pass
 
 

@@ -204,9 +204,9 @@ class App:
         return self._server.admission
 
     @property
-    def kept_bytes(self) -> int:
+    def cached_bytes(self) -> int:
         """Bytes of the cached answers of experiments."""
-        return sum(one.kept_bytes for one in self.collections)
+        return sum(one.cached_bytes for one in self.collections)
 
     def queues(self) -> dict[str, int]:
         """Return the length of each queue, summed over all collections. Thread-safe."""

@@ -20,9 +20,9 @@ from lookalike_server.common.served import Served
 from lookalike_server.common.settings import CollectionSettings, ServeSettings
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
-from lookalike_server.generation.kept import KeptForRouters
 from lookalike_server.generation.loader import Loader
 from lookalike_server.generation.memory_trim import trim_memory
+from lookalike_server.generation.router_generations import RouterGenerations
 from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.generation.verification import FileVerifier, step_back
 from lookalike_server.live.collection import LiveCollection
@@ -132,7 +132,7 @@ class ServedCollection:
                 raise
             failed = error
         self.current = Current()
-        self._kept = None if self.share is None else KeptForRouters(self.current)
+        self._kept = None if self.share is None else RouterGenerations(self.current)
         self.live.serve(self.current)
         if snapshot is not None:
             async with self.live.adopting(snapshot) as view:
@@ -196,9 +196,9 @@ class ServedCollection:
         return self._experiments_run and not self.experiments.hung
 
     @property
-    def kept_bytes(self) -> int:
+    def cached_bytes(self) -> int:
         """Bytes of the cached answers of experiments."""
-        return self.experiments.kept_bytes
+        return self.experiments.cached_bytes
 
     @property
     def shard_replicas(self) -> dict[int, int]:

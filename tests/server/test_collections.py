@@ -26,7 +26,7 @@ from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.errors import NotFoundError, UsageError
 from lookalike_server.app import App
 from lookalike_server.commands.chosen_collections import Chosen, chosen_collections
-from lookalike_server.commands.collection_options import named, own_settings, split
+from lookalike_server.commands.collection_options import collection_overrides, named, split
 from lookalike_server.commands.token_command import token
 from lookalike_server.common.limits import MIB, Limits
 from lookalike_server.common.settings import CollectionSettings, Listen, ServeSettings
@@ -249,7 +249,7 @@ class TestWhatServeIsGiven:
     def test_settings_of_one_collection(self) -> None:
         pairs = [("pictures", "p"), ("flowers", "f")]
         texts = ["flowers.max_k=100", "flowers.max-image-bytes=80MiB", "flowers.weights=net.pth", "flowers.index=main"]
-        own = own_settings(texts, pairs)
+        own = collection_overrides(texts, pairs)
         chosen = Chosen({"max_k": 500}, None, ("small",))
         server, (pictures, flowers) = chosen_collections(pairs, chosen, own, [ImageLimits(), ImageLimits()])
         assert (pictures.limits.max_k, flowers.limits.max_k) == (500, 100)
@@ -272,7 +272,7 @@ class TestWhatServeIsGiven:
     )
     def test_invalid_collection_settings_are_rejected(self, text: str, problem: str) -> None:
         with pytest.raises(UsageError, match=problem):
-            own_settings([text], [("pictures", "p"), ("flowers", "f")])
+            collection_overrides([text], [("pictures", "p"), ("flowers", "f")])
 
 
 class TestTokensOfCollections:

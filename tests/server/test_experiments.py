@@ -475,7 +475,7 @@ async def test_requests_are_not_cached_and_replies_up_to_a_limit(toy, serve) -> 
             grown = tracemalloc.get_traced_memory()[0] - before
         finally:
             tracemalloc.stop()
-        assert 10_000 < served.app.kept_bytes <= 20_000
+        assert 10_000 < served.app.cached_bytes <= 20_000
     assert grown < 4_000_000, "the texts of one class_map take a million bytes and more"
 
 

@@ -302,16 +302,16 @@ class TestKeptMatches:
             assert kept.by_meaning("a", b"A") is not None
         assert kept.nbytes == 2 * 2024
         assert kept.by_meaning("b", b"B") is None
-        assert kept.by_words(b"A") is kept.by_meaning("a", b"")
-        assert kept.by_words(b"x") is None
+        assert kept.by_message(b"A") is kept.by_meaning("a", b"")
+        assert kept.by_message(b"x") is None
 
     def test_a_long_filter_that_came_before_need_not_be_parsed_again(self) -> None:
         kept = MatchCache(5000)
         kept.put(Matches(np.zeros(1000, bool), "a", "a"))
         words = b"stock in (" + b",".join(b"%d" % number for number in range(10_000)) + b")"
-        assert kept.by_words(words) is None
-        assert kept.by_meaning("a", words) is kept.by_words(words)
-        assert kept.by_words(words[:-1]) is None
+        assert kept.by_message(words) is None
+        assert kept.by_meaning("a", words) is kept.by_message(words)
+        assert kept.by_message(words[:-1]) is None
 
     def test_masks_of_spaces_count_and_what_is_too_large_is_not_kept(self) -> None:
         kept = MatchCache(5000)

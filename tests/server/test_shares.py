@@ -18,7 +18,7 @@ from lookalike_server.placement.searcher import OnDevice
 from lookalike_server.placement.share import ShareIndex, share_of
 from lookalike_server.search.share_engine import Found, ShareWork
 from lookalike_server.shards import remote
-from lookalike_server.shards.messages import found_in, mask_of, request_message, response_message, work_of
+from lookalike_server.shards.messages import mask_of, parse_hits, request_message, response_message, work_of
 from lookalike_server.shards.remote import RemoteSearcher
 
 ROWS, DIM = 1200, 32
@@ -59,7 +59,7 @@ class Spread:
         got = work_of(message, share.facts, masks, 1 << 26)
         found = share.search(got.queries, got.k, got.nprobe, got.wanted, got.masks, got.candidates)
         sent = response_message(found, Share(1, len(self._shares)))
-        return found_in(type(sent).FromString(sent.SerializeToString()))
+        return parse_hits(type(sent).FromString(sent.SerializeToString()))
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ collection_option = click.option(
 )
 
 
-def folder_meant(ctx: click.Context, collection: str | None, argument: str | None = None) -> str | None:
+def requested_folder(ctx: click.Context, collection: str | None, argument: str | None = None) -> str | None:
     """Return the folder to read, None to call a server.
 
     `argument` is the command's first argument if that can name the folder. The command line

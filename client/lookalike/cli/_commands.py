@@ -182,10 +182,10 @@ def _runnable(commands: Mapping[str, str]) -> dict[str, str]:
 def _can_run(entry: metadata.EntryPoint) -> bool:
     package = entry.module.partition(".")[0]
     needs = _NEEDS.get(entry.module) or _NEEDS.get(package) or ()
-    return all(_is_there(name) for name in (package, *needs))
+    return all(_is_installed(name) for name in (package, *needs))
 
 
-def _is_there(name: str) -> bool:
+def _is_installed(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
@@ -196,7 +196,7 @@ def _is_there(name: str) -> bool:
 def _entries() -> dict[str, metadata.EntryPoint]:
     entries = {entry.name: entry for entry in metadata.entry_points(group=COMMANDS)}
     # Benchmarks come with a checkout, not with the wheel.
-    if _is_there("lookalike_benchmarks"):
+    if _is_installed("lookalike_benchmarks"):
         entries.setdefault("bench", _BENCH)
     return entries
 

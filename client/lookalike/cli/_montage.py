@@ -22,7 +22,7 @@ from lookalike.cli._subject import Subject
 Pictures = Mapping[int, Image.Image | None]
 
 
-class FoundImage(Protocol):
+class ResultImage(Protocol):
     """A neighbor of a query, or a member of its cluster."""
 
     @property
@@ -76,7 +76,7 @@ def fetch(client: lookalike.Client, ids: Sequence[int]) -> dict[int, Image.Image
     }
 
 
-def tell_missing(pictures: Pictures) -> None:
+def warn_missing(pictures: Pictures) -> None:
     """Warn on standard error about images that are absent from a montage."""
     missing = sum(picture is None for picture in pictures.values())
     if missing:
@@ -98,7 +98,7 @@ def query_of(client: lookalike.Client, subject: Subject) -> Query:
     return Query(fetch(client, [image.id])[image.id], _file(image.key), image.label or "")
 
 
-def found_tiles(found: Iterable[FoundImage], pictures: Pictures, query: Query) -> list[Tile]:
+def result_tiles(found: Iterable[ResultImage], pictures: Pictures, query: Query) -> list[Tile]:
     """Return the tiles of the images found: a green frame for the query's label, a red one for another label."""
     tiles = []
     for rank, each in enumerate(found, 1):

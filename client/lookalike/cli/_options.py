@@ -33,7 +33,7 @@ def server_options(
 
     def decorate(command: Command) -> Command:
         if timeout is not None:
-            command = _kept(
+            command = _context_option(
                 "--timeout",
                 metavar="SECONDS",
                 type=click.FloatRange(min=0, min_open=True),
@@ -42,7 +42,7 @@ def server_options(
                 help="Wait this long for each answer.",
             )(command)
         for option in (
-            _kept(
+            _context_option(
                 "--collection-name",
                 metavar="NAME",
                 default="",
@@ -50,8 +50,10 @@ def server_options(
                 show_envvar=True,
                 help="The collection to ask about, where the server has several.",
             ),
-            _kept("--insecure", is_flag=True, help="Send the token without TLS, because the network is trusted."),
-            _kept(
+            _context_option(
+                "--insecure", is_flag=True, help="Send the token without TLS, because the network is trusted."
+            ),
+            _context_option(
                 "--token-file",
                 metavar="FILE",
                 type=click.Path(),
@@ -59,8 +61,10 @@ def server_options(
                 show_envvar=True,
                 help="Show the token in this file; the variable LOOKALIKE_TOKEN may hold one itself.",
             ),
-            _kept("--tls-key", metavar="FILE", type=click.Path(), help="The private key of --tls-cert, PEM."),
-            _kept("--tls-cert", metavar="FILE", type=click.Path(), help="Show this certificate to the server, PEM."),
+            _context_option("--tls-key", metavar="FILE", type=click.Path(), help="The private key of --tls-cert, PEM."),
+            _context_option(
+                "--tls-cert", metavar="FILE", type=click.Path(), help="Show this certificate to the server, PEM."
+            ),
             click.option(
                 "--ca",
                 metavar="FILE",
@@ -107,10 +111,10 @@ def reach(tls: bool, ca: str | None) -> Reach:
     kept = click.get_current_context().meta
     cert, key = kept.get(f"{_META}.tls_cert"), kept.get(f"{_META}.tls_key")
     secure = lookalike.TLS(ca=ca, cert=cert, key=key) if ca or cert or key else tls
-    return {"tls": secure, "token": given_token(), "insecure": bool(kept.get(f"{_META}.insecure"))}
+    return {"tls": secure, "token": configured_token(), "insecure": bool(kept.get(f"{_META}.insecure"))}
 
 
-def given_token() -> str | None:
+def configured_token() -> str | None:
     """Return the token of --token-file or LOOKALIKE_TOKEN; None without either."""
     path = click.get_current_context().meta.get(f"{_META}.token_file")
     if path is None:
@@ -122,7 +126,7 @@ def given_token() -> str | None:
         raise click.UsageError(f"--token-file {path} cannot be read: {reason}.") from error
 
 
-def _kept(*names: str, **settings: Any) -> Callable[[Command], Command]:
+def _context_option(*names: str, **settings: Any) -> Callable[[Command], Command]:
     """Add an option that is stored in click's context for `open_client` and not passed to the command."""
 
     def keep(ctx: click.Context, option: click.Parameter, value: object) -> None:

@@ -34,7 +34,7 @@ def run(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
     except Exception as error:
-        return _INTERRUPTED if _is_broken_off(error) else _told(error)
+        return _INTERRUPTED if _is_broken_off(error) else _report_error(error)
     return code if isinstance(code, int) else 0
 
 
@@ -56,7 +56,7 @@ def _is_broken_off(error: BaseException) -> bool:
     return False
 
 
-def _told(error: Exception) -> int:
+def _report_error(error: Exception) -> int:
     """Print an error and return the exit code."""
     if isinstance(error, click.ClickException):
         error.show()
@@ -65,11 +65,11 @@ def _told(error: Exception) -> int:
     from lookalike._errors import InvalidArgumentError, LookalikeError
 
     if isinstance(error, LookalikeError):
-        _say(_sentence(error))
+        _print_error(_sentence(error))
         return _WRONG_USAGE if isinstance(error, InvalidArgumentError) else _FAILED
     if os.environ.get("LOOKALIKE_DEBUG", "0") not in ("", "0"):
         raise error
-    _say(f"Unexpected {type(error).__name__}: {error}. Run it again with LOOKALIKE_DEBUG=1 to see where.")
+    _print_error(f"Unexpected {type(error).__name__}: {error}. Run it again with LOOKALIKE_DEBUG=1 to see where.")
     return _FAILED
 
 
@@ -82,5 +82,5 @@ def _sentence(error: LookalikeError) -> str:
     return str(error).replace("; allow more by timeout=.", "; allow more by --timeout.")
 
 
-def _say(sentence: str) -> None:
+def _print_error(sentence: str) -> None:
     click.echo(f"Error: {sentence}", err=True)

@@ -71,13 +71,13 @@ class SettingsFile:
             if name not in _SHARED:
                 table = f" Put it into the table of a command, such as [search]: {name} = ..."
                 raise click.UsageError(
-                    f"{path}: {name} is not a setting for all commands.{_meant(name, _SHARED)}{table}"
+                    f"{path}: {name} is not a setting for all commands.{_suggestion(name, _SHARED)}{table}"
                 )
         for name in commands:
             if name in _OWN_FILE:
                 raise click.UsageError(f"{path}: [{name}] has a file of its own: lookalike {name} --config FILE.")
             if name not in known:
-                raise click.UsageError(f"{path}: there is no command {name}.{_meant(name, known)}")
+                raise click.UsageError(f"{path}: there is no command {name}.{_suggestion(name, known)}")
         if not may_name_servers:
             _check_harmless(path, [shared, *commands.values()])
         return cls(path, shared, commands)
@@ -96,7 +96,7 @@ class SettingsFile:
             known = {*options, *(_spellings(unused) if unused is not None else ())}
             for key in strange:
                 if key not in known:
-                    raise click.UsageError(f"{self.path}: {key} is no option of {name}.{_meant(key, known)}")
+                    raise click.UsageError(f"{self.path}: {key} is no option of {name}.{_suggestion(key, known)}")
         return {key: value for key, value in own.items() if key in options}
 
 
@@ -153,6 +153,6 @@ def user_file() -> Path:
     return Path(folder) / "lookalike" / NAME
 
 
-def _meant(name: str, known: Collection[str]) -> str:
+def _suggestion(name: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f" Did you mean {near[0]}?" if near else ""

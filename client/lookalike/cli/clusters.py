@@ -118,7 +118,7 @@ def _title(one: lookalike.Membership) -> str:
 
 def _draw(client: lookalike.Client, asked: Subject, home: lookalike.Memberships, path: str) -> None:
     from lookalike.cli._draw import Section, draw
-    from lookalike.cli._montage import fetch, found_tiles, query_of, save, tell_missing
+    from lookalike.cli._montage import fetch, query_of, result_tiles, save, warn_missing
 
     ids = [int(image_id) for one in home for image_id in one.nearest.ids]
     pictures = fetch(client, ids) if ids else {}
@@ -130,9 +130,9 @@ def _draw(client: lookalike.Client, asked: Subject, home: lookalike.Memberships,
             if one.cluster >= 0
             else f"{one.clustering}: in no cluster"
         )
-        tiles = [query.tile(f"at {one.distance:z.3f}"), *found_tiles(one.nearest, pictures, query)]
+        tiles = [query.tile(f"at {one.distance:z.3f}"), *result_tiles(one.nearest, pictures, query)]
         sections.append(Section(tiles, title))
     save(
         draw(sections or [Section([query.tile("in no clustering")])], f"{query.name}: its clusters{query.frames}"), path
     )
-    tell_missing(pictures)
+    warn_missing(pictures)

@@ -47,7 +47,7 @@ def explore(
 
     listen = Listen(host, port, http_cert, http_key, http_insecure, http_names)
     upstream = Upstream(server, **reach(tls, ca))
-    if upstream.token is not None and listen.open_to_others:
+    if upstream.token is not None and listen.is_reachable_remotely:
         asked = f"--http-name {http_names[0]}" if listen.loopback else f"--host {host}"
         raise click.UsageError(
             f"{asked} lets other machines reach the page, who would all use your token; "

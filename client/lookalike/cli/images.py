@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 import lookalike
-from lookalike.cli._collection_folder import collection_option, folder_meant, read_folder
+from lookalike.cli._collection_folder import collection_option, read_folder, requested_folder
 from lookalike.cli._fields import names_of, plain_row, shown, to_csv, where_option
 from lookalike.cli._options import DEFAULT_SERVER, json_option, open_client, server_options
 from lookalike.cli._text import table, to_json
@@ -61,7 +61,7 @@ def images(
     """
     if as_json and as_csv:
         raise click.UsageError("Use --json or --csv, not both.")
-    folder, names = folder_meant(ctx, collection, folder), [] if fields == "none" else names_of(fields)
+    folder, names = requested_folder(ctx, collection, folder), [] if fields == "none" else names_of(fields)
     if folder is not None:
         found = read_folder(IMAGES, folder, label, where, names, limit)
     else:

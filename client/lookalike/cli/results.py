@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 import lookalike
-from lookalike.cli._collection_folder import collection_option, folder_meant, read_folder
+from lookalike.cli._collection_folder import collection_option, read_folder, requested_folder
 from lookalike.cli._experiment_text import as_data, cell, shown
 from lookalike.cli._fields import to_csv
 from lookalike.cli._options import DEFAULT_SERVER, json_option, open_client, server_options
@@ -52,7 +52,7 @@ def results(
         name, folder = folder, None
     if as_csv and (as_json or not name):
         raise click.UsageError("Use --json or --csv, not both." if as_json else "--csv needs the result: KIND/NAME.")
-    folder = folder_meant(ctx, collection, folder)
+    folder = requested_folder(ctx, collection, folder)
     if folder is not None:
         found = read_folder(RESULTS, folder, name)
     else:

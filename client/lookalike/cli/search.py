@@ -188,11 +188,11 @@ def _as_text(near: lookalike.Neighbors, k: int, explain: bool) -> str:
 
 def _draw(client: lookalike.Client, asked: Subject, near: lookalike.Neighbors, path: str) -> None:
     from lookalike.cli._draw import Section, draw
-    from lookalike.cli._montage import fetch, found_tiles, query_of, save, tell_missing
+    from lookalike.cli._montage import fetch, query_of, result_tiles, save, warn_missing
 
     pictures = fetch(client, near.ids.tolist()) if len(near) else {}
     query = query_of(client, asked)
     where = f"{near.served.space}, by {measured(near.metric)}"
     title = f"{query.name}: the {len(near)} images most like it in {where}{query.frames}"
-    save(draw([Section([query.tile("asked for"), *found_tiles(near, pictures, query)])], title), path)
-    tell_missing(pictures)
+    save(draw([Section([query.tile("asked for"), *result_tiles(near, pictures, query)])], title), path)
+    warn_missing(pictures)

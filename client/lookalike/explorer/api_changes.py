@@ -55,7 +55,7 @@ async def post_add(request: Request) -> Response:
         raise InvalidArgumentError("An image needs a key, such as its path: animals/cat.jpg.")
     uploads = request.app.state.uploads
     image = uploads.get(asked.text(request, "upload", "") or await uploads.take(request))
-    before = await _found_key(client, key)
+    before = await _image_of_key(client, key)
     if before is not None and "new" in request.query_params:
         raise InvalidArgumentError(
             f"The collection has an image with the key {key!r} already; add it under another key."
@@ -72,7 +72,7 @@ async def post_add(request: Request) -> Response:
 async def post_delete(request: Request) -> Response:
     """Delete the images `ids` of the body; return the number `deleted`, and `undo`."""
     client: Client = request.app.state.callers.writer(request)
-    images = await _found(client, _ids(await _body(request), "ids"))
+    images = await _existing(client, _ids(await _body(request), "ids"))
     generation = (await client.info()).generation
     if images:
         await client.delete(keys=[each.key for each in images])
@@ -87,7 +87,7 @@ async def post_label(request: Request) -> Response:
     label = body.get("label")
     if not isinstance(label, str):
         raise InvalidArgumentError("The body has no label; an empty one means none.")
-    images = [each for each in await _found(client, _ids(body, "ids")) if (each.label or "") != label]
+    images = [each for each in await _existing(client, _ids(body, "ids")) if (each.label or "") != label]
     generation = (await client.info()).generation
     if images:
         await client.set(keys=[each.key for each in images], label=label)
@@ -104,7 +104,7 @@ async def post_undo(request: Request) -> Response:
     body = await _body(request)
     if body.get("generation") != (await client.info()).generation:
         raise GenerationChangedError(_TOO_LATE)
-    added = await _found(client, _ids(body, "delete", []))
+    added = await _existing(client, _ids(body, "delete", []))
     if added:
         await client.delete(keys=[each.key for each in added])
     deleted = _ids(body, "restore", [])
@@ -113,7 +113,7 @@ async def post_undo(request: Request) -> Response:
     if not isinstance(labels, list) or not all(isinstance(each, dict) for each in labels):
         raise InvalidArgumentError("labels must be a list of objects with label and ids.")
     for each in labels:
-        images = await _found(client, _ids(each, "ids"))
+        images = await _existing(client, _ids(each, "ids"))
         if images:
             await client.set(keys=[image.key for image in images], label=str(each.get("label", "")))
     if restored < len(deleted):
@@ -165,7 +165,7 @@ def _ids(body: dict[str, Any], name: str, default: list[int] | None = None) -> l
     return list(dict.fromkeys(ids))
 
 
-async def _found(client: Client, ids: list[int]) -> list[StoredImage]:
+async def _existing(client: Client, ids: list[int]) -> list[StoredImage]:
     """Return those of the images that exist."""
     if not ids:
         return []
@@ -175,11 +175,11 @@ async def _found(client: Client, ids: list[int]) -> list[StoredImage]:
         if len(ids) == 1:
             return []
     half = len(ids) // 2
-    parts = await asyncio.gather(_found(client, ids[:half]), _found(client, ids[half:]))
+    parts = await asyncio.gather(_existing(client, ids[:half]), _existing(client, ids[half:]))
     return [image for part in parts for image in part]
 
 
-async def _found_key(client: Client, key: str) -> StoredImage | None:
+async def _image_of_key(client: Client, key: str) -> StoredImage | None:
     try:
         return await client.lookup(key=key)
     except NotFoundError:

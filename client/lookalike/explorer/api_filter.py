@@ -104,11 +104,11 @@ def _suggested(values: Sequence[Any]) -> list[Any]:
     if not there:
         return []
     if isinstance(there[0], (int, float, datetime)) and not isinstance(there[0], bool):
-        return [_told(value) for value in dict.fromkeys((min(there), max(there)))]
+        return [_json_value(value) for value in dict.fromkeys((min(there), max(there)))]
     each = [text for value in there for text in value] if isinstance(there[0], tuple) else there
     short = Counter(value for value in each if not isinstance(value, str) or len(value) <= _LONGEST_VALUE)
     return [value for value, _ in short.most_common(_MOST_VALUES)]
 
 
-def _told(value: float | datetime) -> Any:
+def _json_value(value: float | datetime) -> Any:
     return value.date().isoformat() if isinstance(value, datetime) else value

@@ -55,14 +55,14 @@ class Listen:
         return is_loopback(self.host)
 
     @property
-    def open_to_others(self) -> bool:
+    def is_reachable_remotely(self) -> bool:
         """True if other machines can reach the page, directly or through a proxy."""
         return not self.loopback or bool(self.names)
 
     @property
     def needs_tokens(self) -> bool:
         """True if everyone must log in with a token of the server."""
-        return self.open_to_others and not self.insecure
+        return self.is_reachable_remotely and not self.insecure
 
     @property
     def encrypted(self) -> bool:

@@ -58,7 +58,7 @@ def gradient_graph(traced: TracedNetwork, crop: int) -> GradientGraph:
             parts[str(node.target)] = attrgetter(str(node.target))(traced.graph)
         elif node.op == "call_module":
             made.target = f"own_{made.name}"
-            parts[made.target] = _own(_module(traced, node))
+            parts[made.target] = _separate_copy(_module(traced, node))
         elif _is_relu(node):
             graph.erase_node(made)
             made = graph.call_module(f"relu_{node.name}", (copied[node.args[0]],))
@@ -117,7 +117,7 @@ def _is_relu(node: fx.Node) -> bool:
     )
 
 
-def _own(module: torch.nn.Module | None) -> torch.nn.Module | None:
+def _separate_copy(module: torch.nn.Module | None) -> torch.nn.Module | None:
     """Return a copy of one call's module with the same weights, and with separate activations that are not in place."""
     if module is None:
         return None

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lookalike_indexer.charts.explanation import TITLES, Drawn
 from lookalike_indexer.charts.montage import GOOD, INK, ODD, Tile
-from lookalike_indexer.charts.table import Cell, Column, Row, Words, table
+from lookalike_indexer.charts.table import Cell, Column, Row, TextCell, table
 
 # Rows of one sheet.
 _ROWS = 24
@@ -70,16 +70,16 @@ def _rows(
         frame = "" if line["of_label"] is None else GOOD if line["of_label"] else ODD
         says = {True: ["right"], False: ["wrong"], None: []}[line["of_label"]]
         cells: list[Cell] = [
-            Words([line["label"] or "no label", line["key"].rsplit("/", 1)[-1]], is_path=True)
+            TextCell([line["label"] or "no label", line["key"].rsplit("/", 1)[-1]], is_path=True)
             if line["is_first"]
-            else Words(),
-            Words([str(line["class_index"])]),
-            Words([_probability(line)]),
-            Words([line["class"], *(says if line["is_first"] else ["the label's class"])], frame or INK),
-            Tile(image, frame=frame) if line["is_first"] else Words(),
+            else TextCell(),
+            TextCell([str(line["class_index"])]),
+            TextCell([_probability(line)]),
+            TextCell([line["class"], *(says if line["is_first"] else ["the label's class"])], frame or INK),
+            Tile(image, frame=frame) if line["is_first"] else TextCell(),
         ]
         pictures = [drawn.get((line["class_index"], method)) for method in methods]
-        yield [*cells, *(Words() if picture is None else Tile(picture) for picture in pictures)]
+        yield [*cells, *(TextCell() if picture is None else Tile(picture) for picture in pictures)]
 
 
 def _probability(line: dict[str, Any]) -> str:

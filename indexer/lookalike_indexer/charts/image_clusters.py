@@ -51,10 +51,10 @@ def agreement_figure(result: Result) -> Figure | None:
 
 def _title(line: dict[str, Any], members: list[dict[str, Any]]) -> str:
     measured = f"; {NAMES[members[0]['metric']]} distances" if members else ""
-    return f"{line['clustering']}: {cluster_told(line)}{measured}"
+    return f"{line['clustering']}: {cluster_text(line)}{measured}"
 
 
-def cluster_told(line: dict[str, Any]) -> str:
+def cluster_text(line: dict[str, Any]) -> str:
     """Return a row of the table "clusters" as text: the cluster, its size, and its most frequent label."""
     if line["cluster"] < 0:
         return "in no cluster"

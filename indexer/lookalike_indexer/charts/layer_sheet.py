@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from lookalike_indexer.charts.image_clusters import cluster_told, frame
+from lookalike_indexer.charts.image_clusters import cluster_text, frame
 from lookalike_indexer.charts.montage import QUERY, Tile
 from lookalike_indexer.charts.sheet import Header, SheetRow, sheet
 from lookalike_indexer.charts.thumbnails import Thumbnails
@@ -102,5 +102,5 @@ def _row(
     return SheetRow(
         [layer.layer or "last features", layer.model, layer.clustering],
         [members.get(line["clustering"], []) if line else [] for line in lines.values()],
-        notes=[cluster_told(line) if line else lacking[embedded[pooling]] for pooling, line in lines.items()],
+        notes=[cluster_text(line) if line else lacking[embedded[pooling]] for pooling, line in lines.items()],
     )

@@ -39,10 +39,10 @@ def oddball_montage(result: Result, thumbnails: Thumbnails) -> Image.Image:
 
 def caption(line: dict[str, Any]) -> list[str]:
     """Return the caption of one row of the oddballs: the oddness in words, its file, and all reasons."""
-    return [_words(line), _file(line["key"]), line["why"]]
+    return [_reason_text(line), _file(line["key"]), line["why"]]
 
 
-def _words(line: dict[str, Any]) -> str:
+def _reason_text(line: dict[str, Any]) -> str:
     like = line["looks_like"]
     if like and like != line["label"] and line["score"] < 0:
         return f"like {like}"

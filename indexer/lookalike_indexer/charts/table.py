@@ -25,7 +25,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Words:
+class TextCell:
     """Lines of text in a cell: the first one bold in `color`, the last one a path if `is_path`."""
 
     texts: Sequence[str] = ()
@@ -33,7 +33,7 @@ class Words:
     is_path: bool = False
 
 
-Cell = Words | Tile
+Cell = TextCell | Tile
 Row = Sequence[Cell]
 
 
@@ -58,20 +58,20 @@ def table(columns: Sequence[Column], rows: Sequence[Row], title: str = "", notes
         _write(pen, column.head, (left, head), column, font(style.text, bold=True), GRAY)
     top = head + line + 10
     for row in rows:
-        if not (isinstance(row[0], Words) and not row[0].texts):
+        if not (isinstance(row[0], TextCell) and not row[0].texts):
             pen.line((style.margin, top - 7, width - style.margin, top - 7), FAINT)
         for left, column, cell in zip(lefts, columns, row, strict=True):
             if isinstance(cell, Tile):
                 draw_tile(canvas, pen, cell, (left, top), style)
             else:
-                _words(pen, cell, (left, top), column, line)
+                _draw_text(pen, cell, (left, top), column, line)
         top += row_height
     for number, text in enumerate(told):
         pen.text((style.margin, top + number * line), text, INK, font(style.text))
     return canvas
 
 
-def _words(pen: ImageDraw.ImageDraw, cell: Words, place: tuple[int, int], column: Column, line: int) -> None:
+def _draw_text(pen: ImageDraw.ImageDraw, cell: TextCell, place: tuple[int, int], column: Column, line: int) -> None:
     left, top = place
     for number, text in enumerate(cell.texts):
         letters = font(_STYLE.text, bold=number == 0 and not column.is_number)

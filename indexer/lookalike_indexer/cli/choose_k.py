@@ -86,5 +86,5 @@ def choose_k(
         from lookalike_indexer.charts.choose_k import choose_k_chart
 
         folder.save("choose-k", choose_k_chart(result))
-        folder.tell(as_json)
+        folder.print_summary(as_json)
     keep_result(view, result, keep, as_json)

@@ -78,5 +78,5 @@ def classes(
         from lookalike_indexer.charts.scores import accuracies_chart
 
         folder.save("accuracies", accuracies_chart(result))
-        folder.tell(as_json)
+        folder.print_summary(as_json)
     keep_result(view, result, keep, as_json)

@@ -108,7 +108,7 @@ def compare(
         from lookalike_indexer.charts.scores import comparison_chart
 
         folder.save("compare", comparison_chart(result))
-        folder.tell(as_json)
+        folder.print_summary(as_json)
     lasting = {name: table for name, table in result.tables.items() if name != COSTS}
     keep_result(view, dataclasses.replace(result, tables=lasting), keep, as_json)
 

@@ -78,5 +78,5 @@ def dendrogram(
         from lookalike_indexer.charts.dendrogram import tree_figure
 
         folder.save("dendrogram", tree_figure(result))
-        folder.tell(as_json)
+        folder.print_summary(as_json)
     keep_result(view, result, keep, as_json)

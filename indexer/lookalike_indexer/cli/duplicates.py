@@ -91,7 +91,7 @@ def duplicates(
 
         if len(images):
             folder.save("duplicates", duplicates_montage(result, folder.thumbnails(view)))
-        folder.tell(as_json or as_list)
+        folder.print_summary(as_json or as_list)
     keep_result(view, result, keep, as_json or as_list)
     if apply:
         from lookalike_indexer.collection.commands import purge_commands

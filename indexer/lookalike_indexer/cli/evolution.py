@@ -100,7 +100,7 @@ def evolution(
         folder.save("evolution", evolution_chart(result))
         if any(result.tables["map"].column("prediction").to_pylist()):
             folder.save("evolution-predictions", evolution_chart(result, "prediction"))
-        folder.tell(as_json)
+        folder.print_summary(as_json)
     keep_result(view, result, keep, as_json)
     if as_json:
         click.echo(for_programs(result))

@@ -99,7 +99,7 @@ keep_option = click.option(
 _CSV = "lookalike.csv"
 
 
-def _kept_table(context: click.Context, option: click.Parameter, value: str | None) -> None:
+def _store_csv(context: click.Context, option: click.Parameter, value: str | None) -> None:
     context.meta[_CSV] = value
 
 
@@ -118,7 +118,7 @@ def csv_option(*tables: str) -> Callable[[F], F]:
     return click.option(
         "--csv",
         type=click.Choice(tables),
-        callback=_kept_table,
+        callback=_store_csv,
         is_eager=True,  # read before --json
         expose_value=False,
         help="Print this table of the result as CSV.",
@@ -182,7 +182,7 @@ def as_data(result: Result) -> dict[str, Any]:
     }
 
 
-def csv_asked() -> str | None:
+def requested_csv() -> str | None:
     """Return the table that --csv names, None without --csv."""
     context = click.get_current_context(silent=True)
     return None if context is None else context.meta.get(_CSV)
@@ -190,7 +190,7 @@ def csv_asked() -> str | None:
 
 def for_programs(result: Result) -> str:
     """Return `as_data` as strict JSON, or the --csv table as CSV. Raise UsageError if the table does not exist."""
-    name = csv_asked()
+    name = requested_csv()
     if name is None:
         return json.dumps(as_data(result), indent=1, allow_nan=False)
     if name not in result.tables:

@@ -13,7 +13,6 @@ from lookalike_indexer.cli.experiment_options import (
     as_data,
     class_map_option,
     class_names_option,
-    csv_asked,
     csv_option,
     findings,
     for_programs,
@@ -21,6 +20,7 @@ from lookalike_indexer.cli.experiment_options import (
     out_option,
     plain,
     print_all,
+    requested_csv,
     seed_option,
     shown,
     space_option,
@@ -88,7 +88,7 @@ def explain(
         raise UsageError("--cam and --gbp draw charts; add --out DIR.")
     names = read_class_map(Path(class_map_file)) if class_map_file else None
     view, _, images = open_subjects(subjects, collection, drawn, seed, class_names)
-    if csv_asked() and (len(images) > 1 or drawn is not None):
+    if requested_csv() and (len(images) > 1 or drawn is not None):
         raise UsageError("--csv prints a table of one image; use --json for several.")
     folder = open_out(out)
     explainer = Explainer(view, space, weights, neighbors, names)
@@ -99,14 +99,14 @@ def explain(
         asked = {"cam": cam, "gbp": gbp}
         for line in draw(explainer, folder, images, results, [name for name, wanted in asked.items() if wanted]):
             click.echo(line, err=True)
-        folder.tell(as_json)
+        folder.print_summary(as_json)
     if len(images) == 1 and drawn is None:
-        _tell_one(results[0], as_json)
+        _print_one(results[0], as_json)
     else:
-        _tell_all(images, results, as_json)
+        _print_all(images, results, as_json)
 
 
-def _tell_one(result: Result, as_json: bool) -> None:
+def _print_one(result: Result, as_json: bool) -> None:
     if as_json:
         click.echo(for_programs(result))
         return
@@ -121,7 +121,7 @@ def _tell_one(result: Result, as_json: bool) -> None:
     )
 
 
-def _tell_all(images: list[Named], results: list[Result], as_json: bool) -> None:
+def _print_all(images: list[Named], results: list[Result], as_json: bool) -> None:
     from lookalike_indexer.experiments.explain_table import explain_table
 
     table = explain_table(results)

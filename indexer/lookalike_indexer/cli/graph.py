@@ -11,13 +11,13 @@ import click
 from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
-    csv_asked,
     csv_option,
     findings,
     for_programs,
     json_option,
     open_view,
     print_all,
+    requested_csv,
     shown,
 )
 from lookalike_indexer.collection.metrics import NAMES
@@ -51,7 +51,7 @@ def graph(collection: str, keys: tuple[str, ...], as_json: bool, **options: Any)
     if keys:
         _print_lists(collection, keys, as_json)
         return
-    if csv_asked():
+    if requested_csv():
         raise click.UsageError("--csv requires --list KEY; add --list KEY.")
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations

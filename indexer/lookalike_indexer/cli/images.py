@@ -42,7 +42,7 @@ def images_of_folder(folder: str, label: str, where: str | None, fields: Sequenc
     rows = np.flatnonzero(keep)
     found = table.take(pa.array(rows[:limit])).to_pylist()
     for name in _names(columns, fields):
-        for row, value in zip(found, columns.column(name).taken(rows[:limit]).to_pylist(), strict=True):
+        for row, value in zip(found, columns.column(name).take(rows[:limit]).to_pylist(), strict=True):
             # In UTC, as in a server's response.
             row[name] = value.replace(tzinfo=dt.UTC).isoformat() if isinstance(value, dt.datetime) else value
     return {"label": label or None, "where": where, "total": len(rows), "images": found}

@@ -70,7 +70,7 @@ def import_vectors(
     from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.imported.import_stage import import_vectors as run
-    from lookalike_indexer.imported.vectors import given_vectors
+    from lookalike_indexer.imported.vectors import input_vectors
     from lookalike_indexer.indexing.build_stage import run_build
     from lookalike_indexer.indexing.settings import BuildSettings
     from lookalike_indexer.sources.open import open_source
@@ -80,7 +80,7 @@ def import_vectors(
     with writing(storage):
         before = generations.latest(storage)
         scratch = storage.scratch / f".tmp-{secrets.token_hex(4)}-vectors.npy"
-        with given_vectors(vectors, keys, scratch) as given:
+        with input_vectors(vectors, keys, scratch) as given:
             draft, done = run(storage, before, vectors, space, given, progress, source)
         draft, report = run_build(storage, draft, BuildSettings(space=space, metric=metric), progress)
         published = generations.publish(storage, draft)

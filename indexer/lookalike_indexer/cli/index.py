@@ -17,7 +17,7 @@ from lookalike_indexer.cli.collection_command import collection_option
 from lookalike_indexer.cli.embed_options import check_source, embed_options, embed_settings
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.machines_option import joined_machines, ray_option
-from lookalike_indexer.cli.sync_options import sync_options, sync_settings, told_followed, with_model
+from lookalike_indexer.cli.sync_options import print_sync_summary, sync_options, sync_settings, with_model
 from lookalike_indexer.errors import IndexerError
 
 # Options that affect a clustering or an index, apart from those that all stages share.
@@ -82,10 +82,10 @@ def index(
     from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.embedding.defaults import settled
-    from lookalike_indexer.embedding.embed_stage import look, run_embed
+    from lookalike_indexer.embedding.embed_stage import preview_changes, run_embed
     from lookalike_indexer.indexing.build_stage import run_build
     from lookalike_indexer.indexing.early_checks import check_build
-    from lookalike_indexer.sources.sync import said
+    from lookalike_indexer.sources.sync import summary_line
     from lookalike_indexer.upkeep.compact import compact_note
     from lookalike_indexer.upkeep.follow import embed_all, follow
     from lookalike_indexer.upkeep.renew import recorded_clustering, recorded_index
@@ -98,8 +98,10 @@ def index(
     storage, progress = open_storage(collection), TerminalProgress()
     if wanted is not None and wanted.dry_run:
         newest = generations.require_latest(storage)
-        changes = look(storage, newest, with_model(embedding, newest), wanted, progress)
-        click.echo(json.dumps({"dry_run": True, "sync": dataclasses.asdict(changes)}) if as_json else said(changes))
+        changes = preview_changes(storage, newest, with_model(embedding, newest), wanted, progress)
+        click.echo(
+            json.dumps({"dry_run": True, "sync": dataclasses.asdict(changes)}) if as_json else summary_line(changes)
+        )
         return
     with writing(storage):
         latest = generations.latest(storage)
@@ -108,9 +110,9 @@ def index(
         del options["name"]  # the model's name; the clustering's is auto, or from --clusters
         clustering, building = cluster_settings(**options), build_settings(**options)
         space = options["space"]
-        if not _given(*CLUSTERING, "metric", "seed"):
+        if not _has_any(*CLUSTERING, "metric", "seed"):
             clustering = recorded_clustering(latest, space, clustering.gpus) or clustering
-        if not _given(*BUILDING, "metric", "seed"):
+        if not _has_any(*BUILDING, "metric", "seed"):
             building = recorded_index(latest, space, building.gpus) or building
 
         def check(name: str, images: int, dim: int) -> None:
@@ -119,20 +121,25 @@ def index(
                 check_build(building, images, dim)
 
         made = bool(latest and recorded_clustering(latest, space) and recorded_index(latest, space))
-        if wanted is not None and latest is not None and made and not _given(*CLUSTERING, *BUILDING, "metric", "seed"):
+        if (
+            wanted is not None
+            and latest is not None
+            and made
+            and not _has_any(*CLUSTERING, *BUILDING, "metric", "seed")
+        ):
             draft, followed = follow(storage, latest, embedding, wanted, progress, clustering.gpus, machines)
             published = generations.publish(storage, draft)
-            told_followed(followed, published, collection, as_json)
+            print_sync_summary(followed, published, collection, as_json)
             return
-        progress.say("Stage 1 of 3: embedding.")
+        progress.announce("Stage 1 of 3: embedding.")
         if wanted is None:
             draft, embedded = run_embed(storage, latest, embedding, progress, check, machines=machines)
         else:
             draft, (embedded, *_) = embed_all(storage, latest, embedding, wanted, progress, check, machines)
-        with _embeddings_kept():
-            progress.say("Stage 2 of 3: clustering.")
+        with _resume_hint():
+            progress.announce("Stage 2 of 3: clustering.")
             draft, clustered = run_cluster(storage, draft, clustering, progress, machines)
-            progress.say("Stage 3 of 3: building the index.")
+            progress.announce("Stage 3 of 3: building the index.")
             draft, built = run_build(storage, draft, building, progress)
             draft, renewed = renew_all(storage, draft, progress, clustering.gpus, unusable_only=not renew)
         published = generations.publish(storage, draft)
@@ -163,14 +170,14 @@ def index(
     click.echo(f"{collection} is at generation {generation}; serve it with: lookalike serve {collection}")
 
 
-def _given(*names: str) -> bool:
+def _has_any(*names: str) -> bool:
     """Return whether the user gave one of some options."""
     context = click.get_current_context()
     return any(context.get_parameter_source(name) is not ParameterSource.DEFAULT for name in names)
 
 
 @contextmanager
-def _embeddings_kept() -> Iterator[None]:
+def _resume_hint() -> Iterator[None]:
     """Add to a later error that the embeddings are kept, and how to continue."""
     try:
         yield

@@ -60,5 +60,5 @@ def interpret(
 
         for name, picture in interpretation_sheets(result, folder.thumbnails(view)):
             folder.save(name, picture)
-        folder.tell(as_json)
+        folder.print_summary(as_json)
     keep_result(view, result, keep, as_json)

@@ -78,5 +78,5 @@ def label_issues(
             suggestions = listed.select(["key", "suggested", "label", "score"])
             names = ["key", "label", "given_label", "score"]
             folder.save_table("label-issues", suggestions.rename_columns(names))
-        folder.tell(as_json)
+        folder.print_summary(as_json)
     keep_result(view, result, keep, as_json)

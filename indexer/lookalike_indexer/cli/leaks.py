@@ -75,5 +75,5 @@ def leaks(
 
         if len(listed):
             folder.save("leaks", leaks_montage(result, folder.thumbnails(view)))
-        folder.tell(as_json)
+        folder.print_summary(as_json)
     keep_result(view, result, keep, as_json)

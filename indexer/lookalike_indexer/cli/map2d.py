@@ -98,7 +98,7 @@ def map2d(
     keep_result(view, result, keep if keep is not None else otherwise, as_json)
     if folder is not None:
         _draw(view, result, colored, _clustering(view, space, clustering), thumbnails, folder)
-        folder.tell(as_json)
+        folder.print_summary(as_json)
 
 
 def categories(view: View, space: str, color: str | None, clustering: str) -> tuple[str, list[str]]:

@@ -55,5 +55,5 @@ def matrix(collection: str, clustering: str, where: str, keep: str | None, out: 
 
         for name, figure in matrix_figures(result).items():
             folder.save(name, figure)
-        folder.tell(as_json)
+        folder.print_summary(as_json)
     keep_result(view, result, keep, as_json)

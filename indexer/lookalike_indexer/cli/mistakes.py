@@ -89,5 +89,5 @@ def mistakes(
         folder.save("confusion", confusion_figure(result, table.name))
         if listed.num_rows:
             folder.save("mistakes", mistakes_sheet(result, folder.thumbnails(view)))
-        folder.tell(as_json)
+        folder.print_summary(as_json)
     keep_result(view, result, keep, as_json)

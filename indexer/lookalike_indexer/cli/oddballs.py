@@ -64,4 +64,4 @@ def oddballs(collection: str, out: str | None, as_json: bool, **options: Any) ->
         from lookalike_indexer.charts.oddballs import oddball_montage
 
         folder.save("oddballs", oddball_montage(result, folder.thumbnails(view)))
-        folder.tell(as_json)
+        folder.print_summary(as_json)

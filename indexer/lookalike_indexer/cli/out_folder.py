@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lookalike_indexer.collection.commands import pictures_gone
+from lookalike_indexer.collection.commands import unreadable_images
 from lookalike_indexer.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class OutFolder:
             for folder in self._new:
                 folder.rmdir()
 
-    def tell(self, as_json: bool = False) -> None:
+    def print_summary(self, as_json: bool = False) -> None:
         """Print the names of the written files, on standard error if the output is JSON.
 
         Warn on standard error about images that are absent from the charts.
@@ -100,7 +100,7 @@ class OutFolder:
             reader = self._shown[0][0].reader
             wanted = {row for _, thumbnails in self._shown for row in thumbnails.wanted}
             source = reader.manifest.source.uri
-            click.echo(pictures_gone(reader.storage.location, source, len(missing), len(wanted)), err=True)
+            click.echo(unreadable_images(reader.storage.location, source, len(missing), len(wanted)), err=True)
 
 
 def open_out(path: str | None) -> OutFolder | None:

@@ -31,7 +31,7 @@ class TerminalProgress:
         with tqdm(desc=name, total=total, unit=unit, initial=done, dynamic_ncols=True, leave=True) as bar:
             yield _TqdmBar(bar)
 
-    def say(self, text: str) -> None:
+    def announce(self, text: str) -> None:
         """Print a sentence on standard error, once."""
         if text not in self._said:
             self._said.add(text)

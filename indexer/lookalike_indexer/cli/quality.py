@@ -81,7 +81,7 @@ def quality(
 
         if len(images):
             folder.save("quality", quality_montage(result, folder.thumbnails(view)))
-        folder.tell(as_json or as_list)
+        folder.print_summary(as_json or as_list)
     if not (as_json or as_list):
         click.echo(f"{collection} is at generation {generation}.")
     keep_result(view, result, keep, as_json or as_list)

@@ -75,5 +75,5 @@ def sample(
         from lookalike_indexer.charts.sample import sample_montage
 
         folder.save("sample", sample_montage(result, folder.thumbnails(view)))
-        folder.tell(as_json or as_list)
+        folder.print_summary(as_json or as_list)
     keep_result(view, result, keep, as_json or as_list)

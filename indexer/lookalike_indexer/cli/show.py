@@ -76,14 +76,14 @@ def show(
     else:
         for number, result in enumerate(results):
             click.echo("\n" * bool(number), nl=False)
-            _tell(result)
+            _print_result(result)
     if folder is not None:
         for image, result in zip(images, results, strict=True):
             _draw(view, image.row, result, folder, "" if is_one else f"{image.text}-")
-        folder.tell(as_json)
+        folder.print_summary(as_json)
 
 
-def _tell(result: Result) -> None:
+def _print_result(result: Result) -> None:
     predictions = result.tables["predictions"]
     print_all(
         findings(result),

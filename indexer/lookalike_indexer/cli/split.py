@@ -62,4 +62,4 @@ def split(label: str, collection: str, out: str | None, as_json: bool, **options
 
         for name, picture in split_montages(result, folder.thumbnails(view)):
             folder.save(name, picture)
-        folder.tell(as_json)
+        folder.print_summary(as_json)

@@ -58,10 +58,10 @@ def with_model(settings: EmbedSettings, manifest: Manifest | None) -> EmbedSetti
     return dataclasses.replace(settings, name=manifest.spaces[manifest.default_space].model)
 
 
-def told_followed(done: Followed, published: Manifest, collection: str, as_json: bool) -> None:
+def print_sync_summary(done: Followed, published: Manifest, collection: str, as_json: bool) -> None:
     """Print the summary of a run."""
     from lookalike_indexer.cli.embed import summary
-    from lookalike_indexer.sources.sync import said
+    from lookalike_indexer.sources.sync import summary_line
     from lookalike_indexer.upkeep.compact import compact_note
 
     if as_json:
@@ -83,4 +83,4 @@ def told_followed(done: Followed, published: Manifest, collection: str, as_json:
     note = compact_note(published, collection)
     if note:
         click.echo(note)
-    click.echo(f"{said(done.changes)}; {collection} is at generation {published.generation}.")
+    click.echo(f"{summary_line(done.changes)}; {collection} is at generation {published.generation}.")

@@ -52,9 +52,9 @@ def verify(collection: str, deep: bool, deleted: str | None, as_json: bool) -> N
 
 
 def _verify_deleted(storage: Storage, key: str, as_json: bool) -> None:
-    from lookalike_indexer.verification.deleted import left_of
+    from lookalike_indexer.verification.deleted import remains_of
 
-    left = left_of(storage, key)
+    left = remains_of(storage, key)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(left)))
     elif left.files:

@@ -39,7 +39,7 @@ def watch(source: str, collection: str, allow_deletions: bool, poll: bool, as_js
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.errors import UsageError
-    from lookalike_indexer.sources.sync import Sync, said
+    from lookalike_indexer.sources.sync import Sync, summary_line
     from lookalike_indexer.upkeep.watching import changes_of, keep_following
 
     try:
@@ -57,7 +57,7 @@ def watch(source: str, collection: str, allow_deletions: bool, poll: bool, as_js
         if as_json:
             click.echo(json.dumps({"generation": published.generation, "sync": dataclasses.asdict(changes)}))
         else:
-            click.echo(f"{said(changes)}; {collection} is at generation {published.generation}.")
+            click.echo(f"{summary_line(changes)}; {collection} is at generation {published.generation}.")
 
     def failed(problem: str) -> None:
         click.echo(f"Nothing was changed; the watch retries: {problem}", err=True)

@@ -18,7 +18,7 @@ from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.clustering.strategies import check_paired
 from lookalike_indexer.clustering.training import TrainedClustering, find_centroids, sample_size
 from lookalike_indexer.collection import generations, layout
-from lookalike_indexer.collection.current import next_made
+from lookalike_indexer.collection.current import next_creation_order
 from lookalike_indexer.collection.lock import witness
 from lookalike_indexer.collection.manifest import ClusteringEntry, Manifest
 from lookalike_indexer.collection.reader import CollectionReader
@@ -83,7 +83,7 @@ def run_cluster(
     centroids = f"{folder}/centroids.parquet"
     whitening = f"{folder}/whitening.parquet" if settings.strategy == "whitened" else ""
     reused = int(storage.exists(centroids)) + int(bool(whitening) and storage.exists(whitening))
-    found = _found(reader, space, k, centroids, whitening, settings, progress)
+    found = _reused_or_trained(reader, space, k, centroids, whitening, settings, progress)
     rule = Rule(settings.metric, found.trained.centroids, found.whitening, settings.gpus)
     # The assignments of an extended clustering have their own names.
     named = dict(zip(before.parts, before.assignments, strict=False)) if before and same else {}
@@ -112,7 +112,7 @@ def run_cluster(
         asked_restarts=asked.restarts,
         points_per_centroid=settings.points_per_centroid,
         parts=list(entry.parts),
-        made=next_made(draft.clusterings, f"{space}/{name}", space),
+        made=next_creation_order(draft.clusterings, f"{space}/{name}", space),
         trained_rows=before.trained_rows if before and same else 0,
     )
     clusterings = {**draft.clusterings, f"{space}/{name}": clustering}
@@ -146,7 +146,7 @@ def _digest(draft: Manifest, space: str, k: int, settings: ClusterSettings) -> s
     return settings_digest(draft, space, _decisive(k, settings))
 
 
-def _found(
+def _reused_or_trained(
     reader: CollectionReader,
     space: str,
     k: int,

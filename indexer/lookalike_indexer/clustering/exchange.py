@@ -55,7 +55,7 @@ class Exchange:
         # The gain of a group when a point joins it, and its loss when a member leaves.
         self._joining = np.empty((len(points), k))
         self._leaving = np.empty(len(points))
-        self._look(np.arange(k))
+        self._update_gains(np.arange(k))
 
     @property
     def objective(self) -> float:
@@ -72,7 +72,7 @@ class Exchange:
             touched = self._moves(promising[np.argsort(-gains[promising], kind="stable")], best)
             if not touched:
                 return
-            self._look(np.array(sorted(touched)))
+            self._update_gains(np.array(sorted(touched)))
 
     def regrouped(self, changes: dict[int, int], rows: Int64) -> Exchange:
         """Return a copy in which groups are merged and one is divided.
@@ -94,7 +94,7 @@ class Exchange:
         for group in sorted(touched):
             own = other.points[other.clusters == group]
             other.sums[group], other.sizes[group] = own.sum(axis=0), len(own)
-        other._look(np.array(sorted(touched)))
+        other._update_gains(np.array(sorted(touched)))
         return other
 
     def _moves(self, order: Int64, best: Int64) -> set[int]:
@@ -119,7 +119,7 @@ class Exchange:
             touched |= {old, new}
         return touched
 
-    def _look(self, groups: Int64) -> None:
+    def _update_gains(self, groups: Int64) -> None:
         """Recompute the gain of joining these groups, and the loss of leaving them."""
         sizes, squares = self.sizes[groups], squared_norms(self.sums[groups])
         self.values[groups] = value(squares, sizes, self.spherical)

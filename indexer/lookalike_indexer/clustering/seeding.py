@@ -41,11 +41,11 @@ def starting_rows(vectors: npt.NDArray[np.floating], k: int, seed: int) -> Int64
     candidates = _drawn(draw, len(vectors), min(len(vectors), _ROWS_PER_CENTROID * k, affordable))
     dim = vectors.shape[1]
     is_small = len(candidates) * _operations(k) * dim / _PROJECTED_DIMS <= _FEW_OPERATIONS
-    points = _looked_at(vectors, candidates, seed, dim if is_small else _PROJECTED_DIMS)
+    points = _projected(vectors, candidates, seed, dim if is_small else _PROJECTED_DIMS)
     return _completed(candidates[_plus_plus(points, k, seed)], candidates, k)
 
 
-def _looked_at(vectors: npt.NDArray[np.floating], rows: Int64, seed: int, most: int) -> Float64:
+def _projected(vectors: npt.NDArray[np.floating], rows: Int64, seed: int, most: int) -> Float64:
     """Return some rows on a coarse grid, projected to `most` dimensions; random signs (Achlioptas, 2003) keep sums
     exact.
 

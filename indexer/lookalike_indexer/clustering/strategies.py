@@ -17,7 +17,7 @@ from lookalike_indexer.arrays import Float32, Float64, Int64
 from lookalike_indexer.clustering.assign import assign
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.numerics.grid import on_grid, squared_distances, unit_scale
-from lookalike_indexer.numerics.variation import all_alike
+from lookalike_indexer.numerics.variation import all_equal
 from lookalike_indexer.vectors.sample import choose_rows
 
 # Maps vectors (n, dim) and k <= n to centroids (k, dim).
@@ -78,7 +78,7 @@ def _group(vectors: Float32, rows: Int64) -> _Group:
     # Copies of an image differ by rounding, which must not separate them.
     some = vectors[rows]
     centroid = some.mean(axis=0, dtype=np.float64)
-    if all_alike(some):
+    if all_equal(some):
         return _Group(rows, centroid, 0.0)
     distances = assign(some, centroid[None].astype(np.float32)).distances
     return _Group(rows, centroid, float(np.square(distances, dtype=np.float64).sum()))

@@ -15,7 +15,7 @@ from lookalike_indexer.arrays import Float32, Float64
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.numerics.grid import on_grid
 from lookalike_indexer.numerics.single_thread import one_thread
-from lookalike_indexer.numerics.variation import NEGLIGIBLE, all_alike
+from lookalike_indexer.numerics.variation import NEGLIGIBLE, all_equal
 from lookalike_indexer.vectors.metric import prepare
 
 # Rows in float64 at a time: 64 MiB of 2048 dimensions.
@@ -61,7 +61,7 @@ def fit_whitening(vectors: Float32, components: int) -> Whitening:
     """
     count, dim = vectors.shape
     kept = min(components, dim, count - 1)
-    if all_alike(vectors):
+    if all_equal(vectors):
         raise UsageError("All images to be whitened have the same embedding; leave out --strategy whitened.")
     mean = sum((on_grid(vectors[some]).sum(axis=0) for some in _blocks(count)), np.zeros(dim)) / count
     with one_thread():

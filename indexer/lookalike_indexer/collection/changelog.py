@@ -129,7 +129,7 @@ def records(path: Path, start: int, expected: int) -> Iterator[Record]:
 
 
 @dataclass(frozen=True)
-class Held:
+class LogSummary:
     """The contents of a log: its `last` sequence (0 for an empty log) and its number of `records`.
 
     `damaged_bytes` after the last record cannot be read. They begin in the file `damaged` ("" if there are none) and
@@ -193,7 +193,7 @@ def replay(storage: Storage, after: int) -> Iterator[tuple[int, bytes]]:
     return Tail(storage, after).read()
 
 
-def examine(storage: Storage) -> Held:
+def examine(storage: Storage) -> LogSummary:
     """Read the whole log and return a summary of its contents."""
     last, count, damaged, unfinished = 0, 0, 0, 0
     first_damaged = ""
@@ -217,7 +217,7 @@ def examine(storage: Storage) -> Held:
                 unfinished += size - end
             else:
                 damaged, first_damaged = damaged + size - end, first_damaged or path
-    return Held(last, count, damaged, first_damaged, unfinished)
+    return LogSummary(last, count, damaged, first_damaged, unfinished)
 
 
 def _is_unfinished(path: Path, end: int, size: int) -> bool:

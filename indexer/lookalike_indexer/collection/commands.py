@@ -14,7 +14,7 @@ def command(*words: object) -> str:
     return shlex.join(["lookalike", *map(str, words)])
 
 
-def pictures_gone(root: str, source: str, missing: int, total: int) -> str:
+def unreadable_images(root: str, source: str, missing: int, total: int) -> str:
     """Return the message about unreadable images of a source, with the command for a source that has moved."""
     images = "image" if total == 1 else "images"
     which = f"None of the {total:,} {images}" if missing == total else f"{missing:,} of {total:,} {images}"
@@ -43,38 +43,38 @@ def cluster_command(root: str, entry: ClusteringEntry) -> str:
     """Return the command that recreates a clustering for the current images of its space."""
     options: list[object] = ["--space", entry.space, "--name", entry.name]
     options += [] if entry.automatic else ["--clusters", entry.k]
-    options += _given("--metric", entry.metric, "cosine")
-    options += _given("--seed", entry.seed, 1234)
-    options += _given("--iterations", entry.iterations, 25)
-    options += _given("--restarts", entry.asked_restarts, None)
-    options += _given("--points-per-centroid", entry.points_per_centroid, 256)
-    options += _given("--strategy", entry.strategy, "kmeans")
+    options += _option_words("--metric", entry.metric, "cosine")
+    options += _option_words("--seed", entry.seed, 1234)
+    options += _option_words("--iterations", entry.iterations, 25)
+    options += _option_words("--restarts", entry.asked_restarts, None)
+    options += _option_words("--points-per-centroid", entry.points_per_centroid, 256)
+    options += _option_words("--strategy", entry.strategy, "kmeans")
     return command("cluster", root, *options)
 
 
 def build_command(root: str, entry: IndexEntry) -> str:
     """Return the command that rebuilds an index for the current images of its space."""
     options: list[object] = ["--space", entry.space, "--name", entry.name, "--index", entry.asked or entry.factory]
-    options += _given("--metric", entry.metric, "cosine")
-    options += _given("--seed", entry.seed, 1234)
-    options += _given("--nlist", entry.asked_nlist, None)
-    options += _given("--target-recall", entry.target_recall, 0.95)
-    options += _given("--max-memory", entry.max_memory, None)
-    options += _given("--train-size", entry.asked_train_size, None)
+    options += _option_words("--metric", entry.metric, "cosine")
+    options += _option_words("--seed", entry.seed, 1234)
+    options += _option_words("--nlist", entry.asked_nlist, None)
+    options += _option_words("--target-recall", entry.target_recall, 0.95)
+    options += _option_words("--max-memory", entry.max_memory, None)
+    options += _option_words("--train-size", entry.asked_train_size, None)
     return command("build", root, *options)
 
 
 def graph_command(root: str, entry: GraphEntry) -> str:
     """Return the command that recreates a graph for the current images of its space."""
     options: list[object] = ["--space", entry.space]
-    options += _given("-k", entry.k, 16)
+    options += _option_words("-k", entry.k, 16)
     if entry.method == "index":
         options += ["--index", entry.index.partition("/")[2]]
     else:
         options += ["--exact"] if entry.method == "exact" else []
-        options += _given("--metric", entry.metric, "cosine")
+        options += _option_words("--metric", entry.metric, "cosine")
     return command("graph", root, *options)
 
 
-def _given(option: str, value: object, default: object) -> list[object]:
+def _option_words(option: str, value: object, default: object) -> list[object]:
     return [] if value == default else [option, value]

@@ -49,7 +49,7 @@ def default_index(manifest: Manifest, space: str) -> str | None:
     return _newest(manifest, manifest.indexes, space)
 
 
-def next_made(entries: dict[str, ClusteringEntry] | dict[str, IndexEntry], key: str, space: str) -> int:
+def next_creation_order(entries: dict[str, ClusteringEntry] | dict[str, IndexEntry], key: str, space: str) -> int:
     """Return the creation order of the entry that is about to be made as `key`.
 
     The newest entry keeps its number, so that repeating the same command changes nothing.

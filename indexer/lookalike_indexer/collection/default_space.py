@@ -29,8 +29,8 @@ def with_default_space(manifest: Manifest) -> Manifest:
     if now not in manifest.spaces:
         return dataclasses.replace(manifest, default_space=best_space(manifest), default_space_is_set=False)
     best = best_space(manifest)
-    is_kept = manifest.default_space_is_set or _is_trained(manifest, now) or not _is_trained(manifest, best)
-    return manifest if is_kept else dataclasses.replace(manifest, default_space=best)
+    is_uploaded = manifest.default_space_is_set or _is_trained(manifest, now) or not _is_trained(manifest, best)
+    return manifest if is_uploaded else dataclasses.replace(manifest, default_space=best)
 
 
 def default_note(before: Manifest | None, after: Manifest, root: str) -> str:

@@ -138,7 +138,7 @@ def _leased(storage: ObjectStorage) -> Iterator[None]:
             except msgspec.DecodeError:
                 raise error from None
             ends = " (the lease of a killed process ends by itself within half a minute)"
-            raise CollectionLockedError(_told(storage, holder, ends)) from error
+            raise CollectionLockedError(_holder_text(storage, holder, ends)) from error
         yield
 
 
@@ -151,10 +151,10 @@ def _refusal(storage: Storage) -> str:
     gone = ""
     if holder.host != socket.gethostname():
         gone = f" (or, if {holder.host} no longer exists, remove {storage.local(LOCK)})"
-    return _told(storage, holder, gone)
+    return _holder_text(storage, holder, gone)
 
 
-def _told(storage: Storage, holder: Owner, otherwise: str) -> str:
+def _holder_text(storage: Storage, holder: Owner, otherwise: str) -> str:
     since = datetime.datetime.fromtimestamp(holder.since, datetime.UTC)
     age = _age((datetime.datetime.now(datetime.UTC) - since).total_seconds())
     return (

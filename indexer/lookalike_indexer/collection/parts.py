@@ -67,7 +67,7 @@ def open_part(storage: Storage, path: str) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(local, page_checksum_verification=True) as file:
             yield file
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataLossError(f"{local} cannot be read as Parquet: {_said(error)}.") from error
+        raise DataLossError(f"{local} cannot be read as Parquet: {_error_text(error)}.") from error
 
 
 def check_columns(file: pq.ParquetFile, columns: Iterable[str]) -> None:
@@ -77,7 +77,7 @@ def check_columns(file: pq.ParquetFile, columns: Iterable[str]) -> None:
             raise pa.ArrowInvalid(f"it has no column {name}")
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     # The first line of a pyarrow error states the problem.

@@ -66,7 +66,7 @@ def remove(manifest: Manifest, unwanted: Unwanted) -> tuple[Manifest, Removed]:
     indexes = _known("index", unwanted.indexes, manifest.indexes)
     indexes |= {name for name, entry in manifest.indexes.items() if entry.space in spaces}
     results = _known("result", unwanted.results, manifest.results)
-    results |= {name for name, entry in manifest.results.items() if _made_in(entry) in spaces}
+    results |= {name for name, entry in manifest.results.items() if _space_of(entry) in spaces}
     attributes = _known("attribute table", unwanted.attributes, manifest.attributes)
     graphs = _known("graph of a space", unwanted.graphs, manifest.graphs)
     graphs |= spaces & manifest.graphs.keys()
@@ -102,7 +102,7 @@ def _known(kind: str, names: Iterable[str], there: Iterable[str]) -> set[str]:
     return set(names)
 
 
-def _made_in(result: ResultEntry) -> str:
+def _space_of(result: ResultEntry) -> str:
     """Return the space that a result was computed in, "" for several or none."""
     space, clustering = result.settings.get("space"), result.settings.get("clustering")
     if isinstance(space, str) and space:

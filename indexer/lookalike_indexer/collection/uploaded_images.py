@@ -2,8 +2,8 @@
 
     pictures/ab/abcd...                          the file of an image, named by the SHA-256 of its bytes
 
-A URI refers to such an image as `picture://SHA256`, so that the collection can be moved. No relative path has that form.
-The digest is the name, so that a manifest does not list these files.
+A URI refers to such an image as `picture://SHA256`, so that the collection can be moved. No relative path has that
+form. The digest is the name, so that a manifest does not list these files.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOCK = f"{changelog.FOLDER}/.pictures-lock"
 _TURN = f"{changelog.FOLDER}/.pictures-turn"
 
 
-def is_kept(uri: str) -> bool:
+def is_uploaded(uri: str) -> bool:
     """Return whether a stored URI refers to an uploaded image."""
     return uri.startswith(_SCHEME)
 
@@ -56,18 +56,18 @@ def folder(storage: Storage) -> str:
 def absolute(uri: str, kept: str) -> str:
     """Return the absolute URI of an uploaded image; `kept` is the result of `folder`. Return other URIs unchanged."""
     digest = uri.removeprefix(_SCHEME)
-    return f"{kept}/{digest[:2]}/{digest}" if is_kept(uri) else uri
+    return f"{kept}/{digest[:2]}/{digest}" if is_uploaded(uri) else uri
 
 
 def absolute_column(uris: pa.ChunkedArray, kept: str) -> pa.ChunkedArray:
     """Apply `absolute` to a whole column."""
     digests = pc.utf8_slice_codeunits(uris, len(_SCHEME))
     found = pc.binary_join_element_wise(kept, pc.utf8_slice_codeunits(digests, 0, 2), digests, "/")
-    return pc.if_else(is_kept_column(uris), found, uris)
+    return pc.if_else(is_uploaded_column(uris), found, uris)
 
 
-def is_kept_column(uris: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Apply `is_kept` to a whole column."""
+def is_uploaded_column(uris: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Apply `is_uploaded` to a whole column."""
     return pc.starts_with(uris, _SCHEME)
 
 
@@ -91,7 +91,7 @@ def named_by(storage: Storage, tables: Iterable[str]) -> set[str]:
     found: set[str] = set()
     for table in tables:
         uris = read_part(storage, table, ["uri"]).column("uri")
-        found.update(path_of(uri) for uri in uris.filter(is_kept_column(uris)).to_pylist())
+        found.update(path_of(uri) for uri in uris.filter(is_uploaded_column(uris)).to_pylist())
     return found
 
 

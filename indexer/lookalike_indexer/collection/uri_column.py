@@ -16,7 +16,7 @@ def absolute_column(source: SourceEntry, uris: pa.ChunkedArray, keys: pa.Chunked
     `keys` are those of the same rows; only a Parquet source needs them, see `uris.stored`. `kept` is the folder of
     uploaded images, see `uploaded_images.folder`.
     """
-    own = uploaded_images.is_kept_column(uris)
+    own = uploaded_images.is_uploaded_column(uris)
     if not pc.any(own).as_py():
         return _of_source(source, uris, keys)
     return pc.if_else(own, uploaded_images.absolute_column(uris, kept), _of_source(source, uris, keys))

@@ -19,7 +19,7 @@ def stored(source: SourceEntry, uri: str, key: str, kept: str) -> str:
     Format 1 identifies a row of a Parquet file by its number, "/FOLDER/FILE#ROW". Later formats use the key, and are
     relative. `kept` is the folder of uploaded images, see `uploaded_images.folder`.
     """
-    if uploaded_images.is_kept(uri):
+    if uploaded_images.is_uploaded(uri):
         return uploaded_images.absolute(uri, kept)
     return absolute(source, by_key(source, uri, key))
 

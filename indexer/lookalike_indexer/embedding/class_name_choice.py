@@ -17,7 +17,7 @@ from lookalike_indexer.embedding.settings import EmbedSettings
 from lookalike_indexer.models.presets import published_name
 
 
-def names_given(settings: EmbedSettings, spec: ModelSpec) -> list[str] | None:
+def explicit_names(settings: EmbedSettings, spec: ModelSpec) -> list[str] | None:
     """Return the class names given by the settings or the weights, None if neither gives any.
 
     A file with the digest of torchvision's weights has ImageNet's classes. Raise UsageError if the number of names

@@ -139,7 +139,7 @@ def run_embed(
         require_pictures(source)
     loaded = load(draft, settings)
     if loaded.note:
-        progress.say(loaded.note)
+        progress.announce(loaded.note)
     listing = update_listing(storage, source, labels, settings.part_size, progress, draft, sync)
     pool = PoolSettings(settings.workers_per_device, settings.decode_timeout, settings.limits)
     resolved = resolve(storage, draft, settings, loaded, pool, source.entry, listing.parts)
@@ -198,7 +198,9 @@ def run_embed(
     )
 
 
-def look(storage: Storage, draft: Manifest, settings: EmbedSettings, sync: Sync, progress: Progress) -> Changes:
+def preview_changes(
+    storage: Storage, draft: Manifest, settings: EmbedSettings, sync: Sync, progress: Progress
+) -> Changes:
     """Return the changes that a run with `sync` would make, without making any; source errors as in `run_embed`."""
     settings = settled(settings, draft)
     draft_now, source, labels = _opened(storage, draft, settings, progress)
@@ -246,7 +248,7 @@ class _Parts:
         store = PartStore(inventory.storage, inventory.draft, inventory.plan)
         published = generations.PublishedFiles(inventory.storage)
         for listing in inventory.listing:
-            left = inventory.left_images(listing)
+            left = inventory.leftover_images(listing)
             if left and left not in published:
                 relabel_in_place(inventory.storage, left, listing)
             files = inventory.files(listing)

@@ -69,34 +69,34 @@ class Inventory:
         draft, alias = self.draft, self.plan.alias
         model = draft.models.get(alias) if draft else None
         spaces = draft.spaces if draft else {}
-        self._images = self._there(draft.images if draft else [])
-        self._predictions = self._there(model.predictions if model else [])
-        self._rejects = self._there(model.rejects if model else [])
+        self._images = self._complete_parts(draft.images if draft else [])
+        self._predictions = self._complete_parts(model.predictions if model else [])
+        self._rejects = self._complete_parts(model.rejects if model else [])
         self._embeddings = {
-            space.name: self._there(spaces[space.name].parts if space.name in spaces else [])
+            space.name: self._complete_parts(spaces[space.name].parts if space.name in spaces else [])
             for space in self.plan.spaces
         }
         others = [entry.rejects for name, entry in draft.models.items() if name != alias] if draft else []
-        self._others = self._there([path for paths in others for path in paths])
+        self._others = self._complete_parts([path for paths in others for path in paths])
 
     def files(self, listing: str) -> PartFiles:
         """Return the files of the part with this listing."""
         number = layout.part_number(listing)
-        images = _only(self._images.get(number)) or self.left_images(listing)
+        images = _only(self._images.get(number)) or self.leftover_images(listing)
         if images is None:
             return PartFiles(number, listing, None, None, (), {})
         about = None if number in self._images and self._complete(number) else self.about(images)
-        predictions = _only(self._predictions.get(number)) or self._left(
+        predictions = _only(self._predictions.get(number)) or self._leftover(
             layout.predictions(self.plan.alias, number), self.plan.identity, about
         )
         rejects = self._rejects.get(number) or [
             path
             for path in [layout.rejects(self.plan.alias, number)]
-            if self._left(path, self.plan.identity, about) is not None
+            if self._leftover(path, self.plan.identity, about) is not None
         ]
         embeddings = {}
         for space in self.plan.spaces:
-            path = _only(self._embeddings[space.name].get(number)) or self._left(
+            path = _only(self._embeddings[space.name].get(number)) or self._leftover(
                 layout.embeddings(space.name, number), space.fingerprint, about, space.dtype
             )
             if path:
@@ -121,7 +121,7 @@ class Inventory:
         wanted = ~np.isin(ids, done) & ~np.isin(ids, final) & ~contains(self.deleted, ids)
         # An image that was added while the collection was served has a file only if the collection stores that file.
         has_file = rows.column("modified_ns").to_numpy() != schema.NOT_OF_SOURCE
-        has_file = has_file | uploaded_images.is_kept_column(rows.column("uri")).to_numpy()
+        has_file = has_file | uploaded_images.is_uploaded_column(rows.column("uri")).to_numpy()
         wanted &= has_file
         made = files.images is not None and len(files.rejects) > 0 and all(path is not None for path in tables)
         if (whole or (made and not has_file.all())) and not wanted.any() and not len(refused):
@@ -140,7 +140,7 @@ class Inventory:
         """Return the digest of the images that a part covers, whatever their labels."""
         return about(read_part(self.storage, images, ["id", "sha256"]))
 
-    def left_images(self, listing: str) -> str | None:
+    def leftover_images(self, listing: str) -> str | None:
         """Return the images part that a killed run left, if it covers this part of the listing."""
         path = layout.images(layout.part_number(listing))
         if not self.storage.exists(path) or self._is_named(path):
@@ -226,7 +226,7 @@ class Inventory:
             tables.append(self._predictions)
         return all(number in table for table in tables)
 
-    def _there(self, paths: Iterable[str]) -> dict[int, list[str]]:
+    def _complete_parts(self, paths: Iterable[str]) -> dict[int, list[str]]:
         """Return the draft's paths by part, without those that are missing or have another length."""
         found: dict[int, list[str]] = {}
         for path in paths:
@@ -240,7 +240,7 @@ class Inventory:
             self._sizes[folder] = self.storage.sizes(folder)
         return self._sizes[folder].get(name)
 
-    def _left(self, path: str, fingerprint: str, about: str | None, dtype: str = "") -> str | None:
+    def _leftover(self, path: str, fingerprint: str, about: str | None, dtype: str = "") -> str | None:
         """Return a file that a killed run left, if the same model made it from these images."""
         if about is None or self._is_named(path) or not self.storage.exists(path):
             return None

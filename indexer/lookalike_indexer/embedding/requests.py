@@ -52,10 +52,10 @@ class ImageRequests:
     def stream(self, rows: Iterator[tuple[int, Row]]) -> Iterator[tuple[tuple[int, Row], ImageRequest]]:
         """Yield each numbered row with its request, in order; images of an object store are fetched concurrently."""
         if self._source and is_remote(self._source.uri):
-            return read_ahead(lambda item: (item, self._asked(item[1])), rows, _FETCHES)
-        return ((item, self._asked(item[1])) for item in rows)
+            return read_ahead(lambda item: (item, self._request_of(item[1])), rows, _FETCHES)
+        return ((item, self._request_of(item[1])) for item in rows)
 
-    def _asked(self, row: Row) -> ImageRequest:
+    def _request_of(self, row: Row) -> ImageRequest:
         """Return the URI of a file, or the bytes of an image in a container, with its digest if known."""
         uri = stored(self._source, row["uri"], row["key"], self._kept) if self._source else row["uri"]
         image: str | bytes = uri

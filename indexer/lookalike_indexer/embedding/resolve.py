@@ -17,7 +17,7 @@ from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.spec import ModelSpec, PreprocessingSpec, SpaceSpec, WeightsSpec, digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.collection.uris import stored
-from lookalike_indexer.embedding.class_name_choice import names_given, settled_names
+from lookalike_indexer.embedding.class_name_choice import explicit_names, settled_names
 from lookalike_indexer.embedding.class_names_file import read_class_names
 from lookalike_indexer.embedding.plan import ModelPlan, SpacePlan, model_identity
 from lookalike_indexer.embedding.settings import Dtype, EmbedSettings
@@ -151,7 +151,7 @@ def load(draft: Manifest | None, settings: EmbedSettings) -> Loaded:
         spec = ModelSpec(arch, classes, WeightsSpec("untrained", request.value, ""), transforms.spec)
         files = _statistics(draft, settings.alias) if batch_norms(module) else []
     traced = trace(module)
-    names = names_given(settings, spec)
+    names = explicit_names(settings, spec)
     nodes = _nodes(traced, spec.classes, draft, settings)
     loaded = Loaded(module, spec, traced, nodes, files, names, transforms.why)
     for name, _ in loaded.nodes:
@@ -174,7 +174,7 @@ def _calibrated(
     """Return the loaded network, with calibrated batch-norm statistics if it has no weights."""
     if loaded.spec.weights.kind != "untrained":
         return loaded
-    files = [_own_file(storage, draft, path, loaded.spec) for path in loaded.files]
+    files = [_statistics_path(storage, draft, path, loaded.spec) for path in loaded.files]
     for path in files:
         is_published = draft is not None and path in draft.files
         _fit_batch_norms(storage, path, is_published, loaded.module, loaded.spec, pool, source, listing)
@@ -183,14 +183,14 @@ def _calibrated(
     return dataclasses.replace(loaded, spec=spec, traced=trace(loaded.module), files=files)
 
 
-def _own_file(storage: Storage, draft: Manifest | None, path: str, spec: ModelSpec) -> str:
+def _statistics_path(storage: Storage, draft: Manifest | None, path: str, spec: ModelSpec) -> str:
     """Return the path of a model's statistics, another one if an earlier generation has another network's there.
 
     That generation had a model of the same name, which was removed.
     """
     if draft is None or path in draft.files or not storage.exists(path):
         return path
-    network = _told(spec)
+    network = _described(spec)
     if statistics_of(storage.read(path), storage.shown(path)) == network:
         return path
     return layout.revised_model_file(path, digest_of(network)) if path in PublishedFiles(storage) else path
@@ -267,20 +267,20 @@ def _check_names(draft: Manifest, alias: str, spec: ModelSpec, nodes: list[tuple
         if known and known.fingerprint != fingerprint:
             before = draft.models[known.model].spec
             raise MismatchError(
-                f"The space {name} was made with {_told(before, known.layer)} (fingerprint "
-                f"{known.fingerprint[:16]}), not with {_told(spec, node.layer)} ({fingerprint[:16]}); "
+                f"The space {name} was made with {_described(before, known.layer)} (fingerprint "
+                f"{known.fingerprint[:16]}), not with {_described(spec, node.layer)} ({fingerprint[:16]}); "
                 "use the model that it was made with, or give this one another --name."
             )
     if alias in draft.models:
         before = draft.models[alias].spec
         if model_identity(before) != model_identity(spec):
             raise MismatchError(
-                f"The model {alias} of the collection is {_told(before)}, not {_told(spec)}; use the same "
+                f"The model {alias} of the collection is {_described(before)}, not {_described(spec)}; use the same "
                 "model, or give this one another --name."
             )
 
 
-def _told(spec: ModelSpec, layer: str = "") -> str:
+def _described(spec: ModelSpec, layer: str = "") -> str:
     digest = f" of digest {spec.weights.digest[:16]}" if spec.weights.digest else ""
     parts = [spec.arch, f"weights {spec.weights}{digest}"]
     parts.append(f"resize {spec.preprocessing.resize} and crop {spec.preprocessing.crop}")
@@ -302,7 +302,7 @@ def _fit_batch_norms(
     Statistics of another network that a killed run stored are replaced. Those that a generation lists are not:
     MismatchError.
     """
-    network, local = _told(spec), storage.shown(path)
+    network, local = _described(spec), storage.shown(path)
     stored = statistics_of(storage.read(path), local) if storage.exists(path) else None
     if stored is not None and stored != network and is_published:
         raise MismatchError(

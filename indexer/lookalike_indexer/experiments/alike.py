@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.space_sample import Sampled
-from lookalike_indexer.numerics.variation import all_alike
+from lookalike_indexer.numerics.variation import all_equal
 
 
 def require_varied(drawn: Sampled, purpose: str) -> None:
     """Raise NotBuiltError if all embeddings are equal up to rounding; `purpose` names what needs distinct ones."""
-    if all_alike(drawn.vectors):
+    if all_equal(drawn.vectors):
         raise NotBuiltError(f"{alike(drawn)}; {purpose} needs different ones.")
 
 

@@ -33,7 +33,7 @@ RULE = (
 
 
 @dataclass(frozen=True)
-class AlikeHashes:
+class HashRule:
     """Hash rule for a graph: `hashes` (images,) uint64; `telling` (images,), whether each hash is informative.
 
     `reach` (images,) is the longest distance in the list of each image, 0 without a list.
@@ -51,7 +51,7 @@ class AlikeHashes:
         return entry is not None and HASH in {column.name for column in entry.columns}
 
     @classmethod
-    def of(cls, view: View, space: str) -> AlikeHashes:
+    def of(cls, view: View, space: str) -> HashRule:
         """Read the hashes, and stream the graph to determine which of them are informative."""
         hashes, known = _stored(view)
         telling, reach = np.zeros(len(view), np.bool_), np.zeros(len(view), np.float32)

@@ -218,10 +218,10 @@ def _result(view: View, drawn: Sampled, lines: list[_Tried], routes: dict[str, i
 def _routes(view: View, drawn: Sampled, distances: Float32, seed: int) -> dict[str, int]:
     """Return the numbers of clusters by other routes than the silhouette, without those below 2; see `suggestions`."""
     count = count_communities(distances, seed)
-    return ({"communities": count} if count >= 2 else {}) | _classes_seen(view, drawn)
+    return ({"communities": count} if count >= 2 else {}) | _predicted_counts(view, drawn)
 
 
-def _classes_seen(view: View, drawn: Sampled) -> dict[str, int]:
+def _predicted_counts(view: View, drawn: Sampled) -> dict[str, int]:
     """Return the numbers from the labels that the space's model predicts; empty without labels or training."""
     model = view.reader.manifest.spaces[drawn.space].model
     if not view.reader.model(model).spec.weights.pretrained:
@@ -233,7 +233,9 @@ def _classes_seen(view: View, drawn: Sampled) -> dict[str, int]:
     return label_routes(predicted.classes[drawn.rows, 0], predicted.probabilities[drawn.rows, 0], predicted.names)
 
 
-def _told(suggested: list[Suggestion], routes: dict[str, int], columns: dict[str, Float64], name: str) -> list[str]:
+def _suggestion_texts(
+    suggested: list[Suggestion], routes: dict[str, int], columns: dict[str, Float64], name: str
+) -> list[str]:
     """Return the suggestions as sentences, and how far the routes agree."""
     numbers = columns["k"].astype(int).tolist()
     told = []
@@ -273,7 +275,7 @@ def _findings(
         f"{numbers[chosen]} clusters of {drawn.space} are recommended, because their silhouette ({name}) is the "
         f"highest, {columns['silhouette'][chosen]:.3f}.",
         f"Other rules say: {', '.join(others)}.",
-        *_told(suggested, routes, columns, name),
+        *_suggestion_texts(suggested, routes, columns, name),
     ]
     steady = f"the mean adjusted Rand index of two seeds is {stability[chosen]:.3f}"
     if stability[chosen] < _STEADY:
@@ -288,8 +290,8 @@ def _findings(
         found.append(f"{len(numbers)} numbers from {numbers[0]} to {numbers[-1]} were tried, at about equal ratios.")
     if view.label_names:
         found.append(f"The images have {len(view.label_names)} labels.")
-    if drawn.told:
-        found.append(drawn.told)
+    if drawn.note:
+        found.append(drawn.note)
     if len(drawn.rows) > _MOST_PAIRED:
         found.append(f"The silhouette is that of {_MOST_PAIRED:,} images of the sample.")
     if len(numbers) > 1 and at["elbow"] in (0, len(numbers) - 1):

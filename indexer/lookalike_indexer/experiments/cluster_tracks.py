@@ -18,7 +18,7 @@ from lookalike_indexer.experiments.checkpoint_steps import Step
 from lookalike_indexer.experiments.space_sample import fitted
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.numerics.single_thread import one_thread
-from lookalike_indexer.numerics.variation import all_alike
+from lookalike_indexer.numerics.variation import all_equal
 from lookalike_indexer.vectors.exact import exact_search
 from lookalike_indexer.vectors.metric import prepare
 
@@ -128,7 +128,7 @@ def _predictions(view: View, model: str, rows: Int64) -> Int32:
 
 def _plane(vectors: Float32) -> Float64:
     """Return the first two principal components of vectors (n, dim): (n, 2); zeros if all are equal."""
-    if all_alike(vectors):
+    if all_equal(vectors):
         return np.zeros((len(vectors), 2))
     with one_thread():
         places = PCA(min(2, *vectors.shape), svd_solver="full").fit_transform(vectors.astype(np.float64))

@@ -27,9 +27,9 @@ from lookalike_indexer.experiments.partition_quality import (
 from lookalike_indexer.experiments.partitions import STRATEGIES
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import untrained_notes
-from lookalike_indexer.experiments.space_sample import Sampled, sampled_alike
+from lookalike_indexer.experiments.space_sample import Sampled, sample_shared_images
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.numerics.variation import all_alike
+from lookalike_indexer.numerics.variation import all_equal
 from lookalike_indexer.progress import Progress, Silent
 
 # The table that differs between runs, and so is never stored.
@@ -72,7 +72,7 @@ def compare(
     """
     spaces = _checked_spaces(view, spaces)
     strategies = _checked_strategies(strategies)
-    drawn = sampled_alike(view, spaces, sample, seed, progress)
+    drawn = sample_shared_images(view, spaces, sample, seed, progress)
     images = len(drawn[0].rows)
     if images < 3:
         raise UsageError(f"Only {images} images can be compared, and a comparison needs at least 3.")
@@ -89,7 +89,7 @@ def compare(
     scores, costs = [], []
     with (progress or Silent()).stage("compare", sum(map(len, each.values())), "clustering") as bar:
         for one in drawn:
-            same, pairs = all_alike(one.vectors), _Pairs(one)
+            same, pairs = all_equal(one.vectors), _Pairs(one)
             for strategy in each[one.space]:
                 with measured() as cost:
                     # Rounding must not separate copies of an image.
@@ -110,7 +110,7 @@ def compare(
     best = _best(scores)
     figures = {"images": float(images), **{name: float(best[name]) for name in ("purity", "nmi", "ari", "silhouette")}}
     tables = {"scores": table, COSTS: pa.Table.from_pylist(costs)}
-    told = [f"{alike(one)}; they are one group there." for one in drawn if all_alike(one.vectors)]
+    told = [f"{alike(one)}; they are one group there." for one in drawn if all_equal(one.vectors)]
     findings = (*_findings(view, drawn[0], scores, k, reason), *told, _next(view, best, k, scores))
     return Result("compare", settings, tables, figures, findings)
 
@@ -228,8 +228,8 @@ def _findings(view: View, one: Sampled, scores: list[Scores], k: int, reason: st
         for line in scores
         if line["stored"]
     ]
-    if one.told:
-        found.append(one.told)
+    if one.note:
+        found.append(one.note)
     if len(one.rows) > _MOST_PAIRED:
         found.append(f"The silhouette is that of {_MOST_PAIRED:,} images of the sample.")
     return (*found, *untrained_notes(view, dict.fromkeys(str(line["space"]) for line in scores)))

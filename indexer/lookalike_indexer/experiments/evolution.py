@@ -76,7 +76,7 @@ def evolution(
         "class_map": digest_of_map(class_map),
     }
     partial = partial_notes(view, [step.clustering for step in steps])
-    measured = _metrics_told(followed)
+    measured = _metric_sentence(followed)
     findings = (*_findings(tables, len(rows), len(sampled)), measured, *partial)
     return Result("evolution", settings, tables, _figures(tables, len(rows)), findings)
 
@@ -249,7 +249,7 @@ def _figures(tables: dict[str, pa.Table], images: int) -> dict[str, float]:
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
-def _metrics_told(followed: list[Followed]) -> str:
+def _metric_sentence(followed: list[Followed]) -> str:
     used = list(dict.fromkeys(now.metric for now in followed))
     if len(used) == 1:
         return f"Neighbors and maps are by {NAMES[used[0]]} distance."

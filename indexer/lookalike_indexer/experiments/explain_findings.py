@@ -17,19 +17,19 @@ def findings(
     tables: Mapping[str, pa.Table], label: str, rival: Rival, model: str, mapping: ClassMap, metric: Metric
 ) -> tuple[str, ...]:
     """Return the tables of `explain` as sentences, with distances by `metric`; no image is named twice."""
-    found = [_taken_for(tables["predictions"], label, rival, model, mapping)]
+    found = [_prediction_sentence(tables["predictions"], label, rival, model, mapping)]
     if rival.by != "label":
         beside = "images of other labels" if label else "all images"
         if rival.by == "prediction":
             beside = f"images that {model} takes for {rival.name}"
         found.append(f"No label of the collection stands for {rival.name}, so it is compared with {beside}.")
-    found += _nearest_told(tables["nearest"], label, rival, metric)
-    found += [_odd_told(line, label) for line in tables["odd"].to_pylist()]
-    found += [_cluster_told(line, label) for line in tables["clusters"].to_pylist() if line["main_label"]]
+    found += _nearest_sentences(tables["nearest"], label, rival, metric)
+    found += [_oddness_sentence(line, label) for line in tables["odd"].to_pylist()]
+    found += [_cluster_sentence(line, label) for line in tables["clusters"].to_pylist() if line["main_label"]]
     return tuple(found)
 
 
-def _taken_for(predictions: pa.Table, label: str, rival: Rival, model: str, mapping: ClassMap) -> str:
+def _prediction_sentence(predictions: pa.Table, label: str, rival: Rival, model: str, mapping: ClassMap) -> str:
     lines = [line for line in predictions.to_pylist() if line["model"] == model]
     first = lines[0]
     told = f"{model} takes it for {first['class']} ({_percent(first['probability'])})"
@@ -45,7 +45,7 @@ def _taken_for(predictions: pa.Table, label: str, rival: Rival, model: str, mapp
     return f"{told}; its label {label} is not among the {len(lines)} most probable classes."
 
 
-def _nearest_told(nearest: pa.Table, label: str, rival: Rival, metric: Metric) -> list[str]:
+def _nearest_sentences(nearest: pa.Table, label: str, rival: Rival, metric: Metric) -> list[str]:
     lines = [line for line in nearest.to_pylist() if line["rank"] == 1]
     at = {line["group"]: f"at {line['distance']:.3f}" for line in lines}
     by = f" ({NAMES[metric]} distance{'s' if len(at) > 1 else ''})" if at else ""
@@ -61,7 +61,7 @@ def _nearest_told(nearest: pa.Table, label: str, rival: Rival, metric: Metric) -
     return [f"Its nearest image {named[group]} is {where}{by}." for group, where in at.items()]
 
 
-def _odd_told(line: Mapping[str, Any], label: str) -> str:
+def _oddness_sentence(line: Mapping[str, Any], label: str) -> str:
     why = {
         "outside": "it lies outside the clusters of its class",
         "secondary": "it lies with a smaller part of its class in a main cluster of another class",
@@ -77,7 +77,7 @@ def _percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.005 else "under 1%"
 
 
-def _cluster_told(line: Mapping[str, Any], label: str) -> str:
+def _cluster_sentence(line: Mapping[str, Any], label: str) -> str:
     told = (
         f"In {line['clustering']} it is in cluster {line['cluster']} of {line['size']} images, of which "
         f"{line['main_share']:.0%} are {line['main_label']}"

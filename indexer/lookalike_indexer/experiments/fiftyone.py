@@ -61,7 +61,7 @@ def export_fiftyone(view: View, space: str, into: Path, progress: Progress) -> F
     order = sorted(range(len(rows)), key=paths.__getitem__)
     place = np.empty(len(rows), np.int64)
     place[order] = np.arange(len(rows))
-    told = _told(view, space, rows)
+    told = _sample_fields(view, space, rows)
     try:
         (into / _MEDIA).mkdir(parents=True, exist_ok=True)
         labels = {paths[at]: told[at] for at in order}
@@ -93,12 +93,12 @@ def _paths(view: View, rows: Int64) -> list[str]:
     return paths
 
 
-def _told(view: View, space: str, rows: Int64) -> list[dict[str, Any]]:
+def _sample_fields(view: View, space: str, rows: Int64) -> list[dict[str, Any]]:
     """Return the label of each image with its attributes, in the form of labels.json."""
     columns: dict[str, list[Any]] = {"key": view.keys(rows), "image_id": view.ids[rows].tolist()}
     attributes = FilterColumns(view.reader, view.ids)
     for name in attributes.attributes:
-        columns[f"attribute_{name}" if name in _TAKEN else name] = attributes.column(name).taken(rows).to_pylist()
+        columns[f"attribute_{name}" if name in _TAKEN else name] = attributes.column(name).take(rows).to_pylist()
     clustering = default_clustering(view.reader.manifest, space)
     if clustering is not None:
         columns["cluster"] = view.assigned(clustering).clusters[rows].tolist()

@@ -36,7 +36,7 @@ def image_quality(view: View, flag: str = "", limit: int = 40, where: str = "") 
     if entry is None:
         raise NotBuiltError(f"The images of {view.reader.name} have no quality flags; measure them with: {again}")
     stored = _stored(view, entry.parts)
-    counted = _wanted(view, where) & stored["measured"]
+    counted = _selected(view, where) & stored["measured"]
     wanted = [FLAGS[flag]] if flag else list(FLAGS.values())
     measured = int(counted.sum())
     holds = {one.name: np.flatnonzero(stored[one.name].astype(bool) & counted) for one in wanted}
@@ -48,7 +48,7 @@ def image_quality(view: View, flag: str = "", limit: int = 40, where: str = "") 
     }
     images = pa.concat_tables([_images(view, one, holds[one.name], stored[one.measure], limit) for one in wanted])
     flagged = len(np.unique(np.concatenate(list(holds.values()))))
-    unmeasured = int((_wanted(view, where) & ~stored["measured"]).sum())
+    unmeasured = int((_selected(view, where) & ~stored["measured"]).sum())
     figures = {"images": float(measured), "flagged": float(flagged), "unmeasured": float(unmeasured)}
     counts = ", ".join(f"{one.name.replace('_', ' ')} {len(holds[one.name]):,}" for one in wanted)
     found = [f"{flagged:,} of {measured:,} images have a quality flag: {counts}."]
@@ -60,7 +60,7 @@ def image_quality(view: View, flag: str = "", limit: int = 40, where: str = "") 
     return Result("image_quality", settings, {"flags": pa.table(flags), "images": images}, figures, tuple(found))
 
 
-def _wanted(view: View, where: str) -> Bools:
+def _selected(view: View, where: str) -> Bools:
     matching = view.matching(where)
     return np.ones(len(view), np.bool_) if matching is None else matching
 

@@ -143,10 +143,10 @@ def imagenet_tree() -> ImageNetTree:
         for node, words in enumerate(synonyms)
     ]
     classes = {int(index): node for node, (_, _, index, _) in enumerate(lines) if index}
-    return ImageNetTree(meanings, numbers, _words(synonyms, classes, imagenet_names()))
+    return ImageNetTree(meanings, numbers, _nodes_by_word(synonyms, classes, imagenet_names()))
 
 
-def _words(synonyms: list[list[str]], classes: Mapping[int, int], names: tuple[str, ...]) -> dict[str, int]:
+def _nodes_by_word(synonyms: list[list[str]], classes: Mapping[int, int], names: tuple[str, ...]) -> dict[str, int]:
     """Return the node of each word; exact class names win over plain ones, first synonyms and unambiguous ones."""
     found = _unique([(plain(word), node) for node, words in enumerate(synonyms) for word in words])
     found |= _unique([(plain(words[0]), node) for node, words in enumerate(synonyms)])

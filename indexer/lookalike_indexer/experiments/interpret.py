@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from lookalike_indexer.arrays import Int32, Int64
 from lookalike_indexer.errors import NotBuiltError, UsageError
-from lookalike_indexer.experiments.naming import Named, names_of_clusters, told_apart
+from lookalike_indexer.experiments.naming import Named, disambiguated, names_of_clusters
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.view import Assigned, View, some
@@ -83,7 +83,7 @@ def _names(view: View, assigned: Assigned, model: str, top: Int32, classes: list
     else:
         source, codes, texts = (f"predictions of {model}" if model else ""), top[:, 0], classes
     named = names_of_clusters(codes, assigned.clusters, texts, assigned.entry.k)
-    return source, told_apart(named, assigned.clusters, top, classes)
+    return source, disambiguated(named, assigned.clusters, top, classes)
 
 
 def _predictions(view: View, assigned: Assigned) -> tuple[str, Int32, list[str]]:

@@ -19,7 +19,7 @@ from lookalike_indexer.experiments.metrics import Agreement, agreement, continge
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import View, some
 from lookalike_indexer.experiments.word_vectors import name_vectors
-from lookalike_indexer.numerics.variation import all_alike
+from lookalike_indexer.numerics.variation import all_equal
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def label_tree(
     count = len(leaves.classes)
     if clusters and not 2 <= clusters < count:
         raise UsageError(f"--clusters {clusters}: give a number from 2 to {count - 1}, for {count} classes.")
-    if all_alike(leaves.vectors):
+    if all_equal(leaves.vectors):
         raise NotBuiltError("The vectors of all classes are the same; there is nothing to group.")
     # A zero vector has no direction: its distance to every other one is that of orthogonal vectors.
     distances = np.clip(np.nan_to_num(pdist(leaves.vectors.astype(np.float64), "cosine"), nan=1.0), 0, None)

@@ -110,7 +110,7 @@ def _values(view: View, split: str) -> list[str | None]:
         raise NotFoundError(
             f"The collection {view.reader.name} has no column {split!r}{those}; attach one with lookalike attach."
         )
-    values = columns.column(split).taken(np.arange(len(view))).to_pylist()
+    values = columns.column(split).take(np.arange(len(view))).to_pylist()
     return [None if value is None else _text(value) for value in values]
 
 

@@ -91,7 +91,7 @@ def names_of_clusters(codes: Int32, clusters: Int32, texts: list[str], k: int) -
     return _with_meanings(names, table, texts, told)
 
 
-def told_apart(names: list[Named], clusters: Int32, classes: Int32, texts: list[str]) -> list[Named]:
+def disambiguated(names: list[Named], clusters: Int32, classes: Int32, texts: list[str]) -> list[Named]:
     """Return the names, with an addition that distinguishes each from others of the same text.
 
     `classes` int32 (images, top) are the most probable classes of each image, -1 for none, and `texts` their names. A
@@ -161,7 +161,7 @@ def _above(paths: list[list[int]], rows: Int64, counts: Int64, meanings: int) ->
 
 def _apart(same: list[int], names: list[Named], clusters: Int32, classes: Int32, texts: list[str]) -> dict[int, str]:
     """Return the addition that distinguishes each of some clusters of one name from the others."""
-    counts = np.array([_seen(classes[clusters == cluster], len(texts)) for cluster in same])
+    counts = np.array([_class_counts(classes[clusters == cluster], len(texts)) for cluster in same])
     sizes = np.array([int((clusters == cluster).sum()) for cluster in same])
     overall = counts.sum(axis=0) / sizes.sum()
     own = {term.casefold() for cluster in same for term in [names[cluster].text, *_only_term(names[cluster])]}
@@ -184,7 +184,7 @@ def _only_term(name: Named) -> list[str]:
     return name.terms if len(name.terms) == 1 and not name.meaning else []
 
 
-def _seen(classes: Int32, count: int) -> Int64:
+def _class_counts(classes: Int32, count: int) -> Int64:
     """Return how many images have each class among their most probable ones; no image has a class twice."""
     seen: Int64 = np.bincount(classes[classes >= 0], minlength=count).astype(np.int64)
     return seen

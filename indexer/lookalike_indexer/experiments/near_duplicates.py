@@ -13,7 +13,7 @@ from lookalike_indexer.collection.commands import graph_command
 from lookalike_indexer.collection.current import covers
 from lookalike_indexer.collection.metrics import NAMES
 from lookalike_indexer.errors import UsageError
-from lookalike_indexer.experiments.alike_hashes import RULE, AlikeHashes
+from lookalike_indexer.experiments.alike_hashes import RULE, HashRule
 from lookalike_indexer.experiments.valley import valley
 from lookalike_indexer.experiments.view import View
 
@@ -68,7 +68,7 @@ def chosen_cut(view: View, space: str, max_distance: float | None) -> Cut:
         return Cut(max_distance, float("nan"), finding)
     nearest = [np.empty(0, np.float32), *(part[:, 0] for _, _, part in view.reader.stream_graph(space))]
     found = valley(np.concatenate(nearest))
-    by_hash = AlikeHashes.known(view)
+    by_hash = HashRule.known(view)
     if not found.depth:
         near = f"copies and {RULE}" if by_hash else "copies only"
         finding = (
@@ -88,7 +88,7 @@ def near_pairs(view: View, space: str, cut: Cut) -> Pairs:
     """Return the pairs of the graph within a cut, and all copies by digest; stream the graph."""
     left, right, apart = [], [], []
     limit = np.float32(cut.distance)
-    hashes = AlikeHashes.of(view, space) if cut.by_hash else None
+    hashes = HashRule.of(view, space) if cut.by_hash else None
     for ids, neighbors, distances in view.reader.stream_graph(space):
         wanted = distances <= limit
         if hashes is not None:

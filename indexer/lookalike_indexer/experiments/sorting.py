@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from lookalike_indexer.collection.commands import pictures_gone
+from lookalike_indexer.collection.commands import unreadable_images
 from lookalike_indexer.errors import DecodeError, NotBuiltError, NotFoundError, UsageError
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.progress import Progress
@@ -104,7 +104,9 @@ def write_sorted(view: View, plan: Sequence[Placed], into: Path, copy: bool, pro
         raise NotFoundError(f"--into {into} cannot be written: {error.strerror}.") from error
     if missing and not files:
         manifest = view.reader.manifest
-        raise NotBuiltError(pictures_gone(view.reader.storage.location, manifest.source.uri, len(missing), len(plan)))
+        raise NotBuiltError(
+            unreadable_images(view.reader.storage.location, manifest.source.uri, len(missing), len(plan))
+        )
     return Sorted(len(made), files, missing)
 
 

@@ -39,7 +39,7 @@ class Sampled:
         return prepare(vectors, self.metric) / np.float32(self.unit)
 
     @property
-    def told(self) -> str:
+    def note(self) -> str:
         """A sentence for the findings if it does not contain all images, else ""."""
         if len(self.rows) == self.of:
             return ""
@@ -56,7 +56,7 @@ def sampled(view: View, space: str, size: int, seed: int, progress: Progress | N
     return _read(view, name, _choose(view, [name], size, seed), progress)
 
 
-def sampled_alike(
+def sample_shared_images(
     view: View, spaces: Sequence[str], size: int, seed: int, progress: Progress | None = None
 ) -> list[Sampled]:
     """Return the same images, which all of the spaces have, in each of the spaces; errors as in `sampled`."""

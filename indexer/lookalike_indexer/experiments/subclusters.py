@@ -15,7 +15,7 @@ from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.experiments.partition_quality import distances_between
 from lookalike_indexer.experiments.space_sample import fitted
 from lookalike_indexer.numerics.grid import on_grid
-from lookalike_indexer.numerics.variation import all_alike
+from lookalike_indexer.numerics.variation import all_equal
 from lookalike_indexer.vectors.sample import choose_rows
 
 # The number of images whose silhouettes are measured: all pairs of them.
@@ -52,7 +52,7 @@ class Splitter:
     """Splits n finite vectors (n, dim), prepared for the metric, into any number of groups, by one seed."""
 
     def __init__(self, vectors: Float32, metric: Metric, seed: int) -> None:
-        if all_alike(vectors):
+        if all_equal(vectors):
             # Copies of an image differ by rounding, which must not separate them.
             vectors = np.repeat(vectors[:1], len(vectors), axis=0)
         vectors, self._unit = fitted(vectors, metric)

@@ -53,7 +53,7 @@ def name_vectors(path: Path, names: Sequence[str]) -> NameVectors:
     vectors = _read(path, wanted)
     found, rows, used = [], [], []
     for position, phrase in enumerate(phrases):
-        head, words = _words(phrase)
+        head, words = _head_and_words(phrase)
         parts = [phrase] if phrase in vectors else [word for word in words if word in vectors]
         used.append(", ".join(parts))
         if parts:
@@ -65,7 +65,7 @@ def name_vectors(path: Path, names: Sequence[str]) -> NameVectors:
     return NameVectors(found, np.array(rows, np.float32).reshape(len(found), dim), used)
 
 
-def _words(phrase: str) -> tuple[str, list[str]]:
+def _head_and_words(phrase: str) -> tuple[str, list[str]]:
     """Return the head noun of a phrase, and its words without stop words; if all are stop words, they are kept."""
     words = phrase.split(" ")
     kept = [word for word in words if word not in _STOP] or words

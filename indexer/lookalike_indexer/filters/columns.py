@@ -57,7 +57,7 @@ class Column(Protocol):
         """Return a test of whether there is a value, or none if `negated`."""
         ...
 
-    def taken(self, rows: Int64) -> pa.Array:
+    def take(self, rows: Int64) -> pa.Array:
         """Return the values of some rows (n,), null if there is none."""
         ...
 
@@ -93,7 +93,7 @@ class Numbers:
         return int(self._values.nbytes) + (0 if self._present is None else self._present.nbytes)
 
     def test(self, operator: Operator, value: Value) -> Test:
-        wanted = self._wanted(operator, value)
+        wanted = self._converted(operator, value)
         if isinstance(wanted, bool):
             return self.test_present(negated=False) if wanted else constant(False)
         compare, to = _COMPARE[wanted[0]], wanted[1]
@@ -110,7 +110,7 @@ class Numbers:
         return test
 
     def test_in(self, values: Iterable[Value], negated: bool) -> Test:
-        found = [self._wanted("=", value) for value in values]
+        found = [self._converted("=", value) for value in values]
         wanted = np.unique(np.array([one[1] for one in found if not isinstance(one, bool)], self._values.dtype))
         all_values, present = self._values, self._present
 
@@ -128,7 +128,7 @@ class Numbers:
             return constant(not negated)
         return lambda start, stop: ~present[start:stop] if negated else present[start:stop].copy()
 
-    def taken(self, rows: Int64) -> pa.Array:
+    def take(self, rows: Int64) -> pa.Array:
         types = {"bool": pa.bool_(), "int64": pa.int64(), "float64": pa.float64(), "timestamp": pa.timestamp("us")}
         mask = None if self._present is None else ~self._present[rows]
         values = self._values[rows]
@@ -145,7 +145,7 @@ class Numbers:
             groups[~self._present] = -1
         return groups, len(found)
 
-    def _wanted(self, operator: Operator, value: Value) -> tuple[Operator, Any] | bool:
+    def _converted(self, operator: Operator, value: Value) -> tuple[Operator, Any] | bool:
         """Return an equivalent comparison with a value of the column's own type, or its result if it is constant.
 
         Integers and floats are compared as numbers, without rounding either.
@@ -254,9 +254,9 @@ class Coded:
         codes, none = self._codes, self._none
         return lambda start, stop: (codes[start:stop] == none) if negated else (codes[start:stop] != none)
 
-    def taken(self, rows: Int64) -> pa.Array:
+    def take(self, rows: Int64) -> pa.Array:
         codes = self._codes[rows]
-        return self._texts.taken(codes, codes == self._none)
+        return self._texts.take(codes, codes == self._none)
 
     def groups(self) -> tuple[Int32, int]:
         groups = self._codes.astype(np.int32)
@@ -311,13 +311,13 @@ class Postings:
     def test_in(self, values: Iterable[Any], negated: bool) -> Test:
         raise TypeError("lists are not compared")
 
-    def taken(self, rows: Int64) -> pa.Array:
+    def take(self, rows: Int64) -> pa.Array:
         ends = self._ends[rows]
         starts = np.where(rows > 0, self._ends[rows - 1], 0)
         elements = [self._places[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
         places = np.concatenate(elements) if elements else self._places[:0]
         offsets = pa.array(np.concatenate([[0], np.cumsum(ends - starts)]), pa.int32())
-        return pa.ListArray.from_arrays(offsets, self._texts.taken(places), mask=pa.array(~self._present[rows]))
+        return pa.ListArray.from_arrays(offsets, self._texts.take(places), mask=pa.array(~self._present[rows]))
 
     def groups(self) -> tuple[Int32, int]:
         raise TypeError("lists make no groups")

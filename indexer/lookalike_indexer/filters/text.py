@@ -105,7 +105,7 @@ class _Parser:
             raise self._wrong("The filter is empty; leave it out, or write one such as: price < 20")
         tree = self._any(depth)
         if self._token.kind != "end":
-            raise self._wrong(f'{self._said()} does not continue the filter; put "and" or "or" before it')
+            raise self._wrong(f'{self._token_text()} does not continue the filter; put "and" or "or" before it')
         return tree
 
     def _any(self, depth: int) -> Filter:
@@ -149,17 +149,17 @@ class _Parser:
         if self._skip("is"):
             negated = self._skip("not")
             self._need("null")
-            there = self._there(subject, at)
+            there = self._existence(subject, at)
             return there if negated else Not(there)
         negated = self._skip("not")
         found = self._compared(subject, at)
         if found is not None:
             return Not(found) if negated else found
         if negated:
-            raise self._wrong(f'{self._said()} does not continue "not"; it is followed by in, between or has')
+            raise self._wrong(f'{self._token_text()} does not continue "not"; it is followed by in, between or has')
         if isinstance(subject, _Column):
             if self._token.kind == "word":
-                raise self._wrong(f"There is no operator {self._said()}; {_OPERATORS_TOLD}")
+                raise self._wrong(f"There is no operator {self._token_text()}; {_OPERATORS_TOLD}")
             return Compare(subject.name, "=", True, at)
         raise self._wrong(f"The value to compare {subject.name} with is missing")
 
@@ -200,7 +200,7 @@ class _Parser:
                 return InCluster(argument, distance=bound, at=at)
             return Predicted(argument, probability=bound, at=at)
         if operator not in ("=", "!="):
-            raise FilterError(at, f"A {_told(name)} is compared with = or !=, or is in a list")
+            raise FilterError(at, f"A {_function_text(name)} is compared with = or !=, or is in a list")
         found = self._in(subject, (value,), at)
         return found if operator == "=" else Not(found)
 
@@ -220,7 +220,7 @@ class _Parser:
             return Predicted(argument, texts, at=at)
         raise FilterError(at, f"A {name} is compared with a number, such as in: {name} < 0.5")
 
-    def _there(self, subject: _Column | _Function, at: At) -> Filter:
+    def _existence(self, subject: _Column | _Function, at: At) -> Filter:
         if isinstance(subject, _Column):
             return Present(subject.name, at)
         if subject.name in ("cluster", "distance"):
@@ -233,7 +233,7 @@ class _Parser:
             self._next()
             return _Column(token.value)
         if token.kind != "word":
-            raise self._wrong(f"{self._said()} stands where the name of a column is expected")
+            raise self._wrong(f"{self._token_text()} stands where the name of a column is expected")
         self._next()
         if token.value not in FUNCTIONS:
             if self._token.value == "(" and self._token.kind == "sign":
@@ -249,7 +249,7 @@ class _Parser:
 
     def _operator(self) -> Operator:
         if self._token.kind != "sign" or self._token.value not in _SIGNS:
-            raise self._wrong(f"{self._said()} stands where =, !=, <, <=, > or >= is expected")
+            raise self._wrong(f"{self._token_text()} stands where =, !=, <, <=, > or >= is expected")
         found = _SIGNS[self._token.value]
         self._next()
         return found
@@ -269,9 +269,10 @@ class _Parser:
                 raise self._wrong("A comparison with null is true of nothing; write: is null")
             if self._token.kind in ("word", "quoted"):
                 raise self._wrong(
-                    f"{self._said()} is not a value; put a text in single quotes, and compare a column with values only"
+                    f"{self._token_text()} is not a value; put a text in single quotes, and compare a column with "
+                    "values only"
                 )
-            raise self._wrong(f"{self._said()} stands where a value is expected")
+            raise self._wrong(f"{self._token_text()} stands where a value is expected")
         value: Value = self._token.value
         if self._token.kind == "keyword":
             value = self._token.value == "true"
@@ -295,11 +296,11 @@ class _Parser:
 
     def _need(self, word: str) -> None:
         if not self._skip(word):
-            raise self._wrong(f'{self._said()} stands where "{word}" is expected')
+            raise self._wrong(f'{self._token_text()} stands where "{word}" is expected')
 
     def _need_sign(self, sign: str, otherwise: str) -> None:
         if not self._skip_sign(sign):
-            raise self._wrong(f'{otherwise}; "{sign}" is expected before {self._said(within=True)}')
+            raise self._wrong(f'{otherwise}; "{sign}" is expected before {self._token_text(within=True)}')
 
     def _next(self) -> None:
         self._token = self._read()
@@ -334,7 +335,7 @@ class _Parser:
             raise FilterError(At(self._field, start + 1), f"{said[:40]} is beyond the largest number")
         return value
 
-    def _said(self, within: bool = False) -> str:
+    def _token_text(self, within: bool = False) -> str:
         """Return the present token, for the beginning of a sentence or, `within`, for another position."""
         if self._token.kind == "end":
             return "the end" if within else "The end"
@@ -348,5 +349,5 @@ class _Parser:
         return FilterError(self._at(), sentence)
 
 
-def _told(function: str) -> str:
+def _function_text(function: str) -> str:
     return {"cluster": "cluster", "predicted": "predicted class"}[function]

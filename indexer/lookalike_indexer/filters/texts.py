@@ -53,7 +53,7 @@ class SortedTexts:
         ranks[self._order] = np.arange(len(self))
         return ranks
 
-    def taken(self, places: npt.NDArray[Any], missing: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+    def take(self, places: npt.NDArray[Any], missing: npt.NDArray[np.bool_] | None = None) -> pa.Array:
         """Return the strings at some positions, null if missing."""
         if missing is None:
             return self._texts.take(pa.array(self._order[places].astype(np.int64))).cast(pa.string())

@@ -127,7 +127,7 @@ class DecodePool:
     def prepare(self, images: Sequence[bytes | Boxed]) -> list[Result]:
         """Prepare a few encoded images, or regions of them, each as a separate task."""
         futures = [self._schedule([image]) for image in images]
-        return [self._one(image, future) for image, future in zip(images, futures, strict=True)]
+        return [self._run_one(image, future) for image, future in zip(images, futures, strict=True)]
 
     def _submit(self, taken: list[tuple[T, ImageRequest]]) -> _Chunk[T]:
         images = [image for _, image in taken]
@@ -144,12 +144,12 @@ class DecodePool:
             return chunk.future.result()
         except (ProcessExpired, BrokenProcessPool, FutureTimeoutError):
             if len(chunk.images) == 1:
-                return [self._one(chunk.images[0], chunk.future)]
+                return [self._run_one(chunk.images[0], chunk.future)]
         # One image of the chunk is at fault; retry each of them alone.
-        alone: list[Result] = [self._one(image, self._schedule([image])) for image in chunk.images]
+        alone: list[Result] = [self._run_one(image, self._schedule([image])) for image in chunk.images]
         return alone
 
-    def _one(self, image: ImageRequest, future: Future[Sequence[R]]) -> R | Result:
+    def _run_one(self, image: ImageRequest, future: Future[Sequence[R]]) -> R | Result:
         try:
             return self._answer(image, future)
         except (ProcessExpired, BrokenProcessPool):

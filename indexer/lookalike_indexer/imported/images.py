@@ -18,8 +18,8 @@ from lookalike_indexer.embedding.resolve import nothing_readable
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.images.prepare import Prepared, Rejected
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
-from lookalike_indexer.imported.given_keys import GivenKeys
-from lookalike_indexer.imported.vectors import GivenVectors
+from lookalike_indexer.imported.vector_keys import VectorsByKey
+from lookalike_indexer.imported.vectors import InputVectors
 from lookalike_indexer.progress import Bar, Progress
 from lookalike_indexer.sources.listing import ListingReport, require_pictures, update_listing
 from lookalike_indexer.sources.row import Source
@@ -51,7 +51,7 @@ class _For:
 def pictured(
     storage: Storage,
     source: Source,
-    given: GivenVectors,
+    given: InputVectors,
     model: str,
     identity: str,
     preprocessing: PreprocessingSpec,
@@ -64,11 +64,11 @@ def pictured(
     be read; in the first two cases nothing is written.
     """
     require_pictures(source)
-    keys = GivenKeys(given, source.entry)
+    keys = VectorsByKey(given, source.entry)
     _check_matches(source, given, keys)
     listing = update_listing(storage, source, keys, PART, progress)
     wanted = _For(model, identity, preprocessing)
-    left = [] if listing.changed else [path for path in listing.parts if _is_left(storage, path, wanted)]
+    left = [] if listing.changed else [path for path in listing.parts if _is_leftover(storage, path, wanted)]
     todo = [path for path in listing.parts if path not in set(left)]
     done = sum(read_part(storage, path, ["id"]).num_rows for path in left)
     with progress.stage("Decoding", listing.rows, "images", done) as bar:
@@ -108,7 +108,7 @@ def described(
         requests.close()
 
 
-def _check_matches(source: Source, given: GivenVectors, keys: GivenKeys) -> None:
+def _check_matches(source: Source, given: InputVectors, keys: VectorsByKey) -> None:
     """Raise UsageError if no vector has the key of an image; read the source up to the first match."""
     first = ""
     for row in source.rows():
@@ -130,7 +130,7 @@ def _write(storage: Storage, listing: str, images: pa.Table, rejects: pa.Table, 
     write_part(storage, layout.images(number), told)
 
 
-def _is_left(storage: Storage, listing: str, wanted: _For) -> bool:
+def _is_leftover(storage: Storage, listing: str, wanted: _For) -> bool:
     """Return whether a killed run left the images of this part of the listing, and its rejects."""
     number = layout.part_number(listing)
     images, rejects = layout.images(number), layout.rejects(wanted.model, number)

@@ -19,9 +19,9 @@ from lookalike_indexer.collection.spec import IMPORTED, ModelSpec, Preprocessing
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.plan import model_identity
 from lookalike_indexer.errors import UsageError
-from lookalike_indexer.imported.given_keys import GivenKeys
 from lookalike_indexer.imported.images import Pictured, pictured
-from lookalike_indexer.imported.vectors import GivenVectors
+from lookalike_indexer.imported.vector_keys import VectorsByKey
+from lookalike_indexer.imported.vectors import InputVectors
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.sources.row import Source
 
@@ -66,7 +66,7 @@ def import_vectors(
     draft: Manifest | None,
     path: Path,
     space: str,
-    given: GivenVectors,
+    given: InputVectors,
     progress: Progress,
     source: Source | None = None,
 ) -> tuple[Manifest, Imported]:
@@ -127,14 +127,14 @@ def import_vectors(
     if len(without):
         done = dataclasses.replace(done, without_example=images.key(int(without[0])))
     if found is not None:
-        done = _told(storage, done, found, given, matched.unused)
+        done = _report(storage, done, found, given, matched.unused)
     return generations.complete(storage, after, parts), done
 
 
-def _told(storage: Storage, done: Imported, found: Pictured, given: GivenVectors, unused: Int64) -> Imported:
+def _report(storage: Storage, done: Imported, found: Pictured, given: InputVectors, unused: Int64) -> Imported:
     """Return the result with the mismatches of a source: a vector without an image may belong to a reject."""
     rejects = [key for path in found.rejects for key in read_part(storage, path, ["key"]).column("key").to_pylist()]
-    refused = GivenKeys(given, found.draft.source).rows(rejects)
+    refused = VectorsByKey(given, found.draft.source).rows(rejects)
     unmatched = np.setdiff1d(unused, refused)
     return dataclasses.replace(
         done,
@@ -153,13 +153,13 @@ def _path(published: generations.PublishedFiles, space: str, part: int, vectors:
     return layout.revised(path, hashlib.sha256(vectors.tobytes()).hexdigest()) if path in published else path
 
 
-def _spec(path: Path, space: str, given: GivenVectors) -> ModelSpec:
+def _spec(path: Path, space: str, given: InputVectors) -> ModelSpec:
     """Return a spec in place of the unknown network: two imports always differ, whatever their vectors."""
     origin = WeightsSpec("file", str(path.absolute()), digest_of([space, str(path.absolute()), given.vectors.shape[1]]))
     return ModelSpec(IMPORTED, 0, origin, PreprocessingSpec(1, 1, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear", True))
 
 
-def _matched(images: Images, given: GivenVectors, all_of_them: bool) -> _Matched:
+def _matched(images: Images, given: InputVectors, all_of_them: bool) -> _Matched:
     """Match vectors with images.
 
     Raise UsageError if none match, a required match is missing, or two match the same image.
@@ -179,7 +179,7 @@ def _matched(images: Images, given: GivenVectors, all_of_them: bool) -> _Matched
     return _Matched(rows, unknown)
 
 
-def _listed(storage: Storage, path: Path, given: GivenVectors) -> Manifest:
+def _listed(storage: Storage, path: Path, given: InputVectors) -> Manifest:
     """Create a collection from the keys: images without a file."""
     listing, images = [], []
     labels = given.labels or [None] * len(given.keys)

@@ -24,7 +24,7 @@ _VECTORS = ("embedding", "vector", "vectors", "embeddings")
 
 
 @dataclass(frozen=True)
-class GivenVectors:
+class InputVectors:
     """Keys (rows,), labels or None, and `vectors`, a memory-mapped array (rows, dim) of floats."""
 
     keys: list[str]
@@ -42,7 +42,7 @@ class GivenVectors:
 
 
 @contextmanager
-def given_vectors(path: Path, keys: Path | None, scratch: Path) -> Iterator[GivenVectors]:
+def input_vectors(path: Path, keys: Path | None, scratch: Path) -> Iterator[InputVectors]:
     """Open the vectors of a file; those of a table are copied to the file `scratch`, which is removed afterwards.
 
     Raise NotFoundError if the file does not exist. Raise UsageError for another type of file, or if the numbers of keys
@@ -51,7 +51,7 @@ def given_vectors(path: Path, keys: Path | None, scratch: Path) -> Iterator[Give
     check_files(path, keys)
     try:
         if path.suffix == ".npy" and keys is not None:
-            found = GivenVectors(*_keys(keys), _array(path))
+            found = InputVectors(*_keys(keys), _array(path))
         else:
             found = _of_table(path, keys, scratch)
         _check(found, path)
@@ -61,7 +61,7 @@ def given_vectors(path: Path, keys: Path | None, scratch: Path) -> Iterator[Give
 
 
 def check_files(path: Path, keys: Path | None) -> None:
-    """Check what needs no reading of the files; the errors are those of `given_vectors`."""
+    """Check what needs no reading of the files; the errors are those of `input_vectors`."""
     for file in (path, keys):
         if file is not None and not file.is_file():
             raise NotFoundError(f"There is no file {file}.")
@@ -164,7 +164,7 @@ def _texts(table: _Table, path: Path) -> pa.Table:
     return pa.Table.from_batches(batches) if batches else pa.table({name: pa.array([], pa.string()) for name in texts})
 
 
-def _of_table(path: Path, keys: Path | None, scratch: Path) -> GivenVectors:
+def _of_table(path: Path, keys: Path | None, scratch: Path) -> InputVectors:
     try:
         with _KINDS[path.suffix](path) as table:
             column = next((name for name in _VECTORS if name in table.names), None)
@@ -183,7 +183,7 @@ def _of_table(path: Path, keys: Path | None, scratch: Path) -> GivenVectors:
     except (OSError, ValueError, pa.ArrowException) as error:
         kind = "Arrow" if _KINDS[path.suffix] is _arrow else "Parquet"
         raise UsageError(f"{path} cannot be read as {kind} with vectors: {str(error).splitlines()[0]}.") from error
-    return GivenVectors(*named, np.empty((0, 1), np.float32) if vectors is None else vectors)
+    return InputVectors(*named, np.empty((0, 1), np.float32) if vectors is None else vectors)
 
 
 def _block(column: pa.Array) -> Float32:
@@ -202,7 +202,7 @@ def _block(column: pa.Array) -> Float32:
     return matrix(column.cast(pa.list_(pa.float32(), column.type.list_size)))
 
 
-def _check(found: GivenVectors, path: Path) -> None:
+def _check(found: InputVectors, path: Path) -> None:
     vectors = found.vectors
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not 1 <= vectors.shape[1] <= MAX_DIM or not len(vectors):
         raise UsageError(

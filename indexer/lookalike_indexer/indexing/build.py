@@ -32,7 +32,7 @@ def empty_index(factory: str, dim: int, metric: Metric, seed: int) -> faiss.Inde
         index = two_stage.empty(stages, dim) if stages else faiss.index_factory(dim, factory, faiss_metric(metric))
     except RuntimeError as error:
         raise UsageError(
-            f"--index {factory!r}: faiss cannot make it for {dim} dimensions and {metric} ({_said(error)}); "
+            f"--index {factory!r}: faiss cannot make it for {dim} dimensions and {metric} ({_error_text(error)}); "
             f"use {', '.join((*NAMES, *PROJECTED_NAMES))}, or another faiss factory string."
         ) from error
     kind = faiss.downcast_index(index)
@@ -64,7 +64,7 @@ def train(index: faiss.Index, sample: Float32, factory: str, gpus: Sequence[int]
                 index.train(sample)
         except RuntimeError as error:
             raise UsageError(
-                f"--index {factory!r} cannot be trained on {len(sample)} vectors ({_said(error)}); "
+                f"--index {factory!r} cannot be trained on {len(sample)} vectors ({_error_text(error)}); "
                 "choose a smaller index."
             ) from error
 
@@ -107,7 +107,7 @@ def fill(index: faiss.Index, reader: CollectionReader, space: str, metric: Metri
             try:
                 add(index, prepare(vectors, metric))
             except RuntimeError as error:
-                raise IndexerError(f"faiss could not add vectors to the index ({_said(error)}).") from error
+                raise IndexerError(f"faiss could not add vectors to the index ({_error_text(error)}).") from error
             bar.advance(len(vectors))
 
 
@@ -159,7 +159,7 @@ def _clustering_parameters(index: faiss.Index) -> Iterator[faiss.ClusteringParam
             yield index.pq.cp
 
 
-def _said(error: RuntimeError) -> str:
+def _error_text(error: RuntimeError) -> str:
     """Return faiss's message without its function, file and line."""
     text = re.sub(r"^.*?\.(?:cpp|h|cu):\d+: ", "", str(error), flags=re.DOTALL)
     return re.sub(r"^Error: '(.*?)' failed(?:: )?", lambda match: "" if text[match.end() :] else match[1], text).strip()

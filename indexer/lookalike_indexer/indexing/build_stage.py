@@ -10,7 +10,7 @@ import numpy as np
 
 from lookalike_indexer.arrays import Int64
 from lookalike_indexer.collection import generations, layout
-from lookalike_indexer.collection.current import next_made
+from lookalike_indexer.collection.current import next_creation_order
 from lookalike_indexer.collection.default_space import with_default_space
 from lookalike_indexer.collection.index_ids import write_ids
 from lookalike_indexer.collection.manifest import IndexEntry, Manifest
@@ -26,7 +26,7 @@ from lookalike_indexer.indexing.files import Record, finished, write_index, writ
 from lookalike_indexer.indexing.params import describe
 from lookalike_indexer.indexing.recall import AT, measure_recall, measured_at
 from lookalike_indexer.indexing.recall_ladder import default_nprobe, ladder_at, ladder_recall
-from lookalike_indexer.indexing.recipes import Recipe, held_back
+from lookalike_indexer.indexing.recipes import Recipe, held_out_count
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.vectors.sample import choose_rows, read_rows
@@ -112,7 +112,7 @@ def run_build(
         target_recall=settings.target_recall,
         max_memory=settings.max_memory,
         parts=list(entry.parts),
-        made=next_made(draft.indexes, key, space),
+        made=next_creation_order(draft.indexes, key, space),
         ids=write_ids(storage, path, entry.parts, base_rows),
         trained_rows=known.trained_rows if known is not None and known.digest == digest else 0,
         increments=increments,
@@ -195,6 +195,6 @@ def _measured_again(
 
 def _split(rows: int, train_size: int, seed: int) -> tuple[Int64, Int64]:
     """Return the training rows and the query rows, ascending; they overlap only if there are too few."""
-    queries = held_back(rows)
+    queries = held_out_count(rows)
     picked = choose_rows(rows, train_size + queries, seed)
     return np.sort(picked[len(picked) - train_size :]), np.sort(picked[:queries])

@@ -33,7 +33,7 @@ from lookalike_indexer.indexing.files import (
 from lookalike_indexer.indexing.increments import Increments, is_supported
 from lookalike_indexer.indexing.params import describe
 from lookalike_indexer.indexing.recall import measure_recall
-from lookalike_indexer.indexing.recipes import held_back
+from lookalike_indexer.indexing.recipes import held_out_count
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.vectors.metric import prepare
 from lookalike_indexer.vectors.sample import choose_rows, read_rows
@@ -59,7 +59,7 @@ def extend_index(
     added = parts[len(before) :]
     rows = draft.rows(added)
     digest = digest_of([entry.digest, [draft.files[path].sha256 for path in added], entry.rows])
-    kept = _kept_increments(entry, rows)
+    kept = _retained_increments(entry, rows)
     target = layout.index(entry.space, digest) if kept is None else layout.increment(entry.space, digest)
     record = finished(storage, entry.space, digest, target)
     if record is None:
@@ -79,7 +79,7 @@ def extend_index(
     return dataclasses.replace(grown, increments=[*kept, IndexIncrement(target, gained)])
 
 
-def _kept_increments(entry: IndexEntry, rows: int) -> list[IndexIncrement] | None:
+def _retained_increments(entry: IndexEntry, rows: int) -> list[IndexIncrement] | None:
     """Return the increments to keep beside the new one; None if the whole index is to be rewritten.
 
     The new one has `rows` rows, and those of all increments that are not kept.
@@ -176,7 +176,7 @@ def _recorded(
         write_record(reader.storage, entry.space, digest, record)
         return record
     rows = reader.space(entry.space)[1].rows
-    count = held_back(rows)
+    count = held_out_count(rows)
     asked = choose_rows(rows, count if most_queries is None else min(count, most_queries), entry.seed)
     asked.sort()
     queries = read_rows(reader, entry.space, asked, entry.metric, progress)

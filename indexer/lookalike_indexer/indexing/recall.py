@@ -68,8 +68,8 @@ def measure_recall(
             for k in [k for k in ks if not _ended(ladders[k])]:
                 depth, count = min(k, rows - 1), min(len(queries), max(1, _NEIGHBORS // k))
                 asked, own = queries[:count], query_rows[:count]
-                labels = _found(index, asked, depth + 1, nprobe, live)
-                found = np.take_along_axis(labels, _others(labels, own, depth), axis=1)
+                labels = _search_rows(index, asked, depth + 1, nprobe, live)
+                found = np.take_along_axis(labels, _without_query(labels, own, depth), axis=1)
                 hits = _hits(reader, space, metric, asked, found, truth.at(depth, count))
                 ladders[k].append(RecallPoint(nprobe, hits / (depth * count), k))
                 bar.note(f"nprobe {nprobe}: recall@{k} {ladders[k][-1].recall:.4f}")
@@ -79,7 +79,7 @@ def measure_recall(
     return [point for k in ks for point in ladders[k]]
 
 
-def _found(index: faiss.Index, queries: Float32, k: int, nprobe: int, live: Int64 | None) -> Int64:
+def _search_rows(index: faiss.Index, queries: Float32, k: int, nprobe: int, live: Int64 | None) -> Int64:
     """Return the rows (n, k) of found images, numbered by `live`, which are the index's rows that are not deleted."""
     if live is None:
         return searched(index, queries, k, nprobe)
@@ -163,7 +163,7 @@ def _find_truth(
 
         # One more for the query itself, and one more to detect a tie of the k-th.
         rows, distances = exact_search(numbered(), queries, k + 2, metric)
-    others = _others(rows, query_rows, k + 1)
+    others = _without_query(rows, query_rows, k + 1)
     distances = np.take_along_axis(distances, others, axis=1)
     return _Truth(np.take_along_axis(rows, others, axis=1)[:, :k], distances.astype(np.float64))
 
@@ -174,7 +174,7 @@ def as_near(distances: npt.NDArray[np.floating]) -> Float64:
     return limits
 
 
-def _others(rows: Int64, query_rows: Int64, count: int) -> npt.NDArray[np.intp]:
+def _without_query(rows: Int64, query_rows: Int64, count: int) -> npt.NDArray[np.intp]:
     """Return the positions of the first `count` rows that are not the query itself."""
     return np.argsort(rows == query_rows[:, None], axis=1, kind="stable")[:, :count]
 

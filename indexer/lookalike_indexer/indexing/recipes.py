@@ -85,7 +85,7 @@ def candidates(rows: int, components: Sequence[int] = ()) -> list[str]:
     return ["flat", "ivf-fp16", "ivf-sq8", "ivf-rabitq", "ivf-pqfs", *graph, *projected]
 
 
-def held_back(rows: int) -> int:
+def held_out_count(rows: int) -> int:
     """Return how many vectors to keep from training, as queries that measure recall."""
     return min(RECALL_QUERIES, math.ceil(rows / 10))
 
@@ -122,7 +122,7 @@ def list_count(rows: int, settings: BuildSettings) -> int:
 
 def _lists(rows: int, settings: BuildSettings) -> tuple[int, str]:
     """Return the number of inverted lists and the reason for it."""
-    trainable = rows - held_back(rows)
+    trainable = rows - held_out_count(rows)
     if settings.nlist is not None:
         if settings.nlist > rows:
             raise UsageError(f"--nlist {settings.nlist}: there are only {rows} images; ask for at most {rows} lists.")
@@ -162,7 +162,7 @@ def _largest_divisor(number: int, most: int) -> int:
 def _train_size(rows: int, default: int, settings: BuildSettings) -> int:
     if settings.train_size is not None:
         return min(rows, settings.train_size)
-    return min(default, max(1, rows - held_back(rows)))
+    return min(default, max(1, rows - held_out_count(rows)))
 
 
 def refuse_nlist(settings: BuildSettings) -> None:

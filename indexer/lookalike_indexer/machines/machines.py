@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from lookalike_indexer.errors import DeviceError, IndexerError
 from lookalike_indexer.machines.connect import joined
-from lookalike_indexer.machines.probe import checked, probing, versions_here
+from lookalike_indexer.machines.probe import checked, own_versions, probing
 from lookalike_indexer.machines.work import Advance, Failed, Work
 from lookalike_indexer.machines.worker import Worker
 
@@ -148,7 +148,7 @@ class Machines:
         return True
 
     def _note(self, node: Node, found: Any) -> None:
-        checked(node.address, found, versions_here())
+        checked(node.address, found, own_versions())
         self._checked.add(node.id)
 
     def _got(self, answer: Any, node: Node) -> Any:
@@ -200,7 +200,7 @@ class _Run:
         self._waiting.extend(items)
         left = len(self._waiting)
         while left:
-            self._look()
+            self._start_missing_workers()
             self._feed()
             for report in self._reports():
                 self._advance(report.advanced)
@@ -208,7 +208,7 @@ class _Run:
                     left -= 1
                     yield report.result
 
-    def _look(self) -> None:
+    def _start_missing_workers(self) -> None:
         """Start workers on machines that have none yet."""
         if time.monotonic() - self._looked < _LOOK_EVERY_S:
             return

@@ -43,7 +43,7 @@ def probing(folders: Sequence[str]) -> Callable[[], dict[str, Any]]:
     return probe
 
 
-def versions_here() -> dict[str, str]:
+def own_versions() -> dict[str, str]:
     """Return the releases of this process, in the form that `probing` returns for a machine."""
     found: dict[str, str] = {}
     for package in _DECISIVE:

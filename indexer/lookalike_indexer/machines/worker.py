@@ -30,7 +30,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class _Wants:
+class _WorkRequest:
     """A marker among the results: the work requested more items."""
 
 
@@ -43,7 +43,7 @@ class Worker:
         self._name = name
         self._items: queue.SimpleQueue[tuple[Any] | None] = queue.SimpleQueue()
         # Results wait here until the driver has taken the previous ones: a worker runs ahead by one.
-        self._results: queue.Queue[tuple[Any] | _Wants | Failed | None] = queue.Queue(1)
+        self._results: queue.Queue[tuple[Any] | _WorkRequest | Failed | None] = queue.Queue(1)
         self._asked = False
         self._advanced = 0
         self._lock = threading.Lock()
@@ -75,7 +75,7 @@ class Worker:
                 return
             yield (
                 Report(self._taken(), wants=True)
-                if isinstance(entry, _Wants)
+                if isinstance(entry, _WorkRequest)
                 else Report(self._taken(), True, entry[0])
             )
 
@@ -93,7 +93,7 @@ class Worker:
             # number of items that only it knows.
             if self._items.qsize() <= 1 and not self._asked:
                 self._asked = True
-                self._results.put(_Wants())
+                self._results.put(_WorkRequest())
             if (entry := self._items.get()) is None:
                 return
             yield entry[0]

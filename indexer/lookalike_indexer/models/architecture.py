@@ -47,7 +47,7 @@ def build(arch: str, classes: int, transform_input: bool, image_size: int | None
         return open_clip_models.build(arch)
     builder = torchvision.models.get_model_builder(checked_architecture(arch))
     options: dict[str, Any] = {"weights": None, "num_classes": classes}
-    if takes_one_size(arch) and image_size is not None:
+    if has_fixed_size(arch) and image_size is not None:
         options["image_size"] = image_size
     if "googlenet" in arch or "inception" in arch:
         # The auxiliary classifiers are used only in training.
@@ -71,7 +71,7 @@ def ends_with_embedding(arch: str, classes: int) -> bool:
     return is_open_clip(arch) or (timm_models.is_timm(arch) and not classes)
 
 
-def takes_one_size(arch: str) -> bool:
+def has_fixed_size(arch: str) -> bool:
     """Return whether a network only takes images of the size that it was built for: a vision transformer."""
     return arch.startswith("vit_")
 
@@ -83,7 +83,7 @@ def image_size_of(arch: str, state: Mapping[str, torch.Tensor]) -> int | None:
     network takes any size, or the state dict is not that of a vision transformer.
     """
     positions, patches = state.get(_POSITIONS), state.get(_PATCHES)
-    if not takes_one_size(arch) or positions is None or patches is None or positions.ndim != 3 or patches.ndim != 4:
+    if not has_fixed_size(arch) or positions is None or patches is None or positions.ndim != 3 or patches.ndim != 4:
         return None
     side = math.isqrt(max(0, positions.shape[1] - 1))
     size = side * int(patches.shape[-1])

@@ -9,7 +9,7 @@ import numpy.typing as npt
 NEGLIGIBLE = 1e-6
 
 
-def all_alike(vectors: npt.NDArray[np.floating]) -> bool:
+def all_equal(vectors: npt.NDArray[np.floating]) -> bool:
     """Return whether all vectors (n, dim) are equal up to rounding. True for fewer than two."""
     if len(vectors) < 2:
         return True

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from lookalike_indexer.attributes.summary import Summary
 from lookalike_indexer.collection import generations, layout, schema, uploaded_images
-from lookalike_indexer.collection.commands import pictures_gone
+from lookalike_indexer.collection.commands import unreadable_images
 from lookalike_indexer.collection.manifest import AttributesEntry, Manifest
 from lookalike_indexer.collection.parts import read_part, write_part
 from lookalike_indexer.collection.spec import digest_of
@@ -72,7 +72,7 @@ def run_quality(storage: Storage, draft: Manifest, workers: int, progress: Progr
             parts.append(target)
             digests.append(digest)
     if unreadable == rows:
-        raise NotBuiltError(pictures_gone(storage.location, draft.source.uri, unreadable, rows))
+        raise NotBuiltError(unreadable_images(storage.location, draft.source.uri, unreadable, rows))
     entry = AttributesEntry(summary.columns, rows - unreadable, parts, digest_of([VERSION, digests]))
     attributes = {**draft.attributes, TABLE: entry}
     after = generations.complete(storage, dataclasses.replace(draft, attributes=attributes))

@@ -78,7 +78,7 @@ class Plan:
 def chapter(plan: Plan, context: Any) -> Chapter:
     """Make a chapter, or state why it is impossible or what failed, without affecting other chapters."""
     try:
-        return _made(plan, plan.make(context))
+        return _chapter_of(plan, plan.make(context))
     except IndexerError as error:
         missing = str(error)
     except Exception as error:
@@ -90,7 +90,7 @@ def chapter(plan: Plan, context: Any) -> Chapter:
     return Chapter(plan.number, plan.title, plan.command, plan.about, missing=missing)
 
 
-def _made(plan: Plan, made: Content) -> Chapter:
+def _chapter_of(plan: Plan, made: Content) -> Chapter:
     result = made.result
     return Chapter(
         plan.number,

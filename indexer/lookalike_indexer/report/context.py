@@ -67,7 +67,7 @@ class Context:
         large = [line for line in lines if 2 * line["images"] >= most]
         return str(min(large, key=lambda line: (line["share"], line["label"]))["label"])
 
-    def kept(self, kind: str) -> Result | None:
+    def stored_result(self, kind: str) -> Result | None:
         """Return the first up-to-date stored result of a kind, None if there is none."""
         manifest = self.view.reader.manifest
         for name, entry in sorted(manifest.results.items()):

@@ -44,7 +44,7 @@ def through_spaces(context: Context) -> Content:
     return Content(result, tables, pictures)
 
 
-def odd_ones(context: Context) -> Content:
+def oddball_chapter(context: Context) -> Content:
     from lookalike_indexer.charts.oddballs import oddball_montage
     from lookalike_indexer.experiments.oddballs import oddballs
 
@@ -61,7 +61,7 @@ def mistaken(context: Context) -> Content:
     from lookalike_indexer.charts.mistakes import confusion_figure, mistakes_sheet
     from lookalike_indexer.experiments.mistakes import mistakes, with_unknown_ranks
 
-    result = context.kept("mistakes") or mistakes(context.view, limit=40)
+    result = context.stored_result("mistakes") or mistakes(context.view, limit=40)
     pictures: list[tuple[str, Picture]] = [("Labels by predicted classes", confusion_figure(result))]
     if result.tables["mistakes"].num_rows:
         sheet = mistakes_sheet(result, context.thumbnails)

@@ -18,12 +18,12 @@ def near_duplicates(context: Context) -> Content:
     from lookalike_indexer.charts.duplicates import duplicates_montage
     from lookalike_indexer.experiments.duplicates import duplicates
 
-    result = context.kept("duplicates") or duplicates(context.view)
+    result = context.stored_result("duplicates") or duplicates(context.view)
     tables = {
         "groups": ["group", "images", "exact", "by_hash", "farthest", "keep"],
         "images": ["group", "key", "width", "height", "keep", "exact", "by_hash", "distance"],
     }
-    tables = _there(result, tables)
+    tables = _columns_of(result, tables)
     pictures: list[tuple[str, Picture]] = []
     if result.tables["groups"].num_rows:
         pictures.append(("Groups of duplicates, the largest first", duplicates_montage(result, context.thumbnails)))
@@ -35,7 +35,7 @@ def leaked(context: Context) -> Content:
     from lookalike_indexer.charts.leaks import leaks_montage
     from lookalike_indexer.experiments.leaks import leaks
 
-    result = context.kept("leaks")
+    result = context.stored_result("leaks")
     if result is None:
         manifest = context.view.reader.manifest
         columns = {column.name for entry in manifest.attributes.values() for column in entry.columns}
@@ -51,14 +51,14 @@ def leaked(context: Context) -> Content:
         "splits": ["split", "images", "leaked", "share"],
         "leaks": ["rank", "distance", "exact", "by_hash", "split", "key", "other_split", "other_key"],
     }
-    tables = _there(result, tables)
+    tables = _columns_of(result, tables)
     pictures: list[tuple[str, Picture]] = []
     if result.tables["leaks"].num_rows:
         pictures.append(("Images with near-duplicates in another split", leaks_montage(result, context.thumbnails)))
     return Content(result, tables, pictures)
 
 
-def _there(result: Result, tables: dict[str, list[str]]) -> dict[str, list[str]]:
+def _columns_of(result: Result, tables: dict[str, list[str]]) -> dict[str, list[str]]:
     """Return the columns that a result has: results of earlier releases have no by_hash."""
     return {
         name: [each for each in columns if each in result.tables[name].column_names] for name, columns in tables.items()
@@ -69,7 +69,7 @@ def wrong_labels(context: Context) -> Content:
     from lookalike_indexer.charts.label_issues import label_issues_sheet
     from lookalike_indexer.experiments.label_issues import label_issues
 
-    result = context.kept("label_issues") or label_issues(context.view, limit=_LISTED)
+    result = context.stored_result("label_issues") or label_issues(context.view, limit=_LISTED)
     tables = {
         "issues": ["rank", "label", "suggested", "score", "label_probability", "suggested_probability", "key"],
         "labels": ["label", "images", "issues", "share"],
@@ -85,7 +85,7 @@ def poor_pictures(context: Context) -> Content:
     from lookalike_indexer.charts.quality import quality_montage
     from lookalike_indexer.experiments.image_quality import image_quality
 
-    result = context.kept("image_quality") or image_quality(context.view, limit=_LISTED)
+    result = context.stored_result("image_quality") or image_quality(context.view, limit=_LISTED)
     tables = {"flags": ["flag", "images", "share", "rule"], "images": ["flag", "rank", "value", "label", "key"]}
     pictures: list[tuple[str, Picture]] = []
     if result.tables["images"].num_rows:

@@ -20,11 +20,11 @@ def number_of_clusters(context: Context) -> Content:
     from lookalike_indexer.experiments.label_tree import label_tree
 
     seed = context.asked.seed
-    result = context.kept("choose_k") or choose_k(context.view, last=32, sample=1000, seeds=3, seed=seed)
+    result = context.stored_result("choose_k") or choose_k(context.view, last=32, sample=1000, seeds=3, seed=seed)
     pictures: list[tuple[str, Picture]] = [("What each number of clusters is like", choose_k_chart(result))]
     left_out = []
     try:
-        tree = context.kept("label_tree") or label_tree(context.view, most=_LEAVES)
+        tree = context.stored_result("label_tree") or label_tree(context.view, most=_LEAVES)
         pictures.append((f"The classes that the model sees, as a tree. {tree.findings[0]}", tree_figure(tree)))
     except IndexerError as error:
         left_out.append(f"Not drawn, the tree of the classes that the model sees (lookalike dendrogram): {error}")
@@ -41,7 +41,7 @@ def mapped(context: Context) -> Content:
     from lookalike_indexer.experiments.map2d import METHOD_NAMES, map2d
 
     view = context.view
-    result = context.kept("map") or map2d(view, method="tsne", sample=1000, seed=context.asked.seed)
+    result = context.stored_result("map") or map2d(view, method="tsne", sample=1000, seed=context.asked.seed)
     table = result.tables["map"]
     rows = view.rows_of_ids(table.column("id").to_numpy())
     places = np.stack([table.column(axis).to_numpy() for axis in ("x", "y")], axis=1).astype(np.float64)
@@ -63,7 +63,7 @@ def compared(context: Context) -> Content:
     from lookalike_indexer.charts.scores import comparison_chart
     from lookalike_indexer.experiments.compare import compare
 
-    result = context.kept("compare") or compare(context.view, sample=1000, seed=context.asked.seed)
+    result = context.stored_result("compare") or compare(context.view, sample=1000, seed=context.asked.seed)
     listed = [name for name in result.tables["scores"].column_names if name not in ("smallest", "largest")]
     chart = comparison_chart(result)
     return Content(result, {"scores": listed}, [("Each space, clustered by each strategy", chart)])
@@ -73,7 +73,7 @@ def followed(context: Context) -> Content:
     from lookalike_indexer.charts.evolution import evolution_chart
     from lookalike_indexer.experiments.evolution import evolution
 
-    result = context.kept("evolution") or evolution(context.view, seed=context.asked.seed)
+    result = context.stored_result("evolution") or evolution(context.view, seed=context.asked.seed)
     tables = {
         "steps": [
             "step",

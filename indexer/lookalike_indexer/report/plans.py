@@ -32,7 +32,7 @@ PLANS = (
         "Oddballs",
         "lookalike oddballs",
         "Images outside the clusters of their class, far from its middle, or nearer to another class.",
-        of_images.odd_ones,
+        of_images.oddball_chapter,
     ),
     Plan(
         5,

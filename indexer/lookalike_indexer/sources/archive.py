@@ -16,9 +16,9 @@ from lookalike_indexer.sources.exclusion import Exclusion
 from lookalike_indexer.sources.image_files import (
     EXTENSIONS,
     HEAD,
+    is_image_header,
     is_known,
-    kind_of_other,
-    looks_like_a_picture,
+    other_kind,
     suffix_of,
 )
 from lookalike_indexer.sources.row import SourceRow
@@ -74,7 +74,7 @@ class ArchiveSource:
     def _of_sample(self, archive: Archive, members: Iterator[Member]) -> Iterator[tuple[str, str | None, bool]]:
         pictures, label = [], None
         for member in members:
-            if not self._is_kept(member):
+            if not self._is_included(member):
                 continue
             suffix = suffix_of(member.key)
             if _is_picture(archive, member, suffix):
@@ -82,12 +82,12 @@ class ArchiveSource:
             elif found := _label(archive, member, suffix):
                 label = found if suffix == ".cls" else label or found
             else:
-                self._leave_out(kind_of_other(suffix))
+                self._leave_out(other_kind(suffix))
         for member in pictures:
             folder = member.key.split("/")[0] if "/" in member.key else None
             yield member.key, label or folder, member.reachable
 
-    def _is_kept(self, member: Member) -> bool:
+    def _is_included(self, member: Member) -> bool:
         parts = member.key.split("/")
         if member.kind == "folder":
             return False
@@ -117,7 +117,7 @@ def _is_picture(archive: Archive, member: Member, suffix: str) -> bool:
     if is_known(suffix):
         return suffix in EXTENSIONS
     try:
-        return looks_like_a_picture(archive.content(member, HEAD))
+        return is_image_header(archive.content(member, HEAD))
     except DecodeError:
         return False
 

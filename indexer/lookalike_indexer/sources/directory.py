@@ -17,9 +17,9 @@ from lookalike_indexer.sources.exclusion import Exclusion
 from lookalike_indexer.sources.image_files import (
     EXTENSIONS,
     HEAD,
+    is_image_header,
     is_known,
-    kind_of_other,
-    looks_like_a_picture,
+    other_kind,
     suffix_of,
 )
 from lookalike_indexer.sources.row import SourceRow
@@ -110,7 +110,7 @@ class _Walk:
                 file = None
                 try:
                     is_folder = entry.is_dir()
-                    if self._is_left_out(entry, path, is_folder):
+                    if self._is_excluded(entry, path, is_folder):
                         continue
                     if not is_folder:
                         file = self._file(entry, path)
@@ -139,7 +139,7 @@ class _Walk:
         self._visited.add((status.st_dev, status.st_ino))
         return entries
 
-    def _is_left_out(self, entry: os.DirEntry[str], path: str, is_folder: bool) -> bool:
+    def _is_excluded(self, entry: os.DirEntry[str], path: str, is_folder: bool) -> bool:
         if self._exclusion.excludes(path, entry.name, is_folder):
             self._source.leave_out("excluded")
         elif entry.name.startswith("."):
@@ -158,10 +158,10 @@ class _Walk:
             self._source.leave_out("FIFO or device")
         elif not entry.is_file():
             self._source.leave_out("broken link" if entry.is_symlink() else "FIFO or device")
-        elif not is_known(suffix) and self._suffixes is EXTENSIONS and looks_like_a_picture(_head(entry.path)):
+        elif not is_known(suffix) and self._suffixes is EXTENSIONS and is_image_header(_head(entry.path)):
             return path, _status(entry)
         else:
-            self._source.leave_out(kind_of_other(suffix))
+            self._source.leave_out(other_kind(suffix))
         return None
 
     def _unreadable(self, prefix: str, error: OSError) -> None:

@@ -43,7 +43,7 @@ def is_known(suffix: str) -> bool:
     return suffix in EXTENSIONS or suffix in _OTHERS or suffix in _CAMERA_RAW or suffix in CONTAINERS
 
 
-def looks_like_a_picture(head: bytes) -> bool:
+def is_image_header(head: bytes) -> bool:
     """Return whether a file is an image, by its first `HEAD` bytes, or fewer if it is shorter."""
     if head.startswith(_BEGINNINGS):
         return True
@@ -55,7 +55,7 @@ def looks_like_a_picture(head: bytes) -> bool:
     return head[:2] == b"BM" and len(head) >= 26 and head[6:10] == bytes(4)
 
 
-def kind_of_other(suffix: str) -> str:
+def other_kind(suffix: str) -> str:
     """Return the category of a file that is not an image, for the counts of left-out files."""
     if suffix in CONTAINERS:
         return f"archive or Parquet file ({suffix})"

@@ -67,12 +67,12 @@ class KnownListing:
             self.dead[ids] = True
             self.unwanted[ids] = pc.equal(tombstones.column("reason"), "deleted").to_numpy()
         self._again = self._keys.duplicates()
-        self._newest: Int64 | None = self._found_newest() if len(self._again) else None
+        self._newest: Int64 | None = self._newest_rows() if len(self._again) else None
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def _found_newest(self) -> Int64:
+    def _newest_rows(self) -> Int64:
         """Return for each row the newest row with the same key."""
         newest = np.arange(len(self._keys), dtype=np.int64)
         for before, after in self._again[np.argsort(-self._again[:, 1])].tolist():

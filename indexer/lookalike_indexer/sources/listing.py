@@ -167,15 +167,15 @@ class _Listing:
     def take(self, rows: list[SourceRow]) -> None:
         """Process some rows of the source."""
         numbers = self._known.numbers(rows)
-        given = self._given(rows)
-        out = self._kept_out_of(rows, numbers)
+        given = self._labels_of(rows)
+        out = self._stay_deleted(rows, numbers)
         fresh = np.flatnonzero(numbers < 0).tolist()
         self._list([rows[at] for at in fresh], [given[at] for at in fresh])
         there = np.flatnonzero((numbers >= 0) & ~out).tolist()
         if there:
             self._compare([rows[at] for at in there], [given[at] for at in there], numbers[there])
 
-    def _kept_out_of(self, rows: list[SourceRow], numbers: Int64) -> Bools:
+    def _stay_deleted(self, rows: list[SourceRow], numbers: Int64) -> Bools:
         """Return which rows belong to an image that stays deleted; set `numbers` to -1 for those that come back."""
         dead: Bools = np.zeros(len(rows), np.bool_)
         there = np.flatnonzero(numbers >= 0)
@@ -192,7 +192,7 @@ class _Listing:
             return False
         return row.key in self._sync.undelete or not self._known.unwanted[number]
 
-    def _list(self, rows: list[SourceRow], given: list[_Given]) -> None:
+    def _list(self, rows: list[SourceRow], given: list[_RowLabel]) -> None:
         """List some rows as new images."""
         if not rows:
             return
@@ -266,20 +266,20 @@ class _Listing:
             unreachable=int(unreachable.sum()),
         )
 
-    def _given(self, rows: Sequence[SourceRow]) -> list[_Given]:
+    def _labels_of(self, rows: Sequence[SourceRow]) -> list[_RowLabel]:
         """Return the label of each row from the labels file, or else from the source."""
         if self._labels is None:
-            return [_Given(row.label, False) for row in rows]
+            return [_RowLabel(row.label, False) for row in rows]
         texts, found = self._labels.look_up([row.key for row in rows])
         return [
-            _Given(text, True) if is_there else _Given(row.label, False)
+            _RowLabel(text, True) if is_there else _RowLabel(row.label, False)
             for row, text, is_there in zip(rows, texts, found.tolist(), strict=True)
         ]
 
-    def _compare(self, rows: list[SourceRow], given: list[_Given], numbers: Int64) -> None:
+    def _compare(self, rows: list[SourceRow], given: list[_RowLabel], numbers: Int64) -> None:
         """Record the changes of listed rows."""
         for at in np.flatnonzero(self._known.touched(rows, numbers)).tolist():
-            self._look_again(rows[at], int(numbers[at]))
+            self._check_changed(rows[at], int(numbers[at]))
         if self._sync is not None:
             changed = self._known.changed[numbers]
             self._replaced[numbers[changed]] = True
@@ -294,7 +294,9 @@ class _Listing:
         for row, one, label, source_label, number in zip(rows, given, before, own, numbers.tolist(), strict=True):
             self._label(number, row, one, label, source_label)
 
-    def _label(self, number: int, row: SourceRow, given: _Given, before: str | None, source_label: str | None) -> None:
+    def _label(
+        self, number: int, row: SourceRow, given: _RowLabel, before: str | None, source_label: str | None
+    ) -> None:
         """Record a changed label: the labels file decides, then the source if its own label has changed.
 
         If the file's bytes changed, the source's label is not the label of the embedded image.
@@ -311,7 +313,7 @@ class _Listing:
             self._relabeled += 1
             self._changes.set(number, {"label": label, "source_label": row.label})
 
-    def _look_again(self, row: SourceRow, number: int) -> None:
+    def _check_changed(self, row: SourceRow, number: int) -> None:
         """Check a file whose size or time changed: whether its bytes differ from those that were embedded."""
         path = self._known.paths[self._known.place(number)[0]]
         image = self._embedded.of_part(layout.part_number(path)).get(number)
@@ -381,7 +383,7 @@ class _Listing:
 
 
 @dataclass(frozen=True)
-class _Given:
+class _RowLabel:
     """A label, and whether it comes from the labels file."""
 
     label: str | None
@@ -421,7 +423,7 @@ class _Writer:
         self.rows += len(table)
 
 
-def _table(rows: Sequence[SourceRow], given: Sequence[_Given]) -> pa.Table:
+def _table(rows: Sequence[SourceRow], given: Sequence[_RowLabel]) -> pa.Table:
     """Return a table of new rows, without ids."""
     columns = {
         "key": [row.key for row in rows],

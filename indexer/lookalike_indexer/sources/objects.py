@@ -13,9 +13,9 @@ from lookalike_indexer.sources.exclusion import Exclusion
 from lookalike_indexer.sources.image_files import (
     EXTENSIONS,
     HEAD,
+    is_image_header,
     is_known,
-    kind_of_other,
-    looks_like_a_picture,
+    other_kind,
     suffix_of,
 )
 from lookalike_indexer.sources.row import SourceRow
@@ -59,7 +59,7 @@ class ObjectSource:
                 continue
             is_empty = False
             name, path, meta = stack[-1].pop()
-            if self._is_left_out(name, path, meta is None):
+            if self._is_excluded(name, path, meta is None):
                 continue
             if meta is None:
                 stack.append(self._entries(f"{path}/"))
@@ -88,7 +88,7 @@ class ObjectSource:
             entries.append((path.rpartition("/")[2], path, meta))
         return sorted(entries, key=lambda entry: entry[0], reverse=True)
 
-    def _is_left_out(self, name: str, path: str, is_folder: bool) -> bool:
+    def _is_excluded(self, name: str, path: str, is_folder: bool) -> bool:
         if self._exclusion.excludes(path, name, is_folder):
             self._leave_out("excluded")
         elif name.startswith("."):
@@ -101,9 +101,9 @@ class ObjectSource:
         suffix = suffix_of(name)
         if suffix in EXTENSIONS:
             return True
-        if not is_known(suffix) and looks_like_a_picture(self._head(path)):
+        if not is_known(suffix) and is_image_header(self._head(path)):
             return True
-        self._leave_out(kind_of_other(suffix))
+        self._leave_out(other_kind(suffix))
         return False
 
     def _head(self, path: str) -> bytes:

@@ -16,7 +16,7 @@ from lookalike_indexer.collection.manifest import Manifest, SourceEntry
 from lookalike_indexer.collection.parts import open_part, read_part, with_columns, write_part
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.collection.uploaded_images import is_kept
+from lookalike_indexer.collection.uploaded_images import is_uploaded
 from lookalike_indexer.collection.uris import absolute, by_key, root
 from lookalike_indexer.errors import MismatchError
 from lookalike_indexer.progress import Progress
@@ -105,7 +105,7 @@ def _sampled(storage: Storage, draft: Manifest, sample: int) -> Iterator[dict[st
         if len(rows):
             changed = _changed(storage, listing[layout.part_number(path)])
             for row in read_part(storage, path, ["id", "key", "uri", "bytes", "sha256"]).take(rows).to_pylist():
-                if not row["uri"] or is_kept(row["uri"]):
+                if not row["uri"] or is_uploaded(row["uri"]):
                     # It was added while the collection was served, so it is not part of the source.
                     continue
                 # An image that had changed before the move is compared with its changed content.
@@ -145,7 +145,7 @@ def _length(uri: str) -> int | None:
 
 def _below(uri: str, key: str, before: SourceEntry, now: SourceEntry) -> str:
     """Return a stored URI relative to the root of the source at its new location, if it is below the old root."""
-    if is_kept(uri):
+    if is_uploaded(uri):
         return uri
     below = by_key(before, uri, key).removeprefix(root(before).rstrip("/") + "/")
     old, new = (f"{posixpath.basename(source.uri)}#" for source in (before, now))

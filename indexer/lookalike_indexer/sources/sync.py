@@ -63,7 +63,7 @@ def check_deletions(sync: Sync, source: str, gone: int, images: int, remaining: 
         )
 
 
-def said(changes: Changes) -> str:
+def summary_line(changes: Changes) -> str:
     """Return the counts as one line."""
     told = (
         f"{changes.new:,} new, {changes.changed:,} changed, {changes.renamed:,} renamed, {changes.deleted:,} deleted, "

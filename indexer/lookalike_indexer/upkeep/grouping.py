@@ -49,7 +49,7 @@ def group(manifest: Manifest, rows: int = ROWS, columns: Columns | None = None) 
     size = 0
     for place, path in enumerate(manifest.listing):
         number, count = layout.part_number(path), manifest.rows([path])
-        if held and size + count <= rows and borders.are_alike(held[0], number, place - len(held), place):
+        if held and size + count <= rows and borders.can_merge(held[0], number, place - len(held), place):
             held.append(number)
             size += count
         else:
@@ -156,7 +156,7 @@ class _Borders:
         self._made = [(entry, _places(manifest.parts_of(entry))) for entry in made]
         self._first: tuple[int, tuple[Hashable, ...], list[pa.Schema]] | None = None
 
-    def are_alike(self, first: int, number: int, first_place: int, place: int) -> bool:
+    def can_merge(self, first: int, number: int, first_place: int, place: int) -> bool:
         """Return whether a part can be merged with the first one of its group, by their numbers and positions."""
         if self._first is None or self._first[0] != first:
             self._first = (first, self._signature(first, first_place), self._schemas(first))

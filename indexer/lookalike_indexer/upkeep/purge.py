@@ -265,11 +265,11 @@ def _counted(storage: Storage, manifest: Manifest) -> Manifest:
             name: dataclasses.replace(entry, rows=manifest.rows(entry.neighbors))
             for name, entry in manifest.graphs.items()
         },
-        attributes={name: _told(storage, entry) for name, entry in manifest.attributes.items()},
+        attributes={name: _new_entry(storage, entry) for name, entry in manifest.attributes.items()},
     )
 
 
-def _told(storage: Storage, entry: AttributesEntry) -> AttributesEntry:
+def _new_entry(storage: Storage, entry: AttributesEntry) -> AttributesEntry:
     summary, rows = Summary({column.name: column.type for column in entry.columns}), 0
     for path in entry.parts:
         table = read_part(storage, path)

@@ -62,7 +62,7 @@ def _check(examination: Examination, name: str, entry: ClusteringEntry) -> Itera
         wrong = np.flatnonzero((found.clusters != stored.clusters[block]) | ~near)
         if len(wrong):
             row = int(block[wrong[0]])
-            what = _told(stored, row, int(found.clusters[wrong[0]]), float(found.distances[wrong[0]]))
+            what = _description(stored, row, int(found.clusters[wrong[0]]), float(found.distances[wrong[0]]))
             examination.damaged(_path_of(examination, entry.assignments, row), what)
             return
         yield len(block)
@@ -75,7 +75,7 @@ def _rows(examination: Examination, entry: ClusteringEntry) -> Int64:
     return np.sort(choose_rows(entry.rows, settings.rows, settings.seed))
 
 
-def _told(stored: Assignments, row: int, cluster: int, distance: float) -> str:
+def _description(stored: Assignments, row: int, cluster: int, distance: float) -> str:
     return (
         f"assigns image {stored.ids[row]} to cluster {stored.clusters[row]} at distance {stored.distances[row]:.6g}, "
         f"and its nearest centroid is {cluster} at {distance:.6g}"

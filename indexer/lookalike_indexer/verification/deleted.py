@@ -28,7 +28,7 @@ _BATCH = 1 << 16
 
 
 @dataclass(frozen=True)
-class Left:
+class Remains:
     """The files that contain remains of the image, and the command that removes them; both empty if there are none."""
 
     ids: list[int]
@@ -36,7 +36,7 @@ class Left:
     mend: str
 
 
-def left_of(storage: Storage, key: str) -> Left:
+def remains_of(storage: Storage, key: str) -> Remains:
     """Return the remains of all deleted images that had a key.
 
     The listing keeps the key, so that the image is not listed again by mistake; that does not count. Raise
@@ -58,11 +58,11 @@ def left_of(storage: Storage, key: str) -> Left:
         {*_tables(storage, dead, key), *_manifests(storage, key), *_indexes(storage, dead), *_pictures(storage, newest)}
     )
     if not files:
-        return Left(dead.tolist(), [], "")
+        return Remains(dead.tolist(), [], "")
     named = {*newest.files, layout.generation(newest.generation)}
     older = command("gc", storage.location, "--keep", "1")
     purge = command("compact", storage.location, "--purge")
-    return Left(dead.tolist(), files, f"{purge} && {older}" if named.intersection(files) else older)
+    return Remains(dead.tolist(), files, f"{purge} && {older}" if named.intersection(files) else older)
 
 
 def _ids_of(storage: Storage, manifest: Manifest, key: str) -> Int64:
@@ -136,7 +136,7 @@ def _pictures(storage: Storage, newest: Manifest) -> Iterator[str]:
     for path in newest.images:
         table = read_part(storage, path, ["id", "uri"])
         living = table.filter(pa.array(reader.live(table.column("id").to_numpy()))).column("uri")
-        own = living.filter(uploaded_images.is_kept_column(living)).to_pylist()
+        own = living.filter(uploaded_images.is_uploaded_column(living)).to_pylist()
         kept.difference_update(uploaded_images.path_of(uri) for uri in own)
     # A change that is not part of a generation yet may need an image, too.
     later = [one.name.path for one in changelog.segments(storage)]

@@ -60,7 +60,7 @@ class _Image:
     sha256: str | None
 
     @property
-    def asked(self) -> ImageRequest:
+    def request(self) -> ImageRequest:
         return Expected(self.uri, self.sha256) if self.sha256 else self.uri
 
 
@@ -158,7 +158,7 @@ class _Model:
         pool = PoolSettings(workers, limits=self._manifest.limits)
         batch: list[tuple[int, Pixels]] = []
         with DecodePool(pool, self._entry.spec.preprocessing) as decoders:
-            asked = ((image.id, image.asked) for image in images)
+            asked = ((image.id, image.request) for image in images)
             for image_id, image in decoders.stream(asked, 4 * _BATCH):
                 if isinstance(image, Prepared):
                     batch.append((image_id, image.pixels))

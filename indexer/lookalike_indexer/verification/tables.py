@@ -90,7 +90,7 @@ def _difference(examination: Examination, path: str, columns: list[pa.Schema], f
     except IndexerError as error:
         return str(error)
     if columns and not any(found.remove_metadata().equals(one) for one in columns):
-        return f"has the columns {_told(found)} and should have {_told(columns[0])}"
+        return f"has the columns {_column_list(found)} and should have {_column_list(columns[0])}"
     said = (found.metadata or {}).get(FINGERPRINT, b"").decode()
     if said and fingerprint and said != fingerprint:
         return f"has the fingerprint {said[:16]}, but the manifest has {fingerprint[:16]}"
@@ -98,5 +98,5 @@ def _difference(examination: Examination, path: str, columns: list[pa.Schema], f
     return "" if rows == expected else f"has {rows} rows, but the manifest has {expected}"
 
 
-def _told(columns: pa.Schema) -> str:
+def _column_list(columns: pa.Schema) -> str:
     return ", ".join(f"{field.name} {field.type}" for field in columns)

@@ -41,12 +41,12 @@ def run_verify(storage: Storage, settings: VerifySettings, progress: Progress) -
     checks = [Check("manifests", len(manifests) + len(unreadable), "generations")]
     if not manifests:
         return Report(0, checks, unreadable)
-    progress.say(f"Verifying files (1 of {len(_CHECKS) + 1}).")
+    progress.announce(f"Verifying files (1 of {len(_CHECKS) + 1}).")
     files, damages = check_files(storage, manifests, progress)
     # Include deleted images: their rows must be valid as well, as long as they exist.
     reader = CollectionReader.open(storage.location, manifests[-1].generation).whole
     examination = Examination(reader, settings, progress, [*checks, files], [*unreadable, *damages])
     for number, (name, check) in enumerate(_CHECKS, 2):
-        progress.say(f"Verifying {name} ({number} of {len(_CHECKS) + 1}).")
+        progress.announce(f"Verifying {name} ({number} of {len(_CHECKS) + 1}).")
         check(examination)
     return Report(reader.manifest.generation, examination.checks, examination.damages)

@@ -126,7 +126,7 @@ class Batcher(Generic[W, R]):
         down = dict(self._down)
         return next(iter(down.values())) if len(down) == len(self._workers) else ""
 
-    def look(self) -> list[str]:
+    def check_threads(self) -> list[str]:
         """Give up workers that exceed `max_run` and return a sentence about each. Thread-safe.
 
         Their callers get an error at once. If no other worker is left, so do all queued callers.
@@ -163,7 +163,9 @@ class Batcher(Generic[W, R]):
             thread.join(timeout)
 
     def _start(self, worker: str, first: Callable[[], None] | None = None) -> None:
-        thread = threading.Thread(target=self._own, args=(worker, first), name=f"{self._name}/{worker}", daemon=True)
+        thread = threading.Thread(
+            target=self._run_owner, args=(worker, first), name=f"{self._name}/{worker}", daemon=True
+        )
         self._threads[worker] = thread
         thread.start()
 
@@ -176,7 +178,7 @@ class Batcher(Generic[W, R]):
         """Return whether the current thread still owns the worker, that is, was not replaced."""
         return self._threads[worker] is threading.current_thread()
 
-    def _own(self, worker: str, first: Callable[[], None] | None) -> None:
+    def _run_owner(self, worker: str, first: Callable[[], None] | None) -> None:
         """Run the owner thread. If it ends unexpectedly, another replaces it and queued requests stay queued."""
         try:
             if first is not None:
@@ -256,7 +258,7 @@ class Batcher(Generic[W, R]):
             if not self._is_owner(ran.worker):
                 # `look` already answered these callers, and another thread owns the worker.
                 return
-            if self._came_back(ran.worker):
+            if self._mark_idle(ran.worker):
                 self._queue.mark_idle(ran.worker)
             else:
                 self._queue.record_run(ran.worker, ran.took)
@@ -279,21 +281,21 @@ class Batcher(Generic[W, R]):
                 recover()
             except Exception as error:
                 with self._changed:
-                    self._came_back(worker)
+                    self._mark_idle(worker)
                 # The next attempt may succeed.
                 if self._down.get(worker) != f"{error}":
                     log.warning("%s/%s cannot be used; the server will retry: %s", self._name, worker, error)
-                self._gone(worker, f"{error}")
+                self._mark_down(worker, f"{error}")
                 pause = min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, 2 * pause))
             else:
                 with self._changed:
-                    self._came_back(worker)
+                    self._mark_idle(worker)
                 break
         if self._is_owner(worker) and worker in self._down:
             del self._down[worker]
             log.info("%s/%s can be used again", self._name, worker)
 
-    def _came_back(self, worker: str) -> bool:
+    def _mark_idle(self, worker: str) -> bool:
         """Mark a worker as running nothing. Return True if it had been given up as hung."""
         if not self._is_owner(worker):
             return False
@@ -303,7 +305,7 @@ class Batcher(Generic[W, R]):
         log.warning("%s/%s has returned and accepts calls again", self._name, worker)
         return True
 
-    def _gone(self, worker: str, what: str) -> None:
+    def _mark_down(self, worker: str, what: str) -> None:
         """Mark a worker as down. If no other worker is left, answer the queued callers with `what`."""
         with self._changed:
             self._down[worker] = what

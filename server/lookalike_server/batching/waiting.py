@@ -31,14 +31,14 @@ class Inbox(Protocol):
     def put(self, answers: Sequence[tuple[int, Answer[Any] | Exception]]) -> None: ...
 
 
-class Nobody:
+class DiscardingInbox:
     """Inbox that drops all answers."""
 
     def put(self, answers: Sequence[tuple[int, Answer[Any] | Exception]]) -> None:
         pass
 
 
-NOBODY = Nobody()
+DISCARDING = DiscardingInbox()
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Rules(Generic[W]):
         deadline: float | None,
         queued: float,
         ticket: int = -1,
-        inbox: Inbox = NOBODY,
+        inbox: Inbox = DISCARDING,
     ) -> Entry[W, Any]:
         """Return the queue entry of a peer's request."""
         size = self.size(work)
@@ -106,7 +106,7 @@ class Entry(Generic[W, R]):
     deadline: float | None
     queued: float
     ticket: int = -1
-    inbox: Inbox = NOBODY
+    inbox: Inbox = DISCARDING
     peer: str = ""
     each: float = 1.0
     number: int = -1

@@ -60,11 +60,11 @@ class Workers:
             result: T = await piece.answer
             return result
 
-    async def looked_up(self, work: Callable[[], T], items: int) -> T:
+    async def run_lookup(self, work: Callable[[], T], items: int) -> T:
         """Run `work`, which looks up or writes `items` items. A few run in the event loop, more as in `run`."""
         return work() if items <= _FEW else await self.run(work)
 
-    def look(self) -> list[str]:
+    def check_threads(self) -> list[str]:
         """Fail hung work. Return a sentence if all threads of the newest pool hang. Call it in the event loop."""
         now = time.monotonic()
         hanging = [piece for piece in self._pieces if piece.began is not None and now - piece.began > self._limit_s]
@@ -136,12 +136,12 @@ class _Piece:
             # Any error must reach the caller that waits.
             outcome = error
         try:
-            self._loop.call_soon_threadsafe(self._came_back, outcome)
+            self._loop.call_soon_threadsafe(self._finished, outcome)
         except RuntimeError:
             # The event loop closed because the server stopped.
             return
 
-    def _came_back(self, outcome: Any) -> None:
+    def _finished(self, outcome: Any) -> None:
         self._under_way.discard(self)
         self.end(outcome)
 

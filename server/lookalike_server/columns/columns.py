@@ -108,7 +108,7 @@ class Columns:
         """Return the row of each id, and whether it exists."""
         return self._rows_by_id.rows(ids)
 
-    def there(self, ids: Int64) -> npt.NDArray[np.bool_]:
+    def exist(self, ids: Int64) -> npt.NDArray[np.bool_]:
         """Return whether the collection has an image with each id; False for -1."""
         return self._rows_by_id.rows(ids)[1]
 

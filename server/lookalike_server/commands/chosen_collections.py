@@ -11,7 +11,7 @@ from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.location import open_storage
 from lookalike_indexer.errors import IndexerError
-from lookalike_server.commands.collection_options import Own
+from lookalike_server.commands.collection_options import CollectionOverrides
 from lookalike_server.commands.limit_options import chosen_limits
 from lookalike_server.common.collection_name import known_as
 from lookalike_server.common.limits import OF_SERVER, Limits
@@ -42,7 +42,10 @@ def stored_limits(root: str, *, required: bool) -> ImageLimits:
 
 
 def chosen_collections(
-    pairs: Sequence[tuple[str, str]], chosen: Chosen, own: Mapping[str, Own], stored: Sequence[ImageLimits]
+    pairs: Sequence[tuple[str, str]],
+    chosen: Chosen,
+    own: Mapping[str, CollectionOverrides],
+    stored: Sequence[ImageLimits],
 ) -> tuple[Limits, tuple[CollectionSettings, ...]]:
     """Return the limits of the server, and its collections. `stored` are each collection's limits for images.
 

@@ -16,7 +16,7 @@ import click
 from lookalike import local_secret
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.threads import sleep_while_waiting
-from lookalike_server.commands.collection_options import CollectionType, named, own_settings
+from lookalike_server.commands.collection_options import CollectionType, collection_overrides, named
 from lookalike_server.commands.configuration import config_option
 from lookalike_server.commands.fronts_option import FrontsType, number_of_fronts
 from lookalike_server.commands.limit_options import limit_options
@@ -227,7 +227,7 @@ def serve(
         shown = next(known for known in SHOW_PATHS if known == show_paths)
         stored = [stored_limits(root, required=len(pairs) == 1) for _, root in pairs]
         chosen = Chosen(limits, weights, indexes)
-        of_server, collections = chosen_collections(pairs, chosen, own_settings(own, pairs), stored)
+        of_server, collections = chosen_collections(pairs, chosen, collection_overrides(own, pairs), stored)
         settings = ServeSettings(
             root=pairs[0][1],
             weights=weights,
@@ -265,7 +265,7 @@ def serve(
                 click.echo(f"METRICS on http://{observe.metrics_host}:{server.metrics_port}/metrics")
             if http is not None:
                 start_explorer(server.address, http, http_names, insecure=insecure)
-                _tell_of_changes(server.address, writable=writable, tokens=tokens)
+                _print_change_hint(server.address, writable=writable, tokens=tokens)
 
         if http is not None:
             check_explorer(settings.listen, http, http_names)
@@ -278,7 +278,7 @@ def serve(
     _leave()
 
 
-def _tell_of_changes(address: str, *, writable: bool, tokens: Path | None) -> None:
+def _print_change_hint(address: str, *, writable: bool, tokens: Path | None) -> None:
     """Print how the user of a server without tokens can change collections on the page."""
     file = local_secret.file_of(int(address.rpartition(":")[2])) if writable and tokens is None else None
     if file is not None:

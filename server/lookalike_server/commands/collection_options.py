@@ -42,7 +42,7 @@ def split(text: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class Own:
+class CollectionOverrides:
     """Settings for one collection."""
 
     limits: dict[str, int] = field(default_factory=dict)
@@ -71,13 +71,13 @@ def named(texts: Sequence[str]) -> list[tuple[str, str]]:
     return full
 
 
-def own_settings(texts: Sequence[str], pairs: Sequence[tuple[str, str]]) -> dict[str, Own]:
+def collection_overrides(texts: Sequence[str], pairs: Sequence[tuple[str, str]]) -> dict[str, CollectionOverrides]:
     """Return the values of --set NAME.KEY=VALUE by collection. `pairs` is the result of `named`.
 
     Raises UsageError if the collection or key does not exist, or the value is invalid.
     """
     names = [known_as(name, root) for name, root in pairs]
-    found = {name: Own() for name in names}
+    found = {name: CollectionOverrides() for name in names}
     for text in texts:
         where, equals, value = text.partition("=")
         name, dot, key = where.rpartition(".")
@@ -90,7 +90,7 @@ def own_settings(texts: Sequence[str], pairs: Sequence[tuple[str, str]]) -> dict
     return found
 
 
-def _with(own: Own, text: str, key: str, value: str) -> Own:
+def _with(own: CollectionOverrides, text: str, key: str, value: str) -> CollectionOverrides:
     if key == "weights":
         return dataclasses.replace(own, weights=value)
     if key == "index":

@@ -34,7 +34,7 @@ def read_configuration(path: Path, settings: Mapping[str, Settable], ctx: click.
     for key, value in _pairs(_parsed(path)):
         known = settings.get(key)
         if known is None:
-            raise UsageError(f"--config {path}: {key} is not a setting{_meant(key, settings)}.")
+            raise UsageError(f"--config {path}: {key} is not a setting{_suggestion(key, settings)}.")
         values[str(known.name)] = _checked(path, known, value, ctx)
     return values
 
@@ -97,7 +97,7 @@ def _pairs(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, An
             yield f"{before}{key}", value
 
 
-def _meant(key: str, settings: Mapping[str, Settable]) -> str:
+def _suggestion(key: str, settings: Mapping[str, Settable]) -> str:
     """Return a suggestion for an unknown key."""
     word = key.rpartition(".")[2].replace("-", "_")
     moved = [known for known in settings if known.rpartition(".")[2] == word]
@@ -109,7 +109,7 @@ def _checked(path: Path, known: Settable, value: Any, ctx: click.Context) -> Any
     """Return a value in the form that click takes."""
     if known.nargs == -1 and isinstance(value, str):
         value = [value]
-    wanted = _wanted(known, value)
+    wanted = _expected_type(known, value)
     if wanted:
         raise UsageError(f"--config {path}: {known.key} is {value!r}; it must be {wanted}.")
     several = value if _takes_several(known) else [value]
@@ -130,7 +130,7 @@ def _takes_several(known: Settable) -> bool:
     return bool(known.multiple) or known.nargs == -1
 
 
-def _wanted(known: Settable, value: Any) -> str:
+def _expected_type(known: Settable, value: Any) -> str:
     """Return what a value of a wrong type should be; "" if the type is right."""
     if _takes_several(known):
         right = isinstance(value, list) and all(isinstance(one, str) for one in value)

@@ -58,7 +58,7 @@ async def run(
     """
     loop = asyncio.get_running_loop()
     allow_connections()
-    app = _made(settings, verifier, logs)
+    app = _make_server(settings, verifier, logs)
     # Exclude imported objects from garbage collection, which would take a twentieth of a call's time.
     gc.freeze()
     # The default action would end the process, and SIGHUP may come while a generation is loading.
@@ -78,7 +78,7 @@ async def run(
         raise DeviceError(f"A device was lost and --on-device-loss is fail, so the server stops: {lost}")
 
 
-def _made(settings: ServeSettings, verifier: FileVerifier, logs: Logs | None) -> Server:
+def _make_server(settings: ServeSettings, verifier: FileVerifier, logs: Logs | None) -> Server:
     # Imported on demand: this process loads faiss only if it searches itself.
     if settings.fronts > 1:
         from lookalike_server.fronts.supervisor import Supervisor

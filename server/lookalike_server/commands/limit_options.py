@@ -13,7 +13,7 @@ from lookalike_indexer.cli.bytes import Bytes, Pixels
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.errors import UsageError
 from lookalike_server.commands.options import setting
-from lookalike_server.common.limits import MIB, Limits, least_of, most_of, option_of, what_of
+from lookalike_server.common.limits import MIB, Limits, description_of, least_of, most_of, option_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,7 +67,7 @@ def _option(field: dataclasses.Field[int]) -> Callable[[F], F]:
         *names,
         type=limit_type(field),
         metavar="SIZE" if field.name.endswith("_bytes") else "N",
-        help=f"{what_of(field)}  [default: {default}]".strip(),
+        help=f"{description_of(field)}  [default: {default}]".strip(),
         section=SECTION,
     )
 

@@ -175,7 +175,7 @@ def least_of(field: dataclasses.Field[int]) -> int:
     return least
 
 
-def what_of(field: dataclasses.Field[int]) -> str:
+def description_of(field: dataclasses.Field[int]) -> str:
     """Return what a limit bounds, as a sentence."""
     what: str = field.metadata.get("what", "")
     return what

@@ -15,7 +15,7 @@ _MOST = 1024
 
 
 @dataclass
-class _Said:
+class _LoggedLine:
     until: float
     quiet: int = 0
 
@@ -25,7 +25,7 @@ class LogOnce(Generic[K]):
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._said: OrderedDict[K, _Said] = OrderedDict()
+        self._said: OrderedDict[K, _LoggedLine] = OrderedDict()
 
     def quiet(self, what: K) -> int | None:
         """Return how often it happened without a line since its last one, or None if it should not be logged now."""
@@ -34,7 +34,7 @@ class LogOnce(Generic[K]):
         if known is not None and now < known.until:
             known.quiet += 1
             return None
-        self._said[what] = _Said(now + self._seconds)
+        self._said[what] = _LoggedLine(now + self._seconds)
         self._said.move_to_end(what)
         if len(self._said) > _MOST:
             self._said.popitem(last=False)

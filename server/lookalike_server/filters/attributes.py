@@ -21,7 +21,7 @@ from lookalike_server.common.limits import Limits
 ALL = "*"
 
 
-def columns_asked(names: Iterable[str], columns: FilterColumns, limits: Limits, field: str) -> list[str]:
+def requested_columns(names: Iterable[str], columns: FilterColumns, limits: Limits, field: str) -> list[str]:
     """Return the distinct names of the requested columns.
 
     Raises ArgumentError if there are too many or an unknown one.
@@ -43,7 +43,7 @@ def columns_asked(names: Iterable[str], columns: FilterColumns, limits: Limits, 
 
 def values(columns: FilterColumns, names: Sequence[str], rows: Int64) -> list[filter_pb2.AttributeValues]:
     """Return the values of some columns for some rows (n,) of the images. The first use reads a column."""
-    return [_written(name, columns.kinds[name], columns.column(name).taken(rows)) for name in names]
+    return [_written(name, columns.kinds[name], columns.column(name).take(rows)) for name in names]
 
 
 def _written(name: str, kind: Kind, array: pa.Array) -> filter_pb2.AttributeValues:

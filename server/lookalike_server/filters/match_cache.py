@@ -58,7 +58,7 @@ class MatchCache:
         """Bytes of memory of all matches."""
         return self._bytes
 
-    def by_words(self, words: bytes) -> Matches | None:
+    def by_message(self, words: bytes) -> Matches | None:
         """Return the matches of a filter with the same serialized bytes, or None."""
         with self._lock:
             meaning = self._words.get(_digest(words))

@@ -55,7 +55,7 @@ class Filters:
     def known(self, message: filter_pb2.Filter) -> FilterMatches | None:
         """Return cached matches of a filter, or None. Fast."""
         words = message.SerializeToString()
-        kept = self._kept.by_words(words)
+        kept = self._kept.by_message(words)
         return None if kept is None else FilterMatches(kept, cached=True)
 
     def find(self, message: filter_pb2.Filter) -> FilterMatches:

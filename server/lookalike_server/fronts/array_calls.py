@@ -11,7 +11,7 @@ from lookalike_server.batching.waiting import Answer
 from lookalike_server.common import visible
 from lookalike_server.common.errors import Refusal
 from lookalike_server.common.peers import host_of
-from lookalike_server.fronts.array_messages import AskedCall, AskedSearch, encode_found
+from lookalike_server.fronts.array_messages import ArrayCall, ArraySearch, encode_answer
 from lookalike_server.fronts.frames import Frames, Kind
 from lookalike_server.fronts.messages import ForwardedReply
 from lookalike_server.fronts.shares import Share, Shares
@@ -22,11 +22,11 @@ from lookalike_server.transport.interceptors import Errors
 
 
 @dataclass(eq=False)
-class OwnCallOfFront:
+class FrontCall:
     """A call that a front answers from a generation. `searches` are its running searches, by the engine's ticket."""
 
     link: Frames
-    asked: AskedCall
+    asked: ArrayCall
     share: Share
     searches: dict[int, tuple[SearchEngine, Queued]] = field(default_factory=dict)
 
@@ -40,9 +40,9 @@ class OwnCallOfFront:
 class _Search:
     """A running search, with the ticket of its front."""
 
-    call: OwnCallOfFront
+    call: FrontCall
     ticket: int
-    asked: AskedSearch
+    asked: ArraySearch
 
 
 class ArrayCalls:
@@ -54,19 +54,19 @@ class ArrayCalls:
         self._tickets = itertools.count()
         self._inbox: LoopInbox | None = None
 
-    def opened(self, link: Frames, asked: AskedCall) -> OwnCallOfFront | None:
+    def opened(self, link: Frames, asked: ArrayCall) -> FrontCall | None:
         """Open a call on a generation that fronts have.
 
         Return None if the call must be answered from what the engine process serves now.
         """
         share = self._shares.by_number.get(asked.generation)
-        return None if share is None or not share.is_current else OwnCallOfFront(link, asked, share)
+        return None if share is None or not share.is_current else FrontCall(link, asked, share)
 
-    def find(self, call: OwnCallOfFront, ticket: int, body: bytes) -> None:
+    def find(self, call: FrontCall, ticket: int, body: bytes) -> None:
         """Queue a search of a call. Its outcome is sent with the front's ticket."""
         if self._inbox is None:
             self._inbox = LoopInbox(self._found)
-        asked, own = AskedSearch.decoded(body), next(self._tickets)
+        asked, own = ArraySearch.decoded(body), next(self._tickets)
         search = self._searches[own] = _Search(call, ticket, asked)
         snapshot = call.share.snapshot
         try:
@@ -78,7 +78,7 @@ class ArrayCalls:
         else:
             call.searches[own] = engine, queued
 
-    def ended(self, call: OwnCallOfFront) -> None:
+    def ended(self, call: FrontCall) -> None:
         """Withdraw the searches of a call whose caller no longer waits."""
         for own, (engine, queued) in call.searches.items():
             self._searches.pop(own, None)
@@ -94,7 +94,7 @@ class ArrayCalls:
             if isinstance(outcome, Exception):
                 self._fail(search, outcome)
             else:
-                search.call.link.send(Kind.FOUND, search.ticket, *encode_found(outcome))
+                search.call.link.send(Kind.FOUND, search.ticket, *encode_answer(outcome))
                 self._audit(search, outcome)
 
     def _audit(self, search: _Search, answer: Answer[Hits]) -> None:
@@ -110,7 +110,7 @@ class ArrayCalls:
         reply = ForwardedReply(refusal=refused)
         search.call.link.send(Kind.FAILED, search.ticket, *reply.encoded())
 
-    def _refused(self, asked: AskedCall, error: Exception) -> Refusal:
+    def _refused(self, asked: ArrayCall, error: Exception) -> Refusal:
         """Return what the caller is told. Runs in a copied context."""
         if asked.hides_paths:
             visible.hide(self._roots)

@@ -38,7 +38,7 @@ EFFORTS: Final[tuple[AuditEffort, ...]] = ("default", "nprobe", "recall")
 
 
 @dataclass(frozen=True, slots=True)
-class AskedCall:
+class ArrayCall:
     """A call that a front answers itself from the shared generation with the id `generation`; `size` is in bytes."""
 
     method: str
@@ -56,7 +56,7 @@ class AskedCall:
         return head + texts
 
     @classmethod
-    def decoded(cls, body: bytes) -> AskedCall:
+    def decoded(cls, body: bytes) -> ArrayCall:
         """Decode what `encoded` returned."""
         generation, size, method, hides_paths = _ASK.unpack_from(body)
         request_id, peer, caller = body[_ASK.size :].decode().split(_BETWEEN)
@@ -64,7 +64,7 @@ class AskedCall:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedSearch:
+class ArraySearch:
     """A search for a call. `space` is the position in the manifest; `queries` is (n, dim); `effort` is one of EFFORTS.
 
     `deadline` is in the time of `time.monotonic`, which all processes share.
@@ -90,7 +90,7 @@ class AskedSearch:
         return head, np.ascontiguousarray(self.queries, np.float32).tobytes()
 
     @classmethod
-    def decoded(cls, body: bytes) -> AskedSearch:
+    def decoded(cls, body: bytes) -> ArraySearch:
         """Decode a body that `encoded` returned."""
         call, space, k, nprobe, count, dim, _, deadline, recall, scan, exact, effort = _FIND.unpack_from(body)
         queries = np.frombuffer(body, np.float32, offset=_FIND.size).reshape(count, dim)
@@ -99,11 +99,11 @@ class AskedSearch:
 
 
 def call_of(body: bytes) -> int:
-    """Return the call number of an encoded AskedSearch."""
+    """Return the call number of an encoded ArraySearch."""
     return int.from_bytes(body[:8], "little")
 
 
-def encode_found(answer: Answer[Hits]) -> tuple[bytes, ...]:
+def encode_answer(answer: Answer[Hits]) -> tuple[bytes, ...]:
     """Return the pieces of a frame's body for the result of a search without a mask."""
     hits = answer.result
     count, k = hits.rows.shape
@@ -114,8 +114,8 @@ def encode_found(answer: Answer[Hits]) -> tuple[bytes, ...]:
     return head, hits.rows.astype(np.int64, copy=False).tobytes(), hits.distances.tobytes(), texts
 
 
-def decode_found(body: bytes) -> Answer[Hits]:
-    """Decode a body that `encode_found` returned."""
+def decode_answer(body: bytes) -> Answer[Hits]:
+    """Decode a body that `encode_answer` returned."""
     queue_us, run_us, size, nprobe, count, k, scanned, complete, length = _FOUND.unpack_from(body)
     cells, at = count * k, _FOUND.size
     rows = np.frombuffer(body, np.int64, cells, at).reshape(count, k)

@@ -65,14 +65,14 @@ class Control:
         self.on_reload: Callable[[], None] = lambda: None
         asyncio.get_running_loop().add_reader(connection.fileno(), self._read)
 
-    def tell(self, word: Word, what: Any = None) -> None:
+    def send(self, word: Word, what: Any = None) -> None:
         """Send a word to the supervisor."""
         self._connection.send((word, what))
 
     async def beat(self) -> None:
         """Send heartbeats forever."""
         while True:
-            self.tell("alive")
+            self.send("alive")
             await asyncio.sleep(_BEAT_S)
 
     def _read(self) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EngineGiven:
+class EngineArguments:
     """Arguments of an engine process. Tests pass another embedder, which must be a module's function."""
 
     common: Common
@@ -34,7 +34,7 @@ class EngineReady:
     metrics_port: int | None
 
 
-def run_engine(connection: Connection, given: EngineGiven) -> None:
+def run_engine(connection: Connection, given: EngineArguments) -> None:
     """Run the engine process."""
     # Imported here, so that the parent process does not load faiss. Also before logging starts, so that messages of
     # libraries while they load are not logged.
@@ -47,7 +47,7 @@ def run_engine(connection: Connection, given: EngineGiven) -> None:
     run_process(connection, given.common, serve)
 
 
-async def _serve(control: Control, given: EngineGiven) -> None:
+async def _serve(control: Control, given: EngineArguments) -> None:
     from lookalike_server.app import App
 
     common = given.common
@@ -59,8 +59,8 @@ async def _serve(control: Control, given: EngineGiven) -> None:
     app = App(settings, open_embedder=given.open_embedder, entrance=_entrance(common), mapped=common.shared)
     await app.start()
     control.on_reload = app.reload
-    app.ending.add_done_callback(lambda ending: control.tell("ending", ending.result()))
-    control.tell("ready", EngineReady(app.served, app.metrics_port))
+    app.ending.add_done_callback(lambda ending: control.send("ending", ending.result()))
+    control.send("ready", EngineReady(app.served, app.metrics_port))
     await app.stop(await control.stopping)
 
 

@@ -22,8 +22,8 @@ from lookalike_server.common import reply_room, visible
 from lookalike_server.common.call_record import CallRecord
 from lookalike_server.common.errors import refusal
 from lookalike_server.common.limits import Limits
-from lookalike_server.fronts.array_calls import ArrayCalls, OwnCallOfFront
-from lookalike_server.fronts.array_messages import AskedCall, call_of
+from lookalike_server.fronts.array_calls import ArrayCalls, FrontCall
+from lookalike_server.fronts.array_messages import ArrayCall, call_of
 from lookalike_server.fronts.frames import Frames, Incoming, Kind
 from lookalike_server.fronts.messages import ForwardedCall, ForwardedReply, FrontState
 from lookalike_server.fronts.shares import Shares
@@ -59,7 +59,7 @@ class _Front:
     state: FrontState = field(default_factory=FrontState)
     arriving: dict[int, Incoming[ForwardedCall]] = field(default_factory=dict)
     ends: dict[int, Callable[[], object]] = field(default_factory=dict)
-    own: dict[int, tuple[OwnCallOfFront, Reservation]] = field(default_factory=dict)
+    own: dict[int, tuple[FrontCall, Reservation]] = field(default_factory=dict)
 
 
 class _Deadline:
@@ -189,7 +189,7 @@ class EngineEntrance:
         elif kind == Kind.END:
             self._end(front, number)
         elif kind == Kind.ASK:
-            self._begin_own(link, front, number, AskedCall.decoded(body))
+            self._begin_front_call(link, front, number, ArrayCall.decoded(body))
         elif kind == Kind.LET_IN or kind == Kind.RESERVE:
             if number in front.own:
                 _reply(link, number, _reserved(front.own[number][1], body))
@@ -236,7 +236,7 @@ class EngineEntrance:
             if call.complete:
                 del front.arriving[number]
 
-    def _begin_own(self, link: Frames, front: _Front, number: int, asked: AskedCall) -> None:
+    def _begin_front_call(self, link: Frames, front: _Front, number: int, asked: ArrayCall) -> None:
         """Count a call that a front answers itself."""
         call = self._array_calls.opened(link, asked)
         if call is None:

@@ -17,7 +17,7 @@ from lookalike_server.common import call_record as record
 from lookalike_server.common import reply_room, visible
 from lookalike_server.common.errors import RefusedError
 from lookalike_server.common.settings import CollectionSettings
-from lookalike_server.fronts.array_messages import AskedCall, AskedSearch, decode_found
+from lookalike_server.fronts.array_messages import ArrayCall, ArraySearch, decode_answer
 from lookalike_server.fronts.frames import Frames, Incoming, Kind
 from lookalike_server.fronts.front_generations import FrontGenerations
 from lookalike_server.fronts.messages import ForwardedCall, ForwardedReply, FrontState
@@ -81,7 +81,7 @@ class EngineLink:
             if self._link is not None:
                 self._link.send(Kind.STATE, 0, self._state().encoded())
 
-    async def tell_health(self) -> None:
+    async def publish_health(self) -> None:
         """Publish the health that the engine process reports, forever. Without that process, nothing serves."""
         while True:
             service, status = await self._telling.get()
@@ -131,7 +131,7 @@ class EngineLink:
     def own_call(self, method: str, generation: int, size: int, effort: AuditEffort, context: Any) -> OwnCall:
         """Return a call that this front answers itself from a generation; `size` is that of its message."""
         known = record.current()
-        asked = AskedCall(
+        asked = ArrayCall(
             method,
             generation,
             size,
@@ -144,26 +144,26 @@ class EngineLink:
         context.add_done_callback(lambda _: self.end(call))
         return call
 
-    def ask(self, call: OwnCall, asked: AskedCall) -> None:
+    def ask(self, call: OwnCall, asked: ArrayCall) -> None:
         """Open a call. This and the following methods implement Line of own_call.py."""
         if self._link is None:
-            raise _gone()
+            raise _lost_error()
         self._own[call.number] = call
         self._link.send(Kind.ASK, call.number, asked.encoded())
 
-    async def let_in(self, call: OwnCall) -> None:
+    async def admit(self, call: OwnCall) -> None:
         await self._answered(call, Kind.LET_IN)
 
     async def reserve(self, call: OwnCall, size: int) -> None:
         await self._answered(call, Kind.RESERVE, size.to_bytes(8, "little"))
 
-    def find(self, asked: AskedSearch, search: WaitingSearch) -> int:
+    def find(self, asked: ArraySearch, search: WaitingSearch) -> int:
         ticket = next(self._numbers)
         if search.call.refused is not None:
             search.end(search.call.refused)
             return ticket
         if self._link is None:
-            raise _gone()
+            raise _lost_error()
         self._searches[ticket] = search
         search.call.tickets.add(ticket)
         self._link.send(Kind.FIND, ticket, *asked.encoded())
@@ -198,7 +198,7 @@ class EngineLink:
 
     def _received(self, link: Frames, kind: int, number: int, body: bytes) -> None:
         if kind == Kind.FOUND:
-            self._end_search(number, decode_found(body))
+            self._end_search(number, decode_answer(body))
         elif kind == Kind.FAILED:
             self._end_search(number, _refused(ForwardedReply.decoded(body)[0]))
         elif kind == Kind.REPLY:
@@ -246,7 +246,7 @@ class EngineLink:
         if call.refused is not None:
             raise call.refused
         if self._link is None:
-            raise _gone()
+            raise _lost_error()
         waits = self._waiting[call.number] = self._loop.create_future()
         try:
             self._link.send(kind, call.number, *body)
@@ -273,16 +273,16 @@ class EngineLink:
         log.warning("the engine process ended with %d calls of this front in flight", len(self._waiting))
         self.generations.lost()
         for number in list(self._own):
-            self._refuse(number, _gone())
+            self._refuse(number, _lost_error())
         for waits in self._waiting.values():
             if not waits.done():
-                waits.set_exception(_gone())
+                waits.set_exception(_lost_error())
         for service in self._told:
             self._telling.put_nowait((service, NOT_SERVING))
 
     def _open(self) -> tuple[int, asyncio.Future[Incoming[ForwardedReply]]]:
         if self._link is None:
-            raise _gone()
+            raise _lost_error()
         number = next(self._numbers)
         waits = self._waiting[number] = self._loop.create_future()
         return number, waits
@@ -304,5 +304,5 @@ def _refused(reply: ForwardedReply) -> RefusedError:
     return RefusedError(reply.refusal)
 
 
-def _gone() -> DeviceError:
+def _lost_error() -> DeviceError:
     return DeviceError("The engine process of this server ended; the server starts another one. Retry the call.")

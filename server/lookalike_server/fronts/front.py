@@ -18,7 +18,7 @@ _LOOK_S = 0.25
 
 
 @dataclass(frozen=True)
-class FrontGiven:
+class FrontArguments:
     """Arguments of a front. `secret` is the local user's; see local_user.py."""
 
     common: Common
@@ -26,7 +26,7 @@ class FrontGiven:
     secret: str
 
 
-def run_front(connection: Connection, given: FrontGiven) -> None:
+def run_front(connection: Connection, given: FrontArguments) -> None:
     """Run the front process."""
     # Before logging starts, so that messages of libraries while they load are not logged.
     import lookalike_server.fronts.front_calls
@@ -38,7 +38,7 @@ def run_front(connection: Connection, given: FrontGiven) -> None:
     run_process(connection, given.common, serve)
 
 
-async def _serve(control: Control, given: FrontGiven) -> None:
+async def _serve(control: Control, given: FrontArguments) -> None:
     # Imported here, because the parent process does not need it.
     from lookalike_indexer.threads import processors
     from lookalike_server.batching.workers import Workers
@@ -74,9 +74,9 @@ async def _serve(control: Control, given: FrontGiven) -> None:
     server.open()
     await server.start()
     held = [(current, one.limits) for current, one in zip(link.generations.currents, settings.collections, strict=True)]
-    endless = [link.keep(), link.tell_health(), Hangs().watch(held, workers, min(_LOOK_S, settings.watch))]
+    endless = [link.keep(), link.publish_health(), Hangs().watch(held, workers, min(_LOOK_S, settings.watch))]
     tasks = [asyncio.create_task(one) for one in endless]
-    control.tell("ready")
+    control.send("ready")
     grace = await control.stopping
     await server.statuses.enter_graceful_shutdown()
     await server.drain(grace)

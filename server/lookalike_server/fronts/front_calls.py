@@ -42,7 +42,7 @@ class ReadCall:
 
 
 @dataclass(frozen=True)
-class _Own:
+class _FrontMethods:
     """Methods that a front answers: those for which `takes` returns True, with one handler per collection.
 
     A call that `asks_first` only needs to be counted by the engine process.
@@ -68,8 +68,8 @@ class FrontCalls:
         searches = tuple(SearchServicer(*one, workers).Search for one in served)
         memberships = tuple(ClusterServicer(*one, workers).GetMembership for one in served)
         self._own = {
-            _SEARCH: _Own(_search_is_own, searches, asks_first=False),
-            _MEMBERSHIP: _Own(_membership_is_own, memberships, asks_first=True),
+            _SEARCH: _FrontMethods(_is_front_search, searches, asks_first=False),
+            _MEMBERSHIP: _FrontMethods(_is_front_membership, memberships, asks_first=True),
         }
         self._parsers: dict[str, Callable[[bytes], Any]] = {
             _SEARCH: search_pb2.SearchRequest.FromString,
@@ -84,7 +84,7 @@ class FrontCalls:
         parse = self._parsers[method]
         return self._answering(method, own, forward), lambda message: ReadCall(message, parse(message))
 
-    def _answering(self, method: str, own: _Own, forward: Call) -> Call:
+    def _answering(self, method: str, own: _FrontMethods, forward: Call) -> Call:
         several = len(own.calls) > 1
 
         async def answer(read: ReadCall, context: Any) -> bytes:
@@ -104,7 +104,7 @@ class FrontCalls:
             own_call.resume(call)
             try:
                 if own.asks_first:
-                    await call.let_in()
+                    await call.admit()
                 reply = await own.calls[place](request, context)
                 await call.reserve(reply)
             except ElsewhereError:
@@ -116,7 +116,7 @@ class FrontCalls:
         return answer
 
 
-def _search_is_own(request: search_pb2.SearchRequest) -> bool:
+def _is_front_search(request: search_pb2.SearchRequest) -> bool:
     """Return whether a search needs no network, no unmapped columns, and no particular change."""
     return request.query.WhichOneof("kind") in _WITHOUT_NETWORK and not (
         request.after_sequence
@@ -126,7 +126,7 @@ def _search_is_own(request: search_pb2.SearchRequest) -> bool:
     )
 
 
-def _membership_is_own(request: cluster_pb2.GetMembershipRequest) -> bool:
+def _is_front_membership(request: cluster_pb2.GetMembershipRequest) -> bool:
     """Return whether only clusters of stored images are requested, from mapped data."""
     stored = request.query.WhichOneof("kind") in ("keys", "ids")
     return stored and not request.HasField("filter") and not request.fields

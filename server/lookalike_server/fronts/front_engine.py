@@ -54,7 +54,7 @@ class FrontEngine:
     def waiting(self) -> dict[str, int]:
         return {"search": 0, "scan": 0}
 
-    def look(self) -> list[tuple[str, str]]:
+    def check_threads(self) -> list[tuple[str, str]]:
         return []
 
     @property

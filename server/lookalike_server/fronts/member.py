@@ -68,12 +68,12 @@ class Member:
             process.start()
         theirs.close()
         self._loop.add_reader(connection.fileno(), self._read)
-        self._loop.add_reader(process.sentinel, self._gone, process)
+        self._loop.add_reader(process.sentinel, self._handle_exit, process)
         ready = await self._ready
         self._keep(self._follow(process))
         return ready
 
-    def tell(self, word: Word, what: Any = None) -> None:
+    def send(self, word: Word, what: Any = None) -> None:
         """Send a word to the process. Does nothing if it has ended."""
         with suppress(OSError):
             self._connection.send((word, what))
@@ -89,7 +89,7 @@ class Member:
             return
         if not self._ready.done():
             self._process.kill()
-        self.tell("stop", grace)
+        self.send("stop", grace)
         if not await self._ends(most_s):
             log.warning("%s did not stop in time; the server kills it", self._name)
             self._process.kill()
@@ -141,7 +141,7 @@ class Member:
             self._ending(what)
         return True
 
-    def _gone(self, process: SpawnProcess) -> None:
+    def _handle_exit(self, process: SpawnProcess) -> None:
         self._loop.remove_reader(process.sentinel)
         # Read the last words.
         while self._connection.poll() and self._read():

@@ -10,7 +10,7 @@ from lookalike_indexer.arrays import Float32
 from lookalike_server.batching.waiting import Answer, Inbox
 from lookalike_server.common import call_record as record
 from lookalike_server.common.call_record import CallRecord, Stage
-from lookalike_server.fronts.array_messages import AskedCall, AskedSearch
+from lookalike_server.fronts.array_messages import ArrayCall, ArraySearch
 from lookalike_server.search.effort import Plan
 from lookalike_server.search.hits import Hits
 
@@ -29,13 +29,13 @@ class ElsewhereError(Exception):
 class Line(Protocol):
     """The connection to the engine process, as a call uses it. Raises DeviceError if that process is gone."""
 
-    def ask(self, call: OwnCall, asked: AskedCall) -> None: ...
+    def ask(self, call: OwnCall, asked: ArrayCall) -> None: ...
 
-    async def let_in(self, call: OwnCall) -> None:
+    async def admit(self, call: OwnCall) -> None:
         """Wait until the call is admitted. Raises RefusedError or ElsewhereError if it is not."""
         ...
 
-    def find(self, asked: AskedSearch, search: WaitingSearch) -> int: ...
+    def find(self, asked: ArraySearch, search: WaitingSearch) -> int: ...
 
     async def reserve(self, call: OwnCall, size: int) -> None: ...
 
@@ -60,7 +60,7 @@ class WaitingSearch:
 class OwnCall:
     """A call of a front. It is opened at the engine process on first use, which counts it from then on."""
 
-    def __init__(self, line: Line, number: int, asked: AskedCall, effort: AuditEffort = "default") -> None:
+    def __init__(self, line: Line, number: int, asked: ArrayCall, effort: AuditEffort = "default") -> None:
         self._line, self._asked, self._effort = line, asked, effort
         self.number = number
         self.record: CallRecord | None = record.current()
@@ -69,17 +69,17 @@ class OwnCall:
         self.refused: Exception | None = None
         self.is_open = False
 
-    async def let_in(self) -> None:
+    async def admit(self) -> None:
         """Open the call and wait for admission. Raises RefusedError, ElsewhereError, and DeviceError as Line does."""
         self._open()
-        await self._line.let_in(self)
+        await self._line.admit(self)
 
     def find(
         self, space: int, queries: Float32, k: int, plan: Plan, ticket: int, inbox: Inbox, deadline: float | None
     ) -> int:
         """Request a search; its outcome goes to `inbox`. Raises DeviceError if the engine process is gone."""
         self._open()
-        asked = AskedSearch(self.number, space, queries, k, plan, deadline, self._effort)
+        asked = ArraySearch(self.number, space, queries, k, plan, deadline, self._effort)
         return self._line.find(asked, WaitingSearch(self, ticket, inbox))
 
     async def reserve(self, reply: bytes) -> None:

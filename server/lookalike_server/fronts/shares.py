@@ -76,7 +76,7 @@ class Shares:
         share = self.by_number.get(number)
         if kind == Kind.RELEASED and share is not None:
             share.users.discard(link)
-            self._look(share)
+            self._check_share(share)
         elif kind == Kind.ADOPTED:
             self._adopted(link, share, number)
         elif kind == Kind.DECLINED and share is not None:
@@ -99,11 +99,11 @@ class Shares:
         """Release what a front used that has disconnected."""
         for share in list(self.by_number.values()):
             share.users.discard(link)
-            self._look(share)
+            self._check_share(share)
         for wait in list(self._waits):
             wait.heard(link)
 
-    async def tell(self, kind: Kind, number: int, body: bytes, *kinds: Kind) -> None:
+    async def send(self, kind: Kind, number: int, body: bytes, *kinds: Kind) -> None:
         """Send a frame to all fronts, and wait until each has answered with one of `kinds` or has disconnected."""
         links = set(self._links)
         if not links:
@@ -133,9 +133,9 @@ class Shares:
 
     def close(self, share: Share) -> None:
         """Drop a share once no front uses it."""
-        self._look(share)
+        self._check_share(share)
 
-    def _look(self, share: Share) -> None:
+    def _check_share(self, share: Share) -> None:
         in_use = share.users or share in (share.collection.newest, share.collection.coming)
         if not in_use and self.by_number.pop(share.number, None) is not None:
             share.let_go()
@@ -164,7 +164,7 @@ class CollectionShares:
         """Let all fronts map a generation that will be served."""
         share = self.coming = self._shares.open(self, snapshot)
         if share is not None:
-            await self._shares.tell(Kind.SHARE, share.number, share.body, Kind.ADOPTED, Kind.DECLINED)
+            await self._shares.send(Kind.SHARE, share.number, share.body, Kind.ADOPTED, Kind.DECLINED)
 
     async def serve(self) -> None:
         """Let all fronts serve the prepared generation, which is served here from now on, and release the old one."""
@@ -173,7 +173,7 @@ class CollectionShares:
         if share is not None:
             share.let_go = self.current.hold()
         number = 0 if share is None else share.number
-        await self._shares.tell(Kind.SERVE, number, as_bytes(self.number), Kind.SERVING)
+        await self._shares.send(Kind.SERVE, number, as_bytes(self.number), Kind.SERVING)
         if share is not None:
             self._shares.send_late(share)
         if earlier is not None:

@@ -15,8 +15,8 @@ from lookalike_indexer.errors import IndexerError
 from lookalike_server.common.served import Served
 from lookalike_server.common.settings import ServeSettings
 from lookalike_server.fronts.control import Common, Logs
-from lookalike_server.fronts.engine import EngineGiven, EngineReady, run_engine
-from lookalike_server.fronts.front import FrontGiven, run_front
+from lookalike_server.fronts.engine import EngineArguments, EngineReady, run_engine
+from lookalike_server.fronts.front import FrontArguments, run_front
 from lookalike_server.fronts.member import Member
 from lookalike_server.transport.listen import reserve
 from lookalike_server.transport.local_user import LocalUser
@@ -72,9 +72,9 @@ class Supervisor:
         environment = self._environment()
         silence_s = settings.limits.max_silence_ms / 1000
         engine = self.engine = Member(
-            "engine process", run_engine, EngineGiven(common, self._open_embedder), environment, silence_s, self.end
+            "engine process", run_engine, EngineArguments(common, self._open_embedder), environment, silence_s, self.end
         )
-        given = [FrontGiven(common, number, self._local_user.secret) for number in range(settings.fronts)]
+        given = [FrontArguments(common, number, self._local_user.secret) for number in range(settings.fronts)]
         self.fronts = [Member(f"front {one.number}", run_front, one, environment, silence_s) for one in given]
         # All at once: fronts wait for the engine process, which takes longer.
         ready: EngineReady
@@ -84,7 +84,7 @@ class Supervisor:
             # A restarted engine process uses the same port, even if it was any free one at first.
             observe = dataclasses.replace(settings.observe, metrics_port=ready.metrics_port)
             common = dataclasses.replace(common, settings=dataclasses.replace(settings, observe=observe))
-            engine.given = EngineGiven(common, self._open_embedder)
+            engine.given = EngineArguments(common, self._open_embedder)
         self._port = port
         if settings.listen.tokens is None:
             self._local_user.publish(port)
@@ -110,7 +110,7 @@ class Supervisor:
     def reload(self) -> None:
         """Check for newer generations now."""
         if self.engine is not None:
-            self.engine.tell("reload")
+            self.engine.send("reload")
 
     async def stop(self, grace: float | None = None) -> None:
         """Reject new calls, give those in flight `grace` seconds (None: the setting), and end."""

@@ -8,6 +8,6 @@ shared_files.py  files that the processes of one server map
 spaces.py        a space: rows, vectors, and the engine that searches it
 snapshot.py      a loaded generation
 current.py       leases of the served snapshot, and the swap to a new one
-kept.py          older generations that a shard keeps for its routers
+router_generations.py   older generations that a shard keeps for its routers
 memory_trim.py   return of freed memory to the operating system
 """

@@ -32,9 +32,9 @@ class Current:
     """
 
     def __init__(self, snapshot: Snapshot | None = None) -> None:
-        self._held = None if snapshot is None else _Held(snapshot.base, snapshot)
+        self._held = None if snapshot is None else _HeldGeneration(snapshot.base, snapshot)
         self.problem = ""
-        self._retired: set[_Held] = set()
+        self._retired: set[_HeldGeneration] = set()
         # Decides whether to keep a generation that is no longer the newest and that no call of this server leases.
         self.keeps: Callable[[Snapshot], bool] = lambda snapshot: False
         self._numbers = itertools.count()
@@ -107,7 +107,7 @@ class Current:
             yield held.snapshot
 
     @contextmanager
-    def _leased(self, held: _Held) -> Iterator[None]:
+    def _leased(self, held: _HeldGeneration) -> Iterator[None]:
         number, call = next(self._numbers), record.current()
         held.leases[number] = _Lease(time.monotonic(), "" if call is None else f"{call.rpc} {call.request_id}")
         try:
@@ -128,7 +128,7 @@ class Current:
             # The same generation with other changes.
             self._held.view = snapshot
             return
-        old, self._held = self._held, _Held(snapshot.base, snapshot)
+        old, self._held = self._held, _HeldGeneration(snapshot.base, snapshot)
         self.problem = ""
         if old is not None:
             self._retired.add(old)
@@ -185,17 +185,17 @@ class Current:
                         lease.by or "the server itself", held.snapshot.generation, limit_s,
                     )  # fmt: skip
 
-    def _all(self) -> list[_Held]:
+    def _all(self) -> list[_HeldGeneration]:
         held = self._held
         return [*list(self._retired), *([] if held is None else [held])]
 
-    def _loaded(self) -> _Held:
+    def _loaded(self) -> _HeldGeneration:
         held = self._held
         if held is None:
             raise DeviceError(f"This collection is not loaded: {self.problem}")
         return held
 
-    def _close_if_unused(self, held: _Held) -> None:
+    def _close_if_unused(self, held: _HeldGeneration) -> None:
         if not held.leases and not held.holders and not self.keeps(held.snapshot):
             self._retired.remove(held)
             held.snapshot.close()
@@ -208,7 +208,7 @@ class Current:
 
 
 @dataclass(eq=False)
-class _Held:
+class _HeldGeneration:
     """A generation, its served changes, kept earlier states by sequence, and its leases by number.
 
     `holders` is how many `Current.hold` calls keep it open.

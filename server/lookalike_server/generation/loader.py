@@ -150,17 +150,17 @@ class Loader:
                 f"The index {name}/{entry.name} has {entry.rows} rows, and its embeddings have "
                 f"{rows.indexed}; rebuild it with: {build_command(reader.storage.location, entry)}"
             )
-        notes = _told_of(reader, entry, rows)
+        notes = _reply_notes(reader, entry, rows)
         # Columns first, before device memory is allocated that a failure would have to free.
         images = SpaceImages(columns.result(), rows.ids, rows.live)
         if shared is not None:
             images = SpaceImages.of_arrays(columns.result(), shared.mapped(file_of_space(reader, name), images.arrays))
         engine, planner = (
-            self._elsewhere(reader, entry, rows) if index is None else self._here(reader, entry, rows, index)
+            self._elsewhere(reader, entry, rows) if index is None else self._engine_of(reader, entry, rows, index)
         )
         return Space(reader, name, ids, stored, Search(engine, planner, images, rows, notes))
 
-    def _here(
+    def _engine_of(
         self, reader: CollectionReader, entry: IndexEntry, rows: Rows, index: faiss.Index
     ) -> tuple[Engine, Planner]:
         """Return the engine of an index, or of the share of an index, that this server searches."""
@@ -195,7 +195,7 @@ def _clustering(reader: CollectionReader, name: str, shared: SharedFiles | None)
     return clustering.mapped(shared.mapped(file_of_clustering(reader, name), clustering.arrays))
 
 
-def _told_of(reader: CollectionReader, entry: IndexEntry, rows: Rows) -> tuple[str, ...]:
+def _reply_notes(reader: CollectionReader, entry: IndexEntry, rows: Rows) -> tuple[str, ...]:
     """Return the notes for replies about an index. Notes only for the log are logged."""
     note = coverage_note(reader.manifest, entry, reader.storage.location)
     if not note:

@@ -24,14 +24,14 @@ class SharedFiles:
 
     def __init__(self, parent: Path) -> None:
         """Raises DeviceError if the folder cannot be created."""
-        with _told(parent):
+        with _device_errors(parent):
             parent.mkdir(exist_ok=True)
             self.folder = Path(tempfile.mkdtemp(prefix="generation-", dir=parent))
         self.digests: dict[str, str] = {}
 
     def mapped(self, name: str, arrays: Arrays) -> Arrays:
         """Write arrays to a file and return them mapped from it. Raises DeviceError if the disk is full."""
-        with _told(self.folder.parent):
+        with _device_errors(self.folder.parent):
             self.digests[name] = write_arrays(self.folder / name, arrays)
             return map_arrays(self.folder / name, self.digests[name])
 
@@ -41,7 +41,7 @@ class SharedFiles:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _device_errors(folder: Path) -> Iterator[None]:
     """Convert an OSError to a DeviceError, so that loading is retried: space may be freed meanwhile."""
     try:
         yield

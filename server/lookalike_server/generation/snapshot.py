@@ -109,9 +109,9 @@ class Snapshot:
         """Return the number of queued queries in one lane of all spaces."""
         return sum(space.engine.waiting[lane] for space in self.spaces.values() if space.searchable)
 
-    def look(self) -> list[tuple[str, str]]:
-        """Give up hung threads of the engines; see Engine.look."""
-        return [told for space in self.spaces.values() if space.searchable for told in space.engine.look()]
+    def check_threads(self) -> list[tuple[str, str]]:
+        """Give up hung threads of the engines; see Engine.check_threads."""
+        return [told for space in self.spaces.values() if space.searchable for told in space.engine.check_threads()]
 
     def close(self) -> None:
         """Stop its threads, remove its files, and let `lookalike gc` remove the generation.

@@ -42,7 +42,7 @@ class NewImages:
 
 
 @dataclass(frozen=True)
-class Gone:
+class DeletedKeys:
     """Keys whose images are deleted."""
 
     keys: list[str]
@@ -64,13 +64,13 @@ class Restored:
     ids: Int64
 
 
-Change = NewImages | Gone | Described | Restored
+Change = NewImages | DeletedKeys | Described | Restored
 
 
 def logged(change: Change) -> bytes:
     """Serialize a change for the log, without the ids of new images, which `logged_ids` serializes."""
     message = update_pb2.LoggedChange()
-    if isinstance(change, Gone):
+    if isinstance(change, DeletedKeys):
         message.delete.keys.extend(change.keys)
         message.delete.SetInParent()
     elif isinstance(change, Restored):
@@ -101,7 +101,7 @@ def read(payload: bytes) -> tuple[Change, Int64]:
     kind = message.WhichOneof("change")
     none = np.empty(0, np.int64)
     if kind == "delete":
-        return Gone(list(message.delete.keys)), none
+        return DeletedKeys(list(message.delete.keys)), none
     if kind == "set":
         values = rows_of(message.set.attributes, 1)[0] if message.set.attributes else NO_VALUES
         label = message.set.label if message.set.HasField("label") else None

@@ -33,7 +33,7 @@ _KEEPERS = 4
 
 
 @dataclass(frozen=True)
-class Told:
+class ChangesSummary:
     """Summary of the changes to a collection."""
 
     writable: bool
@@ -149,10 +149,10 @@ class LiveCollection:
             if changed:
                 self._publish(state.view())
 
-    def told(self, snapshot: Snapshot) -> Told:
+    def summary(self, snapshot: Snapshot) -> ChangesSummary:
         """Return the summary of a snapshot's changes."""
         live = snapshot if isinstance(snapshot, LiveSnapshot) else None
-        return Told(
+        return ChangesSummary(
             self._committer is not None,
             snapshot.sequence,
             0 if live is None else live.added,

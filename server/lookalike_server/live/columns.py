@@ -96,7 +96,7 @@ class LiveColumns(Columns):
         some = sorted(one for one in some if one[0])
         return [name for name, _ in some], np.array([count for _, count in some], np.int64)
 
-    def there(self, ids: Int64) -> Bools:
+    def exist(self, ids: Int64) -> Bools:
         rows = self.places(np.asarray(ids, np.int64))
         found: Bools = (rows >= 0) & self.alive[rows]
         return found

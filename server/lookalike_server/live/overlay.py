@@ -120,7 +120,7 @@ class Overlay(FilterColumns):
         """Return a column that callers cannot set. Rows of the generation keep their values."""
         base = len(self._base)
         old = self.rows < base
-        values = self._base.column(name).taken(self.rows[old]).to_pylist() + [
+        values = self._base.column(name).take(self.rows[old]).to_pylist() + [
             of_new(row) for row in self.rows[~old].tolist()
         ]
         return arrow(kind, values)
@@ -135,7 +135,7 @@ class Overlay(FilterColumns):
         own = arrow(kind, [values.get(name) for values in self._values])
         if not kept.any():
             return own
-        theirs = self._base.column(name).taken(self.rows[kept])
+        theirs = self._base.column(name).take(self.rows[kept])
         order = np.where(kept, np.cumsum(kept) - 1 + len(own), np.arange(len(own)))
         return pa.concat_arrays([own, theirs.cast(own.type)]).take(pa.array(order))
 
@@ -158,7 +158,7 @@ class Overlay(FilterColumns):
         base = self._base.prediction(model)
         rows, known = self.rows, len(self._base)
         old = rows < known
-        classes = base.classes.taken(rows[old]).to_pylist() + [None] * int(np.count_nonzero(~old))
+        classes = base.classes.take(rows[old]).to_pylist() + [None] * int(np.count_nonzero(~old))
         probabilities = np.zeros(len(rows), np.float32)
         if model in self.predictions:
             names, new = self._class_names(model), self.predictions[model]
@@ -167,7 +167,7 @@ class Overlay(FilterColumns):
                 classes[place] = names[index]
             probabilities[places] = new.classes.probabilities[:, 0]
         present = np.array([name is not None for name in classes], np.bool_)
-        some = base.probabilities.taken(rows[old]).fill_null(0).to_numpy(zero_copy_only=False)
+        some = base.probabilities.take(rows[old]).fill_null(0).to_numpy(zero_copy_only=False)
         probabilities[old] = some
         encoded = pa.array(classes, pa.large_string()).dictionary_encode()
         texts = SortedTexts.of(encoded.dictionary)
@@ -234,17 +234,17 @@ class _Mixed:
     def test_present(self, negated: bool) -> Test:
         raise NotImplementedError("filters of a view are evaluated by LiveFilters")
 
-    def taken(self, rows: npt.NDArray[np.int64]) -> pa.Array:
+    def take(self, rows: npt.NDArray[np.int64]) -> pa.Array:
         over = self._overlay.rows
         places = np.searchsorted(over, rows)
         new = places < len(over)
         new[new] = over[places[new]] == rows[new]
         if not new.any():
-            return self._base.column(self._name).taken(rows)
+            return self._base.column(self._name).take(rows)
         own = self._overlay.array(self._name).take(pa.array(places[new]))
         if new.all():
             return own
-        theirs = self._base.column(self._name).taken(rows[~new])
+        theirs = self._base.column(self._name).take(rows[~new])
         order = np.empty(len(rows), np.int64)
         order[~new], order[new] = np.arange(len(theirs)), len(theirs) + np.arange(len(own))
         return pa.concat_arrays([theirs, own.cast(theirs.type)]).take(pa.array(order))
@@ -253,6 +253,6 @@ class _Mixed:
         if self.kind in ("float64", "list<string>"):
             return self._base.column(self._name).groups()
         count = max(len(self._base), int(self._overlay.rows[-1]) + 1 if len(self._overlay.rows) else 0)
-        encoded = self.taken(np.arange(count)).dictionary_encode()
+        encoded = self.take(np.arange(count)).dictionary_encode()
         codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int32)
         return codes, len(encoded.dictionary)

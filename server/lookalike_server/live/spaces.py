@@ -78,8 +78,8 @@ class LiveEngine(Engine):
     def waiting(self) -> dict[str, int]:
         return self._base.waiting
 
-    def look(self) -> list[tuple[str, str]]:
-        return self._base.look()
+    def check_threads(self) -> list[tuple[str, str]]:
+        return self._base.check_threads()
 
     @property
     def lost(self) -> str:

@@ -18,7 +18,7 @@ from lookalike_indexer.embedding.embedding_result import Classes
 from lookalike_indexer.vectors.metric import prepare
 from lookalike_server.columns.rows import Beside
 from lookalike_server.generation.snapshot import Snapshot
-from lookalike_server.live.changes import Change, Described, Gone, NewImages, Restored, Values
+from lookalike_server.live.changes import Change, DeletedKeys, Described, NewImages, Restored, Values
 from lookalike_server.live.clusterings import LiveClustering
 from lookalike_server.live.columns import Added, LiveColumns, living_row
 from lookalike_server.live.filters import LiveFilters
@@ -235,7 +235,7 @@ class State:
         """Apply the change with a sequence. New images get `ids` (n,), or higher ids if those are taken."""
         if isinstance(change, NewImages):
             outcome = self._add(change, ids, computed)
-        elif isinstance(change, Gone):
+        elif isinstance(change, DeletedKeys):
             outcome = self._delete(change.keys)
         elif isinstance(change, Restored):
             outcome = self._restore(change.ids)

@@ -150,7 +150,7 @@ class RecallAudit:
     def _work(self) -> None:
         # Linux applies this to a single thread.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-        while batch := self._taken():
+        while batch := self._take_samples():
             try:
                 found = self._searched(batch)
             except _OutOfTimeError:
@@ -165,7 +165,7 @@ class RecallAudit:
                 self._working = False
                 self._changed.notify_all()
 
-    def _taken(self) -> list[Sample]:
+    def _take_samples(self) -> list[Sample]:
         """Wait for samples, and return those that one pass over the embeddings can audit; none if closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._pending)

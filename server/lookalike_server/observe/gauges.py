@@ -26,7 +26,7 @@ class WatchedCollection(Protocol):
     def current(self) -> Current: ...
 
     @property
-    def kept_bytes(self) -> int: ...
+    def cached_bytes(self) -> int: ...
 
     @property
     def shard_replicas(self) -> Mapping[int, int]:
@@ -152,7 +152,7 @@ def _of_collections(collections: Sequence[WatchedCollection], shared: Mapping[st
     for one in collections:
         held.add(one.name, len(one.current.generations))
         lease.add(one.name, one.current.oldest_lease_s)
-        kept.add(one.name, one.kept_bytes)
+        kept.add(one.name, one.cached_bytes)
         for lane, waiting in one.queues().items():
             queue.add(one.name, waiting, lane)
         for shard, count in one.shard_replicas.items():

@@ -67,13 +67,13 @@ class Observed(UnaryInterceptor):
     def _sent(self, call: CallRecord, context: grpc.aio.ServicerContext[Any, Any], sent: bool) -> None:
         """End a call whose handler has returned. Restores its record, so that log lines show its id."""
         record.resume(call)
-        self._ended(call, "OK" if sent else _left(call, context))
+        self._ended(call, "OK" if sent else _abandoned_code(call, context))
 
     def _ended(self, call: CallRecord, code: str) -> None:
         call.code, call.seconds = code, time.perf_counter() - call.started
-        self._tell(call)
+        self._record_call(call)
 
-    def _tell(self, call: CallRecord) -> None:
+    def _record_call(self, call: CallRecord) -> None:
         for sink in self._sinks:
             try:
                 sink.ended(call)
@@ -91,11 +91,11 @@ def _begun(rpc: str, context: grpc.aio.ServicerContext[Any, Any]) -> CallRecord:
 def _code(error: BaseException, call: CallRecord, context: grpc.aio.ServicerContext[Any, Any]) -> str:
     """Return the code of a call that ended with an error."""
     if isinstance(error, asyncio.CancelledError):
-        return _left(call, context)
+        return _abandoned_code(call, context)
     return _NAMES.get(context.code(), "UNKNOWN") if isinstance(error, grpc.aio.AbortError) else "UNKNOWN"
 
 
-def _left(call: CallRecord, context: grpc.aio.ServicerContext[Any, Any]) -> str:
+def _abandoned_code(call: CallRecord, context: grpc.aio.ServicerContext[Any, Any]) -> str:
     """Return the code of a call whose caller has left, or waited until the deadline."""
     return "DEADLINE_EXCEEDED" if _expired(call, context.time_remaining()) else "CANCELLED"
 

@@ -23,10 +23,10 @@ def device_memory(name: str) -> Memory | None:
     """
     kind, _, number = name.partition(":")
     driver = _driver() if kind == "cuda" and number.isdecimal() else None
-    return None if driver is None else _asked(driver, int(number))
+    return None if driver is None else _query_driver(driver, int(number))
 
 
-def _asked(driver: ctypes.CDLL, number: int) -> Memory | None:
+def _query_driver(driver: ctypes.CDLL, number: int) -> Memory | None:
     device, context = ctypes.c_int(), ctypes.c_void_p()
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     if driver.cuDeviceGet(ctypes.byref(device), number):

@@ -50,7 +50,7 @@ class ExperimentQueue:
         return self._batcher.waiting
 
     @property
-    def kept_bytes(self) -> int:
+    def cached_bytes(self) -> int:
         """Bytes of the cached answers. Thread-safe."""
         return self._cache.size
 

@@ -39,9 +39,9 @@ class Hangs:
         while True:
             for current, limits in collections:
                 for snapshot in current.snapshots:
-                    for lane, sentence in snapshot.look():
+                    for lane, sentence in snapshot.check_threads():
                         self.note(lane, sentence)
                 current.report(limits.max_lease_ms / 1000)
-            for sentence in workers.look():
+            for sentence in workers.check_threads():
                 self.note("workers", sentence)
             await asyncio.sleep(interval)

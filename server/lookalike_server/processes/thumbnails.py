@@ -70,9 +70,9 @@ class Thumbnails:
             self._pool.close()
 
     def _run(self, batch: list[_Work]) -> list[list[bytes]]:
-        return [[self._made(uri, work.size) for uri in work.uris] for work in batch]
+        return [[self._make_thumbnail(uri, work.size) for uri in work.uris] for work in batch]
 
-    def _made(self, uri: str, size: int) -> bytes:
+    def _make_thumbnail(self, uri: str, size: int) -> bytes:
         with self._opening:
             if self._pool is None:
                 self._pool = self._open_pool()

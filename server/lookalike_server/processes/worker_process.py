@@ -122,7 +122,7 @@ class WorkerProcess:
         self._process = context.Process(target=_run, args=(theirs, beats, spec), name=spec.name)
         self._process.start()
         theirs.close()
-        watchdog = self._watchdog = Watchdog(self._process, beats, spec.silence_s, self._tell)
+        watchdog = self._watchdog = Watchdog(self._process, beats, spec.silence_s, self._report_failure)
         try:
             with watchdog.within(spec.opening_s, spec.silence_s * _OPENING_SILENCE):
                 self._receive(watchdog)
@@ -148,7 +148,7 @@ class WorkerProcess:
             raise answer
         return answer
 
-    def _tell(self, why: str) -> None:
+    def _report_failure(self, why: str) -> None:
         self._on_hang(self._spec.name, f"The process that {self._spec.purpose} {why}; the server replaces it.")
 
 

@@ -67,9 +67,9 @@ class Resolver:
         own = None
         failed: dict[int, str] = {}
         if kind == "vectors":
-            vectors, distinct = await self._workers.looked_up(lambda: _taken(space, batch.vectors), _items())
+            vectors, distinct = await self._workers.run_lookup(lambda: _checked_vectors(space, batch.vectors), _items())
         elif kind == "images":
-            files, distinct = await self._workers.looked_up(lambda: _pictures(batch.images), _items())
+            files, distinct = await self._workers.run_lookup(lambda: _pictures(batch.images), _items())
             failed = self._too_large(files)
             if failed and not row_errors:
                 raise ArgumentError("query.images", next(iter(failed.values())))
@@ -270,13 +270,13 @@ def count_of(batch: types_pb2.QueryBatch) -> int:
     return len(batch.images.data if kind == "images" else getattr(batch, kind).values)
 
 
-def _taken(space: Space, vectors: types_pb2.Vectors) -> tuple[Float32, Distinct]:
+def _checked_vectors(space: Space, vectors: types_pb2.Vectors) -> tuple[Float32, Distinct]:
     """Return the checked vectors of a call, and which of them are distinct."""
-    values = _checked(_given(space, vectors))
+    values = _checked(_decoded_vectors(space, vectors))
     return values, Distinct.of([row.tobytes() for row in values])
 
 
-def _given(space: Space, vectors: types_pb2.Vectors) -> Float32:
+def _decoded_vectors(space: Space, vectors: types_pb2.Vectors) -> Float32:
     theirs = vectors.space_fingerprint
     if theirs and theirs != space.entry.fingerprint:
         raise MismatchError(

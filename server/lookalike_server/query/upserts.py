@@ -65,7 +65,7 @@ class NewVectors:
         """
         count = len(request.keys)
         if request.vectors:
-            taken = await self._workers.run(lambda: _taken(snapshot, request), count)
+            taken = await self._workers.run(lambda: _checked_vectors(snapshot, request), count)
             return Embedded(taken, [Picture()] * count, {}, {}, [])
         given: list[bytes] = await self._workers.run(lambda: list(request.images), count)
         failed = {
@@ -87,7 +87,7 @@ class NewVectors:
                     failed[sent[position]] = f"Image {sent[position]} cannot be decoded: {reason}."
             found[name] = _as_stored(space, vectors)
         pictures = await self._workers.run(
-            lambda: [Picture() if row in failed else _looked_at(data) for row, data in enumerate(given)],
+            lambda: [Picture() if row in failed else _header_metadata(data) for row, data in enumerate(given)],
             count,
         )
         return Embedded(found, pictures, failed, classes, given)
@@ -105,7 +105,7 @@ class NewVectors:
         into[model] = found
 
 
-def _taken(snapshot: Snapshot, request: update_pb2.UpsertRequest) -> dict[str, Float32]:
+def _checked_vectors(snapshot: Snapshot, request: update_pb2.UpsertRequest) -> dict[str, Float32]:
     found: dict[str, Float32] = {}
     for place, given in enumerate(request.vectors):
         at = f"vectors[{place}]"
@@ -161,7 +161,7 @@ def _as_stored(space: Space, vectors: Float32) -> Float32:
         return vectors.astype(space.entry.dtype).astype(np.float32)
 
 
-def _looked_at(data: bytes) -> Picture:
+def _header_metadata(data: bytes) -> Picture:
     """Return the metadata in the header of an image, which was decoded before."""
     # Imported here, because it would delay the startup of servers that accept no changes.
     from PIL import Image

@@ -133,10 +133,10 @@ class Engine:
         """Number of queued queries by lane."""
         return {"search": self._indexed.waiting, "scan": self._scanned.waiting}
 
-    def look(self) -> list[tuple[str, str]]:
+    def check_threads(self) -> list[tuple[str, str]]:
         """Give up hung threads. Return the lane and a sentence for each. Thread-safe."""
         lanes = {"search": self._indexed, "scan": self._scanned}
-        return [(lane, sentence) for lane, batcher in lanes.items() for sentence in batcher.look()]
+        return [(lane, sentence) for lane, batcher in lanes.items() for sentence in batcher.check_threads()]
 
     @property
     def lost(self) -> str:

@@ -129,9 +129,9 @@ class ShareEngine(Engine):
     def waiting(self) -> dict[str, int]:
         return {"search": self._searching.waiting, "scan": self._scanning.waiting}
 
-    def look(self) -> list[tuple[str, str]]:
+    def check_threads(self) -> list[tuple[str, str]]:
         lanes = {"search": self._searching, "scan": self._scanning}
-        return [(lane, sentence) for lane, batcher in lanes.items() for sentence in batcher.look()]
+        return [(lane, sentence) for lane, batcher in lanes.items() for sentence in batcher.check_threads()]
 
     @property
     def lost(self) -> str:

@@ -76,7 +76,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
     ) -> _Shown:
         matches = None
         if request.HasField("filter"):
-            matches = (await filtering.found(snapshot, request.filter, self._workers)).matches
+            matches = (await filtering.matches_of(snapshot, request.filter, self._workers)).matches
         members = request.members if isinstance(request, cluster_pb2.GetMembershipRequest) else 0
         return _Shown(matches, RequestedColumns.of(snapshot, request.fields, self._limits), members)
 
@@ -96,13 +96,13 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         if any(one.entry.metric == "cosine" for one in clusterings):
             queries = with_directions(queries, request.query, request.row_errors)
 
-        def found() -> bytes:
+        def serialized() -> bytes:
             assigned = [_spread(one.assigned(queries.vectors), queries) for one in clusterings]
             written = _written(snapshot, space, clusterings, assigned, shown, watch)
             behind = cluster_pb2.GetMembershipResponse(errors=row_errors(queries.failed)).SerializeToString()
             return fitting(written + behind, self._limits)
 
-        return await self._workers.run(found, len(queries.vectors))
+        return await self._workers.run(serialized, len(queries.vectors))
 
     def _check_size(
         self, snapshot: Snapshot, request: cluster_pb2.GetMembershipRequest, clusterings: list[Clustering]
@@ -136,7 +136,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             if page.stop < page.total:
                 self._current.keep(snapshot)
 
-            def found() -> bytes:
+            def serialized() -> bytes:
                 members = clustering.at(rows[page.start : page.stop])
                 return fitting(
                     cluster_pb2.ListMembersResponse(
@@ -150,7 +150,9 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
                 )
 
             length = page.stop - page.start
-            return await (self._workers.run(found) if shown.asked else self._workers.looked_up(found, length))
+            return await (
+                self._workers.run(serialized) if shown.asked else self._workers.run_lookup(serialized, length)
+            )
 
     async def ListClusters(
         self, request: cluster_pb2.ListClustersRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -161,9 +163,9 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             clustering = snapshot.clustering(request.clustering)
             matches = None
             if request.HasField("filter"):
-                matches = (await filtering.found(snapshot, request.filter, self._workers)).matches
+                matches = (await filtering.matches_of(snapshot, request.filter, self._workers)).matches
 
-            def found() -> bytes:
+            def serialized() -> bytes:
                 there = filtering.matching(snapshot, clustering, matches)
                 # The mean distances are computed on first use, from all images.
                 return cluster_pb2.ListClustersResponse(
@@ -173,7 +175,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
                     served=_served(snapshot, clustering, watch),
                 ).SerializeToString()
 
-            return await self._workers.run(found)
+            return await self._workers.run(serialized)
 
 
 @dataclass(frozen=True)

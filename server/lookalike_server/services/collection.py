@@ -45,12 +45,12 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
         """Return a serialized GetCollectionResponse."""
         with self._current.lease() as snapshot:
 
-            def found() -> bytes:
+            def serialized() -> bytes:
                 reply = _described(snapshot.description)
                 visible.put(reply)
                 return reply.SerializeToString()
 
-            return await self._workers.run(found)
+            return await self._workers.run(serialized)
 
     async def GetImages(
         self, request: collection_pb2.GetImagesRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -68,7 +68,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
         with self._current.lease() as snapshot:
             asked = RequestedColumns.of(snapshot, request.fields, self._limits)
 
-            def found() -> bytes:
+            def serialized() -> bytes:
                 columns = snapshot.columns
                 rows = (
                     columns.rows_of_keys(wanted) if kind == "keys" else columns.rows_of_ids(np.array(wanted, np.int64))
@@ -81,7 +81,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
                     self._limits,
                 )
 
-            return await (self._workers.run(found) if asked else self._workers.looked_up(found, len(wanted)))
+            return await (self._workers.run(serialized) if asked else self._workers.run_lookup(serialized, len(wanted)))
 
     async def ListImages(
         self, request: collection_pb2.ListImagesRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -97,7 +97,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             spreads = request.order == collection_pb2.IMAGE_ORDER_SPREAD
             named = f"images/{'spread' if spreads else 'id'}/{request.label}"
             if request.HasField("filter"):
-                matches = (await filtering.found(snapshot, request.filter, self._workers)).matches
+                matches = (await filtering.matches_of(snapshot, request.filter, self._workers)).matches
                 labeled = listed
                 listed = await self._workers.run(
                     lambda: np.flatnonzero(matches.images) if labeled is None else labeled[matches.images[labeled]]
@@ -109,7 +109,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             if page.stop < page.total:
                 self._current.keep(snapshot)
 
-            def found() -> bytes:
+            def serialized() -> bytes:
                 places = spread(page.start, page.stop, total) if spreads else np.arange(page.start, page.stop)
                 rows = places if listed is None else listed[places].astype(np.int64, copy=False)
                 return fitting(
@@ -123,7 +123,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
                 )
 
             length = page.stop - page.start
-            return await (self._workers.run(found) if asked else self._workers.looked_up(found, length))
+            return await (self._workers.run(serialized) if asked else self._workers.run_lookup(serialized, length))
 
     async def ListGraph(
         self, request: collection_pb2.ListGraphRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -139,7 +139,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             if not 0 <= request.k <= graph.entry.k:
                 raise ArgumentError("k", f"k is {request.k}, and the graph of {graph.space} has {graph.entry.k}.")
 
-            def found() -> tuple[bytes, bool]:
+            def serialized() -> tuple[bytes, bool]:
                 columns = snapshot.columns
                 if kind is None:
                     ids = self._listed_in(graph)
@@ -166,7 +166,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
                 )
                 return fitting(reply.SerializeToString(), self._limits), page.stop < page.total
 
-            reply, goes_on = await self._workers.run(found)
+            reply, goes_on = await self._workers.run(serialized)
             if goes_on:
                 self._current.keep(snapshot)
             return reply
@@ -191,7 +191,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             if page.stop < page.total:
                 self._current.keep(snapshot)
 
-            def found() -> bytes:
+            def serialized() -> bytes:
                 labels, counts = columns.labels_by_name(page.start, page.stop)
                 return fitting(
                     collection_pb2.ListLabelsResponse(
@@ -204,7 +204,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
                     self._limits,
                 )
 
-            return await self._workers.looked_up(found, page.stop - page.start)
+            return await self._workers.run_lookup(serialized, page.stop - page.start)
 
     async def GetThumbnails(
         self, request: collection_pb2.GetThumbnailsRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -226,7 +226,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             # Each image only once, however often the call names it.
             distinct = Distinct.of(request.ids)
             columns = snapshot.columns
-            uris = await self._workers.looked_up(
+            uris = await self._workers.run_lookup(
                 lambda: columns.uris(columns.rows_of_ids(ids[distinct.first])), len(distinct.first)
             )
             made = await self._thumbnails.make(uris, size)
@@ -236,7 +236,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
                 reply = collection_pb2.GetThumbnailsResponse(jpegs=jpegs, served=served(snapshot, None, watch))
                 return reply.SerializeToString()
 
-            return await self._workers.looked_up(written, len(ids))
+            return await self._workers.run_lookup(written, len(ids))
 
 
 def _described(description: dict[str, Any]) -> collection_pb2.GetCollectionResponse:

@@ -24,11 +24,11 @@ class CollectionList:
         self, request: server_pb2.ListCollectionsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> server_pb2.ListCollectionsResponse:
         """Return the collections that the caller may ask about. Those not loaded have the reason in `problem`."""
-        told = [_told(name, self._collections[name]) for name in self._names.visible()]
+        told = [_served_collection(name, self._collections[name]) for name in self._names.visible()]
         return server_pb2.ListCollectionsResponse(collections=told)
 
 
-def _told(name: str, current: Current) -> server_pb2.ServedCollection:
+def _served_collection(name: str, current: Current) -> server_pb2.ServedCollection:
     snapshot = current.newest
     if snapshot is None:
         return server_pb2.ServedCollection(name=name, problem=visible.text(current.problem))

@@ -78,7 +78,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         members = _count("members", request.members, self._limits.max_members)
         with self._current.lease() as snapshot:
             row = _row(snapshot, request.image)
-            return await self._ask(snapshot, None, context, "image_clusters", {"row": row, **members})
+            return await self._run_experiment(snapshot, None, context, "image_clusters", {"row": row, **members})
 
     async def GetClassAccuracies(self, request: experiment_pb2.GetClassAccuraciesRequest, context: Context) -> Any:
         """Return a serialized GetClassAccuraciesResponse."""
@@ -89,14 +89,14 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         given |= _set(metric=_METRICS[request.metric], models=tuple(request.models))
         given |= _set(class_map=await self._class_map(request))
         with self._current.lease() as snapshot:
-            return await self._ask(snapshot, None, context, "class_accuracies", given)
+            return await self._run_experiment(snapshot, None, context, "class_accuracies", given)
 
     async def GetClassMatrix(self, request: experiment_pb2.GetClassMatrixRequest, context: Context) -> Any:
         """Return a serialized GetClassMatrixResponse."""
         with self._current.lease() as snapshot:
             clustering, space = _clustering(snapshot, request.clustering)
             given = {"clustering": clustering, **await self._where(snapshot, request)}
-            return await self._ask(snapshot, space, context, "class_matrix", given)
+            return await self._run_experiment(snapshot, space, context, "class_matrix", given)
 
     async def ListOddballs(self, request: experiment_pb2.ListOddballsRequest, context: Context) -> Any:
         """Return a serialized ListOddballsResponse."""
@@ -105,7 +105,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         with self._current.lease() as snapshot:
             given |= await self._where(snapshot, request)
             clustering, space = _clustering(snapshot, request.clustering)
-            return await self._ask(snapshot, space, context, "oddballs", {"clustering": clustering, **given})
+            return await self._run_experiment(snapshot, space, context, "oddballs", {"clustering": clustering, **given})
 
     async def ListMistakes(self, request: experiment_pb2.ListMistakesRequest, context: Context) -> Any:
         """Return a serialized ListMistakesResponse."""
@@ -114,7 +114,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         with self._current.lease() as snapshot:
             model = request.model or snapshot.space().entry.model
             snapshot.reader.model(model)
-            return await self._ask(snapshot, None, context, "mistakes", {"model": model, **given})
+            return await self._run_experiment(snapshot, None, context, "mistakes", {"model": model, **given})
 
     async def SplitLabel(self, request: experiment_pb2.SplitLabelRequest, context: Context) -> Any:
         """Return a serialized SplitLabelResponse."""
@@ -124,14 +124,16 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         with self._current.lease() as snapshot:
             space = snapshot.space(request.space)
             given |= {"label": request.label, "space": space.name}
-            return await self._ask(snapshot, space, context, "split_label", given)
+            return await self._run_experiment(snapshot, space, context, "split_label", given)
 
     async def InterpretClusters(self, request: experiment_pb2.InterpretClustersRequest, context: Context) -> Any:
         """Return a serialized InterpretClustersResponse."""
         given = _count("samples", request.samples, self._limits.max_members) | _seed(request)
         with self._current.lease() as snapshot:
             clustering, space = _clustering(snapshot, request.clustering)
-            return await self._ask(snapshot, space, context, "interpret_clusters", {"clustering": clustering, **given})
+            return await self._run_experiment(
+                snapshot, space, context, "interpret_clusters", {"clustering": clustering, **given}
+            )
 
     async def ExplainImage(self, request: experiment_pb2.ExplainImageRequest, context: Context) -> Any:
         """Return a serialized ExplainImageResponse."""
@@ -140,7 +142,9 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         given |= _set(class_map=await self._class_map(request))
         with self._current.lease() as snapshot:
             row, space = _row(snapshot, request.image), snapshot.space(request.space)
-            return await self._ask(snapshot, space, context, "explain", {"row": row, "space": space.name, **given})
+            return await self._run_experiment(
+                snapshot, space, context, "explain", {"row": row, "space": space.name, **given}
+            )
 
     async def ChooseK(self, request: experiment_pb2.ChooseKRequest, context: Context) -> Any:
         """Return a serialized ChooseKResponse."""
@@ -148,7 +152,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         given |= self._sample(request.sample) | _count("seeds", request.seeds, self._limits.max_seeds) | _seed(request)
         with self._current.lease() as snapshot:
             space = snapshot.space(request.space)
-            return await self._ask(snapshot, space, context, "choose_k", {"space": space.name, **given})
+            return await self._run_experiment(snapshot, space, context, "choose_k", {"space": space.name, **given})
 
     async def GetDendrogram(self, request: experiment_pb2.GetDendrogramRequest, context: Context) -> Any:
         """Return a serialized GetDendrogramResponse."""
@@ -157,7 +161,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         with self._current.lease() as snapshot:
             model = request.model or snapshot.space().entry.model
             snapshot.reader.model(model)
-            return await self._ask(snapshot, None, context, "label_tree", {"model": model, **given})
+            return await self._run_experiment(snapshot, None, context, "label_tree", {"model": model, **given})
 
     async def GetMap(self, request: experiment_pb2.GetMapRequest, context: Context) -> Any:
         """Return a serialized GetMapResponse."""
@@ -167,7 +171,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         with self._current.lease() as snapshot:
             space = snapshot.space(request.space)
             given |= {"space": space.name, **await self._where(snapshot, request)}
-            return await self._ask(snapshot, space, context, "map2d", given)
+            return await self._run_experiment(snapshot, space, context, "map2d", given)
 
     async def _where(self, snapshot: Snapshot, request: _Filtered) -> dict[str, str]:
         """Return the filter of a call as text for an experiment.
@@ -185,7 +189,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         given: dict[str, Any] = _set(spaces=tuple(request.spaces), strategies=tuple(request.strategies))
         given |= _count("clusters", request.clusters, _INT32_MAX) | self._sample(request.sample) | _seed(request)
         with self._current.lease() as snapshot:
-            return await self._ask(snapshot, None, context, "compare", given)
+            return await self._run_experiment(snapshot, None, context, "compare", given)
 
     async def GetEvolution(self, request: experiment_pb2.GetEvolutionRequest, context: Context) -> Any:
         """Return a serialized GetEvolutionResponse."""
@@ -193,7 +197,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         given: dict[str, Any] = _set(model=request.model, k=neighbors.get("neighbours"))
         given |= self._sample(request.sample) | _seed(request)
         with self._current.lease() as snapshot:
-            return await self._ask(snapshot, None, context, "evolution", given)
+            return await self._run_experiment(snapshot, None, context, "evolution", given)
 
     async def FindDuplicates(self, request: experiment_pb2.FindDuplicatesRequest, context: Context) -> Any:
         """Return a serialized FindDuplicatesResponse."""
@@ -203,7 +207,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             space = snapshot.space(request.space)
             if not request.exact_bytes:
                 snapshot.reader.graph(space.name)
-            return await self._ask(snapshot, space, context, "duplicates", {"space": space.name, **given})
+            return await self._run_experiment(snapshot, space, context, "duplicates", {"space": space.name, **given})
 
     async def FindLeaks(self, request: experiment_pb2.FindLeaksRequest, context: Context) -> Any:
         """Return a serialized FindLeaksResponse."""
@@ -214,7 +218,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             space = snapshot.space(request.space)
             snapshot.reader.graph(space.name)
             given |= {"split": request.split, "space": space.name}
-            return await self._ask(snapshot, space, context, "leaks", given)
+            return await self._run_experiment(snapshot, space, context, "leaks", given)
 
     async def ListLabelIssues(self, request: experiment_pb2.ListLabelIssuesRequest, context: Context) -> Any:
         """Return a serialized ListLabelIssuesResponse."""
@@ -225,7 +229,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         with self._current.lease() as snapshot:
             space = snapshot.space(request.space)
             snapshot.reader.graph(space.name)
-            return await self._ask(snapshot, space, context, "label_issues", {"space": space.name, **given})
+            return await self._run_experiment(snapshot, space, context, "label_issues", {"space": space.name, **given})
 
     async def SampleImages(self, request: experiment_pb2.SampleImagesRequest, context: Context) -> Any:
         """Return a serialized SampleImagesResponse."""
@@ -235,14 +239,14 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         with self._current.lease() as snapshot:
             space = snapshot.space(request.space)
             arguments = {"space": space.name, "count": request.count, **given}
-            return await self._ask(snapshot, space, context, "spread_sample", arguments)
+            return await self._run_experiment(snapshot, space, context, "spread_sample", arguments)
 
     async def ListQualityFlags(self, request: experiment_pb2.ListQualityFlagsRequest, context: Context) -> Any:
         """Return a serialized ListQualityFlagsResponse."""
         given: dict[str, Any] = _count("limit", request.limit, self._limits.max_page_size) | _set(flag=request.flag)
         with self._current.lease() as snapshot:
             given |= await self._where(snapshot, request)
-            return await self._ask(snapshot, None, context, "image_quality", given)
+            return await self._run_experiment(snapshot, None, context, "image_quality", given)
 
     async def GetAttribution(self, request: experiment_pb2.GetAttributionRequest, context: Context) -> Any:
         """Return a serialized GetAttributionResponse."""
@@ -260,14 +264,14 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             # Bytes appended to a serialized message parse as part of it.
             rest = experiment_pb2.GetAttributionResponse(served=served_generation(snapshot, None, watch))
             behind = rest.SerializeToString()
-            return await self._workers.looked_up(lambda: answer + behind, len(answer) // _PER_ITEM)
+            return await self._workers.run_lookup(lambda: answer + behind, len(answer) // _PER_ITEM)
 
     async def ListResults(self, request: experiment_pb2.ListResultsRequest, context: Context) -> Any:
         """Return a serialized ListResultsResponse."""
         watch = Stopwatch()
         with self._current.lease() as snapshot:
 
-            def found() -> bytes:
+            def serialized() -> bytes:
                 results = stored_results.listed(snapshot.reader)
                 reply = experiment_pb2.ListResultsResponse(
                     results=results, served=served_generation(snapshot, None, watch)
@@ -275,7 +279,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
                 visible.put(reply, skip=_ROWS)
                 return reply.SerializeToString()
 
-            return await self._workers.run(found)
+            return await self._workers.run(serialized)
 
     async def GetResult(self, request: experiment_pb2.GetResultRequest, context: Context) -> Any:
         """Return a serialized GetResultResponse."""
@@ -283,22 +287,22 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         check_names("tables", request.tables, self._limits)
         with self._current.lease() as snapshot:
 
-            def found() -> bytes:
+            def serialized() -> bytes:
                 reply = stored_results.page(snapshot.reader, request, self._limits)
                 reply.served.CopyFrom(served_generation(snapshot, None, watch))
                 visible.put(reply, skip=_ROWS)
                 return reply.SerializeToString()
 
-            return await self._workers.run(found)
+            return await self._workers.run(serialized)
 
-    async def _ask(
+    async def _run_experiment(
         self, snapshot: Snapshot, space: Space | None, context: Context, experiment: str, arguments: dict[str, Any]
     ) -> bytes:
         """Return a serialized reply. In every reply, `result` is field 1 and `served` is field 2."""
         watch = Stopwatch()
         answer = await self._answer(snapshot, context, watch, experiment, arguments)
         rest = within(2, served_generation(snapshot, space, watch).SerializeToString())
-        return await self._workers.looked_up(lambda: within(1, _shown(answer)) + rest, len(answer) // _PER_ITEM)
+        return await self._workers.run_lookup(lambda: within(1, _shown(answer)) + rest, len(answer) // _PER_ITEM)
 
     async def _answer(
         self, snapshot: Snapshot, context: Context, watch: Stopwatch, experiment: str, arguments: dict[str, Any]

@@ -11,7 +11,7 @@ from lookalike_server.batching.workers import Workers
 from lookalike_server.columns.clusterings import Clustering, Matching
 from lookalike_server.common.errors import LargeReplyError
 from lookalike_server.common.limits import Limits
-from lookalike_server.filters.attributes import columns_asked, values
+from lookalike_server.filters.attributes import requested_columns, values
 from lookalike_server.filters.match_cache import Matches
 from lookalike_server.filters.matching import FilterMatches
 from lookalike_server.generation.snapshot import Snapshot
@@ -20,7 +20,7 @@ from lookalike_server.generation.snapshot import Snapshot
 _SHORT = 1 << 10
 
 
-async def found(snapshot: Snapshot, message: filter_pb2.Filter, workers: Workers) -> FilterMatches:
+async def matches_of(snapshot: Snapshot, message: filter_pb2.Filter, workers: Workers) -> FilterMatches:
     """Return the matches of a call's filter: from the cache, or computed by a worker."""
     if message.ByteSize() <= _SHORT:
         known = snapshot.filters.known(message)
@@ -47,7 +47,7 @@ class RequestedColumns:
     @classmethod
     def of(cls, snapshot: Snapshot, names: Iterable[str], limits: Limits, field: str = "fields") -> RequestedColumns:
         """Raises ArgumentError if there are too many columns, or an unknown one."""
-        return cls(snapshot, columns_asked(names, snapshot.filters.columns, limits, field))
+        return cls(snapshot, requested_columns(names, snapshot.filters.columns, limits, field))
 
     def __bool__(self) -> bool:
         return bool(self.names)

@@ -47,7 +47,7 @@ class GraphLists:
         """Return the ids of existing images with a list, in the order of the graph."""
         rows = [np.arange(start, end) for start, end in zip(self.starts, self.ends, strict=True)]
         ids = self.ids[np.concatenate([np.empty(0, np.int64), *rows])]
-        there: Int64 = ids[self.snapshot.columns.there(ids)]
+        there: Int64 = ids[self.snapshot.columns.exist(ids)]
         return there
 
     def lists(self, ids: Int64, k: int) -> tuple[Int64, Float32]:
@@ -88,7 +88,7 @@ class GraphLists:
 
 def _living(columns: Columns, neighbors: Int64, distances: Float32, k: int) -> tuple[Int64, Float32]:
     """Return the first k entries of each list after deleted images have been removed."""
-    gone = ~columns.there(neighbors.ravel()).reshape(neighbors.shape)
+    gone = ~columns.exist(neighbors.ravel()).reshape(neighbors.shape)
     order = np.argsort(gone, axis=1, kind="stable")[:, :k]
     left = np.where(gone, np.int64(-1), neighbors)
     apart = np.where(gone, np.float32(np.inf), distances)

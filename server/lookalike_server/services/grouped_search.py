@@ -26,7 +26,7 @@ _ALONE = Distinct([0], [0])
 
 
 @dataclass(frozen=True)
-class FoundGroups:
+class GroupedHits:
     """Neighbors of all queries, group after group. `hits` summarizes how all searches were done."""
 
     flat: Flat
@@ -47,7 +47,7 @@ class GroupedSearch:
         spec: ReplySpec,
         filtered: Filtered | None,
         deadline: float | None,
-    ) -> FoundGroups:
+    ) -> GroupedHits:
         """Return the groups of each query.
 
         Raises ArgumentError if the column cannot form groups, and the errors of Answering.ask.
@@ -92,7 +92,7 @@ def _rows_of(task: SearchTask, spec: ReplySpec, query: int) -> Int64:
     return np.flatnonzero(np.isin(task.space.images.ids, spec.own[query]))
 
 
-def _joined(every: list[Groups], searches: list[Hits]) -> FoundGroups:
+def _joined(every: list[Groups], searches: list[Hits]) -> GroupedHits:
     members = [list(groups.members.values()) for groups in every]
     pairs = [pair for groups in members for group in groups for pair in group]
     flat = Flat(
@@ -101,10 +101,10 @@ def _joined(every: list[Groups], searches: list[Hits]) -> FoundGroups:
         np.array([distance for _, distance in pairs], np.float32),
     )
     sizes = [len(group) for groups in members for group in groups]
-    return FoundGroups(flat, [len(groups) for groups in members], sizes, _told(searches))
+    return GroupedHits(flat, [len(groups) for groups in members], sizes, _summary(searches))
 
 
-def _told(searches: list[Hits]) -> Hits:
+def _summary(searches: list[Hits]) -> Hits:
     """Summarize how several searches were done, as if they were one."""
     if not searches:
         nothing = np.empty((0, 0))

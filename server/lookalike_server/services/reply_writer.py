@@ -93,7 +93,7 @@ class Flat:
         keep = rows >= 0
         if own:
             found = space_ids[rows]
-            for one in _own(calls).T:
+            for one in _excluded_ids(calls).T:
                 keep &= found != one[:, None]
         # A search may have found more than its call wants, for example one more for the query's own image.
         most = np.repeat([call.k for call in calls], [call.queries for call in calls])
@@ -134,7 +134,7 @@ def write_large(images: SpaceImages, found: Flat, call: ReplySpec) -> bytes:
     return b"".join(pieces)
 
 
-def _own(calls: Sequence[ReplySpec]) -> Int64:
+def _excluded_ids(calls: Sequence[ReplySpec]) -> Int64:
     """Return the ids to leave out, (queries, m), padded with an id that no image has."""
     most = max(call.own.shape[1] for call in calls if call.own is not None)
     owns = []

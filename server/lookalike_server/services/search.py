@@ -90,7 +90,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
                 put_served(reply.served, snapshot, space, watch)
                 return reply.SerializeToString()
 
-            return await self._workers.looked_up(written, queries.vectors.nbytes // _PER_ITEM)
+            return await self._workers.run_lookup(written, queries.vectors.nbytes // _PER_ITEM)
 
     async def _search(self, snapshot: Snapshot, request: search_pb2.SearchRequest, deadline: float | None) -> bytes:
         watch = Stopwatch()
@@ -129,7 +129,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             reply = await self._written(task, lambda: _flat(task, hits, spec), spec, watch)
         record.stage("lookup", searched, watch.lookup_us / 1e6)
         behind = _rest(snapshot, task, queries, hits, answer.size, filtered, watch)
-        return await self._workers.looked_up(lambda: reply + behind, len(reply) // _PER_ITEM)
+        return await self._workers.run_lookup(lambda: reply + behind, len(reply) // _PER_ITEM)
 
     async def _queries(
         self, snapshot: Snapshot, task: SearchTask, deadline: float | None
@@ -169,12 +169,12 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         groups = search_pb2.Neighbors(group_counts=spec.spread(found.group_counts), group_sizes=found.group_sizes)
         behind = search_pb2.SearchResponse(neighbors=groups).SerializeToString()
         behind += _rest(snapshot, task, queries, found.hits, len(queries.vectors), filtered, watch)
-        return await self._workers.looked_up(lambda: reply + behind, len(reply) // _PER_ITEM)
+        return await self._workers.run_lookup(lambda: reply + behind, len(reply) // _PER_ITEM)
 
     async def _filtered(self, snapshot: Snapshot, space: Space, request: search_pb2.SearchRequest) -> Filtered:
         """Return the result of a call's filter in a space."""
         began = time.perf_counter()
-        found = await filtering.found(snapshot, request.filter, self._workers)
+        found = await filtering.matches_of(snapshot, request.filter, self._workers)
         matches = found.matches
         mask = matches.masks.get(space.name)
         if mask is None:

@@ -71,7 +71,7 @@ class SearchTask(NamedTuple):
         check_reply(snapshot.columns, queries, k, texts, limits, "k", vector_bytes)
         columns = None
         if vector_bytes or per_group or fields.attributes:
-            columns = NeighborColumns(space, _asked(request, snapshot, limits), bool(vector_bytes))
+            columns = NeighborColumns(space, _requested_columns(request, snapshot, limits), bool(vector_bytes))
         farthest = _farthest(request) if request.HasField("max_distance") else math.inf
         return cls(request, space, plan, texts, columns, queries, k, per_group, farthest)
 
@@ -99,7 +99,7 @@ def effort_name(request: search_pb2.SearchRequest) -> AuditEffort:
     return "nprobe" if kind == "nprobe" else "recall" if kind == "recall" else "default"
 
 
-def _asked(request: search_pb2.SearchRequest, snapshot: Snapshot, limits: Limits) -> RequestedColumns:
+def _requested_columns(request: search_pb2.SearchRequest, snapshot: Snapshot, limits: Limits) -> RequestedColumns:
     """Return the requested columns of neighbors, including the one that they are grouped by."""
     if not request.HasField("grouping"):
         return RequestedColumns.of(snapshot, request.fields.attributes, limits, "fields.attributes")

@@ -49,7 +49,7 @@ class ServerServicer:
     ) -> server_pb2.GetServerInfoResponse:
         with self._current.lease() as snapshot:
             problem = await self._embed_queue.problem(snapshot)
-            live = self._live.told(snapshot)
+            live = self._live.summary(snapshot)
             verification = snapshot.base.verification
             return server_pb2.GetServerInfoResponse(
                 version=_version(),

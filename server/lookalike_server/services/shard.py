@@ -16,7 +16,7 @@ from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.share import Share
 from lookalike_server.generation.current import Current
-from lookalike_server.generation.kept import KeptForRouters
+from lookalike_server.generation.router_generations import RouterGenerations
 from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.search.share_engine import ShareEngine, ShareWork
 from lookalike_server.services.replies import deadline_of
@@ -30,7 +30,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
     """Servicer of a shard. If `share` is None, it rejects every call."""
 
     def __init__(
-        self, current: Current, limits: Limits, share: Share | None, kept: KeptForRouters | None, workers: Workers
+        self, current: Current, limits: Limits, share: Share | None, kept: RouterGenerations | None, workers: Workers
     ) -> None:
         self._current = current
         self._limits = limits
@@ -74,11 +74,11 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
                 masks, unknown = self._masks.of(list(request.masks))
                 return unknown or work_of(request, engine.facts, masks, self._limits.max_message_bytes)
 
-            work = await self._workers.looked_up(read, large // _PER_ITEM)
+            work = await self._workers.run_lookup(read, large // _PER_ITEM)
             if isinstance(work, list):
                 return shard_pb2.SearchShardResponse(unknown_masks=work, shard=share.number, shards=share.of)
             found = await engine.ask(work, deadline_of(context))
-            return await self._workers.looked_up(
+            return await self._workers.run_lookup(
                 lambda: response_message(found, share).SerializeToString(), 2 * found.rows.nbytes // _PER_ITEM
             )
 

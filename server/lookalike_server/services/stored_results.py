@@ -41,7 +41,7 @@ def page(
     the token is of another generation.
     """
     entry = stored_results.entry(reader, request.name)
-    wanted = _wanted(request, entry)
+    wanted = _requested_tables(request, entry)
     if not 0 <= request.page_size <= limits.max_table_rows:
         raise ArgumentError("page_size", f"page_size is {request.page_size}; it must be 0 to {limits.max_table_rows}.")
     # Rows of a table differ in size from images of a listing, which has shorter pages.
@@ -63,7 +63,7 @@ def page(
     )
 
 
-def _wanted(request: experiment_pb2.GetResultRequest, entry: ResultEntry) -> list[str]:
+def _requested_tables(request: experiment_pb2.GetResultRequest, entry: ResultEntry) -> list[str]:
     for table in request.tables:
         if table not in entry.tables:
             there = ", ".join(sorted(entry.tables)) or "none"

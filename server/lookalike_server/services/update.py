@@ -17,7 +17,7 @@ from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Snapshot
-from lookalike_server.live.changes import Described, Gone, NewImages, Restored, logged
+from lookalike_server.live.changes import DeletedKeys, Described, NewImages, Restored, logged
 from lookalike_server.live.collection import LiveCollection
 from lookalike_server.live.committer import Committed
 from lookalike_server.live.folding import Folding
@@ -96,13 +96,13 @@ class UpdateServicer(update_pb2_grpc.UpdateServiceServicer):
             raise ArgumentError("keys", "The call does not select what to delete; set one of keys and filter.")
         with self._current.lease() as snapshot:
             if request.HasField("filter"):
-                matches = (await filtering.found(snapshot, request.filter, self._workers)).matches
+                matches = (await filtering.matches_of(snapshot, request.filter, self._workers)).matches
                 keys = await self._workers.run(lambda: snapshot.columns.keys(np.flatnonzero(matches.images)))
             else:
                 keys = await self._workers.run(lambda: self._named(request.keys))
             if not keys:
                 return update_pb2.DeleteResponse(sequence=snapshot.sequence)
-            change = Gone(keys)
+            change = DeletedKeys(keys)
             payload = await self._workers.run(lambda: logged(change))
             committed = await committer.commit(change, payload)
         return update_pb2.DeleteResponse(

@@ -91,7 +91,7 @@ class _Question:
             try:
                 self._take(*self._done.get(timeout=_LOOK_S))
             except Empty:
-                self._look(waiting)
+                self._check_replicas(waiting)
         return [part.answer for part in parts if part.answer is not None]
 
     def _ask_next(self, part: _Part, began: float) -> None:
@@ -121,7 +121,7 @@ class _Question:
     def _call(self, part: _Part, ticket: int, replica: Replica, message: bytes, timeout: float) -> None:
         outcome: _Outcome
         try:
-            with replica.asked():
+            with replica.counted_call():
                 outcome = replica.search(message, timeout=timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             told: Any = error
@@ -139,7 +139,7 @@ class _Question:
             self._failed(part, replica, outcome.code, outcome.details)
         elif isinstance(outcome, Exception):
             raise outcome
-        elif other := replica.other_than(outcome.shard, outcome.shards, len(self._shards.shards)):
+        elif other := replica.mismatch(outcome.shard, outcome.shards, len(self._shards.shards)):
             # Another server was started at its address since the last health check.
             log.warning("shard %d: the router does not use %s: %s", replica.shard, replica.address, other)
             self._failed(part, replica, grpc.StatusCode.UNAVAILABLE, other)
@@ -159,7 +159,7 @@ class _Question:
             raise self._failure(part)
         self._ask_next(part, time.monotonic())
 
-    def _look(self, waiting: Sequence[_Part]) -> None:
+    def _check_replicas(self, waiting: Sequence[_Part]) -> None:
         """Replace replicas that are gone, and ask others in addition to slow ones."""
         now = time.monotonic()
         for part in waiting:

@@ -143,7 +143,7 @@ def response_message(found: Found, share: Share) -> shard_pb2.SearchShardRespons
     return message
 
 
-def found_in(message: shard_pb2.SearchShardResponse) -> Found:
+def parse_hits(message: shard_pb2.SearchShardResponse) -> Found:
     """Parse a shard's response. Raises ValueError if it is incomplete."""
     rows, distances = wire.decode(message.rows), wire.decode(message.distances)
     effort, facts = wire.decode(message.effort), None

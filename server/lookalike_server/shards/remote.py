@@ -17,7 +17,7 @@ from lookalike_server.placement.share import Candidates, ShareFacts
 from lookalike_server.placement.strategies import RawHits, by_distance, cut_through_a_tie, padded
 from lookalike_server.search.share_engine import Found, ShareWork
 from lookalike_server.shards.asking import ask
-from lookalike_server.shards.messages import found_in, request_message
+from lookalike_server.shards.messages import parse_hits, request_message
 from lookalike_server.shards.replica import Replica
 from lookalike_server.shards.shard_set import ShardSet
 
@@ -45,11 +45,11 @@ class RemoteSpace:
 
         Raises ShardLostError if one does not answer, and OverloadedError as asking.py does.
         """
-        return self._asked(work, self._shards.shards, timeout)
+        return self._call_shards(work, self._shards.shards, timeout)
 
     def any(self, work: ShareWork) -> Found:
         """Return the result of one shard, for an index that each of them holds whole."""
-        return self._asked(work, [self._shards.replicas], None)[0]
+        return self._call_shards(work, [self._shards.replicas], None)[0]
 
     def leave(self) -> None:
         """Let the shards release the generation."""
@@ -57,7 +57,7 @@ class RemoteSpace:
             self._is_left = True
             self._shards.leave(self._digest)
 
-    def _asked(self, work: ShareWork, groups: Sequence[Sequence[Replica]], timeout: float | None) -> list[Found]:
+    def _call_shards(self, work: ShareWork, groups: Sequence[Sequence[Replica]], timeout: float | None) -> list[Found]:
         collection = self._shards.settings.collection
 
         @cache
@@ -66,7 +66,7 @@ class RemoteSpace:
 
         usual = self._shards.settings.timeout_ms / 1000
         answers = ask(self._shards, groups, self._digest, message, timeout or usual, hedged=timeout is None)
-        return [found_in(answer) for answer in answers]
+        return [parse_hits(answer) for answer in answers]
 
 
 class RemoteSearcher:
@@ -88,12 +88,12 @@ class RemoteSearcher:
         if self._facts.mode == "candidates":
             width = max(math.ceil(k * self._facts.factor), self._facts.least)
             width *= 1 if masks is None else MOST_CANDIDATES
-        return _in_pieces(work, width, self._found)
+        return _in_pieces(work, width, self._merged_hits)
 
     def close(self) -> None:
         self._space.leave()
 
-    def _found(self, work: ShareWork) -> RawHits:
+    def _merged_hits(self, work: ShareWork) -> RawHits:
         if self._facts.mode == "whole":
             return _hits(self._space.any(work))
         if self._facts.mode == "rows":

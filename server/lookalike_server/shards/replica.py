@@ -64,7 +64,7 @@ class Replica:
         )
 
     @contextmanager
-    def asked(self) -> Iterator[None]:
+    def counted_call(self) -> Iterator[None]:
         """Count a call to it while the block runs. Thread-safe."""
         with self._lock:
             self.calls += 1
@@ -85,14 +85,14 @@ class Replica:
         There should be `shards` shards; it was `told` which digests are in use.
         """
         self.missed, self.told = 0, frozenset(told)
-        if other := self.other_than(reply.shard, reply.shards, shards):
+        if other := self.mismatch(reply.shard, reply.shards, shards):
             self.lost(other)
             return
         self.generations = {one.digest: one for one in reply.generations}
         self.newest = max((one.generation for one in reply.generations), default=0)
         self.live, self.problem, self.last_live = True, "", time.monotonic()
 
-    def other_than(self, shard: int, of: int, shards: int) -> str:
+    def mismatch(self, shard: int, of: int, shards: int) -> str:
         """Return why a server that claims to be shard `shard`/`of` is not the listed one; "" if it is."""
         if (shard, of) == (self.shard, shards):
             return ""

@@ -181,7 +181,7 @@ class ShardSet:
         while not self._closed:
             self._look_now.clear()
             try:
-                self._look()
+                self._check_health()
             except Exception:
                 # Any error: the next health check must run.
                 log.exception("the router could not ask the shards for their status")
@@ -189,7 +189,7 @@ class ShardSet:
                 self._changed.notify_all()
             self._look_now.wait(_LOOK_S)
 
-    def _look(self) -> None:
+    def _check_health(self) -> None:
         """Check the health of all servers at once."""
         with self._changed:
             using = list(self._using)

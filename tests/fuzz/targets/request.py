@@ -34,8 +34,8 @@ from lookalike_server.common.limits import Limits
 from lookalike_server.common.share import Share
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
-from lookalike_server.generation.kept import KeptForRouters
 from lookalike_server.generation.loader import Loader
+from lookalike_server.generation.router_generations import RouterGenerations
 from lookalike_server.live.collection import LiveCollection
 from lookalike_server.live.folding import Folded
 from lookalike_server.placement.devices import Cpu
@@ -113,7 +113,7 @@ def _methods() -> Methods:
             "CollectionService",
             CollectionServicer(current, _LIMITS, Thumbnails(lambda: drawn, 64), workers),
         ),
-        (shard_pb2, "ShardService", ShardServicer(part, _LIMITS, share, KeptForRouters(part), workers)),
+        (shard_pb2, "ShardService", ShardServicer(part, _LIMITS, share, RouterGenerations(part), workers)),
         (update_pb2, "UpdateService", UpdateServicer(current, _LIMITS, live, _Unfolded(), queue, workers)),
     )
 

@@ -39,7 +39,7 @@ def test_records_come_back_over_segments_and_epochs(tmp_path):
     assert held(tmp_path) == list(enumerate(wanted, 1))
     assert held(tmp_path, after=12) == list(enumerate(wanted, 1))[12:]
     assert held(tmp_path, after=11) == list(enumerate(wanted, 1))[11:]
-    assert changelog.examine(Storage(tmp_path)) == changelog.Held(30, 30)
+    assert changelog.examine(Storage(tmp_path)) == changelog.LogSummary(30, 30)
 
 
 def test_a_later_segment_overrides_unacknowledged_records(tmp_path):
@@ -47,7 +47,7 @@ def test_a_later_segment_overrides_unacknowledged_records(tmp_path):
     segment(tmp_path, Name(1, 2), 3, [b"c"])
     segment(tmp_path, Name(2, 1), 2, [b"B", b"C", b"D"])
     assert held(tmp_path) == [(1, b"a"), (2, b"B"), (3, b"C"), (4, b"D")]
-    assert changelog.examine(Storage(tmp_path)) == changelog.Held(4, 4)
+    assert changelog.examine(Storage(tmp_path)) == changelog.LogSummary(4, 4)
 
 
 def test_records_after_a_gap_are_not_read(tmp_path):
@@ -75,7 +75,7 @@ def test_a_record_that_was_not_finished_is_no_damage(tmp_path):
     path = segment(tmp_path, Name(1, 1), 1, [b"a" * 50])
     with path.open("ab") as file:
         file.write(changelog.frame(2, b"b" * 50)[:40])
-    assert changelog.examine(Storage(tmp_path)) == changelog.Held(1, 1, unfinished_bytes=40)
+    assert changelog.examine(Storage(tmp_path)) == changelog.LogSummary(1, 1, unfinished_bytes=40)
 
 
 @pytest.mark.parametrize("kind", ["torn", "flipped", "zeroed", "doubled"])

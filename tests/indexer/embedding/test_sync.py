@@ -16,7 +16,7 @@ from lookalike_indexer.collection.deletion import delete
 from lookalike_indexer.collection.parts import read_part, write_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.schema import NOT_OF_SOURCE
-from lookalike_indexer.embedding.embed_stage import look, run_embed
+from lookalike_indexer.embedding.embed_stage import preview_changes, run_embed
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.sources.sync import Changes, Sync, said
@@ -108,7 +108,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(embed, sync, storage, setti
     (photos / "a" / "02.png").rename(photos / "moved.png")
     (photos / "a" / "04.png").unlink()
     files = sorted(storage.walk())
-    seen = look(storage, generations.require_latest(storage), settings, Sync(), Silent())
+    seen = preview_changes(storage, generations.require_latest(storage), settings, Sync(), Silent())
     assert sorted(storage.walk()) == files
     assert seen == sync()
     assert seen.any

@@ -22,7 +22,7 @@ from lookalike_indexer.experiments.oddballs import oddballs
 from lookalike_indexer.experiments.partitions import STRATEGIES
 from lookalike_indexer.experiments.split import split_label
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.numerics.variation import all_alike
+from lookalike_indexer.numerics.variation import all_equal
 
 NOISE = np.random.default_rng(0)
 KINDS: dict[str, Callable[[int], np.ndarray]] = {
@@ -137,11 +137,11 @@ def test_more_groups_than_different_images_divide_no_copies(view_of, strategy: s
 
 def test_vectors_equal_up_to_rounding_are_alike():
     vectors = KINDS["rounding"](5)
-    assert all_alike(vectors)
+    assert all_equal(vectors)
     vectors[0, 0] += 1e-4
-    assert not all_alike(vectors)
-    assert all_alike(vectors[:1])
-    assert all_alike(vectors[:0])
+    assert not all_equal(vectors)
+    assert all_equal(vectors[:1])
+    assert all_equal(vectors[:0])
 
 
 def test_a_process_survives_the_map_of_copies(view_of):

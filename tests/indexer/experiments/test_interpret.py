@@ -10,7 +10,7 @@ from lookalike_indexer.embedding.classes import imagenet_names
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.imagenet_tree import imagenet_tree
 from lookalike_indexer.experiments.interpret import interpret_clusters
-from lookalike_indexer.experiments.naming import Named, names_of_clusters, told_apart
+from lookalike_indexer.experiments.naming import Named, disambiguated, names_of_clusters
 from lookalike_indexer.experiments.view import View
 
 PLACES = [0.0, 1.0, 2.0, 3.0, 4.0, 20.0, 21.0, 25.0]
@@ -133,9 +133,13 @@ def test_twins_are_told_apart_by_their_second_class_or_a_number():
     texts = ["daisy", "bee", "pot", "tench"]
     clusters = np.array([0, 0, 0, 1, 1, 2], np.int32)
     classes = np.array([[0, 1], [0, 1], [0, 2], [0, 2], [0, 2], [3, 1]], np.int32)
-    assert [name.text for name in told_apart(names, clusters, classes, texts)] == ["daisy, bee", "daisy, pot", "tench"]
+    assert [name.text for name in disambiguated(names, clusters, classes, texts)] == [
+        "daisy, bee",
+        "daisy, pot",
+        "tench",
+    ]
     nothing = np.full((6, 1), -1, np.int32)
-    assert [name.text for name in told_apart(names, clusters, nothing, [])] == ["daisy, 1", "daisy, 2", "tench"]
+    assert [name.text for name in disambiguated(names, clusters, nothing, [])] == ["daisy, 1", "daisy, 2", "tench"]
 
 
 @pytest.mark.parametrize(

@@ -245,9 +245,9 @@ def test_the_values_of_columns_are_what_was_attached(shop):
     rows = np.array([5, 0, 299, 7, 7])
     for name in ("whole", "price", "flag", "text", "taken", "tags", "label", "key", "odd name"):
         expected = [shop.rows[name][row] for row in rows.tolist()]
-        assert shop.columns.column(name).taken(rows).to_pylist() == expected, name
-    assert shop.columns.column("tags").taken(np.array([], np.int64)).to_pylist() == []
-    assert shop.columns.column("taken").taken(rows).type == pa.timestamp("us")
+        assert shop.columns.column(name).take(rows).to_pylist() == expected, name
+    assert shop.columns.column("tags").take(np.array([], np.int64)).to_pylist() == []
+    assert shop.columns.column("taken").take(rows).type == pa.timestamp("us")
     assert isinstance(shop.rows["taken"][1], (dt.datetime, type(None)))
 
 

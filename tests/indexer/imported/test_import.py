@@ -21,7 +21,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.stored_network import stored_module
 from lookalike_indexer.errors import WeightsError
 from lookalike_indexer.imported import import_stage
-from lookalike_indexer.imported.vectors import given_vectors
+from lookalike_indexer.imported.vectors import input_vectors
 from lookalike_indexer.indexing.files import read_index
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.verification.examination import VerifySettings
@@ -195,7 +195,7 @@ def test_a_compressed_arrow_file_is_read_a_record_batch_at_a_time(tmp_path):
     usual = pa.default_memory_pool()
     pa.set_memory_pool(pool)
     try:
-        with given_vectors(tmp_path / "some.feather", None, tmp_path / "scratch") as given:
+        with input_vectors(tmp_path / "some.feather", None, tmp_path / "scratch") as given:
             assert np.array_equal(given.vectors[:, 0], np.arange(rows))
     finally:
         pa.set_memory_pool(usual)

@@ -6,7 +6,7 @@ import faiss
 import pytest
 
 from lookalike_indexer.errors import UsageError
-from lookalike_indexer.indexing.recipes import NAMES, choose, held_back
+from lookalike_indexer.indexing.recipes import NAMES, choose, held_out_count
 from lookalike_indexer.indexing.settings import BuildSettings
 
 
@@ -37,7 +37,7 @@ def test_each_list_has_enough_training_vectors_and_queries_are_held_back(rows):
     nlist = int(chosen.factory.removeprefix("IVF").split(",")[0])
     assert nlist == 2 ** int(math.log2(nlist))
     assert chosen.train_size >= 39 * nlist or nlist == 1
-    assert chosen.train_size + held_back(rows) <= rows
+    assert chosen.train_size + held_out_count(rows) <= rows
     assert nlist <= 2**0.5 * 4 * math.sqrt(rows)
     assert chosen.train_size <= 64 * nlist
 

@@ -15,7 +15,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import DeviceError, IndexerError, MismatchError, NotFoundError, UsageError
 from lookalike_indexer.machines.connect import check_address, joined
 from lookalike_indexer.machines.machines import Machines
-from lookalike_indexer.machines.probe import checked, probing, versions_here
+from lookalike_indexer.machines.probe import checked, own_versions, probing
 from lookalike_indexer.machines.work import Failed
 from lookalike_indexer.machines.worker import Worker
 
@@ -95,7 +95,7 @@ def test_a_worker_sets_its_environment(monkeypatch):
 
 
 def test_a_machine_that_lacks_something_is_named(tmp_path):
-    here = versions_here()
+    here = own_versions()
     assert "torch" in here
     found = probing([str(tmp_path)])()
     checked("10.0.0.3", found, here)

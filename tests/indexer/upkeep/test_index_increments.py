@@ -24,7 +24,7 @@ from lookalike_indexer.progress import Silent
 from lookalike_indexer.upkeep.compact import compact
 from lookalike_indexer.upkeep.purge import purge
 from lookalike_indexer.vectors.metric import prepare
-from lookalike_indexer.verification.deleted import left_of
+from lookalike_indexer.verification.deleted import remains_of
 from lookalike_indexer.verification.examination import VerifySettings
 from lookalike_indexer.verification.verify_stage import run_verify
 
@@ -265,15 +265,15 @@ def test_deleted_images_are_looked_for_in_increments_and_purged(made, extended) 
     entry = manifest.indexes[KEY]
     keys = CollectionReader(storage, manifest).images(["key"]).column("key").to_pylist()
     delete(storage, keys=[keys[3], keys[610]])
-    assert entry.path in left_of(storage, keys[3]).files
-    assert entry.increments[0].path not in left_of(storage, keys[3]).files
-    assert entry.increments[0].path in left_of(storage, keys[610]).files
-    assert entry.path not in left_of(storage, keys[610]).files
+    assert entry.path in remains_of(storage, keys[3]).files
+    assert entry.increments[0].path not in remains_of(storage, keys[3]).files
+    assert entry.increments[0].path in remains_of(storage, keys[610]).files
+    assert entry.path not in remains_of(storage, keys[610]).files
     with writing(storage):
         draft, _ = purge(storage, generations.require_latest(storage), Silent())
         generations.publish(storage, draft)
         collect(storage, 1)
-    assert left_of(storage, keys[610]).files == []
+    assert remains_of(storage, keys[610]).files == []
     reader = CollectionReader.open(str(storage.root))
     assert reader.manifest.indexes[KEY].increments == []
     check(reader, np.delete(vectors[:640], [3, 610], axis=0))

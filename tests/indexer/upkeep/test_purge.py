@@ -28,7 +28,7 @@ from lookalike_indexer.graph.settings import GraphSettings
 from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.files import read_index
 from lookalike_indexer.indexing.recall import measure_recall
-from lookalike_indexer.indexing.recipes import held_back
+from lookalike_indexer.indexing.recipes import held_out_count
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.upkeep.purge import is_worth_it, purge
@@ -116,7 +116,7 @@ def test_the_recall_of_a_purged_index_is_measured_again(make_collection):
     generations.publish(storage, draft)
     reader = opened(storage)
     entry = reader.index()
-    asked = np.sort(choose_rows(300, held_back(300), entry.seed))
+    asked = np.sort(choose_rows(300, held_out_count(300), entry.seed))
     queries = read_rows(reader, "tiny", asked, entry.metric, Silent())
     true = measure_recall(read_index(reader, entry), reader, "tiny", entry.metric, asked, queries, Silent())
     assert (entry.rows, entry.recall_queries, entry.recall) == (300, len(asked), true)

@@ -25,7 +25,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.embedding_result import EmbeddingResult
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.upkeep.purge import purge
-from lookalike_indexer.verification.deleted import left_of
+from lookalike_indexer.verification.deleted import remains_of
 from lookalike_indexer.verification.examination import VerifySettings
 from lookalike_indexer.verification.verify_stage import run_verify
 from lookalike_server.common.limits import Limits
@@ -104,7 +104,7 @@ async def test_pictures_are_kept_shown_folded_purged_and_collected(make_toy, ser
         await served.update.Fold(FOLD)
     report = run_verify(toy.storage, VerifySettings(), Silent())
     assert [(check.looked, check.unit) for check in report.checks if check.name == "uploaded images"] == [(2, "images")]
-    left = left_of(toy.storage, "red.png")
+    left = remains_of(toy.storage, "red.png")
     assert [path for path in left.files if path.startswith("pictures/")]
     # The servers of this process release their generations.
     del served, reader
@@ -114,7 +114,7 @@ async def test_pictures_are_kept_shown_folded_purged_and_collected(make_toy, ser
         generations.publish(toy.storage, draft)
         collect(toy.storage, 1)
     assert files_of(toy.root) == {hashlib.sha256(blue).hexdigest()}
-    assert not left_of(toy.storage, "red.png").files
+    assert not remains_of(toy.storage, "red.png").files
     # Damaged or lost files are reported, and the others are shown.
     (kept,) = (toy.root / uploaded_images.FOLDER).rglob("?" * 64)
     kept.write_bytes(red)

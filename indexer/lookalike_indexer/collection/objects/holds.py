@@ -34,7 +34,7 @@ def hold(place: Place, number: int, holder: object, manifest: str) -> Callable[[
         return lambda: None  # this reader has no write permission
     ended = threading.Event()
     threading.Thread(target=_beat, args=(place, path, ended), name="hold", daemon=True).start()
-    release = weakref.finalize(holder, _let_go, place, path, ended)
+    release = weakref.finalize(holder, _release, place, path, ended)
     missing = f"{place.bucket}/{manifest} is missing from the collection."
     if _CLAIM in dict(_listed(place, number)):
         raise NotFoundError(f"{place.bucket}/{manifest} is being removed from the collection.")
@@ -73,7 +73,7 @@ def _beat(place: Place, path: str, ended: threading.Event) -> None:
             _write(place, path)
 
 
-def _let_go(place: Place, path: str, ended: threading.Event) -> None:
+def _release(place: Place, path: str, ended: threading.Event) -> None:
     ended.set()
     with contextlib.suppress(IndexerError), asking(path, place.bucket):
         place.store.delete(path)

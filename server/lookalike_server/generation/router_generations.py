@@ -18,7 +18,7 @@ _MOST_KEPT, _MOST_ROUTERS = 2, 64
 _LOOK_S = 1.0
 
 
-class KeptForRouters:
+class RouterGenerations:
     """Record of the generations that each router uses. For one event loop."""
 
     def __init__(self, current: Current) -> None:

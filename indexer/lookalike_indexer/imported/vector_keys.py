@@ -8,15 +8,15 @@ import numpy as np
 
 from lookalike_indexer.arrays import Bools, Int64
 from lookalike_indexer.collection.manifest import SourceEntry
-from lookalike_indexer.imported.vectors import GivenVectors
+from lookalike_indexer.imported.vectors import InputVectors
 from lookalike_indexer.sources.keytable import KeyTable
 from lookalike_indexer.sources.labels import normalized_key
 
 
-class GivenKeys:
+class VectorsByKey:
     """Finds vectors by keys, exactly or after `normalized_key`. For empty labels the source's are used."""
 
-    def __init__(self, given: GivenVectors, source: SourceEntry) -> None:
+    def __init__(self, given: InputVectors, source: SourceEntry) -> None:
         self._labels, self._source = given.labels, source
         self._keys = KeyTable(given.keys)
         self._normalized = KeyTable(normalized_key(source, key) for key in given.keys)
