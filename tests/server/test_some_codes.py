@@ -107,7 +107,7 @@ class TestTwoStages:
             return decode(rows)
 
         first = two_stage.first_stage(graph)
-        source = TwoStageSource(graph, GraphSource(first, "l2"))
+        source = TwoStageSource(graph, GraphSource(first, "l2"), "l2")
         search = Reranked(source, DecodedVectors(counting, "cosine"), two_stage.FACTOR, two_stage.LEAST).search
         queries, wanted = vectors(20, seed=7), np.full(20, 10)
         search(queries, 10, 32, wanted)
@@ -121,7 +121,7 @@ class TestTwoStages:
         first = two_stage.first_stage(graph)
         decode = decode_of(faiss.downcast_index(graph.refine_index))
         assert decode is not None
-        source = TwoStageSource(graph, GraphSource(first, "l2"))
+        source = TwoStageSource(graph, GraphSource(first, "l2"), "l2")
         search = Reranked(source, DecodedVectors(decode, "cosine"), two_stage.FACTOR, two_stage.LEAST).search
         allowed = np.zeros(3000, np.bool_)
         allowed[np.arange(5, 3000, 20)] = True

@@ -20,6 +20,7 @@ from lookalike_indexer.vectors import rowwise
 
 _VECTOR_BITS = 12
 _COMPONENT_BITS = 11
+_UNIT_SCALE = np.float32(1 << _VECTOR_BITS)
 # Lengths just above a power of two count as that power: unit vectors have length 1 up to rounding.
 _ALMOST = 1 - 2**-10
 # Below the length 2^-100 the multiples do not shrink further, so that float32 can represent them.
@@ -29,14 +30,20 @@ _BLOCK = 4096
 TRAINED_ON = 16_384
 
 
-def projectable(vectors: Float32) -> Float32:
+def projectable(vectors: Float32, unit: bool = False) -> Float32:
     """Return vectors (n, dim), each rounded so that its product with components is exact.
 
-    No coordinate changes by more than 2^-12 of the vector's length.
+    No coordinate changes by more than 2^-12 of the vector's length. `unit`: all vectors have length 1 up to rounding,
+    or are zero. The result is the same without it, in five times the time.
     """
+    if unit:
+        rounded: Float32 = vectors * _UNIT_SCALE
+        np.rint(rounded, out=rounded)
+        rounded /= _UNIT_SCALE
+        return rounded
     exponents = np.frexp(np.sqrt(rowwise.squared_norms(vectors)) * _ALMOST)[1]
     exponents = np.maximum(exponents, _LEAST_EXPONENT)[:, None]
-    rounded: Float32 = vectors * np.ldexp(np.float32(1), _VECTOR_BITS - exponents)
+    rounded = vectors * np.ldexp(np.float32(1), _VECTOR_BITS - exponents)
     np.rint(rounded, out=rounded)
     rounded *= np.ldexp(np.float32(1), exponents - _VECTOR_BITS)
     return rounded

@@ -97,15 +97,19 @@ def project(index: faiss.IndexRefine, vectors: Float32) -> Float32:
 
 
 class Projection:
-    """Projects prepared vectors (n, dim) for the first stage of an index, (n, components)."""
+    """Projects prepared vectors (n, dim) for the first stage of an index, (n, components).
 
-    def __init__(self, index: faiss.IndexRefine) -> None:
+    `unit`: the metric is cosine, so all vectors have length 1 or are zero. This only saves time.
+    """
+
+    def __init__(self, index: faiss.IndexRefine, unit: bool = False) -> None:
         # The owner of the transform. Finding the transform takes as long as projecting a vector.
         self._owner = index
         self._linear = _linear(index)
+        self._unit = unit
 
     def __call__(self, vectors: Float32) -> Float32:
-        projected: Float32 = self._linear.apply(projectable(vectors))
+        projected: Float32 = self._linear.apply(projectable(vectors, self._unit))
         return projected
 
 
@@ -142,11 +146,12 @@ def kept_by(index: faiss.IndexRefine, effort: int) -> int | None:
 
 
 class TwoStageSearch:
-    """Searches a trained and filled two-stage index. Thread-safe."""
+    """Searches a trained and filled two-stage index. Thread-safe. `unit` is as for Projection."""
 
-    def __init__(self, index: faiss.Index) -> None:
+    def __init__(self, index: faiss.Index, unit: bool = False) -> None:
         # Hold the caller's index, which may have the only reference.
         self._owner = index
+        self._unit = unit
         self._index = faiss.downcast_index(index)
         self._base = _projected(self._index)
         # Creating parameters costs as much as a quick search; faiss only reads them.
@@ -161,7 +166,7 @@ class TwoStageSearch:
         """
         kept = min(k, candidates)
         parameters = self._parameters_for(kept, candidates, effort)
-        distances, rows = self._index.search(projectable(queries), kept, params=parameters)
+        distances, rows = self._index.search(projectable(queries, self._unit), kept, params=parameters)
         if kept < k:
             rows = np.pad(rows, ((0, 0), (0, k - kept)), constant_values=-1)
             distances = np.pad(distances, ((0, 0), (0, k - kept)), constant_values=np.inf)

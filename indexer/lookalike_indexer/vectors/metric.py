@@ -20,12 +20,7 @@ def prepare(vectors: npt.NDArray[Any], metric: Metric) -> Float32:
     depend on other rows; one that is not finite stays so.
     """
     rows = np.ascontiguousarray(vectors, dtype=np.float32)
-    if metric == "l2":
-        return rows
-    norms = np.sqrt(rowwise.squared_norms(rows))
-    norms[norms == 0] = 1
-    with np.errstate(invalid="ignore"):
-        return np.divide(rows, norms[:, None], out=np.empty_like(rows), casting="same_kind")
+    return rows if metric == "l2" else rowwise.normalized(rows)
 
 
 def faiss_metric(metric: Metric) -> int:

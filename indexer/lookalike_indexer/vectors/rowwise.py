@@ -6,7 +6,9 @@ numpy's sum over a contiguous last axis is pairwise within each row and independ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +22,14 @@ _BLOCK_BYTES = 1 << 18
 def squared_norms(rows: Float32) -> Float64:
     """Return the sum of squares of each row, shape (n,)."""
     out = np.empty(len(rows), np.float64)
-    for piece in _pieces(*rows.shape):
-        out[piece] = np.square(rows[piece], dtype=np.float64).sum(axis=1)
+    _in_blocks(_square, out, rows)
+    return out
+
+
+def normalized(rows: Float32) -> Float32:
+    """Return rows (n, dim) scaled to length 1 in float64. Rows of zeros, and rows that are not finite, stay so."""
+    out = np.empty_like(rows)
+    _in_blocks(_normalize, out, rows)
     return out
 
 
@@ -52,9 +60,7 @@ def squared_distances_of_each(left: Float32, right: Float32) -> Float64:
     It is bit-identical to `squared_distances`, without copies of the chosen rows.
     """
     out = np.empty(right.shape[:2], np.float64)
-    for piece, one, others in _each(left, right):
-        np.subtract(one, others, out=others)
-        np.square(others, out=others).sum(axis=2, out=out[piece])
+    _in_blocks(_subtract_and_square, out, left, right)
     return out
 
 
@@ -64,21 +70,52 @@ def inner_products_of_each(left: Float32, right: Float32) -> Float64:
     It is bit-identical to `inner_products`, without copies of the chosen rows.
     """
     out = np.empty(right.shape[:2], np.float64)
-    for piece, one, others in _each(left, right):
-        np.multiply(one, others, out=others).sum(axis=2, out=out[piece])
+    _in_blocks(_multiply, out, left, right)
     return out
 
 
-def _each(left: Float32, right: Float32) -> Iterator[tuple[slice, Float64, Float64]]:
-    """Yield some rows of `left` (n, 1, dim) and of `right` (n, m, dim) at a time, as `_pairs` yields pairs."""
-    pieces = list(_pieces(len(right), right.shape[1] * right.shape[2]))
-    step = pieces[0].stop if pieces else 0
-    ones, others = np.empty((step, 1, left.shape[1]), np.float64), np.empty((step, *right.shape[1:]), np.float64)
-    for piece in pieces:
-        one, other = ones[: piece.stop - piece.start], others[: piece.stop - piece.start]
-        one[:, 0] = left[piece]
-        other[...] = right[piece]
-        yield piece, one, other
+def _square(wide: Float64, out: Float64, rows: Float32) -> None:
+    wide[...] = rows
+    np.add.reduce(np.square(wide, out=wide), axis=1, out=out)
+
+
+def _normalize(wide: Float64, out: Float32, rows: Float32) -> None:
+    wide[...] = rows
+    lengths = np.sqrt(np.add.reduce(np.square(wide, out=wide), axis=1))
+    lengths[lengths == 0] = 1
+    wide[...] = rows
+    with np.errstate(invalid="ignore"):
+        out[...] = np.divide(wide, lengths[:, None], out=wide)
+
+
+def _subtract_and_square(wide: Float64, out: Float64, left: Float32, right: Float32) -> None:
+    # In this order. If numpy converts `left` last, the next line takes up to five times as long.
+    one = left.astype(np.float64)[:, None]
+    wide[...] = right
+    np.subtract(one, wide, out=wide)
+    np.add.reduce(np.square(wide, out=wide), axis=2, out=out)
+
+
+def _multiply(wide: Float64, out: Float64, left: Float32, right: Float32) -> None:
+    one = left.astype(np.float64)[:, None]
+    wide[...] = right
+    np.add.reduce(np.multiply(one, wide, out=wide), axis=2, out=out)
+
+
+def _in_blocks(fill: Callable[..., None], out: npt.NDArray[Any], *arrays: Float32) -> None:
+    """Call `fill` with memory for the last array in float64, with `out`, and with the arrays, some rows at a time.
+
+    The memory is reused. A ufunc that converts its arguments itself takes twice as long.
+    """
+    last = arrays[-1]
+    step = max(1, _BLOCK_BYTES // (8 * max(1, math.prod(last.shape[1:]))))
+    wide = np.empty((min(step, len(last)), *last.shape[1:]), np.float64)
+    if len(last) <= step:
+        fill(wide, out, *arrays)
+        return
+    for start in range(0, len(last), step):
+        some = slice(start, start + step)
+        fill(wide[: len(last) - start], out[some], *(array[some] for array in arrays))
 
 
 def _pairs(

@@ -96,7 +96,8 @@ def _two_stage(kind: faiss.IndexRefine, metric: Metric, measured: Measured) -> S
     first = two_stage.first_stage(kind)
     inner = source_of(first, "l2", measured)
     # faiss's own choice of lists depends on the batch.
-    source: Source = ProjectedSource(kind, inner) if isinstance(first, faiss.IndexIVF) else TwoStageSource(kind, inner)
+    made = ProjectedSource if isinstance(first, faiss.IndexIVF) else TwoStageSource
+    source: Source = made(kind, inner, metric)
     return Reranked(source, DecodedVectors(decode, metric), two_stage.FACTOR, two_stage.LEAST)
 
 
@@ -126,7 +127,7 @@ def decode_of(kind: faiss.Index) -> Decode | None:
     if isinstance(kind, faiss.IndexScalarQuantizer):
         codes = faiss.rev_swig_ptr(kind.codes.data(), kind.ntotal * kind.code_size).reshape(kind.ntotal, -1)
         # The same vectors as from reconstruct_batch, five times as fast.
-        return lambda rows: kind.sa_decode(codes[rows])
+        return lambda rows: kind.sa_decode(codes.take(rows, axis=0))
     reconstruct: Decode = kind.reconstruct_batch
     return reconstruct
 

@@ -9,6 +9,7 @@ import faiss
 import numpy as np
 
 from lookalike_indexer.arrays import Bools, Float32, Int64
+from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.indexing import two_stage
 from lookalike_server.placement.facts import Facts, Strategy
 from lookalike_server.placement.lists import Probes
@@ -29,11 +30,11 @@ class TwoStageSource:
 
     filters = True
 
-    def __init__(self, index: faiss.IndexRefine, first: Source) -> None:
-        self._search = two_stage.TwoStageSearch(index)
+    def __init__(self, index: faiss.IndexRefine, first: Source, metric: Metric) -> None:
+        self._search = two_stage.TwoStageSearch(index, metric == "cosine")
         # Asked once: each question to faiss takes some microseconds.
         self._effort_limits = two_stage.kept_by(index, 1) is not None
-        self.first = ProjectedSource(index, first)
+        self.first = ProjectedSource(index, first, metric)
         refine = faiss.downcast_index(index.refine_index)
         self._codes = SomeCodes(refine) if isinstance(refine, faiss.IndexScalarQuantizer) else None
         self._graph = isinstance(two_stage.first_stage(index), faiss.IndexHNSW)
@@ -116,8 +117,8 @@ class ProjectedSource:
 
     filters = True
 
-    def __init__(self, index: faiss.IndexRefine, first: Source) -> None:
-        self._project = two_stage.Projection(index)
+    def __init__(self, index: faiss.IndexRefine, first: Source, metric: Metric) -> None:
+        self._project = two_stage.Projection(index, metric == "cosine")
         self._first = first
         self.ntotal = first.ntotal
         # The last queries and their projection, because `probes` and the search after it get the same array.

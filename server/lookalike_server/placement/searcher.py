@@ -83,7 +83,8 @@ class OnDevice:
             found = self._strategy.search(self._transform(queries), k, nprobe, needs, masks)
         except RuntimeError as error:
             raise DeviceError(f"The search on {self.name} failed; see the server's log.") from error
-        found.rows[found.rows >= 0] += self._offset
+        if self._offset:
+            found.rows[found.rows >= 0] += self._offset
         return found
 
     def close(self) -> None:

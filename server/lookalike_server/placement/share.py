@@ -173,7 +173,7 @@ def _cut_stages(
     kept, base = _kept(refine, rows), _kept(first, rows)
     source = source_of(base, "l2" if projected else metric, measured)
     if projected:
-        source = ProjectedSource(two_stage.emptied(kind), source)
+        source = ProjectedSource(two_stage.emptied(kind), source, metric)
     vectors = DecodedVectors(_counted_from(rows[0], decode_of(kept)), metric)
     return CandidatesShare(facts, source, vectors, None if lists else rows)
 

@@ -154,6 +154,8 @@ def _nearest(rows: Int64, distances: Float32, k: int) -> Int64:
 def by_distance(rows: Int64, distances: Float32) -> tuple[Int64, Float32]:
     """Sort each query's rows by (distance, row). Empty places have distance infinity and stay at the end."""
     order = np.lexsort((rows, distances), axis=1)
+    if len(rows) == 1:
+        return rows.take(order), distances.take(order)
     # As take_along_axis, which takes three times as long for few rows.
     lines = np.arange(len(rows))[:, None]
     return rows[lines, order], distances[lines, order]
@@ -163,7 +165,8 @@ def cut_through_a_tie(rows: Int64, distances: Float32, k: int) -> Int64:
     """Return the queries whose last candidate ties with the k-th, so that more such rows may be unseen."""
     if rows.shape[1] <= k:
         return np.empty(0, np.int64)
-    return np.flatnonzero((rows[:, -1] >= 0) & (distances[:, -1] == distances[:, k - 1]))
+    same = distances[:, -1] == distances[:, k - 1]
+    return np.flatnonzero(same & (rows[:, -1] >= 0)) if same.any() else np.empty(0, np.int64)
 
 
 def padded(rows: Int64, distances: Float32, k: int) -> tuple[Int64, Float32]:

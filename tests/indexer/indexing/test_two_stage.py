@@ -47,6 +47,13 @@ def test_a_projection_does_not_depend_on_the_batch(scale):
     assert (np.abs(projectable(vectors) - vectors) <= 2**-12 * lengths).all()
 
 
+@pytest.mark.parametrize("scale", [1e-20, 1.0, 1e18])
+def test_vectors_of_length_one_are_rounded_as_any_others(scale):
+    vectors = prepare(in_few_directions(64) * np.float32(scale), "cosine")
+    vectors[3] = 0
+    assert projectable(vectors, unit=True).tobytes() == projectable(vectors).tobytes()
+
+
 def test_components_are_the_principal_ones():
     sample = in_few_directions(2000)
     components = train_components(sample, 8)
