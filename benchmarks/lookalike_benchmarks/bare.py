@@ -10,6 +10,7 @@ import faiss
 
 from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.indexing import two_stage
 from lookalike_indexer.indexing.files import read_index
 from lookalike_indexer.indexing.params import search_parameters
 from lookalike_server.placement.devices import Device
@@ -33,15 +34,23 @@ class Searched:
 
 
 class Bare:
-    """A stored index on a device, searched with its default nprobe."""
+    """A stored index on a device, searched by faiss with the default nprobe or efSearch of the collection."""
 
     def __init__(self, reader: CollectionReader, device: Device) -> None:
         self.entry = reader.index()
         self._index = device.host(read_index(reader, self.entry))
-        self._parameters = search_parameters(self._index, self.entry.default_nprobe) if self.entry.nlist else None
+        self._effort = self.entry.default_nprobe
+        self._parameters = search_parameters(self._index, self._effort) if self._effort else None
+        # faiss's own parameters of such an index give no candidates for the second stage beyond k.
+        stages = two_stage.is_two_stage(self._index)
+        self._two_stage = two_stage.TwoStageSearch(self._index, self.entry.metric == "cosine") if stages else None
 
     def search(self, queries: Float32, k: int) -> None:
-        self._index.search(queries, k, params=self._parameters)
+        if self._two_stage is None:
+            self._index.search(queries, k, params=self._parameters)
+            return
+        kept = two_stage.kept_by(faiss.downcast_index(self._index), self._effort)
+        self._two_stage(queries, k, two_stage.candidates_for(k, int(self._index.ntotal), kept), self._effort)
 
     def measure(
         self, queries: Float32, k: int, batch: int, seconds: float, threads: int, pause_s: float = 0
