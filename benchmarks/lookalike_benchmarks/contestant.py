@@ -21,6 +21,7 @@ import lookalike_benchmarks
 import lookalike_indexer
 import lookalike_server
 from lookalike_benchmarks.engines.shape import Where
+from lookalike_benchmarks.timing import Taken
 from lookalike_indexer.arrays import Float32, Int64
 
 # Folders of our packages: an engine's environment has only its library and numpy.
@@ -52,12 +53,22 @@ class Timed:
         return 1e6 * self.cpu_s / (self.batch * len(self.latencies_s))
 
 
+@dataclass(frozen=True)
+class Found:
+    """Ids of the nearest vectors of each query (n, k), and the time that the engine took to find them."""
+
+    ids: Int64
+    taken: Taken
+
+
 class Contestant:
     """A process of one engine, a module of the folder engines/; it exits with the block.
 
     Results name it `name`, by default the module's name. Each task except the build has a timeout of `patience`
-    seconds.
+    seconds. `start` is the time that the engine took to import and make itself, which for some includes compiling.
     """
+
+    start: Taken
 
     def __init__(
         self, module: str, python: Path, scratch: Path, *arguments: str, patience: float = 120, name: str = ""
@@ -75,9 +86,15 @@ class Contestant:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(_SOURCES), "PYTHONWARNINGS": "ignore"},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(_SOURCES),
+                "PYTHONWARNINGS": "ignore",
+                # An empty cache: an engine that compiles does so in each process.
+                "NUMBA_CACHE_DIR": str(self._scratch / "numba"),
+            },
         )
-        self._answer(patience)
+        self.start = Taken(**self._answer(patience))
 
     def __enter__(self) -> Self:
         return self
@@ -102,7 +119,7 @@ class Contestant:
         self._errors.close()
 
     def build(self, vectors: Path, limit_s: float, columns: Path | None = None) -> dict[str, Any]:
-        """Store and index the vectors of a .npy file; return seconds, efforts and the engine's description.
+        """Store and index the vectors of a .npy file; return the time, efforts and the engine's description.
 
         `columns` is an .npz file with the columns that filters may name.
         """
@@ -121,12 +138,12 @@ class Contestant:
         found: Int64 = np.load(out)
         return found, answer["cpu_s"]
 
-    def find(self, queries: Float32, k: int, effort: int) -> Int64:
-        """Find the nearest ids, (n, k)."""
+    def find(self, queries: Float32, k: int, effort: int) -> Found:
+        """Find the nearest ids of each query."""
         out = self._scratch / "found.npy"
-        self._asked({"task": "find", "queries": self._saved(queries), "k": k, "effort": effort, "out": str(out)})
-        found: Int64 = np.load(out)
-        return found
+        task = {"task": "find", "queries": self._saved(queries), "k": k, "effort": effort, "out": str(out)}
+        taken = Taken(**self._asked(task))
+        return Found(np.load(out), taken)
 
     def time(self, queries: Path, k: int, effort: int, batch: int, callers: int, seconds: float) -> Timed:
         """Send queries for `seconds` and time them."""

@@ -5,7 +5,28 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Wall-clock seconds of a call, and processor seconds of all threads of this process during the call."""
+
+    seconds: float
+    cpu_s: float
+
+    def __add__(self, other: Taken) -> Taken:
+        return Taken(self.seconds + other.seconds, self.cpu_s + other.cpu_s)
+
+
+def timed(call: Callable[[], _Result]) -> tuple[_Result, Taken]:
+    """Return the result of a call, and the time that the call took."""
+    began, cpu = time.perf_counter(), time.process_time()
+    result = call()
+    return result, Taken(time.perf_counter() - began, time.process_time() - cpu)
 
 
 def seconds(call: Callable[[], Any]) -> float:

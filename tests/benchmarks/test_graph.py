@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from lookalike_benchmarks.engines.catalogue import Peer
+from lookalike_benchmarks.suites import graph
+
 
 def test_graphs_of_all_ways_are_measured_at_one_recall(bench):
     rows = {row["case"]: row for row in bench("graph")}
@@ -15,8 +18,20 @@ def test_graphs_of_all_ways_are_measured_at_one_recall(bench):
     assert exact["measured"]["recall_at_4"] > 0.999
     assert by_default["measured"]["recall_at_4"] > 0.95
     assert by_index["measured"]["recall_at_4"] > 0.9
-    ratio = rows["lookalike exact over faiss.knn"]["measured"]["time_ratio"]
-    assert ratio == pytest.approx(exact["measured"]["seconds"] / faiss["measured"]["seconds"])
+    ratios = rows["lookalike exact over faiss.knn"]["measured"]
+    assert ratios["time_ratio"] == pytest.approx(exact["measured"]["seconds"] / faiss["measured"]["seconds"])
+    assert ratios["cpu_ratio"] == pytest.approx(exact["measured"]["cpu_s"] / faiss["measured"]["cpu_s"])
+
+
+def test_a_peer_has_the_least_effort_that_reaches_the_recall(bench, monkeypatch):
+    monkeypatch.setattr(graph, "GRAPH_PEERS", {"exact": Peer("exact", (), compiles=True)})
+    rows = {row["case"]: row for row in bench("graph", "--set", "peers=exact", "--set", "index=")}
+    alone, compiled = rows["exact"], rows["exact with compiling"]
+    assert alone["measured"]["recall_at_4"] > 0.999
+    assert alone["params"]["recall_target"] == 0.95
+    assert compiled["measured"]["cpu_s"] > alone["measured"]["cpu_s"] > 0
+    ratio = rows["lookalike exact over exact with compiling"]["measured"]["cpu_ratio"]
+    assert ratio == pytest.approx(rows["lookalike exact"]["measured"]["cpu_s"] / compiled["measured"]["cpu_s"])
 
 
 def test_an_unknown_peer_is_refused(invoke):

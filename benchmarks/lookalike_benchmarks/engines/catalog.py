@@ -11,13 +11,16 @@ class Peer:
 
     `packages` go into an environment of its own; a peer without packages runs in
     ours. `networked` peers are compared with our service, the others with our
-    index in a process.
+    index in a process. A peer that is `whole` answers only for all stored vectors at once, and an effort is
+    one of building. A peer that `compiles` compiles its functions when it starts.
     """
 
     name: str
     packages: tuple[str, ...]
     networked: bool = False
     module: str = ""
+    whole: bool = False
+    compiles: bool = False
 
     def __post_init__(self) -> None:
         if not self.module:
@@ -42,4 +45,7 @@ PEERS = {
     )
 }
 # Peers that build graphs of all vectors.
-GRAPH_PEERS = {peer.name: peer for peer in (PEERS["usearch"], Peer("pynndescent", ("pynndescent", "numpy")))}
+GRAPH_PEERS = {
+    peer.name: peer
+    for peer in (PEERS["usearch"], Peer("pynndescent", ("pynndescent", "numpy"), whole=True, compiles=True))
+}

@@ -3,15 +3,17 @@
 Each line of its input is a task in JSON, each line of its output the reply;
 vectors and ids are in .npy files. It exits at EOF.
 
-    {"task": "build", "vectors": FILE, "folder": FOLDER}     -> {"seconds": S, "efforts": [...], "about": {...}}
-    {"task": "find", "queries": FILE, "k": K, "effort": E, "out": FILE}               -> {}
+    {"task": "build", "vectors": FILE, "folder": FOLDER}
+                                             -> {"seconds": S, "cpu_s": S, "efforts": [...], "about": {...}}
+    {"task": "find", "queries": FILE, "k": K, "effort": E, "out": FILE}       -> {"seconds": S, "cpu_s": S}
     {"task": "time", "queries": FILE, "k": K, "effort": E, "batch": B, "callers": C, "seconds": S}
                                                              -> {"latencies_s": [...], "seconds": S, "cpu_s": S}
     {"task": "filtered", "queries": FILE, "where": [...], "k": K, "effort": E, "passes": N, "out": FILE}
                                                              -> {"cpu_s": [...], "seconds": S}
 
 A "build" with "columns", an .npz file, makes an engine that accepts filters. A "filtered" task sends each query alone;
-`cpu_s` is the processor time of the process, all threads together; of a "filtered" task, that of each pass.
+`cpu_s` is the processor time of the process, all threads together; of a "filtered" task, that of each pass. The first
+line of output has the time that the engine's module and its `make` took, which for some engines includes compiling.
 """
 
 from __future__ import annotations
@@ -22,12 +24,14 @@ import os
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lookalike_benchmarks.engines.shape import Engine, Where
+from lookalike_benchmarks.timing import timed
 from lookalike_indexer.arrays import Float32
 
 
@@ -35,13 +39,18 @@ def main() -> None:
     # Output of libraries goes to standard error, so that standard output has only replies.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    engine: Engine = importlib.import_module(f"lookalike_benchmarks.engines.{sys.argv[1]}").make(*sys.argv[2:])
-    print(json.dumps({"ready": True}), file=answers, flush=True)
+    engine, taken = timed(_make)
+    print(json.dumps(asdict(taken)), file=answers, flush=True)
     try:
         for line in sys.stdin:
             print(json.dumps(_done(engine, json.loads(line))), file=answers, flush=True)
     finally:
         engine.close()
+
+
+def _make() -> Engine:
+    engine: Engine = importlib.import_module(f"lookalike_benchmarks.engines.{sys.argv[1]}").make(*sys.argv[2:])
+    return engine
 
 
 def _done(engine: Engine, task: dict[str, Any]) -> dict[str, Any]:
@@ -51,22 +60,26 @@ def _done(engine: Engine, task: dict[str, Any]) -> dict[str, Any]:
     if task["task"] == "filtered":
         return _filtered(engine, task, queries)
     if task["task"] == "find":
-        np.save(task["out"], engine.search(queries, task["k"], task["effort"]))
-        return {}
+        found, taken = timed(lambda: engine.search(queries, task["k"], task["effort"]))
+        np.save(task["out"], found)
+        return asdict(taken)
     return _time(engine, task, queries)
 
 
 def _build(engine: Engine, task: dict[str, Any]) -> dict[str, Any]:
-    vectors = np.load(task["vectors"])
-    began = time.perf_counter()
-    if "columns" in task:
-        # Only an engine that accepts filters gets this task.
-        filtering: Any = engine
-        with np.load(task["columns"]) as columns:
-            filtering.build_with(vectors, dict(columns), Path(task["folder"]))
-    else:
-        engine.build(vectors, Path(task["folder"]))
-    return {"seconds": time.perf_counter() - began, "efforts": list(engine.efforts), "about": engine.about()}
+    vectors, folder = np.load(task["vectors"]), Path(task["folder"])
+
+    def build() -> None:
+        if "columns" in task:
+            # Only an engine that accepts filters gets this task.
+            filtering: Any = engine
+            with np.load(task["columns"]) as columns:
+                filtering.build_with(vectors, dict(columns), folder)
+        else:
+            engine.build(vectors, folder)
+
+    _, taken = timed(build)
+    return {**asdict(taken), "efforts": list(engine.efforts), "about": engine.about()}
 
 
 def _filtered(engine: Any, task: dict[str, Any], queries: Float32) -> dict[str, Any]:

@@ -1,13 +1,17 @@
-"""Suite graph: the nearest-neighbor graph of all images, ours from files, the others' from an array."""
+"""Suite graph: the nearest-neighbor graph of all images, ours from files, the others' from an array.
+
+Each row has wall-clock seconds and processor seconds. Other programs on the machine change the former, and hardly the
+latter. A peer has the least effort that reaches the recall.
+"""
 
 from __future__ import annotations
 
 import shutil
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ from lookalike_benchmarks.options import Options, threads
 from lookalike_benchmarks.peak import matrix_peak, matrix_size
 from lookalike_benchmarks.results import Row, Settings
 from lookalike_benchmarks.synthetic import write_collection
+from lookalike_benchmarks.timing import Taken, timed
 from lookalike_benchmarks.vectors import Clustered
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection import generations
@@ -33,15 +38,18 @@ from lookalike_indexer.graph.settings import GraphSettings
 from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Silent
+from lookalike_indexer.vectors.sample import choose_rows
 
 USUAL = {
     "rows": "20000",
     "dim": "2048",
     "k": "16",
     "recall": "95",
+    "ways": "exact,default",
     "index": "ivf-sq8",
     "peers": ",".join(GRAPH_PEERS),
     "rounds": "1",
+    "sample": "2000",
     "patience": "600",
     "cache": ".cache/peers",
 }
@@ -51,10 +59,10 @@ _SUITE = "graph"
 
 @dataclass(frozen=True)
 class _Made:
-    """A graph: ids of the k nearest neighbors of each vector (n, k), and its build time in seconds."""
+    """A graph: ids of the k nearest neighbors of each vector (n, k), and the time that it took."""
 
     ids: Int64
-    seconds: float
+    taken: Taken
 
 
 @dataclass(frozen=True)
@@ -72,18 +80,19 @@ class _Task:
     def k(self) -> int:
         return int(self.truth.shape[1])
 
-    def recall(self, ids: Int64) -> float:
-        hits = (ids[:, :, None] == self.truth[:, None, :]).any(2)
-        return float(hits.mean())
+    @property
+    def target(self) -> float:
+        return self.options.number("recall") / 100
 
     def row(self, name: str, made: _Made, note: str = "", **params: Any) -> Row:
         rows, dim = self.vectors.shape
         measured = {
-            "seconds": made.seconds,
-            "neighbors_per_s": rows * self.k / made.seconds,
-            f"recall_at_{self.k}": self.recall(made.ids),
+            "seconds": made.taken.seconds,
+            "cpu_s": made.taken.cpu_s,
+            "neighbors_per_s": rows * self.k / made.taken.seconds,
+            f"recall_at_{self.k}": recall(made.ids, self.truth),
             # Operations of comparing every image with every other, even for libraries that avoid this.
-            "share_of_matrix_peak": 2.0 * rows * rows * dim / made.seconds / self.peak,
+            "share_of_matrix_peak": 2.0 * rows * rows * dim / made.taken.seconds / self.peak,
         }
         return Row(_SUITE, name, {**self.params, **params}, measured, note)
 
@@ -108,16 +117,16 @@ def run(settings: Settings) -> Iterator[Row]:
             peak=matrix_peak("float32", "cpu", matrix_size("cpu", settings.quick)),
             params={**params, "k": k, "rounds": rounds, **threads()},
         )
-        found = {"faiss.knn": _median(exact)}
+        found = {"faiss.knn": _Made(exact[0].ids, _median([each.taken for each in exact]))}
         yield task.row("faiss.knn", found["faiss.knn"], "of an array in memory", library="faiss")
         for name, made, note in _ours(task, settings.seed):
             found[name] = made
             yield task.row(name, made, note, library="lookalike")
         for name in names:
-            row, result = _peer(task, GRAPH_PEERS[name])
-            if result is not None:
-                found[name] = result
-            yield row
+            for row, result in _peer(task, GRAPH_PEERS[name]):
+                if result is not None:
+                    found[row.case] = result
+                yield row
     yield from _compared(task, found)
 
 
@@ -139,77 +148,107 @@ def _ours(task: _Task, seed: int) -> Iterator[tuple[str, _Made, str]]:
         draft, _ = run_graph(storage, draft, GraphSettings(k=k, index=report.entry.name), Silent())
         generations.publish(storage, draft)
 
-    ways = [("exact", exactly, ""), ("by default", by_default, "")]
+    asked = task.options.text("ways").split(",")
+    ways = [("exact", exactly, "")] if "exact" in asked else []
+    if "default" in asked:
+        ways.append(("by default", by_default, ""))
     if index:
         ways.append((index, by_index, ", with the index"))
     for name, way, note in ways:
-        times, ids = [], task.truth[:0]
+        taken, ids = [], task.truth[:0]
         for _ in range(task.options.number("rounds")):
             # A new collection each time, since a later round would reuse the files of an earlier one.
             root = task.folder / "collection"
             write_collection(str(root), Clustered(rows=rows, dim=dim, seed=seed))
-            began = time.perf_counter()
-            way(Storage(root))
-            times.append(time.perf_counter() - began)
+            taken.append(timed(partial(way, Storage(root)))[1])
             ids = np.concatenate([found for _, found, _ in CollectionReader.open(str(root)).stream_graph()])
             shutil.rmtree(root)
-        yield f"lookalike {name}", _Made(ids, statistics.median(times)), f"from Parquet to Parquet{note}"
+        yield f"lookalike {name}", _Made(ids, _median(taken)), f"from Parquet to Parquet{note}"
 
 
-def _peer(task: _Task, peer: Peer) -> tuple[Row, _Made | None]:
-    """Return the row of a peer at the lowest effort that reaches the recall; a failure is a row with the reason."""
-    target = task.options.number("recall") / 100
+def _peer(task: _Task, peer: Peer) -> Iterator[tuple[Row, _Made | None]]:
+    """Yield the rows of a peer at the least effort that reaches the recall; a failure is a row with the reason."""
     try:
         python = python_of(peer, Path(task.options.text("cache")))
     except NotInstalledError as error:
-        return Row(_SUITE, f"{peer.name}, not installed", task.params, {}, f"cannot be installed here: {error}"), None
+        yield Row(_SUITE, f"{peer.name}, not installed", task.params, {}, f"cannot be installed here: {error}"), None
+        return
     file = task.folder / "vectors.npy"
     np.save(file, task.vectors)
+    patience = task.options.seconds("patience")
     try:
-        with Contestant(
-            peer.module, python, task.folder, patience=task.options.seconds("patience"), name=peer.name
-        ) as engine:
-            built = engine.build(file, task.options.seconds("patience"))
-            best = None
-            for effort in built["efforts"]:
-                began = time.perf_counter()
-                found = _without_own(engine.find(task.vectors, task.k + 1, effort), task.k)
-                best = _Made(found, built["seconds"] + time.perf_counter() - began), effort
-                if task.recall(found) >= target:
-                    break
+        with Contestant(peer.module, python, task.folder, patience=patience, name=peer.name) as engine:
+            built = engine.build(file, patience)
+            efforts = built["efforts"] if peer.whole else _likely(task, engine, built["efforts"])
+            effort, made = _reaching(task, engine, efforts)
+            made = _Made(made.ids, made.taken + Taken(built["seconds"], built["cpu_s"]))
+            compiled = _Made(made.ids, made.taken + engine.start)
     except EngineError as error:
-        return Row(_SUITE, f"{peer.name}, failed", task.params, {}, str(error)), None
-    assert best is not None
-    params = {"library": peer.name, "effort": best[1], "recall_target": target, **built["about"]}
-    return task.row(peer.name, best[0], "building and asking", **params), best[0]
+        yield Row(_SUITE, f"{peer.name}, failed", task.params, {}, str(error)), None
+        return
+    params = {"library": peer.name, "effort": effort, "recall_target": task.target, **built["about"]}
+    yield task.row(peer.name, made, "building and asking", **params), made
+    if peer.compiles:
+        note = "building and asking, after importing and compiling"
+        yield task.row(f"{peer.name} with compiling", compiled, note, **params), compiled
+
+
+def _likely(task: _Task, engine: Contestant, efforts: list[int]) -> list[int]:
+    """Return the efforts without those that miss the recall for a sample of the vectors, or else the last one."""
+    rows = choose_rows(len(task.vectors), min(task.options.number("sample"), len(task.vectors)), 0)
+    first, last = 0, len(efforts) - 1
+    while first < last:
+        middle = (first + last) // 2
+        found = engine.find(task.vectors[rows], task.k + 1, efforts[middle]).ids
+        if recall(_without_own(found, task.k, rows), task.truth[rows]) >= task.target:
+            last = middle
+        else:
+            first = middle + 1
+    return efforts[first:]
+
+
+def _reaching(task: _Task, engine: Contestant, efforts: list[int]) -> tuple[int, _Made]:
+    """Return the first effort that reaches the recall, or else the last one, and its graph."""
+    for effort in efforts:
+        found = engine.find(task.vectors, task.k + 1, effort)
+        made = _Made(_without_own(found.ids, task.k), found.taken)
+        if recall(made.ids, task.truth) >= task.target:
+            break
+    return effort, made
 
 
 def _compared(task: _Task, found: dict[str, _Made]) -> Iterator[Row]:
     """Yield our times over those of each library that reached the recall."""
-    target = task.options.number("recall") / 100
     ours = {name: made for name, made in found.items() if name.startswith("lookalike ")}
     for other, made in found.items():
-        if other in ours or task.recall(made.ids) < target:
+        if other in ours or recall(made.ids, task.truth) < task.target:
             continue
         for name, mine in ours.items():
-            if task.recall(mine.ids) >= target:
-                measured = {"time_ratio": mine.seconds / made.seconds}
-                yield Row(_SUITE, f"{name} over {other}", {**task.params, "recall_target": target}, measured, "")
+            if recall(mine.ids, task.truth) >= task.target:
+                measured = {
+                    "time_ratio": mine.taken.seconds / made.taken.seconds,
+                    "cpu_ratio": mine.taken.cpu_s / made.taken.cpu_s,
+                }
+                yield Row(_SUITE, f"{name} over {other}", {**task.params, "recall_target": task.target}, measured, "")
+
+
+def recall(ids: Int64, truth: Int64) -> float:
+    """Return the share of the true neighbors (n, k) that are among the found ones (n, k)."""
+    return float((ids[:, :, None] == truth[:, None, :]).any(2).mean())
 
 
 def _by_faiss(vectors: Float32, k: int) -> _Made:
-    began = time.perf_counter()
-    _, ids = faiss.knn(vectors, vectors, k + 1, metric=faiss.METRIC_INNER_PRODUCT)
-    return _Made(_without_own(ids, k), time.perf_counter() - began)
+    found, taken = timed(lambda: faiss.knn(vectors, vectors, k + 1, metric=faiss.METRIC_INNER_PRODUCT)[1])
+    return _Made(_without_own(found, k), taken)
 
 
-def _without_own(ids: Int64, k: int) -> Int64:
-    """Return the first k ids of each row (n, m) that are not the row itself."""
-    own = ids == np.arange(len(ids))[:, None]
-    order = np.argsort(own, axis=1, kind="stable")
+def _without_own(ids: Int64, k: int, own: Int64 | None = None) -> Int64:
+    """Return the first k ids of each row (n, m) that are not the row itself, whose id is `own` (n,) or its number."""
+    same = ids == (np.arange(len(ids)) if own is None else own)[:, None]
+    order = np.argsort(same, axis=1, kind="stable")
     kept: Int64 = np.take_along_axis(ids, order, axis=1)[:, :k]
     return kept
 
 
-def _median(made: list[_Made]) -> _Made:
-    return _Made(made[0].ids, statistics.median(each.seconds for each in made))
+def _median(taken: list[Taken]) -> Taken:
+    return Taken(statistics.median(each.seconds for each in taken), statistics.median(each.cpu_s for each in taken))

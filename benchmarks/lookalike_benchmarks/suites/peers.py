@@ -149,7 +149,7 @@ def _ladder(setting: _Setting, engine: Contestant, efforts: list[int]) -> list[t
     steps: list[tuple[int, float]] = []
     highest = max(setting.options.numbers("recalls")) / 100
     for effort in efforts:
-        found = engine.find(setting.queries, K, effort)
+        found = engine.find(setting.queries, K, effort).ids
         steps.append((effort, _recall(found, setting.truth)))
         if steps[-1][1] >= highest:
             break
