@@ -34,6 +34,15 @@ def test_a_peer_has_the_least_effort_that_reaches_the_recall(bench, monkeypatch)
     assert ratio == pytest.approx(rows["lookalike exact"]["measured"]["cpu_s"] / compiled["measured"]["cpu_s"])
 
 
+def test_recall_can_be_that_of_some_images(bench):
+    rows = {row["case"]: row for row in bench("graph", "--set", "truth=200", "--set", "index=")}
+    faiss, exact = rows["faiss.knn"], rows["lookalike exact"]
+    assert faiss["note"] == "of an array in memory, from the time of 200 images"
+    assert exact["params"]["truth_rows"] == 200
+    assert exact["measured"]["recall_at_4"] > 0.999
+    assert faiss["measured"]["recall_at_4"] == 1
+
+
 def test_an_unknown_peer_is_refused(invoke):
     told = invoke("graph", "--set", "peers=annoy")
     assert told.exit_code == 2

@@ -1,7 +1,8 @@
 """Suite graph: the nearest-neighbor graph of all images, ours from files, the others' from an array.
 
 Each row has wall-clock seconds and processor seconds. Other programs on the machine change the former, and hardly the
-latter. A peer has the least effort that reaches the recall.
+latter. A peer has the least effort that reaches the recall. With `--set truth=N`, recall is that of N images, and
+faiss.knn searches for these alone: its times are multiplied, since its work is the same for each image.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ USUAL = {
     "peers": ",".join(GRAPH_PEERS),
     "rounds": "1",
     "sample": "2000",
+    "truth": "0",
     "patience": "600",
     "cache": ".cache/peers",
 }
@@ -67,10 +69,11 @@ class _Made:
 
 @dataclass(frozen=True)
 class _Task:
-    """Input of all libraries; `truth` has the ids of the k nearest neighbors (n, k)."""
+    """Input of all libraries; `truth` has the ids of the k nearest neighbors of `rows` (m,), of shape (m, k)."""
 
     options: Options
     vectors: Float32
+    rows: Int64
     truth: Int64
     folder: Path
     peak: float
@@ -84,13 +87,16 @@ class _Task:
     def target(self) -> float:
         return self.options.number("recall") / 100
 
+    def recall(self, made: _Made) -> float:
+        return _recall(made.ids[self.rows], self.truth)
+
     def row(self, name: str, made: _Made, note: str = "", **params: Any) -> Row:
         rows, dim = self.vectors.shape
         measured = {
             "seconds": made.taken.seconds,
             "cpu_s": made.taken.cpu_s,
             "neighbors_per_s": rows * self.k / made.taken.seconds,
-            f"recall_at_{self.k}": recall(made.ids, self.truth),
+            f"recall_at_{self.k}": self.recall(made),
             # Operations of comparing every image with every other, even for libraries that avoid this.
             "share_of_matrix_peak": 2.0 * rows * rows * dim / made.taken.seconds / self.peak,
         }
@@ -106,19 +112,24 @@ def run(settings: Settings) -> Iterator[Row]:
         raise click.BadParameter(f"--set peers={unknown[0]}: there are {', '.join(GRAPH_PEERS)}.")
     points = data.synthetic(options.number("rows"), options.number("dim"), 1, settings.seed)
     k, rounds = options.number("k"), options.number("rounds")
+    rows = _some(points.vectors, options.text("truth"))
     with tempfile.TemporaryDirectory() as folder:
-        exact = [_by_faiss(points.vectors, k) for _ in range(rounds)]
+        exact = [_by_faiss(points.vectors, rows, k) for _ in range(rounds)]
         params = {name: value for name, value in points.params.items() if name != "queries"}
         task = _Task(
             options=options,
             vectors=points.vectors,
-            truth=exact[0].ids,
+            rows=rows,
+            truth=exact[0][0],
             folder=Path(folder),
             peak=matrix_peak("float32", "cpu", matrix_size("cpu", settings.quick)),
-            params={**params, "k": k, "rounds": rounds, **threads()},
+            params={**params, "k": k, "rounds": rounds, "truth_rows": len(rows), **threads()},
         )
-        found = {"faiss.knn": _Made(exact[0].ids, _median([each.taken for each in exact]))}
-        yield task.row("faiss.knn", found["faiss.knn"], "of an array in memory", library="faiss")
+        ids = np.full((len(points.vectors), k), -1, np.int64)
+        ids[rows] = task.truth
+        found = {"faiss.knn": _Made(ids, _median([taken for _, taken in exact]))}
+        some = "" if len(rows) == len(ids) else f", from the time of {len(rows):,} images"
+        yield task.row("faiss.knn", found["faiss.knn"], f"of an array in memory{some}", library="faiss")
         for name, made, note in _ours(task, settings.seed):
             found[name] = made
             yield task.row(name, made, note, library="lookalike")
@@ -155,7 +166,7 @@ def _ours(task: _Task, seed: int) -> Iterator[tuple[str, _Made, str]]:
     if index:
         ways.append((index, by_index, ", with the index"))
     for name, way, note in ways:
-        taken, ids = [], task.truth[:0]
+        taken, ids = [], np.empty((0, k), np.int64)
         for _ in range(task.options.number("rounds")):
             # A new collection each time, since a later round would reuse the files of an earlier one.
             root = task.folder / "collection"
@@ -195,12 +206,13 @@ def _peer(task: _Task, peer: Peer) -> Iterator[tuple[Row, _Made | None]]:
 
 def _likely(task: _Task, engine: Contestant, efforts: list[int]) -> list[int]:
     """Return the efforts without those that miss the recall for a sample of the vectors, or else the last one."""
-    rows = choose_rows(len(task.vectors), min(task.options.number("sample"), len(task.vectors)), 0)
+    places = np.sort(choose_rows(len(task.rows), min(task.options.number("sample"), len(task.rows)), 0))
+    rows = task.rows[places]
     first, last = 0, len(efforts) - 1
     while first < last:
         middle = (first + last) // 2
         found = engine.find(task.vectors[rows], task.k + 1, efforts[middle]).ids
-        if recall(_without_own(found, task.k, rows), task.truth[rows]) >= task.target:
+        if _recall(_without_own(found, task.k, rows), task.truth[places]) >= task.target:
             last = middle
         else:
             first = middle + 1
@@ -211,8 +223,8 @@ def _reaching(task: _Task, engine: Contestant, efforts: list[int]) -> tuple[int,
     """Return the first effort that reaches the recall, or else the last one, and its graph."""
     for effort in efforts:
         found = engine.find(task.vectors, task.k + 1, effort)
-        made = _Made(_without_own(found.ids, task.k), found.taken)
-        if recall(made.ids, task.truth) >= task.target:
+        made = _Made(_without_own(found.ids, task.k, np.arange(len(found.ids))), found.taken)
+        if task.recall(made) >= task.target:
             break
     return effort, made
 
@@ -221,10 +233,10 @@ def _compared(task: _Task, found: dict[str, _Made]) -> Iterator[Row]:
     """Yield our times over those of each library that reached the recall."""
     ours = {name: made for name, made in found.items() if name.startswith("lookalike ")}
     for other, made in found.items():
-        if other in ours or recall(made.ids, task.truth) < task.target:
+        if other in ours or task.recall(made) < task.target:
             continue
         for name, mine in ours.items():
-            if recall(mine.ids, task.truth) >= task.target:
+            if task.recall(mine) >= task.target:
                 measured = {
                     "time_ratio": mine.taken.seconds / made.taken.seconds,
                     "cpu_ratio": mine.taken.cpu_s / made.taken.cpu_s,
@@ -232,20 +244,30 @@ def _compared(task: _Task, found: dict[str, _Made]) -> Iterator[Row]:
                 yield Row(_SUITE, f"{name} over {other}", {**task.params, "recall_target": task.target}, measured, "")
 
 
-def recall(ids: Int64, truth: Int64) -> float:
+def _recall(ids: Int64, truth: Int64) -> float:
     """Return the share of the true neighbors (n, k) that are among the found ones (n, k)."""
     return float((ids[:, :, None] == truth[:, None, :]).any(2).mean())
 
 
-def _by_faiss(vectors: Float32, k: int) -> _Made:
-    found, taken = timed(lambda: faiss.knn(vectors, vectors, k + 1, metric=faiss.METRIC_INNER_PRODUCT)[1])
-    return _Made(_without_own(found, k), taken)
+def _some(vectors: Float32, truth: str) -> Int64:
+    """Return the rows whose neighbors the recall is measured with; all if `truth` is "0"."""
+    count = int(truth) if truth.isdecimal() else -1
+    if count < 0 or count > len(vectors):
+        raise click.BadParameter(f"--set truth={truth} is not a number from 0 to {len(vectors)}.")
+    return np.sort(choose_rows(len(vectors), count or len(vectors), 0))
 
 
-def _without_own(ids: Int64, k: int, own: Int64 | None = None) -> Int64:
-    """Return the first k ids of each row (n, m) that are not the row itself, whose id is `own` (n,) or its number."""
-    same = ids == (np.arange(len(ids)) if own is None else own)[:, None]
-    order = np.argsort(same, axis=1, kind="stable")
+def _by_faiss(vectors: Float32, rows: Int64, k: int) -> tuple[Int64, Taken]:
+    """Return the k nearest neighbors of some rows (m, k), and the time that those of all vectors take."""
+    asked = vectors if len(rows) == len(vectors) else vectors[rows]
+    found, taken = timed(lambda: faiss.knn(asked, vectors, k + 1, metric=faiss.METRIC_INNER_PRODUCT)[1])
+    times = len(vectors) / len(rows)
+    return _without_own(found, k, rows), Taken(times * taken.seconds, times * taken.cpu_s)
+
+
+def _without_own(ids: Int64, k: int, own: Int64) -> Int64:
+    """Return the first k ids of each row (n, m) that are not its own id, `own` (n,)."""
+    order = np.argsort(ids == own[:, None], axis=1, kind="stable")
     kept: Int64 = np.take_along_axis(ids, order, axis=1)[:, :k]
     return kept
 
