@@ -740,7 +740,7 @@ def test_mistakes_are_counted_by_class_and_each_leads_to_why(open_page):
     seen(page.get_by_alt_text(re.compile("Class activation")))
 
 
-def test_checks_show_duplicates_leaks_wrong_labels_and_poor_pictures(open_page):
+def test_checks_show_duplicates_leaks_wrong_labels_poor_pictures_and_a_sample(open_page):
     page = open_page("login")
     for name, tables in CHECKED.items():
         page.route(f"**/api/experiments/{name}*", answering(tables))
@@ -757,12 +757,23 @@ def test_checks_show_duplicates_leaks_wrong_labels_and_poor_pictures(open_page):
     page.get_by_role("link", name="Quality").click()
     expect(page.locator("h2")).to_have_text(["odd aspect: 1 image"])
     expect(page.get_by_text("longer side more than 3 times the shorter one")).to_be_visible()
+    page.get_by_role("link", name="Sample").click()
+    expect(page.get_by_role("spinbutton", name="Images")).to_have_value("24")
+    page.get_by_role("spinbutton", name="Images").fill("5")
+    page.get_by_role("button", name="Show").click()
+    chosen = page.get_by_role("list", name="A spread-out sample").locator(".tile")
+    expect(chosen).to_have_count(5)
+    expect(chosen.first.locator(".more")).to_have_text("most typical")
+    assert page.url.endswith("checks?show=sample&count=5")
+    apart = [float(each) for each in chosen.locator(".value").all_inner_texts()]
+    assert len(apart) == 4
+    assert apart == sorted(apart, reverse=True)
 
 
 def test_a_check_without_results_names_the_command(open_page):
     page = open_page("checks?show=quality")
     expect(page.locator(".notice code")).to_contain_text("lookalike quality")
-    expect(page.locator(".tabs a")).to_have_count(4)
+    expect(page.locator(".tabs a")).to_have_count(5)
 
 
 def answering(tables: dict[str, list[dict[str, Any]]]) -> Callable[[Any], None]:
@@ -882,6 +893,7 @@ VIEWS = {
     "leaks": "checks?show=leaks",
     "wrong labels": "checks?show=labels",
     "quality": "checks?show=quality",
+    "sample": "checks?show=sample",
     "why": "image?id=1&why=1",
     "map": "map",
     "checkpoints": "map?name=evolution/training",

@@ -69,6 +69,12 @@ async def _quality(client: Client, request: Request, timeout: float) -> Experime
     )
 
 
+async def _sample(client: Client, request: Request, timeout: float) -> Experiment:
+    return await client.sample(
+        asked.integer(request, "count", 24, 1, 500), space=asked.text(request, "space", ""), timeout=timeout
+    )
+
+
 async def _interpret(client: Client, request: Request, timeout: float) -> Experiment:
     samples = asked.integer(request, "samples", 5, 1, 20)
     return await client.interpret_clusters(asked.text(request, "clustering", ""), samples=samples, timeout=timeout)
@@ -91,6 +97,7 @@ _EXPERIMENTS: Final[Mapping[str, Ask]] = {
     "leaks": _leaks,
     "label_issues": _label_issues,
     "quality": _quality,
+    "sample": _sample,
     "interpret": _interpret,
     "explain": _explain,
 }

@@ -1,4 +1,4 @@
-"""Chapters about the quality of a set: near-duplicates, leaks between splits, wrong labels, poor images."""
+"""Chapters about a set: near-duplicates, leaks between splits, wrong labels, poor images, a spread-out sample."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from lookalike_indexer.report.inline import Picture
 # Names of columns that indicate a split.
 _SPLITS = ("split", "fold", "subset", "partition")
 _LISTED = 30
+# Four rows of the montage.
+_SAMPLED = 48
 
 
 def near_duplicates(context: Context) -> Content:
@@ -91,3 +93,17 @@ def poor_pictures(context: Context) -> Content:
     if result.tables["images"].num_rows:
         pictures.append(("The most extreme images of each flag", quality_montage(result, context.thumbnails)))
     return Content(result, tables, pictures)
+
+
+def spread_out(context: Context) -> Content:
+    from lookalike_indexer.experiments.sample import spread_sample
+    from lookalike_indexer.pictures.sample import sample_montage
+
+    result = context.kept("sample")
+    if result is None:
+        # An empty space has its own error.
+        rows = max(1, context.view.reader.space()[1].rows)
+        result = spread_sample(context.view, min(_SAMPLED, rows), seed=context.asked.seed)
+    montage = sample_montage(result, context.thumbnails)
+    tables = {"images": ["rank", "distance", "label", "key"]}
+    return Content(result, tables, [("The chosen images, each far from those before it", montage)])

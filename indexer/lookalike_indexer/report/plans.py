@@ -118,4 +118,11 @@ PLANS = (
         "Images that are dark, bright, blurry, uniform, tiny or odd in aspect, by measures of their pixels.",
         of_sets.poor_pictures,
     ),
+    Plan(
+        17,
+        "A spread-out sample",
+        "lookalike sample -n N",
+        "Images that are far from each other, such as for labeling: the most typical first, then the farthest from it.",
+        of_sets.spread_out,
+    ),
 )

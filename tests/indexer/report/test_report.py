@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -13,13 +14,14 @@ from lookalike_indexer.cli.attach import attach
 from lookalike_indexer.cli.graph import graph
 from lookalike_indexer.cli.quality import quality
 from lookalike_indexer.cli.report import report
+from lookalike_indexer.cli.sample import sample
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.matrix import class_matrix
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.report.chapter import Chapter, grid
 from lookalike_indexer.report.context import Context, Examples
 from lookalike_indexer.report.of_images import explained
-from lookalike_indexer.report.of_sets import leaked, near_duplicates, poor_pictures, wrong_labels
+from lookalike_indexer.report.of_sets import leaked, near_duplicates, poor_pictures, spread_out, wrong_labels
 from lookalike_indexer.report.of_spaces import number_of_clusters
 from lookalike_indexer.report.page import page
 from lookalike_indexer.report.plans import PLANS
@@ -149,6 +151,15 @@ def test_pictures_that_cannot_be_drawn_are_named_with_the_reason(weightless: str
     [attributions] = explained(context).left_out
     assert attributions.startswith("Not drawn, --cam and --gbp: There is no weights file ")
     assert attributions.endswith("gone.pth.") or "--weights" in attributions
+
+
+def test_a_spread_out_sample_has_a_chapter_with_the_numbers_of_the_command(labeled: str):
+    made = spread_out(Context(View(CollectionReader.open(labeled)), Examples(seed=7)))
+    done = CliRunner().invoke(sample, [labeled, "-n", "18", "--seed", "7", "--json"])
+    told = json.loads(done.output)
+    assert made.result.tables["images"].column("key").to_pylist() == [row["key"] for row in told["tables"]["images"]]
+    assert made.result.figures == told["figures"]
+    assert len(made.pictures) == 1
 
 
 def test_the_state_of_a_set_has_its_chapters(labeled: str, tmp_path: Path):

@@ -1,4 +1,4 @@
-// Checks of the image set: near-duplicates, leaks between splits, wrong labels, poor quality.
+// Checks of the image set: near-duplicates, leaks between splits, wrong labels, poor quality, and a sample to label.
 import { ask, Failure } from "../api.js";
 import { go, link } from "../address.js";
 import { collection, noticed, remarks } from "../collection.js";
@@ -6,17 +6,20 @@ import { count, digits, findings, h, labeled, measured, percent } from "../dom.j
 import { failure } from "../failures.js";
 import { grid, tile } from "../tiles.js";
 
-const PARTS = { duplicates: "Duplicates", leaks: "Leaks", labels: "Labels", quality: "Quality" };
+const PARTS = { duplicates: "Duplicates", leaks: "Leaks", labels: "Labels", quality: "Quality", sample: "Sample" };
 const GROUPS = 60;
 const LISTED = 120;
 const OF_FLAG = 24;
+const SAMPLED = 24;
+// The most that the page's server accepts.
+const MOST = 500;
 // Names of columns that usually hold a split.
 const SPLITS = ["split", "fold", "subset", "partition"];
 
 export async function view(asked, signal) {
   const found = await collection();
   const part = PARTS[asked.show] ? asked.show : "duplicates";
-  const make = { duplicates, leaks, labels, quality }[part];
+  const make = { duplicates, leaks, labels, quality, sample }[part];
   let element;
   try {
     element = await make(asked, signal, found.collection);
@@ -39,8 +42,9 @@ export async function view(asked, signal) {
   return { element: whole, title: PARTS[part] };
 }
 
-/** Return the choice of the column that holds the split, for leaks. */
-function choice(asked, part, { attributes }) {
+/** Return the choice of the column that holds the split, for leaks, or of the number of images, for a sample. */
+function choice(asked, part, { attributes, images }) {
+  if (part === "sample") return size(asked, images);
   if (part !== "leaks") return null;
   const names = ["label", ...attributes.map((each) => each.name)];
   const chosen = splitOf(asked, attributes);
@@ -50,6 +54,12 @@ function choice(asked, part, { attributes }) {
     names.map((name) => h("option", { value: name, selected: name === chosen }, name)),
   );
   return h("div", { class: "pick" }, h("div", { class: "field" }, h("label", { for: "split" }, "Split by"), select));
+}
+
+function size(asked, images) {
+  const number = h("input", { id: "count", type: "number", min: 1, max: Math.min(MOST, images), value: asked.count ?? SAMPLED, required: true });
+  const submit = (event) => (event.preventDefault(), go(link("checks", { show: "sample", count: number.value })));
+  return h("form", { class: "pick", onsubmit: submit }, h("div", { class: "field" }, h("label", { for: "count" }, "Images"), number), h("button", { type: "submit" }, "Show"));
 }
 
 function splitOf(asked, attributes) {
@@ -132,4 +142,22 @@ async function quality(asked, signal) {
       grid(images.get(flag.flag).map((row) => tile(row, { href: link("image", { id: row.id }), value: digits(row.value, 2), title: `${labeled(flag.flag)}, ${digits(row.value)}: ${row.key}` })), { label: labeled(flag.flag) }),
     ]);
   return h("div", {}, told(reply), flags.length ? flags : nothing("No image has a quality flag."));
+}
+
+async function sample(asked, signal, { images }) {
+  const reply = await ask("experiments/sample", { count: asked.count ?? Math.min(SAMPLED, images) }, { signal });
+  return h("div", {}, told(reply), grid(reply.tables.images.map((row) => spread(row, reply.settings.metric)), { label: "A spread-out sample" }));
+}
+
+function spread(row, metric) {
+  // The first image has none before it.
+  const first = row.distance === null;
+  const value = first ? "" : digits(row.distance);
+  return tile(row, {
+    href: link("image", { id: row.id }),
+    value,
+    valueTitle: `${measured(metric)} to the nearest image before it`,
+    title: `${row.rank}: ${labelled(row.label)}, ${first ? "the most typical image" : `${measured(metric)} ${value} to the nearest image before it`}; ${row.key}`,
+    more: first ? "most typical" : null,
+  });
 }
