@@ -96,8 +96,8 @@ def poor_pictures(context: Context) -> Content:
 
 
 def spread_out(context: Context) -> Content:
+    from lookalike_indexer.charts.sample import sample_montage
     from lookalike_indexer.experiments.sample import spread_sample
-    from lookalike_indexer.pictures.sample import sample_montage
 
     result = context.kept("sample")
     if result is None:
