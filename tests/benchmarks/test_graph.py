@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lookalike_benchmarks.engines.catalogue import Peer
+from lookalike_benchmarks.engines.catalog import Peer
 from lookalike_benchmarks.suites import graph
 
 
