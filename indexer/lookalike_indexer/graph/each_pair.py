@@ -12,7 +12,8 @@ from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.graph.groups import Group, groups
 from lookalike_indexer.graph.lists import Neighbors, nearest
 from lookalike_indexer.progress import Bar
-from lookalike_indexer.vectors.exact import Best, Side, exchange
+from lookalike_indexer.vectors.exact import Best
+from lookalike_indexer.vectors.exchange import Side, compare_all, exchange
 from lookalike_indexer.vectors.metric import prepare
 
 # Bytes of the lists that are held for all images until they are complete.
@@ -56,7 +57,7 @@ def each_pair(
         known = [learned.pop(place, fresh[place]) for place in group.places]
         best = Best(np.concatenate([each.rows for each in known]), np.concatenate([each.distances for each in known]))
         own = Side(group.ids, prepare(group.vectors, metric), best)
-        _within(own, metric, bar)
+        compare_all(own, metric, bar.advance)
         for place, path in enumerate(entry.parts):
             if place in group.places or (place in wanted and place < group.places[0]):
                 continue
@@ -66,15 +67,6 @@ def each_pair(
             _with_part(own, reader.stream_part(path, _BLOCK), found, metric, later)
             bar.advance(rows)
         write(group, nearest(best.rows, best.distances, group.ids, k))
-
-
-def _within(own: Side, metric: Metric, bar: Bar) -> None:
-    """Compare the images of a group with each other."""
-    for start in range(0, len(own.numbers), _BLOCK):
-        block = own.rows(slice(start, start + _BLOCK))
-        exchange(block, block, metric, both=False)
-        exchange(own.rows(slice(start + _BLOCK, None)), block, metric)
-        bar.advance(len(block.numbers))
 
 
 def _with_part(own: Side, blocks: Iterable[tuple[Int64, Float32]], found: Best, metric: Metric, both: bool) -> None:

@@ -7,6 +7,7 @@ Clustering, indexing, the graph and the server use it. It uses only the collecti
     rounding.py   bounds of rounding errors
     pairs.py      exact distances of pairs
     exact.py      exact nearest neighbors
+    exchange.py   exact nearest neighbors with one product for each pair of vectors
     flat.py       flat faiss index on the CPU or on GPUs
     sample.py     reproducible sample of a space
 

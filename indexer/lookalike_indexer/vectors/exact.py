@@ -22,9 +22,9 @@ from lookalike_indexer.vectors.rounding import largest_cost, worst_error
 # Elements of the largest block of float32 scores, queries by rows.
 _BLOCK = 1 << 22
 # Extra terms of the error bound, for the sums added to a product and the rounding of a distance to float32.
-_TERMS = 12
+TERMS = 12
 # If a block has more near rows per query than this multiple of k, only the nearest of the block are kept.
-_MANY = 2
+MANY = 2
 
 
 def exact_search(
@@ -57,7 +57,7 @@ def exact_search(
         if vectors.shape[1] != wanted.shape[1]:
             raise UsageError(f"The queries have {wanted.shape[1]} dimensions, the stored vectors {vectors.shape[1]}.")
         rows = vectors if prepared else prepare(vectors, metric)
-        for some in _slices(len(wanted), len(rows)):
+        for some in slices(len(wanted), len(rows)):
             banned = None if filters is None else filters.banned(some, numbers)
             limits = best.limits(some, metric)
             query_rows, candidates = _candidates(wanted[some], norms[some], rows, limits, k, metric, banned)
@@ -134,17 +134,17 @@ def _candidates(
     banned: Bools | None = None,
 ) -> tuple[Int64, Int64]:
     """Return pairs of a query and a row of the block, including all that may be among the k nearest."""
-    scores = _scores(queries, rows, metric)
+    scores = scores_of(queries, rows, metric)
     lengths = rowwise.squared_norms(rows) if metric == "l2" else np.ones(1)
     longest = float(np.sqrt(lengths.max()))
     if metric == "l2":
         limits = limits - np.square(norms)
     if banned is not None:
         scores[banned] = np.inf
-    error = worst_error(queries.shape[1] + _TERMS, norms + longest)
+    error = worst_error(queries.shape[1] + TERMS, norms + longest)
     near = scores <= (limits + error)[:, None]
     # Computing limits from the block itself costs a pass, which pays off only if many rows are near enough.
-    if len(rows) > k and np.count_nonzero(near) > _MANY * k * len(scores):
+    if len(rows) > k and np.count_nonzero(near) > MANY * k * len(scores):
         limits = np.minimum(limits, np.partition(scores, k - 1, axis=1)[:, k - 1] + error)
         near = scores <= (limits + error)[:, None]
     if banned is not None:
@@ -154,13 +154,13 @@ def _candidates(
     return query_rows, candidates
 
 
-def _slices(queries: int, rows: int) -> Iterator[slice]:
+def slices(queries: int, rows: int) -> Iterator[slice]:
     step = max(1, _BLOCK // max(1, rows))
     for start in range(0, queries, step):
         yield slice(start, min(start + step, queries))
 
 
-def _scores(queries: Float32, rows: Float32, metric: Metric) -> Float32:
+def scores_of(queries: Float32, rows: Float32, metric: Metric) -> Float32:
     """Return scores (nq, n): -qx (cosine), or |x|^2 - 2qx (l2), without the query's own norm."""
     scores: Float32 = queries @ rows.T
     if metric == "l2":
@@ -169,61 +169,3 @@ def _scores(queries: Float32, rows: Float32, metric: Metric) -> Float32:
     else:
         np.negative(scores, out=scores)
     return scores
-
-
-@dataclass(frozen=True)
-class Side:
-    """Vectors (n, dim), prepared for the metric, their numbers (n,), and their nearest vectors so far."""
-
-    numbers: Int64
-    vectors: Float32
-    best: Best
-
-    def rows(self, some: slice) -> Side:
-        """Return a view of some rows; results for it are results for these rows."""
-        return Side(self.numbers[some], self.vectors[some], Best(self.best.rows[some], self.best.distances[some]))
-
-
-def exchange(left: Side, right: Side, metric: Metric, both: bool = True) -> None:
-    """Compare each vector of one side with each of the other, once, and merge near ones into the best of both.
-
-    Without `both`, only `left` gets results, for example if the sides are the same vectors. After a side is compared
-    with all others, its results equal those of `exact_search`: the product only proposes pairs, which are compared in
-    float64.
-    """
-    norms = [np.sqrt(rowwise.squared_norms(side.vectors)) for side in (left, right)]
-    for some in _slices(len(left.vectors), len(right.vectors)):
-        part = left.rows(some)
-        scores = _scores(part.vectors, right.vectors, metric)
-        error = worst_error(
-            part.vectors.shape[1] + _TERMS, np.full(1, norms[0][some].max(initial=0) + norms[1].max(initial=0))
-        )[0]
-        if metric == "l2":
-            # Complete squared distances, so that they mean the same for both sides.
-            scores += np.square(norms[0][some])[:, None].astype(np.float32)
-        rows, columns = np.nonzero(_near(scores, part.best, error, metric))
-        distances = pairs.distances(part.vectors, rows, right.vectors, columns, metric)
-        part.best.add(rows, right.numbers[columns], distances)
-        if not both:
-            continue
-        columns, rows = np.nonzero(_near(scores.T, right.best, error, metric))
-        distances = pairs.distances(part.vectors, rows, right.vectors, columns, metric)
-        right.best.add(columns, part.numbers[rows], distances)
-
-
-def _near(scores: Float32, best: Best, error: float, metric: Metric) -> Bools:
-    """Return whether a score (n, m) may belong to one of the k nearest of its row."""
-    k = best.rows.shape[1]
-    limits = largest_cost(best.distances[:, -1], metric) + error
-    near = scores <= _above(limits)[:, None]
-    if scores.shape[1] > k and np.count_nonzero(near) > _MANY * k * len(scores):
-        # Contiguous, because partitioning columns that are far apart in memory is slow.
-        nearest = np.partition(np.ascontiguousarray(scores), k - 1, axis=1)[:, k - 1]
-        near = scores <= _above(np.minimum(limits, nearest + 2 * error))[:, None]
-    return near
-
-
-def _above(limits: Float64) -> Float32:
-    """Return limits as float32, rounded up, so that the comparison needs no copy of the scores."""
-    with np.errstate(over="ignore"):
-        return np.nextafter(limits.astype(np.float32), np.float32(np.inf))

@@ -19,6 +19,7 @@ from lookalike_indexer.graph import each_pair, graph_stage, groups
 from lookalike_indexer.graph.lists import Neighbors, merged
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.upkeep.compact import compact
+from lookalike_indexer.vectors import exchange
 from lookalike_indexer.verification.examination import VerifySettings
 from lookalike_indexer.verification.verify_stage import run_verify
 
@@ -80,6 +81,7 @@ def test_one_product_for_each_pair_gives_what_a_comparison_of_all_gives(
     vectors[[5, 90, 229]] = vectors[40]
     one, other = (make_collection(vectors, part_rows=[70, 0, 110, 120], name=name) for name in ("one", "other"))
     monkeypatch.setattr(each_pair, "_BLOCK", 32)
+    monkeypatch.setattr(exchange, "_BLOCK", 32)
     monkeypatch.setattr(groups, "_HELD", 4 * 12 * 180)
     graphed(one, "-k", 5, "--metric", metric)
     # As if a resumed run had few parts left.
