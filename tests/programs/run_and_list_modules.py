@@ -7,7 +7,7 @@ import sys
 
 from lookalike.cli._run import run
 
-LARGE = ("torch", "torchvision", "faiss", "sklearn")
+LARGE = ("torch", "torchvision", "faiss", "sklearn", "pandas")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ Formats:
     schema.py            columns of each table
     parts.py             writing and reading a part of a table
     row_groups.py        row groups of a Parquet file
+    arrow_numbers.py     arrays of numbers from and to Arrow
     manifest.py          dataclasses of a generation's manifest
     encoding.py          a manifest as JSON with a checksum
     upgrade.py           reading of older formats

@@ -17,6 +17,7 @@ import pyarrow as pa
 from lookalike_indexer.arrays import Bools, Float32, Int32, Int64
 from lookalike_indexer.collection import generations, index_ids, schema, tombstones, uploaded_images
 from lookalike_indexer.collection.ahead import read_ahead
+from lookalike_indexer.collection.arrow_numbers import of_arrow
 from lookalike_indexer.collection.commands import command, instead
 from lookalike_indexer.collection.current import clustering_called, default_clustering, default_index
 from lookalike_indexer.collection.hold import hold
@@ -338,7 +339,7 @@ class CollectionReader:
         with open_part(self.storage, path) as part:
             check_columns(part, ("id", "embedding"))
             for batch in part.iter_batches(batch_size=rows):
-                yield batch.column("id").to_numpy(zero_copy_only=False), matrix(batch.column("embedding"))
+                yield of_arrow(batch.column("id")), matrix(batch.column("embedding"))
 
     def vectors(self, space: str, rows: Int64) -> Float32:
         """Return the stored embeddings of some rows of a space, shape (len(rows), dim), float32, in the given order."""
@@ -459,5 +460,5 @@ def matrix(lists: pa.Array | pa.ChunkedArray) -> Float32:
     numbers = array.flatten()
     if array.null_count or numbers.null_count:
         raise pa.ArrowInvalid("its vectors have gaps")
-    values = numbers.to_numpy(zero_copy_only=False)
+    values = of_arrow(numbers)
     return np.ascontiguousarray(values.reshape(len(array), array.type.list_size), dtype=np.float32)

@@ -8,7 +8,8 @@ The stage:
     recall.py        recall of an approximate graph
 
 Search methods:
-    finders.py       comparison with all images, or candidates of an index
+    finders.py       interface of a search, and comparison with all images
+    index_search.py  candidates of an index
     each_pair.py     exact graph with one product for each pair
     components.py    candidates by principal components
     near_pairs.py    approximate nearest neighbors among vectors of few dimensions

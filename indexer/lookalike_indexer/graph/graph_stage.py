@@ -15,15 +15,11 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric, digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import NotBuiltError, UsageError
-from lookalike_indexer.graph.components import component_search
 from lookalike_indexer.graph.each_pair import each_pair, is_worth_it
-from lookalike_indexer.graph.finders import Comparison, Finder, IndexSearch
+from lookalike_indexer.graph.finders import Comparison, Finder
 from lookalike_indexer.graph.groups import Group, groups
 from lookalike_indexer.graph.lists import Neighbors, merged, write_neighbors
-from lookalike_indexer.graph.recall import measured_recall
 from lookalike_indexer.graph.settings import GraphSettings
-from lookalike_indexer.indexing.files import read_index
-from lookalike_indexer.indexing.params import describe
 from lookalike_indexer.progress import Progress
 
 # Up to this many images, a comparison with all images takes no longer than building an index.
@@ -80,6 +76,9 @@ def run_graph(
     reason = _find(reader, space, paths, fresh, settings.k, plan, progress)
     recall, queries = 1.0, 0
     if plan.method != "exact":
+        # Imported here, like the modules of candidates, since they load faiss, which an exact graph does not need.
+        from lookalike_indexer.graph.recall import measured_recall
+
         recall, queries = measured_recall(reader, space, paths, settings.k, plan.metric, progress)
     graph = GraphEntry(
         space=space,
@@ -140,17 +139,20 @@ def _plan(reader: CollectionReader, space: str, settings: GraphSettings) -> _Pla
         raise UsageError(
             f"The index {space}/{index.name} compares by {index.metric}; give --exact to compare by {settings.metric}."
         )
-    if describe(_empty(reader, index)).lossless:
+    if _is_lossless(reader, index):
         return _Plan(index.metric, None, f"the index {index.name} is exact: every image is compared with every other")
     if not covers(reader.manifest, index):
         raise NotBuiltError(coverage_note(reader.manifest, index, reader.storage.location))
     return _Plan(index.metric, index, f"the index {index.name} ({index.factory}) finds the candidates")
 
 
-def _empty(reader: CollectionReader, index: IndexEntry) -> object:
+def _is_lossless(reader: CollectionReader, index: IndexEntry) -> bool:
+    """Return whether every search of an index is exact."""
     from lookalike_indexer.indexing.build import empty_index
+    from lookalike_indexer.indexing.params import describe
 
-    return empty_index(index.factory, reader.manifest.spaces[index.space].dim, index.metric, index.seed)
+    dim = reader.manifest.spaces[index.space].dim
+    return describe(empty_index(index.factory, dim, index.metric, index.seed)).lossless
 
 
 def _same(entry: GraphEntry, k: int, plan: _Plan) -> bool:
@@ -225,7 +227,11 @@ def _find(
     """Write parts without a base: all images of the space may be neighbors. Return the method."""
     if not places:
         return plan.reason
-    by_components = component_search(reader, space, k, plan.metric, progress) if plan.components else None
+    by_components = None
+    if plan.components:
+        from lookalike_indexer.graph.components import component_search
+
+        by_components = component_search(reader, space, k, plan.metric, progress)
     reason = plan.reason
     if plan.components and by_components is None:
         reason = "principal components tell too little: every image is compared with every other"
@@ -238,6 +244,9 @@ def _find(
         if by_components is not None:
             finder = by_components
         elif plan.index is not None:
+            from lookalike_indexer.graph.index_search import IndexSearch
+            from lookalike_indexer.indexing.files import read_index
+
             finder = IndexSearch(reader, plan.index, read_index(reader, plan.index))
         for group in groups(reader, space, places, _TIMES if by_components is not None else 1):
             _write(reader, paths, group, finder(group, k, bar))

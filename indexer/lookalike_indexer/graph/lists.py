@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection import schema
+from lookalike_indexer.collection.arrow_numbers import to_arrow
 from lookalike_indexer.collection.parts import write_part
 from lookalike_indexer.collection.storage import Storage
 
@@ -63,7 +64,7 @@ def write_neighbors(storage: Storage, path: str, own: Int64, found: Neighbors) -
     """Write a part of a graph: the lists of the images `own` (n,)."""
     columns = schema.graph(found.ids.shape[1])
     lists = [
-        pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), type=columns.field(name).type)
+        pa.FixedSizeListArray.from_arrays(to_arrow(values.ravel()), type=columns.field(name).type)
         for name, values in (("neighbor", found.ids), ("distance", found.distances))
     ]
-    write_part(storage, path, pa.table([pa.array(own), *lists], schema=columns))
+    write_part(storage, path, pa.table([to_arrow(own), *lists], schema=columns))

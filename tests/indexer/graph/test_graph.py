@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -88,6 +91,16 @@ def test_one_product_for_each_pair_gives_what_a_comparison_of_all_gives(
     monkeypatch.setattr(graph_stage, "is_worth_it", lambda *arguments: False)
     graphed(other, "-k", 5, "--metric", metric)
     assert written(one) == written(other)
+
+
+@pytest.mark.own_process
+def test_an_exact_graph_loads_no_large_module(make_collection, clustered):
+    storage = make_collection(clustered(30, 8, 3), part_rows=20)
+    typed = [["graph", str(storage.root), "-k", "4", "--exact"], ["graph", str(storage.root), "-k", "4", "--exact"]]
+    program = [sys.executable, "-m", "tests.programs.run_and_list_modules", json.dumps(typed)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=240, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == {"codes": [0, 0], "large": []}
+    assert len(written(storage)) == 2
 
 
 def test_a_collection_of_few_images_has_short_lists(make_collection, graphed):
