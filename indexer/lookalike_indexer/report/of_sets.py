@@ -99,7 +99,7 @@ def spread_out(context: Context) -> Content:
     from lookalike_indexer.charts.sample import sample_montage
     from lookalike_indexer.experiments.sample import spread_sample
 
-    result = context.kept("sample")
+    result = context.stored_result("sample")
     if result is None:
         # An empty space has its own error.
         rows = max(1, context.view.reader.space()[1].rows)
