@@ -78,8 +78,9 @@ def pytest_collection_finish() -> None:
 
 def pytest_sessionfinish() -> None:
     _end_zygote()
-    # At exit, libraries report resources that were not freed.
-    gc.unfreeze()
+    # At exit, libraries report resources that were not freed; a fork ends without that.
+    if not zygote.is_fork():
+        gc.unfreeze()
     shutil.rmtree(os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
 
 

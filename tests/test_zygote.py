@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 
@@ -34,3 +35,9 @@ def test_variables_set_by_libraries_do_not_stop_forks(monkeypatch) -> None:
 @pytest.mark.own_process
 def test_a_test_can_ask_for_new_interpreters() -> None:
     assert told() == "False"
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="this is no worker of pytest-xdist")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every process is a new interpreter")
+def test_workers_of_xdist_are_forks_too() -> None:
+    assert zygote.is_fork()

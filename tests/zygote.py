@@ -1,13 +1,14 @@
 """Test processes forked from one that has already imported torch and other large modules.
 
 A new interpreter takes 1 to 4 seconds of processor time to import what a command or a
-child of a server needs, and the tests start hundreds of them. Instead, each worker of
-pytest has one process, the zygote, that imports everything before it has any thread.
-It then forks on request:
+child of a server needs, and the tests start hundreds of them. Instead, pytest has one
+process, the zygote, that imports everything before it has any thread. It then forks on
+request:
 
 - command lines `python -m lookalike ...`, those of the benchmarks and of the fault harness, and programs of
   `tests.programs`, started by subprocess;
-- the processes of the `lookalike` packages, and of pools of concurrent.futures, that multiprocessing spawns.
+- the processes of the `lookalike` packages, and of pools of concurrent.futures, that multiprocessing spawns;
+- the workers of pytest-xdist, each of which uses the zygote that it gets as a fork.
 
 A fork gets the arguments, environment, folder, open files and session that the new
 interpreter would have. It runs the same code as `__main__`, exits as an interpreter
@@ -41,6 +42,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import types
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -58,6 +60,8 @@ _READ_AT_START = (
 # The thread of pyarrow's allocator, which supports forks.
 _STARTED_AGAIN = "jemalloc_bg_thd"
 _SPAWNED = "--multiprocessing-fork"
+# The arguments of execnet, by which pytest-xdist starts its workers.
+_WORKER = ["-u", "-c", "import sys;exec(eval(sys.stdin.readline()))"]
 _HIGH = 512
 _MAX_MESSAGE = 1 << 20
 _PR_SET_CHILD_SUBREAPER = 36
@@ -131,9 +135,25 @@ def install(start: Callable[[], Zygote], of_decoders: Callable[[], Zygote] | Non
     """Make this process's commands and spawned processes forks of zygotes, which start on demand.
 
     Without a zygote of decoders, decoders are new interpreters. Returns a function that stops the zygotes.
+    A worker that is a fork has a zygote already, and does not start another one.
     """
     if sys.platform != "linux":
         return lambda: None
+    if is_fork():
+        return _install(lambda: _inherited[0], of_decoders)
+    return _install(start, of_decoders)
+
+
+# The zygote of this process if it is a worker of pytest-xdist and a fork.
+_inherited: list[Zygote] = []
+
+
+def is_fork() -> bool:
+    """Return True if this process is a worker of pytest-xdist that has been forked."""
+    return bool(_inherited)
+
+
+def _install(start: Callable[[], Zygote], of_decoders: Callable[[], Zygote] | None) -> Callable[[], None]:
     import _posixsubprocess
     from multiprocessing import popen_spawn_posix
 
@@ -219,7 +239,7 @@ def own_processes() -> Iterator[None]:
 
 
 def _is_ours(line: Sequence[str]) -> bool:
-    return line[1:2] == ["-m"] and f"{line[2]}.".startswith(_OURS)
+    return line[1:] == _WORKER or (line[1:2] == ["-m"] and f"{line[2]}.".startswith(_OURS))
 
 
 def _parsed(environment: Sequence[bytes]) -> dict[str, str]:
@@ -277,13 +297,16 @@ def _become(request: dict[str, Any], received: list[int]) -> Command:
     os.environ.clear()
     os.environ.update(request["environment"])
     _read_environment_again()
-    install(lambda: own_zygote)
     os.chdir(request["folder"])
     os.nice(max(0, request["niceness"] - os.getpriority(os.PRIO_PROCESS, 0)))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _, option, what, *arguments = request["arguments"]
-    sys.orig_argv = request["arguments"]
+    _, *arguments = sys.orig_argv = request["arguments"]
+    if arguments == _WORKER:
+        _inherited.append(own_zygote)
+        return _worker()
+    _install(lambda: own_zygote, None)
+    option, what, *arguments = arguments
     # `python -m` puts the folder first in sys.path, `python -c` an empty name.
     sys.path[0] = request["folder"] if option == "-m" else ""
     if _SPAWNED in arguments:
@@ -316,6 +339,14 @@ def _spawned(line: list[str]) -> Command:
     code = line[line.index("-c") + 1]
     sys.argv = ["-c", _SPAWNED]
     return lambda: exec(code, {"__name__": "__main__"})  # noqa: S102 - multiprocessing's own line
+
+
+def _worker() -> Command:
+    """Run what `python -c` runs for pytest-xdist; its tests share this module as `tests.zygote`."""
+    sys.argv, sys.path[0] = ["-c"], ""
+    sys.modules["tests.zygote"] = sys.modules["__main__"]
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    return lambda: exec(_WORKER[-1], vars(main))  # noqa: S102 - execnet's own line
 
 
 def _own_zygote(received: list[int]) -> Zygote:
