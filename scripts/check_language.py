@@ -38,9 +38,10 @@ def collected() -> dict[str, list[Prose]]:
     pages = [*sorted((ROOT / "docs").rglob("*.md")), *(ROOT / name for name in DOCUMENTS)]
     found = {str(page.relative_to(ROOT)): [of_markdown(page)] for page in pages}
     for package in PACKAGES:
-        files = _modules(package)
-        found[package] = [text for file in files for text in of_python(file)]
-        found[f"{package}, errors"] = [text for file in files for text in errors(file)]
+        found[package], found[f"{package}, errors"] = [], []
+        for file in _modules(package):
+            found[package] += of_python(file)
+            found[f"{package}, errors"] += errors(file)
     return found
 
 

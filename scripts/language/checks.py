@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import re
 import subprocess
 import sys
 import tempfile
-import tokenize
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from proselint.registry.checks import Check, types
 from proselint.registry.checks.engine import Fancy
 from proselint.tools import LintFile
 
-from language.prose import Prose, sentences
+from language.prose import Prose, sentences, tokens
 
 WORDS: Final = tomllib.loads((Path(__file__).parent / "words.toml").read_text(encoding="utf-8"))
 # Rules of proselint for reference texts. Its typography rules require curly quotes, its cliche rules are about taste.
@@ -97,7 +95,8 @@ def phrases(texts: Sequence[Prose]) -> Iterator[Finding]:
     """Yield words and phrases for which proselint, or the project's list, prefers another."""
     registry = CheckRegistry()
     if not registry.checks:
-        registry.register_many(__register__)
+        # Only the enabled ones: the registry looks through all of its checks for each text.
+        registry.register_many(tuple(check for check in __register__ if any(map(check.matches_partial, _RULES))))
         registry.register_many(_own())
     rules = dict.fromkeys(_RULES, True)
     config: Any = {"max_errors": 1000, "checks": rules}
@@ -144,7 +143,7 @@ _PREFIX: Final = re.compile(r"^(?:de|pre|re|un)(?=\w{5})")
 
 def identifiers(path: Path) -> Iterator[Finding]:
     """Yield British words in the name of a file, and in the names in Python or JavaScript code, once for each name."""
-    names = {name: line for line, name in reversed([(1, path.stem), *_names(path)])}
+    names = {**_names(path), path.stem: 1}
     accepted, american = WORDS["identifiers"]["words"], _american()
     for name, line in names.items():
         # `test_cancelled_calls` has an accepted word, too.
@@ -155,15 +154,16 @@ def identifiers(path: Path) -> Iterator[Finding]:
                 yield Finding(path, line, f"the name {name}: {word} ==> {better}")
 
 
-def _names(path: Path) -> Iterator[tuple[int, str]]:
+def _names(path: Path) -> dict[str, int]:
+    """Return the first line of each name."""
     source = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
-        for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            if token.type == tokenize.NAME:
-                yield token.start[0], token.string
-    else:
-        for line, text in enumerate(source.split("\n"), 1):
-            yield from ((line, name) for name in re.findall(r"[A-Za-z_]\w*", text))
+        return tokens(source).names
+    names: dict[str, int] = {}
+    for line, text in enumerate(source.split("\n"), 1):
+        for name in re.findall(r"[A-Za-z_]\w*", text):
+            names.setdefault(name, line)
+    return names
 
 
 @cache

@@ -11,6 +11,7 @@ import re
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -54,10 +55,15 @@ def of_markdown(path: Path) -> Prose:
     return Prose(path, _plain(text))
 
 
+@lru_cache(maxsize=1)
+def _nodes(source: str) -> list[ast.AST]:
+    """Return all nodes of Python code, for successive checks of one module."""
+    return list(ast.walk(ast.parse(source)))
+
+
 def of_python(path: Path) -> Iterator[Prose]:
     """Yield the docstrings of a module, and the texts of `help=`."""
-    source = path.read_text(encoding="utf-8")
-    for node in ast.walk(ast.parse(source)):
+    for node in _nodes(path.read_text(encoding="utf-8")):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if (
@@ -76,26 +82,44 @@ def of_python(path: Path) -> Iterator[Prose]:
                     yield Prose(path, _plain(keyword.value.value), keyword.value.lineno)
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """The comments of Python code with their lines, and the first line of each name."""
+
+    comments: list[tuple[int, str]]
+    names: dict[str, int]
+
+
+@cache
+def tokens(source: str) -> Tokens:
+    """Return the comments and names of Python code; several checks need them, and tokenizing takes long."""
+    found = Tokens([], {})
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            found.comments.append((token.start[0], token.string))
+        elif token.type == tokenize.NAME:
+            found.names.setdefault(token.string, token.start[0])
+    return found
+
+
 def comments(path: Path) -> Iterator[Prose]:
     """Yield the comments of a module; comments on successive lines are one text."""
-    lines = path.read_text(encoding="utf-8")
     held: list[str] = []
     first = 0
-    for token in tokenize.generate_tokens(io.StringIO(lines).readline):
-        row = token.start[0]
-        if token.type == tokenize.COMMENT and not _PRAGMA.match(token.string):
+    for row, comment in tokens(path.read_text(encoding="utf-8")).comments:
+        if not _PRAGMA.match(comment):
             if held and row != first + len(held):
                 yield Prose(path, _plain("\n".join(held)), first)
                 held = []
             first = first if held else row
-            held.append(token.string.lstrip("#!:").strip())
+            held.append(comment.lstrip("#!:").strip())
     if held:
         yield Prose(path, _plain("\n".join(held)), first)
 
 
 def errors(path: Path) -> Iterator[Prose]:
     """Yield the messages of the exceptions that a module raises; a value in a message is one word."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _nodes(path.read_text(encoding="utf-8")):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             for argument in node.exc.args:
                 text = _text_of(argument)
