@@ -532,10 +532,12 @@ def test_a_full_server_is_told_with_when_to_come_back(cli, toy):
     from google.rpc import error_details_pb2, status_pb2
 
     status = status_pb2.Status()
-    status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(nanos=250_000_000)))
+    # After the timeout of the command, so it does not retry.
+    delay = duration_pb2.Duration(seconds=40, nanos=500_000_000)
+    status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
     trailing = [("grpc-status-details-bin", status.SerializeToString())]
     toy.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "The queue is full.", trailing=trailing)
-    assert cli("search", "dogs/01.jpg")[::2] == (1, "Error: The queue is full. Try again in 0.25 s.\n")
+    assert cli("search", "dogs/01.jpg")[::2] == (1, "Error: The queue is full. Try again in 40.5 s.\n")
 
 
 def test_an_unexpected_error_is_one_line_and_debug_mode_shows_the_traceback(cli, monkeypatch):
