@@ -13,6 +13,9 @@ import skimage.data
 from nbclient import NotebookClient
 from PIL import Image
 
+# On one worker of pytest-xdist: each worker would make the collection anew.
+pytestmark = pytest.mark.xdist_group("notebooks")
+
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "docs" / "notebooks").glob("*.ipynb"))
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 PICTURES = {"choosing_k": ("image/png", 2), "layers": ("text/html", 4), "within_classes": ("text/html", 3)}

@@ -15,6 +15,9 @@ import pytest
 
 import lookalike
 
+# On one worker of pytest-xdist: each worker would make the collection anew.
+pytestmark = pytest.mark.xdist_group("e2e")
+
 HOLDER = """
 import sys, time
 import lookalike

@@ -27,6 +27,9 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.experiments.stored_results import out_of_date
 from lookalike_indexer.indexing.files import read_index
 
+# On one worker of pytest-xdist: each worker would make the collection anew.
+pytestmark = pytest.mark.xdist_group("compact")
+
 MODEL = "squeezenet1_1"
 SMALL = ["--model", MODEL, "--weights", "untrained:4", "--workers", "1", "--compute", "float32", "--part-size", "4"]
 LAYER = ["--layer", "features.3"]

@@ -19,6 +19,9 @@ from lookalike_indexer.embedding.settings import EmbedSettings
 from lookalike_indexer.experiments import stored_results
 from lookalike_indexer.progress import Silent
 
+# On one worker of pytest-xdist: each worker would make the collection anew.
+pytestmark = pytest.mark.xdist_group("evolution")
+
 HUES = {"red": 0, "green": 85, "blue": 170}
 
 

@@ -18,6 +18,9 @@ from lookalike_indexer.embedding.settings import EmbedSettings
 from lookalike_indexer.errors import WeightsError
 from lookalike_indexer.progress import Silent
 
+# On one worker of pytest-xdist: each worker would make the collection anew.
+pytestmark = pytest.mark.xdist_group("explain")
+
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> str:

@@ -14,6 +14,9 @@ from lookalike_indexer.cli.index import index
 from lookalike_indexer.cli.remove import remove
 from lookalike_indexer.collection.reader import CollectionReader
 
+# On one worker of pytest-xdist: each worker would make the collection anew.
+pytestmark = pytest.mark.xdist_group("sync")
+
 OPTIONS = ["--model", "squeezenet1_1", "--weights", "untrained:1", "--compute", "float32", "--workers", "1"]
 
 

@@ -26,6 +26,9 @@ from lookalike_indexer.report.of_spaces import number_of_clusters
 from lookalike_indexer.report.page import page
 from lookalike_indexer.report.plans import PLANS
 
+# On one worker of pytest-xdist: each worker would make the collection anew.
+pytestmark = pytest.mark.xdist_group("report")
+
 
 def made(collection: str, out: Path, *options: str) -> str:
     done = CliRunner().invoke(report, [collection, "--out", str(out), *options])

@@ -21,6 +21,9 @@ from lookalike_indexer.sources.sync import Sync
 from lookalike_indexer.upkeep import watching
 from lookalike_indexer.upkeep.watching import changes_of, keep_following
 
+# On one worker of pytest-xdist: each worker would make the collection anew.
+pytestmark = pytest.mark.xdist_group("watching")
+
 
 def paint(path, number):
     coarse = np.random.default_rng(number).integers(0, 256, (4, 5, 3), np.uint8)

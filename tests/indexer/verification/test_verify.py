@@ -17,6 +17,9 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import NotFoundError
 from lookalike_indexer.verification.examination import VerifySettings
 
+# On one worker of pytest-xdist: each worker would make the collection anew.
+pytestmark = pytest.mark.xdist_group("verification")
+
 EMBEDDINGS = "embeddings/shufflenet_v2_x0_5/part-000001.parquet"
 ASSIGNMENTS = "assignments/part-000001.parquet"
 
