@@ -17,7 +17,7 @@ ray_option = click.option(
     "ray",
     default=None,
     metavar="auto|HOST:PORT",
-    help="Embed images and assign them to clusters on the machines of this Ray cluster, auto for the one that this "
+    help="Embed and cluster images on the machines of this Ray cluster, auto for the one that this "
     "machine belongs to. Images and collection must be in a folder that all machines share, or on an object store.",
 )
 

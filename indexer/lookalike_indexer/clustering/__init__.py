@@ -19,7 +19,12 @@ Training:
     exchange.py           moves of single images
     swaps.py              merges and splits of clusters
     distinct.py           distinct vectors, if there are few
-    reduced_precision.py  iteration of Lloyd's algorithm with products of reduced precision
+    lloyd_step.py         iteration of Lloyd's algorithm over shares of the vectors
+    training_shares.py    choice of shares: devices of this machine, or machines of a cluster
+    shares.py             interface of a share
+    exact_share.py        share on a CPU, by exact comparisons
+    reduced_precision.py  share with products of reduced precision
+    machine_share.py      share that the machines of a cluster hold
     scores.py             interface of these products
     bfloat16.py, int8.py  products on GPUs and on CPUs
     centroid_sums.py      reproducible sums of each centroid's vectors

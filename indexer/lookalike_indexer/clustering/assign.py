@@ -83,6 +83,22 @@ class Assigner:
         margins = np.sqrt(squared[second]) - distances
         return Assigned(candidates[best].astype(np.int32), distances.astype(np.float32), margins.astype(np.float32))
 
+    def nearest(self, vectors: Float32, norms: Float64) -> Int64:
+        """Return the clusters (n,) that `assign` finds, int64, without distances and faster.
+
+        `norms` (n,) are the lengths of the vectors (n, dim), all finite.
+        """
+        if len(self._centroids) == 1 or not len(vectors):
+            return np.zeros(len(vectors), np.int64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            found, labels = self._index.search(vectors, 2)
+            clear = found[:, 1] - found[:, 0] > 2 * self._error(norms, np.float32)
+        clusters: Int64 = labels[:, 0].copy()
+        close = np.flatnonzero(~clear)
+        if len(close):
+            clusters[close] = self.assign(vectors[close]).clusters
+        return clusters
+
     def _single(self, vectors: Float32) -> Assigned:
         rows = np.arange(len(vectors))
         distances = np.sqrt(rowwise.squared_distances(vectors, rows, self._centroids, np.zeros_like(rows)))

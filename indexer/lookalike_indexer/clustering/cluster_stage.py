@@ -60,7 +60,7 @@ def run_cluster(
     """Cluster a space of a completed draft and return the draft with the clustering; publish nothing.
 
     Files that an earlier run with the same settings and embeddings finished are reused. With `machines` the machines of
-    a cluster assign the images. Raise NotFoundError if the space does not exist. Raise NotBuiltError if the space is
+    a cluster train and assign. Raise NotFoundError if the space does not exist. Raise NotBuiltError if the space is
     empty. Raise UsageError for more clusters than images. Raise IndexerError if an embedding is not finite.
     """
     reader = CollectionReader(storage, draft)
@@ -83,7 +83,9 @@ def run_cluster(
     centroids = f"{folder}/centroids.parquet"
     whitening = f"{folder}/whitening.parquet" if settings.strategy == "whitened" else ""
     reused = int(storage.exists(centroids)) + int(bool(whitening) and storage.exists(whitening))
-    found = _reused_or_trained(reader, space, k, centroids, whitening, settings, progress)
+    if machines is not None:
+        machines.check(witness(storage))
+    found = _reused_or_trained(reader, space, k, centroids, whitening, settings, progress, machines)
     rule = Rule(settings.metric, found.trained.centroids, found.whitening, settings.gpus)
     # The assignments of an extended clustering have their own names.
     named = dict(zip(before.parts, before.assignments, strict=False)) if before and same else {}
@@ -154,6 +156,7 @@ def _reused_or_trained(
     whitening: str,
     settings: ClusterSettings,
     progress: Progress,
+    machines: Machines | None,
 ) -> TrainedClustering:
     """Return the centroids, and the whitening if there is one, from an earlier run's files or newly trained."""
     storage = reader.storage
@@ -162,7 +165,8 @@ def _reused_or_trained(
         rows = reader.space(space)[1].rows
         # In ascending order the sample of a small space is the space itself.
         chosen = np.sort(choose_rows(rows, sample_size(rows, k, settings), settings.seed))
-        found = find_centroids(read_rows(reader, space, chosen, settings.metric, progress), k, settings, progress)
+        sample = read_rows(reader, space, chosen, settings.metric, progress)
+        found = find_centroids(sample, k, settings, progress, machines)
         if found.whitening is not None:
             tables.write_whitening(storage, whitening, found.whitening)
         tables.write_centroids(storage, centroids, found.trained)
@@ -192,7 +196,6 @@ def _assign_parts(
             for _ in write_assignments(reader, rule, iter(parts), bar.advance):
                 pass
         else:
-            machines.check(witness(storage))
             (device,) = machines.devices
             gpus = (0,) if device.startswith("cuda") else ()
             make = _Assigning(storage, reader.manifest, Rule(rule.metric, rule.centroids, rule.whitening, gpus))

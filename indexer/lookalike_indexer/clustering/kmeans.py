@@ -3,13 +3,14 @@
 This is Lloyd's algorithm as in faiss.Kmeans (Johnson, Douze, Jegou: Billion-scale similarity search with GPUs, 2017),
 which fills empty clusters by splitting large ones. It starts from the choice of k-means++ (`seeding.py`). A local
 search follows for small tasks (`local_search.py`). One call of faiss.Kmeans with n iterations, and n calls with one
-iteration each that start from the last centroids, give the same centroids. On devices that multiply low-precision
-numbers faster, large tasks use another implementation; see `reduced_precision.py`.
+iteration each that start from the last centroids, give the same centroids. Large tasks use another implementation of
+an iteration, which several devices or machines can share; see `lloyd_step.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import faiss
 import numpy as np
@@ -17,11 +18,13 @@ import numpy as np
 from lookalike_indexer.arrays import Float32
 from lookalike_indexer.clustering.assign import assign
 from lookalike_indexer.clustering.distinct import distinct_rows
+from lookalike_indexer.clustering.lloyd_step import LloydStep
 from lookalike_indexer.clustering.local_search import searchable, searched
-from lookalike_indexer.clustering.reduced_precision import ReducedStep, worthwhile
 from lookalike_indexer.clustering.seeding import starting_rows
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.clustering.trained_centroids import Trained
+from lookalike_indexer.clustering.training_shares import opened_shares, worthwhile
+from lookalike_indexer.machines.machines import Machines
 from lookalike_indexer.numerics.grid import on_grid, unit_scale
 from lookalike_indexer.progress import Bar, Progress
 from lookalike_indexer.vectors.flat import flat_index
@@ -29,13 +32,19 @@ from lookalike_indexer.vectors.metric import prepare
 
 # Maps centroids of shape (k, dim) to those after one update, and the inertia before it.
 Step = Callable[[Float32], tuple[Float32, float]]
+# Maps the seed of a run to its step.
+Steps = Callable[[int], Step]
 
 # The distance of faiss's own restart seeds, so that `restarts` means the same as its `nredo`.
 _RESTART_STRIDE = 15486557
 
 
-def train(vectors: Float32, k: int, settings: ClusterSettings, progress: Progress) -> Trained:
+def train(
+    vectors: Float32, k: int, settings: ClusterSettings, progress: Progress, machines: Machines | None = None
+) -> Trained:
     """Train k centroids on vectors of shape (n, dim), n >= k, all finite and prepared for the metric.
+
+    With `machines`, those of a cluster share the iterations of a large task; errors are those of `Machines.session`.
 
     The restart with the least inertia wins, the first of equal ones. A small task continues with a local search from
     its restarts; if that reduces the inertia, the new value comes last. If the vectors have at most k distinct values,
@@ -54,9 +63,12 @@ def train(vectors: Float32, k: int, settings: ClusterSettings, progress: Progres
         for seed in seeds:
             starts.append(starting_rows(vectors, k, seed))
             bar.advance()
-    with progress.stage("k-means", settings.iterations * restarts, "iteration") as bar:
+    with (
+        _steps(vectors, k, settings, machines) as step,
+        progress.stage("k-means", settings.iterations * restarts, "iteration") as bar,
+    ):
         runs = [
-            refine(vectors, _centroids(vectors[rows], settings), settings, seed, bar)
+            _refined(step(seed), _centroids(vectors[rows], settings), settings, bar)
             for rows, seed in zip(starts, seeds, strict=True)
         ]
     runs.sort(key=lambda run: run.inertia[-1])
@@ -75,8 +87,12 @@ def start_of(vectors: Float32, k: int, settings: ClusterSettings, seed: int) -> 
 
 def refine(vectors: Float32, start: Float32, settings: ClusterSettings, seed: int, bar: Bar) -> Trained:
     """Train from centroids (k, dim); `seed` decides how large clusters are split to fill empty ones."""
+    with _steps(vectors, len(start), settings, None) as step:
+        return _refined(step(seed), start, settings, bar)
+
+
+def _refined(step: Step, start: Float32, settings: ClusterSettings, bar: Bar) -> Trained:
     centroids = start
-    step = _step(vectors, len(start), settings, seed)
     inertia: list[float] = []
     for done in range(settings.iterations):
         updated, before = step(centroids)
@@ -113,17 +129,25 @@ def _searched(vectors: Float32, runs: list[Trained], settings: ClusterSettings) 
     return Trained(centroids, [*runs[0].inertia, reached]) if reached < runs[0].inertia[-1] else runs[0]
 
 
-def _step(vectors: Float32, k: int, settings: ClusterSettings, seed: int) -> Step:
+@contextmanager
+def _steps(vectors: Float32, k: int, settings: ClusterSettings, machines: Machines | None) -> Iterator[Steps]:
+    """Yield the steps of runs on the same vectors: by shares of a large task, by faiss of a small one."""
     if worthwhile(len(vectors), k, vectors.shape[1], settings.gpus):
-        devices = [f"cuda:{number}" for number in settings.gpus] or ["cpu"]
-        return ReducedStep(vectors, settings.spherical, devices)
-    kmeans = _kmeans(vectors.shape[1], k, settings, seed)
+        with opened_shares(vectors, settings.gpus, machines) as shares:
+            shared = LloydStep(shares, settings.spherical)
+            yield lambda seed: shared
+        return
 
-    def step(centroids: Float32) -> tuple[Float32, float]:
-        kmeans.train(vectors, init_centroids=centroids)
-        return kmeans.centroids, float(kmeans.obj[-1])
+    def by_faiss(seed: int) -> Step:
+        kmeans = _kmeans(vectors.shape[1], k, settings, seed)
 
-    return step
+        def step(centroids: Float32) -> tuple[Float32, float]:
+            kmeans.train(vectors, init_centroids=centroids)
+            return kmeans.centroids, float(kmeans.obj[-1])
+
+        return step
+
+    yield by_faiss
 
 
 def _kmeans(dim: int, k: int, settings: ClusterSettings, seed: int) -> faiss.Kmeans:

@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 
 from lookalike_indexer.errors import DeviceError, IndexerError
 from lookalike_indexer.machines.connect import joined
+from lookalike_indexer.machines.limits import MOST_LOST, NOBODY_S, START_S
 from lookalike_indexer.machines.probe import checked, own_versions, probing
-from lookalike_indexer.machines.work import Advance, Failed, Work
+from lookalike_indexer.machines.session import Session
+from lookalike_indexer.machines.work import Advance, Failed, Work, gist
 from lookalike_indexer.machines.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -26,12 +28,6 @@ Result = TypeVar("Result")
 # The maximum number of items that a worker gets at once: enough to amortize the transfer, few enough for a fair share.
 _MOST_AT_ONCE = 16
 _LOOK_EVERY_S = 1.0
-# The timeout for a new worker to start: to get a free CPU, and to import.
-_START_S = 120.0
-# The timeout of a run for new machines after the last one is gone.
-_NOBODY_S = 60.0
-# The maximum number of workers that may be lost during the same item, because it may be the cause.
-_MOST_LOST = 3
 
 
 @dataclass(frozen=True)
@@ -117,14 +113,42 @@ class Machines:
         with _Run(self, make, advance, name) as run:
             yield from run.results(items)
 
+    @contextmanager
+    def session(self, name: str) -> Iterator[Session]:
+        """Yield workers that keep values between rounds of requests, for the duration of the block.
+
+        `name` is the name of a request for messages. Raise DeviceError if no worker starts in time.
+        """
+        session = Session(self, self._ray, name)
+        try:
+            session.start()
+            yield session
+        finally:
+            session.end()
+
+    def actor(self, kind: type, node: Node, concurrency: int) -> Any:
+        """Start an actor of a class on a machine, for one of its GPUs if it has any; return Ray's handle.
+
+        `concurrency` is the number of calls that may run at the same time.
+        """
+        options = {**self._place(node, 1 if node.gpus else 0), "max_concurrency": concurrency, "max_restarts": 0}
+        return self._ray.remote(kind).options(**options).remote(node.address, _environment(node))
+
+    def checked_nodes(self) -> list[Node]:
+        """Return the machines that pass `check`; check new ones, and name those that fail."""
+        fit = []
+        for node in self.nodes():
+            try:
+                if not self.is_checked(node):
+                    self._note(node, self._got(self.probe(node), node))
+                fit.append(node)
+            except IndexerError as error:
+                log.warning("%s The run goes on without this machine.", error)
+        return fit
+
     def start(self, node: Node, slot: int, make: Any) -> _Member:
         """Start a worker on a machine."""
-        environment = _environment(node)
-        actor = (
-            self._ray.remote(Worker)
-            .options(**self._place(node, 1 if node.gpus else 0), max_concurrency=2, max_restarts=0)
-            .remote(node.address, environment)
-        )
+        actor = self.actor(Worker, node, concurrency=2)
         reports = actor.work.options(num_returns="streaming").remote(make)
         return _Member(node, slot, actor, reports)
 
@@ -153,10 +177,10 @@ class Machines:
 
     def _got(self, answer: Any, node: Node) -> Any:
         try:
-            return self._ray.get(answer, timeout=_START_S)
+            return self._ray.get(answer, timeout=START_S)
         except self._ray.exceptions.GetTimeoutError as error:
             raise DeviceError(
-                f"The machine {node.address} of the Ray cluster started no worker within {_START_S:.0f} s; check "
+                f"The machine {node.address} of the Ray cluster started no worker within {START_S:.0f} s; check "
                 "whether other jobs use its processors or GPUs."
             ) from error
         except self._ray.exceptions.RayError as error:
@@ -226,7 +250,7 @@ class _Run:
             self._nobody_since = None
             return
         self._nobody_since = self._nobody_since or time.monotonic()
-        if time.monotonic() - self._nobody_since > _NOBODY_S:
+        if time.monotonic() - self._nobody_since > NOBODY_S:
             raise DeviceError(
                 f"No machine of the Ray cluster at {self._machines.address} is left. Finished work is kept: add "
                 f"machines and run the command again. {' '.join(self._refused.values())}".rstrip()
@@ -287,10 +311,10 @@ class _Run:
             first = member.items[0]
             self._lost[first] = self._lost.get(first, 0) + 1
             self._looked = -_LOOK_EVERY_S
-            if self._lost[first] >= _MOST_LOST:
+            if self._lost[first] >= MOST_LOST:
                 raise DeviceError(
-                    f"{_MOST_LOST} workers ended during {self._name} {first}; the last one was on "
-                    f"{member.node.address} ({_gist(error)}). Run the command again to continue, with a smaller "
+                    f"{MOST_LOST} workers ended during {self._name} {first}; the last one was on "
+                    f"{member.node.address} ({gist(error)}). Run the command again to continue, with a smaller "
                     "--batch-size if memory ran out."
                 ) from error
         self._waiting.extendleft(reversed(member.items))
@@ -317,10 +341,4 @@ def _environment(node: Node) -> dict[str, str]:
 
 
 def _failed(node: Node, error: Exception) -> DeviceError:
-    return DeviceError(f"The machine {node.address} of the Ray cluster failed: {_gist(error)}.")
-
-
-def _gist(error: BaseException) -> str:
-    text = str(getattr(error, "cause", None) or error)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:240].rstrip(".")
+    return DeviceError(f"The machine {node.address} of the Ray cluster failed: {gist(error)}.")

@@ -38,3 +38,10 @@ class Failed:
         if isinstance(kind, type) and issubclass(kind, IndexerError):
             return kind(self.text)
         return RuntimeError(f"The worker for {self.worker} failed:\n{self.text}")
+
+
+def gist(error: BaseException) -> str:
+    """Return the last line of an error of Ray, which names the cause."""
+    text = str(getattr(error, "cause", None) or error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:240].rstrip(".")

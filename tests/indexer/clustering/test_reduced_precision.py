@@ -3,13 +3,27 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lookalike_indexer.clustering import int8, kmeans, reduced_precision
+from lookalike_indexer.clustering import int8, kmeans, reduced_precision, training_shares
+from lookalike_indexer.clustering.centroid_sums import grid_spacing
 from lookalike_indexer.clustering.kmeans import train
-from lookalike_indexer.clustering.reduced_precision import ReducedStep
+from lookalike_indexer.clustering.lloyd_step import LloydStep
+from lookalike_indexer.clustering.reduced_precision import ReducedShare
 from lookalike_indexer.clustering.settings import ClusterSettings
+from lookalike_indexer.clustering.shares import cuts
 from lookalike_indexer.processor import flags
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.vectors.metric import prepare
+
+
+def reduced_step(vectors, spherical=False, devices=("cpu",)):
+    """Return a step with a share of the vectors on each device."""
+    spacing = grid_spacing(vectors)
+    limits = cuts(len(vectors), len(devices))
+    shares = [
+        ReducedShare(vectors[start:stop], spacing, device)
+        for device, (start, stop) in zip(devices, limits, strict=False)
+    ]
+    return LloydStep(shares, spherical)
 
 
 def exact_step(vectors, centroids):
@@ -24,12 +38,13 @@ def exact_step(vectors, centroids):
 def always(monkeypatch):
     """Use reduced precision for every size and processor; torch supports it everywhere, if slowly."""
     monkeypatch.setattr(kmeans, "worthwhile", lambda *size: True)
+    monkeypatch.setattr(int8, "supported", lambda: True)
 
 
 def test_a_step_equals_float64_for_separated_groups(clustered):
     vectors = clustered(2500, 64, 12)
     start = vectors[:12].copy()
-    updated, inertia = ReducedStep(vectors, spherical=False)(start)
+    updated, inertia = reduced_step(vectors)(start)
     expected, expected_inertia = exact_step(vectors, start)
     np.testing.assert_allclose(updated, expected, atol=1e-5)
     assert inertia == pytest.approx(expected_inertia, rel=1e-5)
@@ -39,7 +54,7 @@ def test_near_ties_are_decided_in_float32():
     """bfloat16 cannot distinguish the centroids: 1 and 1 + 1/1024 are one number."""
     centroids = np.array([[1, 0], [1 + 1 / 1024, 0], [-1, 0]], np.float32)
     vectors = np.repeat(np.array([[1, 0], [1 + 1 / 1024, 0], [-1, 0]], np.float32), [30, 50, 20], axis=0)
-    updated, inertia = ReducedStep(vectors, spherical=False)(centroids)
+    updated, inertia = reduced_step(vectors)(centroids)
     np.testing.assert_array_equal(updated, centroids)
     assert inertia == pytest.approx(0, abs=1e-4)
 
@@ -67,19 +82,8 @@ def test_the_seed_decides():
 
 def test_spherical_centroids_have_length_one(clustered):
     vectors = prepare(clustered(900, 16, 5), "cosine")
-    updated, _ = ReducedStep(vectors, spherical=True)(vectors[:5].copy())
+    updated, _ = reduced_step(vectors, spherical=True)(vectors[:5].copy())
     np.testing.assert_allclose(np.linalg.norm(updated, axis=1), 1, atol=1e-6)
-
-
-def test_several_devices_add_up_to_what_one_finds(clustered):
-    vectors = clustered(2503, 64, 12)
-    start = vectors[:12].copy()
-    one, three = ReducedStep(vectors, spherical=False), ReducedStep(vectors, spherical=False, devices=["cpu"] * 3)
-    for _ in range(3):
-        (updated, inertia), (same, equal) = one(start), three(start)
-        np.testing.assert_allclose(same, updated, rtol=1e-5, atol=1e-5)
-        assert equal == pytest.approx(inertia, rel=1e-5)
-        start = updated
 
 
 @pytest.mark.gpu
@@ -87,9 +91,9 @@ def test_several_devices_add_up_to_what_one_finds(clustered):
 def test_a_gpu_takes_the_same_step(k):
     vectors = prepare(np.random.default_rng(1).standard_normal((70_000, 64)).astype(np.float32), "cosine")
     start = vectors[:k].copy()
-    expected, inertia = ReducedStep(vectors, spherical=False)(start)
+    expected, inertia = reduced_step(vectors)(start)
     for devices in (["cuda:0"], ["cuda:0", "cuda:0"]):
-        step = ReducedStep(vectors, spherical=False, devices=devices)
+        step = reduced_step(vectors, devices=devices)
         found, same = step(start)
         # Rounding may only change near ties beyond the four candidates.
         np.testing.assert_allclose(found, expected, atol=2e-3)
@@ -102,27 +106,32 @@ def test_a_gpu_takes_the_same_step(k):
 def test_vectors_too_large_for_a_gpu_are_sent_in_blocks(monkeypatch, clustered):
     vectors = clustered(5000, 64, 12)
     start = vectors[:12].copy()
-    kept, _ = ReducedStep(vectors, spherical=False, devices=["cuda:0"])(start)
+    kept, _ = reduced_step(vectors, devices=["cuda:0"])(start)
     monkeypatch.setattr(reduced_precision, "_has_room", lambda device, size: False)
-    sent, _ = ReducedStep(vectors, spherical=False, devices=["cuda:0"])(start)
+    sent, _ = reduced_step(vectors, devices=["cuda:0"])(start)
     assert sent.tobytes() == kept.tobytes()
 
 
 def test_an_empty_cluster_takes_half_of_the_largest():
     vectors = np.repeat(np.array([[1, 0], [0, 1]], np.float32), [60, 40], axis=0)
     far = np.array([[1, 0], [0, 1], [-50, -50]], np.float32)
-    updated, _ = ReducedStep(vectors, spherical=False)(far)
+    updated, _ = reduced_step(vectors)(far)
     np.testing.assert_allclose(updated[1], [0, 1])
     np.testing.assert_allclose([updated[0], updated[2]], [[1, 0], [1, 0]], atol=2e-3)
     assert updated[0, 0] != updated[2, 0]
 
 
-def test_small_tasks_stay_with_faiss(monkeypatch):
-    monkeypatch.setattr(int8, "flags", lambda path: frozenset({"avx512_vnni"}))
-    assert reduced_precision.worthwhile(50_000, 256, 2048)
-    assert not reduced_precision.worthwhile(1_000, 10, 2048)
-    monkeypatch.setattr(int8, "flags", lambda path: frozenset({"avx512f"}))
-    assert not reduced_precision.worthwhile(50_000, 256, 2048)
+def test_small_tasks_stay_with_faiss():
+    assert training_shares.worthwhile(50_000, 256, 2048)
+    assert not training_shares.worthwhile(1_000, 10, 2048)
+
+
+def test_a_processor_without_fast_integers_compares_exactly(monkeypatch, clustered):
+    vectors = clustered(500, 8, 5)
+    for feature, kind in (("avx512_vnni", "ReducedShare"), ("avx512f", "ExactShare")):
+        monkeypatch.setattr(int8, "flags", lambda path, feature=feature: frozenset({feature}))
+        (share,) = training_shares.local_shares(vectors)
+        assert type(share).__name__ == kind
 
 
 def test_the_processor_names_its_features(tmp_path):

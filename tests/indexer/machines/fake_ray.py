@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lookalike_indexer.machines.machines import Machines
+from lookalike_indexer.machines.session_worker import SessionWorker
 
 
 def machines_without_ray(monkeypatch, addresses, losses=0, at=1):
@@ -21,9 +22,9 @@ class _LateError(_GoneError):
 
 
 class _FakeRay:
-    """The part of Ray that `Machines.run` needs: workers are real, in this process, and their calls run immediately.
+    """The part of Ray that `Machines` needs: workers are real, in this process, and their calls run immediately.
 
-    `losses` is the number of workers that are lost, each when it would return its item number `at`, from 0.
+    `losses` is the number of workers that are lost, each when it would return its item or answer number `at`, from 0.
     """
 
     class exceptions:  # noqa: N801
@@ -55,6 +56,8 @@ class _FakeRay:
         return sorted(streams, key=lambda stream: stream.told)[:1], []
 
     def remote(self, kind):
+        if kind is SessionWorker:
+            return _Call(lambda *arguments: _SessionActor(self, kind(*arguments)))
         if isinstance(kind, type):
             return _Call(lambda *arguments: _Actor(self, kind(*arguments)))
         return _Call(kind)
@@ -72,6 +75,21 @@ class _Actor:
     def __init__(self, ray, worker):
         self.feed, self.end = _Call(worker.feed), _Call(worker.end)
         self.work = _Call(lambda make: _Stream(ray, worker.work(make)))
+
+
+class _SessionActor:
+    def __init__(self, ray, worker):
+        self._ray, self._worker, self._answered, self._gone = ray, worker, 0, False
+        self.ready, self.answer = _Call(worker.ready), _Call(self._answer)
+
+    def _answer(self, request):
+        if self._answered == self._ray.at and self._ray.losses:
+            self._ray.losses -= 1
+            self._gone = True
+        if self._gone:
+            return _GoneError("the worker died")
+        self._answered += 1
+        return self._worker.answer(request)
 
 
 class _Stream:
