@@ -9,12 +9,13 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import psutil
 
 import lookalike
-from lookalike_benchmarks.folding import figures, folds
+from lookalike_benchmarks.folding import figures, folds, settle
 from lookalike_benchmarks.options import Options
 from lookalike_benchmarks.results import Row, Settings
 from lookalike_benchmarks.serving import Running, serving
@@ -107,16 +108,24 @@ def _measured(
     params = {"index": index, "rows": options.number("rows"), "dim": dim}
     with lookalike.Client(address, timeout=120) as client:
         if "searches" in parts:
-            before = _latency(client, fresh, options.number("queries"))
+            before = _latency(running, client, fresh, options.number("queries"))
             _add(client, made, options.number("live"))
             # The server adds the rows to its graph in the background.
             time.sleep(options.seconds("settle"))
-            after = _latency(client, fresh, options.number("queries"))
+            settle(running)
+            after = _latency(running, client, fresh, options.number("queries"))
             yield Row(
                 "live",
                 f"{index}, a search beside {options.number('live'):,} live rows",
                 {**params, "live": options.number("live")},
-                {"p50_ms_without": before, "p50_ms_with": after, "ratio": after / before},
+                {
+                    "p50_ms_without": before.p50_ms,
+                    "p50_ms_with": after.p50_ms,
+                    "ratio": after.p50_ms / before.p50_ms,
+                    "cpu_ms_without": before.cpu_ms,
+                    "cpu_ms_with": after.cpu_ms,
+                    "cpu_ratio": after.cpu_ms / before.cpu_ms,
+                },
             )
         if "single" in parts:
             one = _single(client, fresh, options.number("single"))
@@ -151,13 +160,20 @@ def _cpu_seconds(running: Running) -> float:
     return float(times.user + times.system)
 
 
-def _latency(client: lookalike.Client, vectors: Float32, queries: int) -> float:
-    """Return the median of single searches in milliseconds, as the server reports it."""
+class _Latency(NamedTuple):
+    """Median milliseconds of a search as the server reports it, and the server's CPU time of a whole call."""
+
+    p50_ms: float
+    cpu_ms: float
+
+
+def _latency(running: Running, client: lookalike.Client, vectors: Float32, queries: int) -> _Latency:
     times = []
+    spent = _cpu_seconds(running)
     for turn in range(queries):
         found = client.search(vector=vectors[turn % len(vectors)], k=10)
         times.append(found.served.timings.search_us / 1000)
-    return float(np.median(times))
+    return _Latency(float(np.median(times)), 1000 * (_cpu_seconds(running) - spent) / queries)
 
 
 def _add(client: lookalike.Client, made: Clustered, count: int) -> None:

@@ -105,11 +105,12 @@ class Projection:
     def __init__(self, index: faiss.IndexRefine, unit: bool = False) -> None:
         # The owner of the transform. Finding the transform takes as long as projecting a vector.
         self._owner = index
-        self._linear = _linear(index)
+        # The transform of the index, which lives as long as this object.
+        self.linear: faiss.LinearTransform = _linear(index)
         self._unit = unit
 
     def __call__(self, vectors: Float32) -> Float32:
-        projected: Float32 = self._linear.apply(projectable(vectors, self._unit))
+        projected: Float32 = self.linear.apply(projectable(vectors, self._unit))
         return projected
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,9 +24,11 @@ MOST_BESIDE = 8_192
 # Up to this share of the embeddings, reading them one by one is faster than reading all.
 _ONE_BY_ONE = 0.05
 _BLOCK = 4096
-# Candidates beyond k, some of which may be equally near, and the largest share that a mask may exclude.
-_MARGIN = 8
+# The largest share that a mask may exclude.
 _MOST_LEFT_OUT = 0.5
+# A quick search is enough if at most this many of the vectors, or half of k, may be among the k nearest.
+_FEW = 3
+_NONE = np.empty(0, np.bool_)
 
 
 class Rows:
@@ -122,10 +124,12 @@ class Rows:
 class Near(Protocol):
     """Finds candidates among the first vectors of a Beside."""
 
-    def candidates(self, queries: Float32, k: int, rows: int) -> tuple[int, Int64] | None:
-        """Return how many of the first `rows` vectors it covers, and about k nearest of these, (n, k), padded with -1.
+    def candidates(self, queries: Float32, k: int, rows: int, *, deep: bool) -> tuple[int, Int64, Float32] | None:
+        """Return how many of the first `rows` vectors it covers, and candidates for the k nearest of these.
 
-        Return None if all vectors must be compared.
+        The candidates are places (n, m), padded with -1, and lower bounds (n, m) of their distances.
+        Without `deep`, it may miss some of the neighbors except the nearest ones. Return None if all
+        vectors must be compared.
         """
         ...
 
@@ -147,20 +151,29 @@ class Beside:
         self._near = near
 
     def merged(
-        self, queries: Float32, rows: Int64, distances: Float32, allowed: Sequence[Bools] | None = None
+        self,
+        queries: Float32,
+        rows: Int64,
+        distances: Float32,
+        allowed: Sequence[Bools] | None = None,
+        *,
+        thorough: bool = False,
     ) -> tuple[Int64, Float32]:
         """Merge an index's hits with these vectors: the nearest of both, (n, k), nearest first, ties by row.
 
         `queries` (n, dim) are prepared for the metric. `rows` and `distances` (n, k) are the
-        index's hits. `allowed` has a boolean for each row of the space, for each query.
+        index's hits. `allowed` has a boolean for each row of the space, for each query. With
+        `thorough`, `near` is not searched quickly first.
         """
         k = rows.shape[1]
-        known, found = self._candidates(queries, k, allowed)
+        known, found = self._candidates(queries, k, distances[:, -1:], allowed, thorough)
         more = [] if found is None else [found]
         if known < len(self.rows):
             block = (self.rows[known:], self.vectors[known:])
             count = min(k, len(self.rows) - known)
             more.append(exact_search([block], queries, count, self._metric, allowed, prepared=self._prepared))
+        if not more:
+            return rows, distances
         rows = np.concatenate([rows, *(one[0] for one in more)], axis=1)
         distances = np.concatenate([distances, *(one[1] for one in more)], axis=1)
         order = np.lexsort((rows, distances), axis=1)[:, :k]
@@ -168,9 +181,9 @@ class Beside:
         return rows[lines, order], distances[lines, order]
 
     def _candidates(
-        self, queries: Float32, k: int, allowed: Sequence[Bools] | None
+        self, queries: Float32, k: int, limits: Float32, allowed: Sequence[Bools] | None, thorough: bool
     ) -> tuple[int, tuple[Int64, Float32] | None]:
-        """Return how many vectors need no comparison, and the rows and distances found among them."""
+        """Return how many vectors need no comparison, and the rows and distances of those within `limits` (n, 1)."""
         if self._near is None:
             return 0, None
         mask, gone = None, 0
@@ -183,21 +196,69 @@ class Beside:
             # If a filter excludes most of them, comparing the others is cheaper.
             if gone > _MOST_LEFT_OUT * len(self.rows):
                 return 0, None
-        wanted = math.ceil((k + _MARGIN) * len(self.rows) / (len(self.rows) - gone))
-        told = self._near.candidates(queries, wanted + min(gone, wanted), len(self.rows))
+        wanted = math.ceil(k * len(self.rows) / (len(self.rows) - gone))
+        wanted += min(gone, wanted)
+        few = max(_FEW, k // 2)
+        told = self._searched(self._near, queries, wanted, mask, deep=thorough)
         if told is None:
             return 0, None
-        known, places = told
-        there = places >= 0
-        if mask is not None:
-            there &= mask[places]
-        if (there.sum(axis=1) < min(k, known)).any():
+        known, places, bounds, complete = told
+        there = bounds <= limits
+        lacking = _NONE if complete else _lack(bounds, min(k, known))
+        if not thorough and (lacking.any() or np.count_nonzero(there) > few):
+            # A quick search finds the few vectors among the nearest. It may miss some if they are most of the nearest.
+            again = there.sum(axis=1) > few
+            lines = np.flatnonzero(again | lacking if len(lacking) else again)
+            if len(lines):
+                told = self._searched(self._near, np.ascontiguousarray(queries[lines]), wanted, mask, deep=True)
+                if told is None:
+                    return 0, None
+                known = min(known, told[0])
+                places, bounds = _replaced(places, lines, told[1], 0), _replaced(bounds, lines, told[2], np.nan)
+                bounds[places >= known] = np.nan
+                there, lacking = bounds <= limits, _lack(bounds, min(k, known))
+        if lacking.any():
             # The excluded vectors are neighbors of each other, so too few candidates are left.
             return 0, None
-        if there.all():
-            exact = pairs.distances_of_each(queries, self.vectors[places], self._metric)
-            return known, (places + self.rows[0], exact)
-        lines, columns = np.nonzero(there)
-        exact = np.full(places.shape, np.inf, np.float32)
-        exact[lines, columns] = pairs.distances(queries, lines, self.vectors, places[lines, columns], self._metric)
-        return known, (np.where(there, places + self.rows[0], -1), exact)
+        lines, columns = there.nonzero()
+        if not len(lines):
+            return known, None
+        found = places[lines, columns]
+        exact = pairs.distances(queries, lines, self.vectors, found, self._metric)
+        first = self.rows[0]
+        if len(queries) == 1:
+            return known, (found[None] + first, exact[None])
+        distances = np.full(places.shape, np.inf, np.float32)
+        distances[lines, columns] = exact
+        return known, (np.where(there, places + first, -1), distances)
+
+    def _searched(
+        self, near: Near, queries: Float32, wanted: int, mask: Bools | None, *, deep: bool
+    ) -> tuple[int, Int64, Float32, bool] | None:
+        """Return the candidates as `near` does, and whether there is one in each place.
+
+        A bound is NaN if there is no candidate, or `mask` excludes it.
+        """
+        told = near.candidates(queries, wanted, len(self.rows), deep=deep)
+        if told is None:
+            return None
+        known, places, bounds = told
+        if mask is None and places.min(initial=0) >= 0:
+            return known, places, bounds, places.shape[1] >= wanted
+        there = places >= 0 if mask is None else (places >= 0) & mask[places]
+        return known, places, np.where(there, bounds, np.float32(np.nan)), False
+
+
+def _lack(bounds: Float32, wanted: int) -> Bools:
+    """Return which queries have fewer candidates than wanted."""
+    found: Bools = np.count_nonzero(bounds == bounds, axis=1) < wanted
+    return found
+
+
+def _replaced(values: Any, lines: Int64, others: Any, missing: float) -> Any:
+    """Return `values` (n, m) with other values in some lines. All lines become as long as the longest."""
+    wide = np.full((len(values), max(values.shape[1], others.shape[1])), missing, values.dtype)
+    wide[:, : values.shape[1]] = values
+    wide[lines] = missing
+    wide[lines, : others.shape[1]] = others
+    return wide

@@ -19,6 +19,7 @@ from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.errors import DataLossError
+from lookalike_indexer.indexing import two_stage
 from lookalike_indexer.indexing.products import multiply_from_few
 from lookalike_server.batching.batcher import ObserveLane
 from lookalike_server.columns.clusterings import Clustering
@@ -158,7 +159,9 @@ class Loader:
         engine, planner = (
             self._elsewhere(reader, entry, rows) if index is None else self._engine_of(reader, entry, rows, index)
         )
-        return Space(reader, name, ids, stored, Search(engine, planner, images, rows, notes))
+        two_stages = index is not None and two_stage.is_two_stage(index)
+        projection = two_stage.Projection(faiss.downcast_index(index)) if two_stages else None
+        return Space(reader, name, ids, stored, Search(engine, planner, images, rows, notes, projection))
 
     def _engine_of(
         self, reader: CollectionReader, entry: IndexEntry, rows: Rows, index: faiss.Index

@@ -21,6 +21,7 @@ from lookalike_server.search.search_engine import SearchEngine
 
 # A front process does not need it, so it does not load faiss.
 if TYPE_CHECKING:
+    from lookalike_indexer.indexing.two_stage import Projection
     from lookalike_server.columns.rows import Rows
 
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 class Search:
     """Search engine and planner of a space with an index. `notes` are added to each reply.
 
-    `rows` is None if another process has the index.
+    `rows` is None if another process has the index. `projection` is that of its first stage, None
+    without such a stage.
     """
 
     engine: SearchEngine
@@ -36,6 +38,7 @@ class Search:
     images: SpaceImages
     rows: Rows | None
     notes: tuple[str, ...] = ()
+    projection: Projection | None = None
 
 
 class Space:
@@ -102,6 +105,11 @@ class Space:
         if rows is None:
             raise RuntimeError(f"The index of the space {self.name} is in another process.")
         return rows
+
+    @property
+    def projection(self) -> Projection | None:
+        """Projection of the index's first stage; None without such a stage, or without an index."""
+        return None if self._search is None else self._search.projection
 
     @property
     def notes(self) -> tuple[str, ...]:

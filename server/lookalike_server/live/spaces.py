@@ -9,6 +9,7 @@ import numpy as np
 
 from lookalike_indexer.arrays import Bools, Float32, Int64
 from lookalike_indexer.collection.manifest import IndexEntry
+from lookalike_indexer.indexing.two_stage import Projection
 from lookalike_server.batching.waiting import Inbox
 from lookalike_server.columns.row_mask import Remaining, RowMask
 from lookalike_server.columns.rows import Beside, Rows
@@ -152,6 +153,10 @@ class LiveSpace(Space):
     @property
     def rows(self) -> Rows:
         return self._base.rows
+
+    @property
+    def projection(self) -> Projection | None:
+        return self._base.projection
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ class _Space:
         if space.searchable:
             self.prepared = Grown.empty(np.float32, space.entry.dim)
             if not space.planner.lossless:
-                self._graph = LiveGraph(self.prepared, space.engine.entry.metric)
+                self._graph = LiveGraph(self.prepared, space.engine.entry.metric, space.projection)
             if space.images.image_rows_held is not None:
                 self.ids = Grown(space.images.ids)
                 self.image_rows = Grown(space.images.image_rows_held)

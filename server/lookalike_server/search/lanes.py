@@ -62,9 +62,13 @@ class IndexLane:
                 found = _checked(found, theirs, self.device)
         # All searches of a batch have the same live images; see Engine.
         live = batch[0].live
+        # Callers who request more effort than usual, request it for new images too.
+        thorough = batch[0].nprobe > self._entry.default_nprobe
         for beside in (self._beside, live):
             if beside is not None:
-                rows, distances = beside.merged(queries, found.rows, found.distances, _allowed(masks))
+                rows, distances = beside.merged(
+                    queries, found.rows, found.distances, _allowed(masks), thorough=thorough
+                )
                 found = found._replace(rows=rows, distances=distances)
         return parted(batch, found, self.device, self._there_are + batch[0].live_rows)
 

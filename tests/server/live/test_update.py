@@ -13,6 +13,7 @@ import pytest
 from lookalike import wire
 from lookalike.v1 import cluster_pb2, collection_pb2, filter_pb2, search_pb2, server_pb2, types_pb2, update_pb2
 from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.indexing import two_stage
 from lookalike_indexer.vectors.metric import prepare
 from lookalike_server.columns.rows import Beside
 from lookalike_server.common.limits import Limits
@@ -480,13 +481,56 @@ def test_new_images_that_arrive_class_by_class_are_found(metric: Metric) -> None
         time.sleep(0.01)
     assert graph.count == len(rows)
     queries = of_class(classes - 1, 20)
-    assert graph.candidates(queries, 10, len(rows)) is not None
+    assert graph.candidates(queries, 10, len(rows), deep=False) is not None
     nothing = np.full((20, 10), -1, np.int64), np.full((20, 10), np.inf, np.float32)
     exact = Beside(rows.values, 0, metric, prepared=True).merged(queries, *nothing)
     found = Beside(rows.values, 0, metric, prepared=True, near=graph).merged(queries, *nothing)
     same = exact[0] == found[0]
     assert same.mean() >= 0.97
     assert np.array_equal(exact[1][same], found[1][same])
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+@pytest.mark.parametrize("useful", [True, False])
+def test_new_images_are_found_by_the_projection_of_the_index(metric: Metric, useful: bool) -> None:
+    """A projection in which new images are all alike is replaced by components of the images."""
+    chance = np.random.default_rng(8)
+    dim, rank = 640, 24
+    directions = np.linalg.qr(chance.standard_normal((dim, 2 * rank)))[0].T.astype(np.float32)
+
+    def images(count: int) -> np.ndarray:
+        centers = 2 * chance.standard_normal((count, 1)).astype(np.float32) * directions[:1]
+        return prepare(centers + chance.standard_normal((count, rank)).astype(np.float32) @ directions[:rank], metric)
+
+    sample = images(1000)
+    if not useful:
+        sample = prepare(chance.standard_normal((1000, rank)).astype(np.float32) @ directions[rank:], metric)
+    index = two_stage.empty(two_stage.TwoStage(rank, "HNSW16,SQ8", "SQ8"), dim)
+    two_stage.train(index, sample)
+    rows = Grown.empty(np.float32, dim)
+    graph = LiveGraph(rows, metric, two_stage.Projection(index))
+    rows.append(images(3000))
+    graph.follow()
+    for _ in range(6000):
+        if graph.count == 3000:
+            break
+        time.sleep(0.01)
+    queries = images(20)
+    nothing = np.full((20, 10), -1, np.int64), np.full((20, 10), np.inf, np.float32)
+    compared = Beside(rows.values, 50, metric, prepared=True)
+    quick = Beside(rows.values, 50, metric, prepared=True, near=graph)
+    exact, found = compared.merged(queries, *nothing), quick.merged(queries, *nothing)
+    assert np.mean([np.isin(one, other).mean() for one, other in zip(exact[0], found[0], strict=True)]) >= 0.97
+    # With hits of an index that are nearer than all but two of them.
+    hits = np.tile(np.arange(10), (20, 1)), np.full((20, 10), 0, np.float32)
+    hits[1][:, 2:] = exact[1][:, 1:2] + np.float32(1e-3)
+    wanted = compared.merged(queries, *hits)[0]
+    for thorough, recall in ((False, 0.95), (True, 0.98)):
+        merged = quick.merged(queries, *hits, thorough=thorough)[0]
+        assert np.mean([np.isin(one, other).mean() for one, other in zip(wanted, merged, strict=True)]) >= recall
+    one = quick.merged(queries[:1], hits[0][:1], hits[1][:1])
+    assert np.array_equal(one[0], quick.merged(queries, *hits)[0][:1])
+    assert graph.candidates(queries, 10, 3000, deep=True) is not None
 
 
 def test_vectors_without_structure_are_compared_rather_than_missed() -> None:
