@@ -112,10 +112,14 @@ def _live(rows: Rows) -> list[str]:
     columns = {
         "p50_ms_without": "search without them, p50, ms",
         "p50_ms_with": "search beside them, p50, ms",
+        "ratio": "ratio",
+        "cpu_ratio": "ratio of the CPU of a call",
         "p50_ms": "p50, ms",
         "fdatasync_p50_ms": "of the disk alone, p50, ms",
         "vectors_a_second": "vectors/s",
         "server_cpu_us_a_vector": "CPU of a vector, us",
+        "cpu_s": "CPU of a fold, s",
+        "p99_ratio": "p99 of searches during it, ratio",
     }
     return _columns(rows, "changes", columns)
 
