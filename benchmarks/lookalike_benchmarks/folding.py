@@ -16,8 +16,9 @@ from lookalike_indexer.arrays import Float32
 
 _SEARCHERS = 2
 _QUIET_S = 2.0
-# Share of a processor that an idle server uses at most, and the number of times to wait for it.
-_IDLE, _MOST_WAITS = 0.05, 60
+# CPU seconds that an idle server uses at most, and the number of times to wait for it. The thread that adds images to
+# the graph has a low priority, so on a busy machine it may use little more than that.
+_IDLE_S, _MOST_WAITS = 0.02, 60
 
 
 @dataclass
@@ -112,7 +113,7 @@ def settle(running: Running) -> None:
     for _ in range(_MOST_WAITS):
         spent = running.cpu_seconds()
         time.sleep(_QUIET_S)
-        if running.cpu_seconds() - spent < _IDLE * _QUIET_S:
+        if running.cpu_seconds() - spent <= _IDLE_S:
             return
 
 
