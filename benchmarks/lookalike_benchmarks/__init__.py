@@ -19,5 +19,5 @@ them.
     report.py, questions.py, targets.py, scorecard.py, tables.py, charts.py   the report
 
 Run alone with `python -m lookalike_benchmarks.NAME`: answer_cost, before_after, choose_k_mixtures, engine_cost,
-first_stage, handover, kmeans_ratios, observing, sent_images.
+first_stage, handover, handover_steps, kmeans_ratios, observing, sent_images.
 """

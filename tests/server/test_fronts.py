@@ -174,7 +174,7 @@ def settings(toy: Toy, **more: Any) -> ServeSettings:
             "watch": 0.05,
             "fronts": 2,
             "limits": patient(more.pop("limits", None)),
-            "observe": ObserveSettings(metrics_port=0),
+            "observe": ObserveSettings(metrics_port=0, audit_share=1.0),
             **more,
         },
     )
@@ -382,6 +382,16 @@ def test_both_fronts_answer_and_are_measured_together(toy, several) -> None:
     resident = re.findall(r'lookalike_front_resident_bytes\{front="(\d)"\} (\S+)', several.metrics())
     assert [number for number, _ in resident] == ["0", "1"]
     assert all(float(size) > 1 << 20 for _, size in resident)
+
+
+def test_searches_that_fronts_answer_are_audited(toy, several) -> None:
+    def audited() -> float:
+        found = re.search(r'^lookalike_recall_audits_total{outcome="searched"} (\S+)$', several.metrics(), re.MULTILINE)
+        return 0 if found is None else float(found[1])
+
+    before = audited()
+    several.search(toy)
+    until(lambda: audited() > before)
 
 
 def connections(pid: int) -> int:

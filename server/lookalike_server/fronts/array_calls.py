@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextvars
-import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from lookalike_server.batching.awaited import Arrived, LoopInbox
 from lookalike_server.batching.waiting import Answer
@@ -23,12 +24,12 @@ from lookalike_server.transport.interceptors import Errors
 
 @dataclass(eq=False)
 class FrontCall:
-    """A call that a front answers from a generation. `searches` are its running searches, by the engine's ticket."""
+    """A call that a front answers from a generation. `searches` are its searches, by the front's ticket."""
 
-    link: Frames
+    inbox: FrontInbox
     asked: ArrayCall
     share: Share
-    searches: dict[int, tuple[SearchEngine, Queued]] = field(default_factory=dict)
+    searches: dict[int, Search] = field(default_factory=dict)
 
     @property
     def peer(self) -> str:
@@ -36,13 +37,54 @@ class FrontCall:
         return f"token {self.asked.caller}" if self.asked.caller else host_of(self.asked.peer)
 
 
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """A running search, with the ticket of its front."""
+@dataclass(eq=False, slots=True)
+class Search:
+    """A search. `queued` is its place in the engine's queue. `answer` is kept for the audit, if there is one."""
 
     call: FrontCall
-    ticket: int
     asked: ArraySearch
+    queued: tuple[SearchEngine, Queued] | None = None
+    is_answered: bool = False
+    answer: Answer[Hits] | None = None
+
+
+class FrontInbox:
+    """Inbox of the searches of one front. It sends answers in the thread that has them, and errors in the event loop.
+
+    `searches` are those whose calls have not ended, by the front's ticket.
+    """
+
+    def __init__(self, link: Frames, failed: Callable[[Search, int, Exception], None]) -> None:
+        self.link = link
+        self.searches: dict[int, Search] = {}
+        self._failed = failed
+        self._errors = LoopInbox(self._fail)
+
+    def put(self, answers: Arrived) -> None:
+        """Send answers to the front. Thread-safe."""
+        found: list[tuple[int, tuple[bytes, ...]]] = []
+        errors: list[tuple[int, Answer[Any] | Exception]] = []
+        for ticket, outcome in answers:
+            search = self.searches.get(ticket)
+            if search is None:
+                continue
+            search.is_answered = True
+            if isinstance(outcome, Exception):
+                errors.append((ticket, outcome))
+                continue
+            if search.call.share.collection.audit is not None:
+                search.answer = outcome
+            found.append((ticket, encode_answer(outcome)))
+        if found:
+            self.link.send_now(Kind.FOUND, found)
+        if errors:
+            self._errors.put(errors)
+
+    def _fail(self, answers: Arrived) -> None:
+        for ticket, outcome in answers:
+            search = self.searches.get(ticket)
+            if search is not None and isinstance(outcome, Exception):
+                self._failed(search, ticket, outcome)
 
 
 class ArrayCalls:
@@ -50,65 +92,53 @@ class ArrayCalls:
 
     def __init__(self, shares: Shares, errors: Errors, roots: visible.Roots) -> None:
         self._shares, self._errors, self._roots = shares, errors, roots
-        self._searches: dict[int, _Search] = {}
-        self._tickets = itertools.count()
-        self._inbox: LoopInbox | None = None
 
-    def opened(self, link: Frames, asked: ArrayCall) -> FrontCall | None:
+    def inbox(self, link: Frames) -> FrontInbox:
+        """Return the inbox of a new front."""
+        return FrontInbox(link, self._fail)
+
+    def opened(self, inbox: FrontInbox, asked: ArrayCall) -> FrontCall | None:
         """Open a call on a generation that fronts have.
 
         Return None if the call must be answered from what the engine process serves now.
         """
         share = self._shares.by_number.get(asked.generation)
-        return None if share is None or not share.is_current else FrontCall(link, asked, share)
+        return None if share is None or not share.is_current else FrontCall(inbox, asked, share)
 
     def find(self, call: FrontCall, ticket: int, body: bytes) -> None:
         """Queue a search of a call. Its outcome is sent with the front's ticket."""
-        if self._inbox is None:
-            self._inbox = LoopInbox(self._found)
-        asked, own = ArraySearch.decoded(body), next(self._tickets)
-        search = self._searches[own] = _Search(call, ticket, asked)
-        snapshot = call.share.snapshot
+        asked = ArraySearch.decoded(body)
+        search = call.searches[ticket] = call.inbox.searches[ticket] = Search(call, asked)
         try:
-            engine = snapshot.spaces[list(snapshot.reader.manifest.spaces)[asked.space]].engine
-            queued = engine.put(asked.queries, asked.k, asked.plan, None, own, self._inbox, call.peer, asked.deadline)
+            engine = call.share.spaces[asked.space].engine
+            queued = engine.put(asked.queries, asked.k, asked.plan, None, ticket, call.inbox, call.peer, asked.deadline)
         except Exception as error:
-            del self._searches[own]
-            self._fail(search, error)
+            self._fail(search, ticket, error)
         else:
-            call.searches[own] = engine, queued
+            search.queued = engine, queued
 
     def ended(self, call: FrontCall) -> None:
-        """Withdraw the searches of a call whose caller no longer waits."""
-        for own, (engine, queued) in call.searches.items():
-            self._searches.pop(own, None)
-            engine.withdraw(queued)
+        """Withdraw the searches of a call that has ended, and offer those that were answered to the audit."""
+        for ticket, search in call.searches.items():
+            del call.inbox.searches[ticket]
+            if search.answer is not None:
+                self._audit(search, search.answer)
+            elif search.queued is not None and not search.is_answered:
+                engine, queued = search.queued
+                engine.withdraw(queued)
         call.searches.clear()
 
-    def _found(self, answers: Arrived) -> None:
-        for own, outcome in answers:
-            search = self._searches.pop(own, None)
-            if search is None:
-                continue
-            search.call.searches.pop(own, None)
-            if isinstance(outcome, Exception):
-                self._fail(search, outcome)
-            else:
-                search.call.link.send(Kind.FOUND, search.ticket, *encode_answer(outcome))
-                self._audit(search, outcome)
-
-    def _audit(self, search: _Search, answer: Answer[Hits]) -> None:
+    def _audit(self, search: Search, answer: Answer[Hits]) -> None:
         share, asked = search.call.share, search.asked
         audit = share.collection.audit
         if audit is not None and answer.result.complete:
-            snapshot = share.snapshot
-            space = snapshot.spaces[list(snapshot.reader.manifest.spaces)[asked.space]]
-            offer_to_audit(audit, snapshot, space, asked.plan, asked.effort, asked.queries, answer.result, None)
+            space = share.spaces[asked.space]
+            offer_to_audit(audit, share.snapshot, space, asked.plan, asked.effort, asked.queries, answer.result, None)
 
-    def _fail(self, search: _Search, error: Exception) -> None:
+    def _fail(self, search: Search, ticket: int, error: Exception) -> None:
         refused = contextvars.copy_context().run(self._refused, search.call.asked, error)
         reply = ForwardedReply(refusal=refused)
-        search.call.link.send(Kind.FAILED, search.ticket, *reply.encoded())
+        search.call.inbox.link.send(Kind.FAILED, ticket, *reply.encoded())
 
     def _refused(self, asked: ArrayCall, error: Exception) -> Refusal:
         """Return what the caller is told. Runs in a copied context."""

@@ -8,8 +8,7 @@ The front can then request searches (FIND), each with a ticket, and receives row
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -37,8 +36,7 @@ _NUMBERS: Final = {method: number for number, method in enumerate(METHODS)}
 EFFORTS: Final[tuple[AuditEffort, ...]] = ("default", "nprobe", "recall")
 
 
-@dataclass(frozen=True, slots=True)
-class ArrayCall:
+class ArrayCall(NamedTuple):
     """A call that a front answers itself from the shared generation with the id `generation`; `size` is in bytes."""
 
     method: str
@@ -63,8 +61,7 @@ class ArrayCall:
         return cls(METHODS[method], generation, size, hides_paths, request_id, peer, caller)
 
 
-@dataclass(frozen=True, slots=True)
-class ArraySearch:
+class ArraySearch(NamedTuple):
     """A search for a call. `space` is the position in the manifest; `queries` is (n, dim); `effort` is one of EFFORTS.
 
     `deadline` is in the time of `time.monotonic`, which all processes share.

@@ -22,7 +22,7 @@ from lookalike_server.common import reply_room, visible
 from lookalike_server.common.call_record import CallRecord
 from lookalike_server.common.errors import refusal
 from lookalike_server.common.limits import Limits
-from lookalike_server.fronts.array_calls import ArrayCalls, FrontCall
+from lookalike_server.fronts.array_calls import ArrayCalls, FrontCall, FrontInbox
 from lookalike_server.fronts.array_messages import ArrayCall, call_of
 from lookalike_server.fronts.frames import Frames, Incoming, Kind
 from lookalike_server.fronts.messages import ForwardedCall, ForwardedReply, FrontState
@@ -52,9 +52,10 @@ class _Front:
     """A connected front.
 
     `arriving` are its calls with incomplete requests, and `ends` releases what each call holds;
-    both by call number. `own` are the calls that it answers itself.
+    both by call number. `own` are the calls that it answers itself, and `inbox` that of their searches.
     """
 
+    inbox: FrontInbox
     number: int = -1
     state: FrontState = field(default_factory=FrontState)
     arriving: dict[int, Incoming[ForwardedCall]] = field(default_factory=dict)
@@ -169,7 +170,7 @@ class EngineEntrance:
 
     def _connected(self) -> Frames:
         link = Frames(self._received, self._lost)
-        self._fronts[link] = _Front()
+        self._fronts[link] = _Front(self._array_calls.inbox(link))
         return link
 
     def _lost(self, link: Frames) -> None:
@@ -238,7 +239,7 @@ class EngineEntrance:
 
     def _begin_front_call(self, link: Frames, front: _Front, number: int, asked: ArrayCall) -> None:
         """Count a call that a front answers itself."""
-        call = self._array_calls.opened(link, asked)
+        call = self._array_calls.opened(front.inbox, asked)
         if call is None:
             link.send(Kind.ELSEWHERE, number)
             return
@@ -257,9 +258,10 @@ class EngineEntrance:
 
         front.own[number] = call, reservation
         front.ends[number] = end
-        refused = _reserved(reservation, asked.size.to_bytes(8, "little"))
-        if refused.refusal is not None:
-            _reply(link, number, refused)
+        try:
+            reservation.reserve(asked.size)
+        except Exception as error:
+            _reply(link, number, ForwardedReply(refusal=refusal(error)))
             self._end(front, number)
 
     def _begin_stream(self, link: Frames, front: _Front, number: int, peer: str) -> None:

@@ -1,15 +1,19 @@
 """Frames on a Unix socket between two processes of one server: a kind, the number of a call, and bytes.
 
 Frames of one turn of the event loop are sent together, so a busy process pays for one system call,
-not for one per frame. A long message is split into several frames, so that neither end copies more
+not for one per frame. A search thread sends its answers itself, because waking the event loop for
+that would delay them. A long message is split into several frames, so that neither end copies more
 than a piece of it in one step.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from enum import IntEnum
 from typing import Any, Generic, TypeVar, cast
 
@@ -86,10 +90,17 @@ class Frames(asyncio.Protocol):
         self._out: list[Any] = []
         self._writable = asyncio.Event()
         self._writable.set()
+        # Held while bytes are written. The socket is the transport's, for other threads.
+        self._writing = threading.Lock()
+        self._socket: socket.socket | None = None
+        # Bytes of other threads that the event loop must write first, and whether the transport has unsent bytes.
+        self._first: list[Any] = []
+        self._buffered = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_PIECE)
+        self._socket = transport.get_extra_info("socket").dup()
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -100,6 +111,10 @@ class Frames(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._writable.set()
+        with self._writing:
+            if self._socket is not None:
+                self._socket.close()
+            self._socket = None
         self._lost(self)
 
     def data_received(self, data: bytes) -> None:
@@ -154,6 +169,31 @@ class Frames(asyncio.Protocol):
         self._out.append(_HEADER.pack(sum(map(len, body)), kind, number))
         self._out.extend(body)
 
+    def send_now(self, kind: Kind, bodies: Iterable[tuple[int, Sequence[bytes]]]) -> None:
+        """Send frames, each with a number and the pieces of its body, without waiting for the event loop. Thread-safe.
+
+        If the socket is full, the event loop sends the rest.
+        """
+        out: list[bytes] = []
+        for number, body in bodies:
+            out.append(_HEADER.pack(sum(map(len, body)), kind, number))
+            out.extend(body)
+        data = b"".join(out)
+        with self._writing:
+            if self._socket is None:
+                return
+            sent = 0
+            if not (self._first or self._buffered):
+                # If the other end has gone, the event loop notices.
+                with suppress(OSError):
+                    sent = self._socket.send(data)
+            if sent == len(data):
+                return
+            self._first.append(memoryview(data)[sent:])
+        # The event loop is closed if the server has stopped.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._flush)
+
     def close(self) -> None:
         """Close the connection after sending what is buffered."""
         self._flush()
@@ -161,9 +201,13 @@ class Frames(asyncio.Protocol):
             self._transport.close()
 
     def _flush(self) -> None:
-        out, self._out = self._out, []
-        if self._transport is not None and out:
-            self._transport.writelines(out)
+        with self._writing:
+            out = [*self._first, *self._out]
+            self._first, self._out = [], []
+            if self._transport is not None:
+                if out:
+                    self._transport.writelines(out)
+                self._buffered = self._transport.get_write_buffer_size() > 0
 
 
 class Incoming(Generic[Head]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import logging
 from collections.abc import Callable, Iterable
@@ -12,6 +13,7 @@ from lookalike_server.fronts.frames import Frames, Kind, as_bytes
 from lookalike_server.fronts.shared_generation import described
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Snapshot
+from lookalike_server.generation.spaces import Space
 from lookalike_server.observe.audit import RecallAudit
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,11 @@ class Share:
     users: set[Frames] = field(default_factory=set)
     declined: set[Frames] = field(default_factory=set)
     let_go: Callable[[], None] = lambda: None
+
+    @functools.cached_property
+    def spaces(self) -> list[Space]:
+        """Spaces of the generation, in the order of its manifest."""
+        return [self.snapshot.spaces[name] for name in self.snapshot.reader.manifest.spaces]
 
     @property
     def is_current(self) -> bool:
