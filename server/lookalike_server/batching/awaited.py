@@ -27,11 +27,12 @@ class LoopInbox:
         self._arrived = arrived
 
     def put(self, answers: Arrived) -> None:
-        """Schedule the answers in the event loop. Thread-safe."""
-        # call_soon_threadsafe wakes the loop; its own thread does not need that.
-        own = threading.get_ident() == self._thread
+        """Schedule the answers in the event loop, or hand them over if this is its thread. Thread-safe."""
+        if threading.get_ident() == self._thread:
+            self._arrived(answers)
+            return
         try:
-            (self.loop.call_soon if own else self.loop.call_soon_threadsafe)(self._arrived, answers)
+            self.loop.call_soon_threadsafe(self._arrived, answers)
         except RuntimeError:
             log.debug("%d answers were dropped: their event loop has closed", len(answers))
 

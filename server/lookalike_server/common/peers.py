@@ -7,6 +7,8 @@ import ipaddress
 from urllib.parse import unquote
 
 
+# Both are cached, because a call needs them several times, and parsing takes longer than all its other checks.
+@functools.lru_cache(maxsize=1024)
 def host_of(peer: str) -> str:
     """Return the address of a peer without the port: 192.0.2.1, ::1, unix; "" if it is not a peer."""
     kind, _, rest = peer.partition(":")
@@ -21,7 +23,6 @@ def is_this_machine(peer: str) -> bool:
     return host == "unix" or is_loopback(host)
 
 
-# Cached, because parsing an address takes longer than all other checks of a call.
 @functools.lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     """Return whether an address, or the name localhost, is of the loopback interface."""
