@@ -94,8 +94,12 @@ def _repeatable(arguments: list[str]) -> str:
     """Return the command for a row; a path outside the checkout is replaced by the name of its option."""
     shown = ["lookalike"]
     for before, argument in zip(["", *arguments], arguments, strict=False):
-        elsewhere = Path(argument).is_absolute() or argument.startswith("..")
-        shown.append(before.lstrip("-").upper() if elsewhere and before.startswith("--") else argument)
+        name, _, value = argument.rpartition("=")
+        elsewhere = Path(value).is_absolute() or value.startswith("..")
+        if elsewhere and name:
+            shown.append(f"{name}={name.upper()}")
+        else:
+            shown.append(before.lstrip("-").upper() if elsewhere and before.startswith("--") else argument)
     return shlex.join(shown)
 
 
