@@ -140,7 +140,7 @@ def index(
             progress.announce("Stage 2 of 3: clustering.")
             draft, clustered = run_cluster(storage, draft, clustering, progress, machines)
             progress.announce("Stage 3 of 3: building the index.")
-            draft, built = run_build(storage, draft, building, progress)
+            draft, built = run_build(storage, draft, building, progress, machines)
             draft, renewed = renew_all(storage, draft, progress, clustering.gpus, unusable_only=not renew)
         published = generations.publish(storage, draft)
     generation = published.generation

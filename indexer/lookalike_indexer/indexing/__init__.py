@@ -21,5 +21,6 @@ Building and searching:
     two_stage.py          index of principal components, refined by codes of whole vectors
     products.py           faiss's threshold for matrix products
     recall.py             measures recall
+    truth_on_machines.py  exact neighbors, found on the machines of a cluster
     recall_ladder.py      search effort for a recall
 """

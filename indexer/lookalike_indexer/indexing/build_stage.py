@@ -28,6 +28,7 @@ from lookalike_indexer.indexing.recall import AT, measure_recall, measured_at
 from lookalike_indexer.indexing.recall_ladder import default_nprobe, ladder_at, ladder_recall
 from lookalike_indexer.indexing.recipes import Recipe, held_out_count
 from lookalike_indexer.indexing.settings import BuildSettings
+from lookalike_indexer.machines.machines import Machines
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.vectors.sample import choose_rows, read_rows
 
@@ -48,11 +49,16 @@ class BuildReport:
 
 
 def run_build(
-    storage: Storage, draft: Manifest, settings: BuildSettings, progress: Progress
+    storage: Storage,
+    draft: Manifest,
+    settings: BuildSettings,
+    progress: Progress,
+    machines: Machines | None = None,
 ) -> tuple[Manifest, BuildReport]:
     """Index a space of a completed draft and return the draft with the index; publish nothing.
 
-    An index that an earlier run with the same settings and embeddings finished is reused. Raise NotFoundError if the
+    An index that an earlier run with the same settings and embeddings finished is reused. With `machines`, those of a
+    cluster find the exact neighbors for the recall; `Machines.check` must have passed. Raise NotFoundError if the
     space does not exist. Raise NotBuiltError if the space is empty. Raise UsageError for an index that faiss cannot
     create or train. Raise IndexerError if an embedding is not finite.
     """
@@ -77,7 +83,7 @@ def run_build(
         record = finished(storage, space, digest)
         reused = record is not None
     if record is None and grown is None:
-        record = _build(reader, space, recipe, digest, settings, progress)
+        record = _build(reader, space, recipe, digest, settings, progress, machines)
     elif record is None or _is_old(record, entry.rows):
         grows = known is not None and known.digest == digest and (known.increments or known.trained_rows)
         record = (
@@ -159,7 +165,13 @@ def _is_old(record: Record, rows: int) -> bool:
 
 
 def _build(
-    reader: CollectionReader, space: str, recipe: Recipe, digest: str, settings: BuildSettings, progress: Progress
+    reader: CollectionReader,
+    space: str,
+    recipe: Recipe,
+    digest: str,
+    settings: BuildSettings,
+    progress: Progress,
+    machines: Machines | None,
 ) -> Record:
     _, entry = reader.space(space)
     path = layout.index(space, digest)
@@ -172,7 +184,7 @@ def _build(
     del sample
     build.fill(index, reader.whole, space, settings.metric, progress)
     write_index(reader.storage, path, index)
-    recall = measure_recall(index, reader, space, settings.metric, query_rows, queries, progress)
+    recall = measure_recall(index, reader, space, settings.metric, query_rows, queries, progress, machines)
     measured = len(query_rows) if recall and not describe(index).lossless else 0
     record = Record(reader.storage.digest(path), recall, measured)
     write_record(reader.storage, space, digest, record)

@@ -19,7 +19,9 @@ from lookalike_indexer.collection.manifest import RecallPoint
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.indexing.params import describe, search_parameters
+from lookalike_indexer.indexing.truth_on_machines import exact_on_machines
 from lookalike_indexer.indexing.two_stage import searched
+from lookalike_indexer.machines.machines import Machines
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.vectors import pairs
 from lookalike_indexer.vectors.exact import exact_search
@@ -45,13 +47,14 @@ def measure_recall(
     query_rows: Int64,
     queries: Float32,
     progress: Progress,
+    machines: Machines | None = None,
 ) -> list[RecallPoint]:
     """Return the recall ladders of an index: by ascending k of `measured_at`, then nprobe 1, 2, 4, ... nlist.
 
     `queries` (nq, dim) are prepared, and are the rows `query_rows` of the space. Deleted images in results are left
     out. A ladder ends early if the recall is 1 or two steps brought no gain. A lossless index has one point with nprobe
     0, which needs no measurement. Another index without lists has one for each k. The result is empty if there is
-    nothing to find.
+    nothing to find. With `machines`, those of a cluster find the exact neighbors.
     """
     if describe(index).lossless:
         return [RecallPoint(0, 1.0)]
@@ -59,7 +62,7 @@ def measure_recall(
     if rows < 2 or not len(queries):
         return []
     ks = measured_at(rows)
-    truth = _find_truth(reader, space, metric, query_rows, queries, min(ks[-1], rows - 1), progress)
+    truth = _find_truth(reader, space, metric, query_rows, queries, min(ks[-1], rows - 1), progress, machines)
     ladders: dict[int, list[RecallPoint]] = {k: [] for k in ks}
     live = reader.live_rows(space)
     steps = efforts(index)
@@ -151,6 +154,7 @@ def _find_truth(
     queries: Float32,
     k: int,
     progress: Progress,
+    machines: Machines | None,
 ) -> _Truth:
     with progress.stage("exact neighbors", reader.space(space)[1].rows, "image") as bar:
 
@@ -162,7 +166,10 @@ def _find_truth(
                 bar.advance(len(ids))
 
         # One more for the query itself, and one more to detect a tie of the k-th.
-        rows, distances = exact_search(numbered(), queries, k + 2, metric)
+        if machines is None:
+            rows, distances = exact_search(numbered(), queries, k + 2, metric)
+        else:
+            rows, distances = exact_on_machines(machines, reader, space, queries, k + 2, metric, bar.advance)
     others = _without_query(rows, query_rows, k + 1)
     distances = np.take_along_axis(distances, others, axis=1)
     return _Truth(np.take_along_axis(rows, others, axis=1)[:, :k], distances.astype(np.float64))
