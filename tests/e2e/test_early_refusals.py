@@ -109,6 +109,7 @@ def test_wrong_files_are_rejected_before_a_large_module_is_imported(photos: Path
     np.save(tmp_path / "vectors.npy", np.ones((2, 4), np.float32))
     (tmp_path / "vectors.txt").touch()
     (tmp_path / "photos.tar.gz").touch()
+    (tmp_path / "list.txt").touch()
     to = ["--collection", tmp_path / "c"]
     given = ["--space", "own", *to]
     commands = [
@@ -124,6 +125,7 @@ def test_wrong_files_are_rejected_before_a_large_module_is_imported(photos: Path
         ),
         (["index", photos / "0.png", *to], 2, "0.png is a single image; give its folder, or a list file."),
         (["index", tmp_path / "photos.tar.gz", *to], 2, "is a compressed tar file"),
+        (["index", tmp_path / "list.txt", *to], 2, "list.txt is empty; give a folder of images, or a list with one"),
         (["import", tmp_path / "nope.npy", *given], 1, f"There is no file {tmp_path}/nope.npy."),
         (["import", tmp_path / "vectors.txt", *given], 2, "must be a .npy, .parquet or .arrow file."),
         (["import", tmp_path / "vectors.npy", *given], 2, "vectors.npy has no keys; give them with --keys FILE"),

@@ -82,9 +82,13 @@ def summary(done: Attached) -> list[str]:
     if done.table:
         rows = [(one.name, one.type, one.count, ", ".join(one.examples)) for one in done.columns]
         lines.append(aligned(("attribute", "type", "images", "examples"), rows))
-        lines.append(f"attached {done.table}: {done.rows:,} rows name an image, {done.without:,} images have no row")
+        named = f"{counted(done.rows, 'row')} {'names' if done.rows == 1 else 'name'} an image"
+        without = f"{counted(done.without, 'image')} {'has' if done.without == 1 else 'have'} no row"
+        lines.append(f"attached {done.table}: {named}, {without}")
     if done.relabelled:
         lines.append(f"corrected the labels of {counted(done.relabelled, 'image')}")
     if done.unmatched:
-        lines.append(f"{done.unmatched:,} rows name no image of the collection, such as {printable(done.example)!r}")
+        name = "names" if done.unmatched == 1 else "name"
+        rows_left = f"{counted(done.unmatched, 'row')} {name} no image of the collection"
+        lines.append(f"{rows_left}, such as {printable(done.example)!r}")
     return lines or ["nothing has changed"]

@@ -115,7 +115,7 @@ def summary(report: ClusterReport) -> str:
 
 def _inertia(entry: ClusteringEntry) -> str:
     """Return a description of the inertia and of the steps or restarts that reached it."""
-    reached = f"{entry.inertia[-1]:.6g} on {entry.trained_on} images"
+    reached = f"{entry.inertia[-1]:.6g} on {counted(entry.trained_on, 'image')}"
     if entry.strategy == "agglomerative":
         return reached
     if entry.strategy == "bisecting":

@@ -41,7 +41,7 @@ def cluster_options(command: F) -> F:
             click.option(
                 "--restarts",
                 type=click.IntRange(min=1),
-                help="Times to start k-means anew; a local search from these starts keeps the least inertia.  "
+                help="Times to start k-means; a local search from these starts keeps the least inertia.  "
                 "[default: 30, fewer for large clusterings]",
             ),
             click.option(

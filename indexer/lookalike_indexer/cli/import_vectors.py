@@ -102,16 +102,19 @@ def import_vectors(
 def _unmatched(done: Imported, collection: str) -> Iterator[str]:
     """Yield lines about images without a vector and vectors that are not imported."""
     from lookalike_indexer.collection.commands import command
+    from lookalike_indexer.text import counted
 
     if done.without:
-        yield f"{done.without:,} images have no vector, such as {done.without_example!r}"
+        have = "has" if done.without == 1 else "have"
+        yield f"{counted(done.without, 'image')} {have} no vector, such as {done.without_example!r}"
     if done.unmatched:
+        have, are = ("has", "is") if done.unmatched == 1 else ("have", "are")
         yield (
-            f"{done.unmatched:,} vectors have no image in the source, such as {done.unmatched_example!r}, and are "
-            "left out"
+            f"{counted(done.unmatched, 'vector')} {have} no image in the source, such as {done.unmatched_example!r}, "
+            f"and {are} left out"
         )
     if done.unreadable:
         yield (
-            f"{done.unreadable:,} images of the source, {done.rejected:,} of them with a vector, cannot be read: "
-            f"{command('rejects', collection)} lists them with the reasons"
+            f"{counted(done.unreadable, 'image')} of the source, {done.rejected:,} of them with a vector, cannot be "
+            f"read: {command('rejects', collection)} lists them with the reasons"
         )

@@ -64,7 +64,7 @@ def index(
     new generation.
 
     With --sync the collection becomes what SOURCE is now: images whose bytes
-    changed are embedded anew, those that are gone are deleted, and clusterings
+    changed are embedded again, those that are gone are deleted, and clusterings
     and indexes are extended instead of made again.
 
     Options that a later run leaves out are those that the current clustering

@@ -35,6 +35,7 @@ def relocate(collection: str, source: str, sample: int, as_json: bool) -> None:
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.sources.open import open_source
     from lookalike_indexer.sources.relocate import relocate as moved
+    from lookalike_indexer.text import counted
 
     storage = open_storage(collection)
     generations.require_latest(storage)
@@ -46,6 +47,11 @@ def relocate(collection: str, source: str, sample: int, as_json: bool) -> None:
         click.echo(json.dumps({"generation": generation, **dataclasses.asdict(done)}))
         return
     click.echo(f"{collection} has its source in {done.now} now, not in {done.before}.")
-    told = f"{done.checked:,} images of a sample hold the bytes that were embedded"
-    click.echo(f"{told}; {done.missing:,} are not there." if done.missing else f"{told}.")
+    hold = "holds" if done.checked == 1 else "hold"
+    checked = f"{counted(done.checked, 'image')} of a sample {hold} the bytes that were embedded"
+    click.echo(
+        f"{checked}; {done.missing:,} {'is' if done.missing == 1 else 'are'} missing."
+        if done.missing
+        else f"{checked}."
+    )
     click.echo(f"{collection} is at generation {generation}.")

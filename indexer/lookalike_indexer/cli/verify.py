@@ -52,6 +52,7 @@ def verify(collection: str, deep: bool, deleted: str | None, as_json: bool) -> N
 
 
 def _verify_deleted(storage: Storage, key: str, as_json: bool) -> None:
+    from lookalike_indexer.text import counted
     from lookalike_indexer.verification.deleted import remains_of
 
     left = remains_of(storage, key)
@@ -60,7 +61,7 @@ def _verify_deleted(storage: Storage, key: str, as_json: bool) -> None:
     elif left.files:
         names = ", ".join(left.files[:_SHOWN])
         more = f" and {len(left.files) - _SHOWN:,} more" if len(left.files) > _SHOWN else ""
-        click.echo(f"{key} is deleted, and {len(left.files):,} files still have something of it: {names}{more}.")
+        click.echo(f"{key} is deleted. It has remains in {counted(len(left.files), 'file')}: {names}{more}.")
         click.echo(f"Remove it with: {left.mend}")
     else:
         click.echo(f"Nothing is left of {key} but its key, which keeps it from being listed again.")

@@ -24,7 +24,7 @@ def assemble(
 ) -> tuple[Manifest, list[str]]:
     """Return the completed draft, and the models that lost embeddings of some parts.
 
-    `files` are those of each part by its number; those that this run has `written` are measured anew. If the images of
+    `files` are those of each part by its number; those that this run has `written` are measured again. If the images of
     a part had to be recreated, the results of other models for it are left out: they may come from other bytes.
     """
     plan, storage = resolved.plan, inventory.storage

@@ -37,7 +37,7 @@ def graph_lists(view: View, keys: Sequence[str], space: str = "", k: int | None 
     for one, key in wanted.items():
         if one not in lists:
             raise NotFoundError(
-                f"The image {key!r} is not in the graph of {space}; make it anew with: "
+                f"The image {key!r} is not in the graph of {space}; rebuild it with: "
                 f"{graph_command(reader.storage.location, entry)}"
             )
     found = np.array([other for one in wanted for other in lists[one][0]], np.int64)

@@ -87,7 +87,7 @@ def update_listing(
 ) -> ListingReport:
     """Update the collection's listing to the present source; new images get parts of `part_size`.
 
-    `draft` is the newest generation, or None. With `sync`, images whose bytes changed are listed anew, and the report
+    `draft` is the newest generation, or None. With `sync`, images whose bytes changed are listed again, and the report
     lists the images to delete. Raise UsageError if the source is empty, has a duplicate key, has none of the keys of
     the labels file, or lacks more images than may be deleted; then nothing is written.
     """
@@ -151,7 +151,7 @@ class _Listing:
     ) -> None:
         self._storage, self._source, self._labels, self._sync = storage, source, labels, sync
         self._known = KnownListing(storage, parts, tombstones.stored(storage, draft) if draft else None)
-        # Images with other bytes, which a sync run lists anew.
+        # Images with other bytes, which a sync run lists again.
         self._replaced: Bools = np.zeros(len(self._known), np.bool_)
         self._kept_out = 0
         images = {layout.part_number(path): layout.images(layout.part_number(path)) for path in parts}

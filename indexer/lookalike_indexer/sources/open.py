@@ -74,6 +74,8 @@ def checked_path(text: str) -> Path:
         )
     if suffix_of(path.name) in EXTENSIONS:
         raise UsageError(f"{text} is a single image; give its folder, or a list file.")
+    if not path.stat().st_size:
+        raise UsageError(f"{text} is empty; give a folder of images, or a list with one path a line.")
     return path
 
 

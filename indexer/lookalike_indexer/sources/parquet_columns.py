@@ -108,7 +108,7 @@ def texts(array: pa.Array, column: str, path: str) -> list[str | None]:
     try:
         found: list[str | None] = array.cast(pa.string()).to_pylist()
     except (UnicodeDecodeError, pa.ArrowInvalid) as error:
-        raise UsageError(f"The column {column} of {path} has a text that is not UTF-8; write it anew.") from error
+        raise UsageError(f"The column {column} of {path} has a text that is not UTF-8; rewrite the file.") from error
     return found
 
 

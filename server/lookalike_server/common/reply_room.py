@@ -24,6 +24,6 @@ def require_room(size: int, limits: Limits) -> None:
     """Raise PiecesNeededError if a reply of `size` bytes exceeds a message and the call is not in pieces."""
     if size > limits.whole_bytes and not _IN_PIECES.get():
         raise PiecesNeededError(
-            f"The reply may have {size} bytes, and one message {limits.whole_bytes}, which is max_unary_bytes; "
-            "request less at a time, or in pieces, by lookalike.v1.PieceService."
+            f"The reply can have {size} bytes. A message has at most {limits.whole_bytes} (max_unary_bytes). Request "
+            "fewer items, or use lookalike.v1.PieceService."
         )

@@ -217,7 +217,7 @@ class _OutOfTimeError(Exception):
 
 
 class _Index:
-    """Results for one index. Another index of the same space starts anew."""
+    """Results for one index. Another index of the same space starts over."""
 
     def __init__(self, files: list[str], generation: int) -> None:
         self.files = files

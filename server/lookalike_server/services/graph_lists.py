@@ -79,7 +79,7 @@ class GraphLists:
         if not inside.all():
             row = self.snapshot.columns.rows_of_ids(ids[~inside][:1])
             raise NotFoundError(
-                f"The image {self.snapshot.columns.keys(row)[0]!r} is not in the graph of {self.space}; make it anew "
+                f"The image {self.snapshot.columns.keys(row)[0]!r} is not in the graph of {self.space}; rebuild it "
                 f"with: {graph_command(self.snapshot.reader.storage.location, self.entry)}"
             )
         found: Int64 = filled[place]

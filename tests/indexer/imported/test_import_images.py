@@ -84,7 +84,7 @@ def test_unmatched_keys_are_counted_and_reported(photos, imported, tmp_path):
     said = imported([KEYS[2], "bird/9.png", str(photos / KEYS[0])], photos, text=True)
     assert "mine: 2 vectors of 5 dimensions" in said
     assert "2 images have no vector, such as 'cat/1.png'" in said
-    assert "1 vectors have no image in the source, such as 'bird/9.png'" in said
+    assert "1 vector has no image in the source, such as 'bird/9.png'" in said
     reader = opened(tmp_path)
     assert len(reader.images(["key"])) == 4
     # The third key is a path of the same image.
@@ -107,7 +107,7 @@ def test_an_unreadable_picture_is_a_reject_with_its_reason(photos, imported, tmp
     (photos / KEYS[1]).write_bytes(b"no picture")
     (photos / "readme.txt").write_text("hello")
     said = imported(KEYS, photos, text=True)
-    assert "1 images of the source, 1 of them with a vector, cannot be read: lookalike rejects" in said
+    assert "1 image of the source, 1 of them with a vector, cannot be read: lookalike rejects" in said
     assert "Left out of the source: 1 " in said
     reader = opened(tmp_path)
     assert reader.images(["key"]).column("key").to_pylist() == [KEYS[0], *KEYS[2:]]
