@@ -157,7 +157,7 @@ function spread(row, metric) {
     href: link("image", { id: row.id }),
     value,
     valueTitle: `${measured(metric)} to the nearest image before it`,
-    title: `${row.rank}: ${labelled(row.label)}, ${first ? "the most typical image" : `${measured(metric)} ${value} to the nearest image before it`}; ${row.key}`,
+    title: `${row.rank}: ${labeled(row.label)}, ${first ? "the most typical image" : `${measured(metric)} ${value} to the nearest image before it`}; ${row.key}`,
     more: first ? "most typical" : null,
   });
 }
