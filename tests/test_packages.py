@@ -12,7 +12,7 @@ SOURCES = ("indexer/lookalike_indexer", "server/lookalike_server")
 FEWEST = 4
 
 
-def test_the_docstring_of_a_package_names_each_of_its_modules():
+def test_docstring_of_a_package_names_each_of_its_modules():
     missing = []
     for source in SOURCES:
         for init in sorted((ROOT / source).rglob("__init__.py")):

@@ -33,7 +33,7 @@ def test_variables_set_by_libraries_do_not_stop_forks(monkeypatch) -> None:
 
 
 @pytest.mark.own_process
-def test_a_test_can_ask_for_new_interpreters() -> None:
+def test_test_can_ask_for_new_interpreters() -> None:
     assert told() == "False"
 
 

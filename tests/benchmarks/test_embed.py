@@ -35,7 +35,7 @@ def test_stages_types_and_the_whole_are_measured(bench):
     assert whole["params"]["compute"] in ("float32", "bfloat16")
 
 
-def test_too_few_or_damaged_photographs_are_reported(invoke, tmp_path):
+def test_too_few_or_damaged_images_are_reported(invoke, tmp_path):
     generated_images.like_photographs(tmp_path / "photos", 11, seed=1)
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"no picture")
     result = invoke("embed", "--photos", str(tmp_path / "photos"), "--set", "rounds=3")

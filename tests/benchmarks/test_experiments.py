@@ -9,7 +9,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.view import View
 
 
-def test_every_experiment_is_timed_and_its_memory_is_told(bench):
+def test_every_experiment_reports_time_and_memory(bench):
     rows = {row["case"]: row for row in bench("experiments")}
     assert list(rows) == [
         f"{name}, 1,000 images" for name in ("class_matrix", "oddballs", "class_accuracies", "compare")
@@ -19,7 +19,7 @@ def test_every_experiment_is_timed_and_its_memory_is_told(bench):
         assert row["measured"]["base_rss_mib"] <= row["measured"]["peak_rss_mib"]
 
 
-def test_the_collection_is_what_it_says_across_parts(tmp_path, monkeypatch):
+def test_collection_matches_its_manifest_across_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(labeled, "_PART_ROWS", 700)
     write_labeled(str(tmp_path / "made"), Labeled(rows=2000, dim=8, classes=10, clusters=6))
     reader = CollectionReader.open(str(tmp_path / "made"))

@@ -44,7 +44,7 @@ def test_each_kind_of_index_and_of_filter_has_a_row(bench):
     assert all(row["measured"]["cpu_ms_a_query"] > 0 for row in together)
 
 
-def test_engines_are_compared_under_filters_that_mean_the_same_rows():
+def test_engines_are_compared_under_equivalent_filters():
     """Check that an engine's filter allows exactly the rows by which its recall is judged."""
     made = Clustered(rows=600, dim=16, seed=1)
     points, classes = Filterable.of(made, 3), made.classes()

@@ -6,7 +6,7 @@ from lookalike_benchmarks.engines.catalog import Peer
 from lookalike_benchmarks.suites import graph
 
 
-def test_graphs_of_all_ways_are_measured_at_one_recall(bench):
+def test_all_graph_methods_are_measured_at_equal_recall(bench):
     rows = {row["case"]: row for row in bench("graph")}
     names = ("lookalike exact", "lookalike by default", "lookalike ivf-flat", "faiss.knn")
     exact, by_default, by_index, faiss = (rows[name] for name in names)
@@ -23,7 +23,7 @@ def test_graphs_of_all_ways_are_measured_at_one_recall(bench):
     assert ratios["cpu_ratio"] == pytest.approx(exact["measured"]["cpu_s"] / faiss["measured"]["cpu_s"])
 
 
-def test_a_peer_has_the_least_effort_that_reaches_the_recall(bench, monkeypatch):
+def test_peer_has_the_least_effort_that_reaches_the_recall(bench, monkeypatch):
     monkeypatch.setattr(graph, "GRAPH_PEERS", {"exact": Peer("exact", (), compiles=True)})
     rows = {row["case"]: row for row in bench("graph", "--set", "peers=exact", "--set", "index=")}
     alone, compiled = rows["exact"], rows["exact with compiling"]
@@ -43,7 +43,7 @@ def test_recall_can_be_that_of_some_images(bench):
     assert faiss["measured"]["recall_at_4"] == 1
 
 
-def test_an_unknown_peer_is_refused(invoke):
+def test_unknown_peer_is_rejected(invoke):
     told = invoke("graph", "--set", "peers=annoy")
     assert told.exit_code == 2
     assert "there are usearch, pynndescent" in told.output

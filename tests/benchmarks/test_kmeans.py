@@ -50,7 +50,7 @@ def test_several_k_are_several_cases(bench):
     assert {"lookalike k 4", "lookalike k 6"} <= cases
 
 
-def test_a_count_of_gpus_that_is_not_there_is_left_out_and_said(invoke):
+def test_missing_gpus_are_left_out_and_reported(invoke):
     result = invoke("kmeans", "--gpus", "0,64", *SMALL)
     assert result.exit_code == 0
     assert "64 GPUs are left out" in result.output
@@ -61,13 +61,13 @@ def test_a_count_of_gpus_that_is_not_there_is_left_out_and_said(invoke):
     ("option", "said"),
     [("row=5", "--set row: this suite has dim, iterations, k, "), ("rows=many", "'many' is not a number from 1 up")],
 )
-def test_a_parameter_that_is_not_known_is_refused(invoke, option, said):
+def test_unknown_parameter_is_rejected(invoke, option, said):
     result = invoke("kmeans", "--set", option)
     assert result.exit_code == 2
     assert said in result.output
 
 
-def test_the_start_equals_that_of_lookalike():
+def test_start_equals_lookalike():
     vectors = Clustered(rows=600, dim=16, clusters=10).all()
     task = trainers.Task.started(vectors, 6, 4, seed=3)
     ours = train(vectors, 6, ClusterSettings(iterations=4, restarts=1, seed=3), Silent())
@@ -80,7 +80,7 @@ def test_inertia_by_its_definition():
     assert trainers.inertia(vectors, centroids) == pytest.approx(0 + 1 + 1)
 
 
-def test_the_index_built_over_an_array_is_the_one_built_over_parts(tmp_path):
+def test_index_over_array_equals_index_over_parts(tmp_path):
     vectors = Clustered(rows=2500, dim=16)
     write_collection(str(tmp_path / "collection"), vectors)
     storage, elsewhere = Storage(tmp_path / "collection"), Storage(tmp_path / "array")

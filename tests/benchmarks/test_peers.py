@@ -11,7 +11,7 @@ from lookalike_benchmarks.contestant import Contestant, EngineError
 from lookalike_benchmarks.engines.catalog import PEERS
 
 
-def test_a_peer_is_measured_beside_ours(bench):
+def test_peer_is_measured_beside_ours(bench):
     rows = {row["case"]: row for row in bench("peers", "--set", "peers=exact", "--set", "recalls=80,90")}
     assert list(rows) == [
         "lookalike_local, built",
@@ -40,7 +40,7 @@ def test_a_peer_is_measured_beside_ours(bench):
     assert lower <= higher
 
 
-def test_a_peer_that_cannot_be_installed_is_named_with_the_reason(invoke, tmp_path, monkeypatch):
+def test_peer_that_cannot_be_installed_is_named_with_the_reason(invoke, tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     result = invoke("peers", "--set", "peers=hnswlib", "--set", f"cache={tmp_path / 'peers'}")
@@ -51,7 +51,7 @@ def test_a_peer_that_cannot_be_installed_is_named_with_the_reason(invoke, tmp_pa
     assert rows[1]["note"].startswith("cannot be installed here: pip: No matching distribution found for hnswlib")
 
 
-def test_an_unknown_peer_is_refused(invoke):
+def test_unknown_peer_is_rejected(invoke):
     result = invoke("peers", "--set", "peers=pinecone")
     assert result.exit_code == 2
     assert "there are exact, hnswlib" in result.output
@@ -63,7 +63,7 @@ def test_every_peer_has_a_driver():
         assert (folder / f"{peer.module}.py").is_file()
 
 
-def test_an_engine_finds_the_nearest(tmp_path):
+def test_engine_finds_the_nearest(tmp_path):
     vectors = np.eye(20, dtype=np.float32) + 0.1 * np.random.default_rng(1).standard_normal((20, 20), np.float32)
     np.save(tmp_path / "vectors.npy", vectors)
     with Contestant("exact", Path(sys.executable), tmp_path) as engine:
@@ -76,7 +76,7 @@ def test_an_engine_finds_the_nearest(tmp_path):
     assert 0.1 <= timed.seconds < 5
 
 
-def test_an_engine_that_fails_is_an_error_with_its_last_words(tmp_path):
+def test_failed_engine_reports_its_last_output(tmp_path):
     with (
         Contestant("exact", Path(sys.executable), tmp_path) as engine,
         pytest.raises(EngineError, match=r"FileNotFoundError.*nowhere"),
@@ -84,7 +84,7 @@ def test_an_engine_that_fails_is_an_error_with_its_last_words(tmp_path):
         engine.build(tmp_path / "nowhere.npy", 30)
 
 
-def test_an_engine_that_takes_too_long_is_ended(tmp_path):
+def test_slow_engine_is_ended(tmp_path):
     np.save(tmp_path / "vectors.npy", np.eye(20, dtype=np.float32))
     with Contestant("exact", Path(sys.executable), tmp_path, patience=5) as engine:
         engine.build(tmp_path / "vectors.npy", 30)

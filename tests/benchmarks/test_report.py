@@ -43,7 +43,7 @@ def target(key):
     return next(one for one in TARGETS if one.key == key)
 
 
-def test_a_target_is_judged_by_its_worst_row():
+def test_target_is_judged_by_its_worst_row():
     case = "chroma, recall@10 {}, 1 caller"
     rows = [row(case.format(recall), {"ratio_median": ratio}) for recall, ratio in (("0.90", 5.0), ("0.99", 1.9))]
     verdict = judge(target("networked-peers"), rows)
@@ -59,7 +59,7 @@ def test_every_bound_of_a_target_has_to_hold():
     assert not judge(target("kmeans"), [row(case, bad)]).met
 
 
-def test_a_target_without_a_row_was_not_measured():
+def test_target_without_a_row_was_not_measured():
     verdict = judge(target("lookup"), [row("something else", {"ids_to_key_label_uri_ms": 1.0})])
     assert verdict.row is None
     assert not verdict.met
@@ -90,11 +90,11 @@ def test_all_parameters_and_measures_are_columns_of_the_csv():
         ([1], "[1]"),
     ],
 )
-def test_values_are_told_for_people(value, text):
+def test_values_are_formatted_for_people(value, text):
     assert told(value) == text
 
 
-def test_the_report_has_targets_tables_charts_and_commands(put, tmp_path):
+def test_report_has_targets_tables_charts_and_commands(put, tmp_path):
     figures = {"queries_per_s": 10.0, "p50_ms": 1.0, "p99_ms": 2.0, "p99_9_ms": 3.0}
     shared = {"loop": "closed", "kind": "vector"}
     loops = [
@@ -124,7 +124,7 @@ def test_the_report_has_targets_tables_charts_and_commands(put, tmp_path):
     assert all((tmp_path / path).is_file() for path in linked)
 
 
-def test_a_run_on_another_machine_has_its_own_table_and_command(put, tmp_path):
+def test_run_on_another_machine_has_its_own_table_and_command(put, tmp_path):
     put(row("here", {"speedup": 2.0}, suite="kmeans"))
     machine = {"processor": "Another", "cores": 16, "gpus": ["A GPU"]}
     there = row("there", {"speedup": 1.0}, suite="kmeans") | {"machine": machine}
@@ -138,7 +138,7 @@ def test_a_run_on_another_machine_has_its_own_table_and_command(put, tmp_path):
     assert "| there |" in second
 
 
-def test_peers_have_a_line_for_each_way_to_ask_and_say_what_failed(put, tmp_path):
+def test_peers_have_a_line_for_each_way_to_ask_and_explain_what_failed(put, tmp_path):
     engine = {"engine": "zvec", "networked": False}
     params = {**engine, "callers": 1, "recall_target": 0.95}
     put(
@@ -159,7 +159,7 @@ def test_peers_have_a_line_for_each_way_to_ask_and_say_what_failed(put, tmp_path
     assert "| zvec |  | 4.0 | 90 | 1.000 |" in page
 
 
-def test_the_fastest_effort_that_reaches_a_recall_is_shown(put, tmp_path):
+def test_fastest_effort_that_reaches_a_recall_is_shown(put, tmp_path):
     for batch in (1, 64):
         for nprobe, recall in ((1, 0.7), (8, 0.95), (16, 0.96)):
             params = {"index": "ivf", "factory": "IVF64,Flat", "batch": batch, "nprobe": nprobe}
@@ -180,7 +180,7 @@ def test_recall_against_speed_is_drawn_for_each_batch_size(put, tmp_path):
     assert "benchmarks/search-cpu-batch-64.png" in page
 
 
-def test_the_command_writes_the_report(tmp_path, monkeypatch):
+def test_command_writes_the_report(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(command, ["report", "--out", "results"], catch_exceptions=False)
     assert result.exit_code == 0
@@ -191,7 +191,7 @@ def test_every_suite_answers_a_question():
     assert {question.suite for question in QUESTIONS} == set(SUITES)
 
 
-def test_a_row_names_no_path_of_this_machine(monkeypatch):
+def test_row_names_no_path_of_this_machine(monkeypatch):
     from lookalike_benchmarks.cli import _repeatable
 
     arguments = ["bench", "embed", "--photos", "/data/photos", "--weights", "../w.pth", "--out", "results"]
@@ -223,7 +223,7 @@ def test_filters_and_peers_under_them_have_a_line_for_each_kind_of_filter(put, t
     assert not judge(target("filters-peers"), [row("zvec, far 50%", {"ratio": 0.5})]).met
 
 
-def test_the_best_peer_has_the_lowest_ratio_and_unmeasured_peers_are_listed():
+def test_best_peer_has_the_lowest_ratio_and_unmeasured_peers_are_listed():
     def compared(engine, ratio, recall, networked=False, batch=64, **cpu):
         params = {"engine": engine, "recall_target": recall, "batch": batch, "callers": 1, "networked": networked}
         return {"case": engine, "params": params, "measured": {"ratio_median": ratio, **cpu}, "note": ""}

@@ -9,7 +9,7 @@ import pytest
 from lookalike_benchmarks.processes import in_fresh_process, resident
 
 
-def test_a_collection_is_followed_from_the_disk_to_the_search(bench):
+def test_collection_is_followed_from_the_disk_to_the_search(bench):
     rows = {row["case"]: row for row in bench("scale", "--set", "memory=", "--set", "bookkeeping=")}
     told = "2,000 images, cpu"
     assert list(rows) == [
@@ -35,7 +35,7 @@ def test_a_collection_is_followed_from_the_disk_to_the_search(bench):
 
 
 @pytest.mark.slow
-def test_the_memory_of_embedding_is_compared(bench):
+def test_memory_of_embedding_is_compared(bench):
     rows = {row["case"]: row for row in bench("scale", "--set", "sizes=", "--set", "lookups=", "--set", "bookkeeping=")}
     assert set(rows) == {
         "memory of embedding 20 images",
@@ -74,7 +74,7 @@ def test_bookkeeping_is_followed_over_the_sizes(bench):
 
 
 @pytest.mark.own_process
-def test_the_memory_of_a_fresh_process_is_measured_alone():
+def test_memory_of_a_fresh_process_is_measured_alone():
     ours = bytearray(b"x" * (300 << 20))
     fresh = in_fresh_process(eval, "len(b'x' * (100 << 20))")
     assert fresh.result == 100 << 20
@@ -82,6 +82,6 @@ def test_the_memory_of_a_fresh_process_is_measured_alone():
     assert fresh.base_rss_mib < len(ours) >> 20
 
 
-def test_a_command_that_fails_is_not_measured():
+def test_command_that_fails_is_not_measured():
     with pytest.raises(subprocess.CalledProcessError):
         resident([sys.executable, "-c", "raise SystemExit(3)"])

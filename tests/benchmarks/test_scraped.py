@@ -8,7 +8,7 @@ from lookalike_server.observe.exposition import MetricsPort
 from lookalike_server.observe.metrics import Metrics
 
 
-def test_the_time_bound_counts_only_rejected_calls():
+def test_time_bound_counts_only_rejected_calls():
     metrics = Metrics()
     port = MetricsPort("127.0.0.1", 0, metrics.registry)
     try:

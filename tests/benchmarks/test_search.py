@@ -42,7 +42,7 @@ def test_every_index_is_measured_by_batch_and_effort(bench):
     assert sizes["flat"] == pytest.approx(3000 * 64 * 4 / 2**20, rel=0.01)
 
 
-def test_the_fastest_row_at_a_recall_is_a_measured_row(bench):
+def test_fastest_row_at_a_recall_is_a_measured_row(bench):
     rows = bench("search", "--set", "indexes=flat;ivf-sq8", "--set", "batches=16")
     rates = {row["case"]: row["measured"] for row in rows}
     best = [row for row in rows if row["case"].startswith("fastest")]
@@ -52,14 +52,14 @@ def test_the_fastest_row_at_a_recall_is_a_measured_row(bench):
         assert row["measured"]["recall_at_10"] >= row["params"]["recall_at_least"]
 
 
-def test_an_index_that_cannot_be_made_is_left_out_and_said(invoke):
+def test_unbuildable_index_is_left_out_and_reported(invoke):
     result = invoke("search", "--set", "indexes=flat;IVF8,Nothing", "--set", "batches=1")
     assert result.exit_code == 0
     assert "IVF8,Nothing is left out: --index 'IVF8,Nothing': faiss cannot make it" in result.output
     assert "flat, cpu: batch 1" in result.output
 
 
-def test_the_vectors_of_a_collection_can_be_searched(bench, tmp_path):
+def test_vectors_of_a_collection_can_be_searched(bench, tmp_path):
     write_collection(str(tmp_path / "collection"), Clustered(rows=1500, dim=24))
     rows = bench("search", "--set", f"collection={tmp_path / 'collection'}", "--set", "indexes=flat")
     assert {row["params"]["rows"] for row in rows} == {1500 - 64}
@@ -67,21 +67,21 @@ def test_the_vectors_of_a_collection_can_be_searched(bench, tmp_path):
     assert {row["measured"].get("recall_at_10", 1) for row in rows} == {1}
 
 
-def test_a_collection_that_is_too_small_is_refused(invoke, tmp_path):
+def test_too_small_collection_is_rejected(invoke, tmp_path):
     write_collection(str(tmp_path / "collection"), Clustered(rows=20, dim=8))
     result = invoke("search", "--set", f"collection={tmp_path / 'collection'}")
     assert result.exit_code == 2
     assert "20 images, too few for 64 queries" in result.output
 
 
-def test_the_ceiling_is_the_lower_of_memory_and_matrix_units():
+def test_ceiling_is_the_lower_of_memory_and_matrix_units():
     ceiling = Ceiling("float32", bytes_per_s=4e9, flop_per_s=2e12)
     # Read 4 GB once, with two operations for each value and query.
     assert ceiling.least_seconds(rows=1_000_000, dim=1000, batch=1) == pytest.approx(1.0)
     assert ceiling.least_seconds(rows=1_000_000, dim=1000, batch=8000) == pytest.approx(8.0)
 
 
-def test_a_batch_larger_than_the_queries_repeats_them():
+def test_batch_larger_than_the_queries_repeats_them():
     asked = []
 
     class Counting:

@@ -46,7 +46,7 @@ def test_requests_are_read_as_they_were_written(tmp_path):
 
 
 @pytest.mark.parametrize(("callers", "processes"), [(1, 1), (5, 1), (6, 2)])
-def test_a_closed_loop_counts_what_the_callers_were_answered(job, callers, processes):
+def test_closed_loop_counts_what_the_callers_were_answered(job, callers, processes):
     load = ask(job(callers=callers), processes)
     assert load.calls > callers
     assert load.all_calls > load.calls
@@ -57,14 +57,14 @@ def test_a_closed_loop_counts_what_the_callers_were_answered(job, callers, proce
 
 
 @pytest.mark.parametrize("callers", [1, 5])
-def test_a_closed_loop_counts_slow_calls(job, callers):
+def test_closed_loop_counts_slow_calls(job, callers):
     # The warm-up takes all of the time, as a slow call may.
     load = ask(job(callers=callers, seconds=0.0, warm_s=0.05))
     assert load.calls >= 1
     assert load.failures == {}
 
 
-def test_an_open_loop_keeps_its_rate(job):
+def test_open_loop_keeps_its_rate(job):
     load = ask(job(callers=2, rate=100.0, seconds=0.5), processes=2)
     assert load.calls == 50
     assert load.failures == {}
@@ -85,7 +85,7 @@ def test_failures_are_counted_by_code(job):
     assert load.note().endswith("calls failed with UNIMPLEMENTED")
 
 
-def test_a_server_ends_with_its_block():
+def test_server_ends_with_its_block():
     with listening([sys.executable, "-m", "lookalike_benchmarks.load.echo", "1"], r"ECHO on (\S+)") as running:
         address = running.address
         with grpc.insecure_channel(address) as channel:
@@ -98,7 +98,7 @@ def test_a_server_ends_with_its_block():
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-def test_a_server_that_does_not_start_says_why():
+def test_server_that_fails_to_start_reports_the_reason():
     with (
         pytest.raises(RuntimeError, match="no port is free"),
         listening([sys.executable, "-c", "raise SystemExit('no port is free')"], r"ECHO on (\S+)"),
@@ -107,7 +107,7 @@ def test_a_server_that_does_not_start_says_why():
 
 
 @pytest.mark.slow
-def test_the_service_is_measured_in_every_way(bench):
+def test_service_is_measured_in_every_way(bench):
     rows = {row["case"]: row for row in bench("serve")}
     closed = {name: row for name, row in rows.items() if name.startswith("closed loop")}
     kinds = ("vector", "key", "membership by key", "membership by vector", "picture", "batch of 64")
@@ -180,7 +180,7 @@ def test_routers_are_measured_beside_one_server(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_cost_of_a_call_to_the_engine_process_is_measured_in_both_ways(tmp_path):
+def test_cost_of_a_call_to_the_engine_process_is_measured_in_both_ways(tmp_path):
     toy = toys_in(tmp_path)(index="IVF8,Flat")
     costs = asyncio.run(engine_cost.measured(str(toy.root), 0.5, 1))
     assert [way for way, _ in costs] == ["whole", "arrays"]

@@ -29,13 +29,13 @@ DEAD = "http://user:secret@127.0.0.1:1"
         ("unix:///run/lookalike.sock", []),
     ],
 )
-def test_the_spellings_of_grpc_are_read(target, endpoints):
+def test_spellings_of_grpc_are_read(target, endpoints):
     assert Address.parse(target).endpoints == tuple(Endpoint(host, port) for host, port in endpoints)
 
 
 @pytest.mark.parametrize("port", ["999999", "65536", "0", "00000000000000000050051"])
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "[::1]:{}", "dns:///images.example:{}", "ipv4:1.2.3.4:5,1.2.3.4:{}"])
-def test_a_port_that_cannot_be_is_refused_with_a_sentence(connect, form, port):
+def test_invalid_port_is_rejected(connect, form, port):
     with pytest.raises(lookalike.InvalidArgumentError, match=f"its port {port} must be 1 to 65535"):
         connect(form.format(port))
 
@@ -45,7 +45,7 @@ def test_a_port_that_cannot_be_is_refused_with_a_sentence(connect, form, port):
     ["", "127.0.0.1", ":50051", "host:", "host:http", "host:-1", "host:1e3", "::1:50051", "2001:db8::1", "host:50051/x",
      "http://host:50051", "user@:x", "two words:50051", "host:٣", b"host:50051", 50051],
 )  # fmt: skip
-def test_an_invalid_address_is_rejected_with_an_example(connect, target):
+def test_invalid_address_is_rejected_with_an_example(connect, target):
     with pytest.raises(lookalike.InvalidArgumentError, match="it must be like"):
         connect(target)
 
@@ -58,7 +58,7 @@ ELSEWHERE = ["192.0.2.1:1", "example.invalid:1", "127.evil.example:1", "localhos
 
 
 @pytest.mark.parametrize("target", LOOPBACK)
-def test_loopback_is_told_by_address_and_not_by_spelling(target):
+def test_loopback_is_recognized_by_address(target):
     address = Address.parse(target)
     assert address.is_loopback
     assert address.is_own
@@ -74,7 +74,7 @@ def test_other_addresses_are_not_local(target):
     assert not Address.parse(target).is_own
 
 
-def test_the_host_name_is_a_local_address():
+def test_host_name_is_a_local_address():
     name = socket.gethostname()
     try:
         socket.getaddrinfo(name, 1)
@@ -112,7 +112,7 @@ def test_local_servers_are_called_without_the_proxy(connect, toy_everywhere, pro
 
 
 @pytest.mark.parametrize("variable", ["grpc_proxy", "https_proxy", "http_proxy"])
-def test_a_failure_behind_a_proxy_names_its_variable_and_not_its_password(connect, proxied, variable):
+def test_failure_behind_a_proxy_names_its_variable_and_not_its_password(connect, proxied, variable):
     proxied.delenv("https_proxy")
     proxied.setenv(variable, DEAD)
     # with waiting for the server, the client would wait for the proxy
@@ -124,7 +124,7 @@ def test_a_failure_behind_a_proxy_names_its_variable_and_not_its_password(connec
 
 
 @pytest.mark.parametrize("excepted", ["images.invalid", ".invalid", ".images.invalid", "a.example, INVALID"])
-def test_a_name_that_the_proxy_is_not_for_names_none(connect, proxied, excepted):
+def test_no_proxy_names_are_respected(connect, proxied, excepted):
     proxied.setenv("no_proxy", excepted)
     with pytest.raises(lookalike.UnavailableError, match=r"No server answers at images\.invalid:1") as caught:
         connect("images.invalid:1", retries=0).info(timeout=60)
@@ -145,6 +145,6 @@ def test_a_name_that_the_proxy_is_not_for_names_none(connect, proxied, excepted)
         ({"http_proxy": "http://p:1", "no_proxy": "192.0.2.0/24", "no_grpc_proxy": "example"}, "http_proxy"),
     ],
 )
-def test_the_proxy_is_the_one_that_grpc_takes(environment, variable):
+def test_proxy_matches_the_choice_of_grpc(environment, variable):
     proxy = proxy_of(Address.parse("192.0.2.7:50051"), environment)
     assert (proxy and proxy.variable) == variable

@@ -85,14 +85,14 @@ class Pipe(io.RawIOBase):
     read = readall
 
 
-def test_a_stream_is_read_once_though_it_begins_the_next_call(client, toy, monkeypatch):
+def test_stream_is_read_once_across_calls(client, toy, monkeypatch):
     monkeypatch.setattr("lookalike._batches._USUAL_BYTES", len(picture(0)))
     found = client.search(images=[Pipe(picture(red)) for red in (0, 100, 200)], k=1)
     assert toy.calls == ["Search"] * 3
     assert [one.keys[0] for one in found] == [one.keys[0] for one in map(_alone(client), (0, 100, 200))]
 
 
-def test_a_server_with_lower_limits_is_asked_for_them(client, toy):
+def test_lower_server_limits_are_requested(client, toy):
     toy.max_batch = 4
     found = client.search(ids=list(range(10)), k=1)
     assert toy.calls == ["Search", "GetServerInfo", "Search", "Search", "Search"]
@@ -106,7 +106,7 @@ def test_streams_are_sent_again_where_a_server_has_lower_limits(client, toy):
     assert [one.keys[0] for one in found] == [one.keys[0] for one in map(_alone(client), (0, 100, 200))]
 
 
-def test_the_caller_may_ask_for_smaller_calls_and_sees_the_progress(client, toy):
+def test_caller_may_ask_for_smaller_calls_and_sees_the_progress(client, toy):
     seen = []
     client.search(vectors=many(25), k=1, batch_size=10, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(10, 25), (20, 25), (25, 25)]
@@ -116,7 +116,7 @@ def test_the_caller_may_ask_for_smaller_calls_and_sees_the_progress(client, toy)
             client.search(vectors=many(3), batch_size=wrong)
 
 
-def test_a_bar_shows_the_progress(client, capsys):
+def test_bar_shows_the_progress(client, capsys):
     pytest.importorskip("tqdm")
     client.search(vectors=many(300), k=1, progress=True)
     assert "300/300" in capsys.readouterr().err
@@ -133,7 +133,7 @@ def test_errors_count_rows_from_the_beginning_of_the_request(client, toy):
         client.embed(images=[picture(0)] * 5 + ["missing.jpg"], batch_size=2)
 
 
-def test_an_error_of_a_later_call_is_as_the_server_said_it(client, toy):
+def test_error_of_a_later_call_keeps_the_server_message(client, toy):
     with pytest.raises(lookalike.NotFoundError, match="no image with the id 99") as caught:
         client.search(ids=[0, 1, 99], batch_size=1)
     assert caught.value.code is grpc.StatusCode.NOT_FOUND
@@ -148,7 +148,7 @@ def test_answers_of_two_generations_are_not_mixed(client, toy):
         client.search(ids=[0, 1], k=1, batch_size=1)
 
 
-def test_images_that_are_looked_up_are_of_one_generation(client, toy):
+def test_looked_up_images_are_of_one_generation(client, toy):
     def change(method, reply):
         reply.served.generation = len(toy.calls)
 
@@ -160,7 +160,7 @@ def test_images_that_are_looked_up_are_of_one_generation(client, toy):
         client.vectors(ids=[0, 1], batch_size=1)
 
 
-def test_a_batch_does_not_mix_vectors_of_two_networks(client, toy):
+def test_batch_does_not_mix_vectors_of_two_networks(client, toy):
     def change(method, reply):
         reply.served.generation = len(toy.calls)
 

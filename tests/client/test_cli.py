@@ -83,13 +83,13 @@ def test_search_prints_json(cli, geometry):
     assert answer["served"]["timings"]["total_us"] == 1500
 
 
-def test_a_file_that_is_here_is_searched_by_its_picture(cli, tmp_path):
+def test_local_file_is_searched_by_content(cli, tmp_path):
     code, out, err = cli("search", red(tmp_path / "my picture.png"), "-k", 1)
     assert (code, err) == (0, "")
     assert "cats/09.jpg" in out
 
 
-def test_a_file_goes_before_a_key_unless_the_key_option_is_given(cli, tmp_path):
+def test_file_goes_before_a_key_unless_the_key_option_is_given(cli, tmp_path):
     (tmp_path / "dogs").mkdir()
     red(tmp_path / "dogs" / "00.jpg")
     code, out, err = cli("search", "dogs/00.jpg", "-k", 1)
@@ -101,7 +101,7 @@ def test_a_file_goes_before_a_key_unless_the_key_option_is_given(cli, tmp_path):
     assert "dogs/01.jpg" in out
 
 
-def test_a_file_name_that_is_not_utf8_can_be_searched(cli):
+def test_non_utf8_file_name_can_be_searched(cli):
     name = os.fsdecode(b"caf\xe9.png")
     red(Path("plain.png")).rename(name)
     code, out, err = cli("search", name, "-k", 1, "--json", "--montage", "near.png")
@@ -110,7 +110,7 @@ def test_a_file_name_that_is_not_utf8_can_be_searched(cli):
     assert err == "Wrote near.png\n"
 
 
-def test_an_argument_that_is_neither_is_told(cli, tmp_path):
+def test_argument_neither_file_nor_key_is_reported(cli, tmp_path):
     code, out, err = cli("search", "nope.jpg")
     assert (code, out) == (1, "")
     assert err == (
@@ -133,7 +133,7 @@ def test_an_argument_that_is_neither_is_told(cli, tmp_path):
         (("-k", "0"), "0 is not in the range x>=1."),
     ],
 )
-def test_a_wrong_number_is_explained_without_terms_of_the_parser(cli, options, message):
+def test_wrong_number_is_explained_without_terms_of_the_parser(cli, options, message):
     code, out, err = cli("search", "dogs/01.jpg", *options)
     assert (code, out) == (2, "")
     assert message in err
@@ -141,7 +141,7 @@ def test_a_wrong_number_is_explained_without_terms_of_the_parser(cli, options, m
     assert "float" not in err
 
 
-def test_a_missing_option_is_explained(cli):
+def test_missing_option_is_explained(cli):
     code, _, err = cli("attach", "collection", "table.csv")
     assert code == 2
     assert "Error: Missing option '--key'. The column of TABLE that has the images' keys." in err
@@ -149,13 +149,13 @@ def test_a_missing_option_is_explained(cli):
 
 
 @pytest.mark.parametrize("text", ["", "  "])
-def test_an_empty_text_is_rejected_with_the_name_of_the_option(cli, text):
+def test_empty_text_is_rejected_with_the_name_of_the_option(cli, text):
     code, out, err = cli("search", "--text", text)
     assert (code, out) == (2, "")
     assert err.endswith("Error: --text needs at least one word.\n")
 
 
-def test_untrained_weights_are_told_plainly(cli, toy):
+def test_untrained_weights_are_reported(cli, toy):
     toy.pretrained = False
     for command in (("search", "dogs/01.jpg"), ("clusters", "dogs/01.jpg"), ("info",)):
         code, out, _ = cli(*command)
@@ -164,7 +164,7 @@ def test_untrained_weights_are_told_plainly(cli, toy):
     assert json.loads(cli("search", "dogs/01.jpg", "--json")[1])["served"]["pretrained"] is False
 
 
-def test_clusters_prints_a_table_and_members_when_asked(cli):
+def test_clusters_prints_table_and_requested_members(cli):
     code, out, _ = cli("clusters", "dogs/01.jpg")
     assert code == 0
     assert out.splitlines() == [
@@ -239,13 +239,13 @@ def test_info_of_a_folder_prints_the_same_by_the_same_printer(cli, monkeypatch, 
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:50051", "[::1]:50051", "photos.local:50051"])
-def test_info_of_an_address_in_place_of_a_folder_says_how_to_write_it(cli, address):
+def test_info_of_an_address_in_place_of_a_folder_explains_how_to_write_it(cli, address):
     code, _, err = cli("info", address)
     assert code == 2
     assert f"{address} is the address of a server; write --server {address}." in err
 
 
-def test_info_of_a_folder_without_the_indexer_says_what_to_install(cli, monkeypatch):
+def test_info_of_a_folder_without_the_indexer_explains_what_to_install(cli, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "lookalike_indexer"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "lookalike_indexer", None)
@@ -270,7 +270,7 @@ def frame(pixels: np.ndarray, column: int, row: int, top: int = TOP) -> tuple[in
     return tuple(pixels[y - 82, x].tolist())
 
 
-def test_a_montage_shows_the_query_then_the_neighbors(cli, tmp_path):
+def test_montage_shows_the_query_then_the_neighbors(cli, tmp_path):
     red(tmp_path / "mine.png")
     code, out, _ = cli("search", "mine.png", "-k", 7, "--montage", "near.png")
     assert code == 0
@@ -292,7 +292,7 @@ def test_a_montage_shows_the_query_then_the_neighbors(cli, tmp_path):
     assert [frame(pixels, number % 6, number // 6) for number in range(8)] == [BLUE, *[(255, 255, 255)] * 7]
 
 
-def test_a_montage_of_a_key_shows_its_image_or_a_blank_tile(cli, tmp_path):
+def test_montage_of_a_key_shows_its_image_or_a_blank_tile(cli, tmp_path):
     _, _, err = cli("search", "dogs/03.jpg", "-k", 1000, "--montage", "near.png")
     assert "The server cannot read 1 of 10 images." in err
     assert "lookalike relocate DIR FOLDER" in err
@@ -311,7 +311,7 @@ def test_a_montage_of_a_key_shows_its_image_or_a_blank_tile(cli, tmp_path):
         assert frame(pixels, number % 6, number // 6) == frames[label], number
 
 
-def test_a_montage_of_clusters_shows_the_members(cli, tmp_path):
+def test_montage_of_clusters_shows_the_members(cli, tmp_path):
     code, out, err = cli("clusters", "cats/05.jpg", "--montage", "home.png", "--json")
     assert code == 0
     assert err == "Wrote home.png\n"
@@ -326,7 +326,7 @@ def test_a_montage_of_clusters_shows_the_members(cli, tmp_path):
     assert [frame(pixels, column, 0, top) for column in range(3)] == [BLUE, GREEN, GREEN]
 
 
-def test_an_upright_query_is_drawn_upright(cli, tmp_path):
+def test_upright_query_is_drawn_upright(cli, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # stored rotated
     Image.new("RGB", (300, 100), (255, 0, 0)).save(tmp_path / "turned.jpg", exif=exif)
@@ -346,14 +346,14 @@ def test_an_upright_query_is_drawn_upright(cli, tmp_path):
         ("no/near.png", "'no' does not exist"),
     ],
 )
-def test_a_montage_that_cannot_be_written_is_refused_before_any_work(cli, toy, path, sentence):
+def test_montage_that_cannot_be_written_is_rejected_before_any_work(cli, toy, path, sentence):
     code, _, err = cli("search", "dogs/01.jpg", "--montage", path)
     assert code == 2
     assert sentence in err
     assert toy.calls == []
 
 
-def test_thumbnails_are_asked_for_within_the_servers_limits(cli, toy):
+def test_thumbnails_are_requested_within_the_servers_limits(cli, toy):
     toy.max_batch = 4
     assert cli("search", "dogs/01.jpg", "--montage", "near.png")[0] == 0
     sizes = [len(r.ids) for m, r in zip(toy.calls, toy.requests, strict=True) if m == "GetThumbnails"]
@@ -380,7 +380,7 @@ def test_wrong_usage_exits_with_two(cli, arguments, sentence):
     assert "Traceback" not in err
 
 
-def test_a_pipe_is_a_query_file_and_is_drawn_too(cli, tmp_path):
+def test_pipe_is_a_query_file_and_is_drawn_too(cli, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     data = red(tmp_path / "red.png").read_bytes()
@@ -438,7 +438,7 @@ def web(tmp_path):
         thread.join()
 
 
-def test_an_address_of_the_web_is_a_query(cli, tmp_path, web, monkeypatch):
+def test_address_of_the_web_is_a_query(cli, tmp_path, web, monkeypatch):
     red(tmp_path / "red.png")
     code, out, _ = cli("search", f"{web}/red.png", "-k", 1, "--json")
     assert code == 0
@@ -452,7 +452,7 @@ def test_an_address_of_the_web_is_a_query(cli, tmp_path, web, monkeypatch):
     assert "more than 0 MiB" in err
 
 
-def test_an_address_that_gives_no_whole_answer_is_told(cli, tmp_path, web, monkeypatch):
+def test_incomplete_download_is_reported(cli, tmp_path, web, monkeypatch):
     red(tmp_path / "red.png")
     code, _, _ = cli("search", f"{web}/elsewhere?/red.png", "-k", 1, "--json")
     assert code == 0
@@ -472,7 +472,7 @@ def test_an_address_that_gives_no_whole_answer_is_told(cli, tmp_path, web, monke
     assert "takes longer than" in err
 
 
-def test_a_pipe_holds_no_more_than_an_image_may(cli, tmp_path, monkeypatch):
+def test_pipe_holds_no_more_than_an_image_may(cli, tmp_path, monkeypatch):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     monkeypatch.setattr("lookalike.cli._fetch._MOST_BYTES", 10)
@@ -484,13 +484,13 @@ def test_a_pipe_holds_no_more_than_an_image_may(cli, tmp_path, monkeypatch):
     assert "more than 0 MiB" in err
 
 
-def test_a_device_that_is_not_a_pipe_is_treated_as_a_key(cli):
+def test_device_other_than_a_pipe_is_a_key(cli):
     code, _, err = cli("search", os.devnull)
     assert code == 1
     assert "'/dev/null' is neither a file here nor a key of the collection" in err
 
 
-def test_no_server_exits_with_one(cli):
+def test_missing_server_exits_with_code_1(cli):
     code, _, err = cli("info", "--server", "127.0.0.1:1")
     assert code == 1
     assert err.startswith("Error: No server answers at 127.0.0.1:1: is `lookalike serve` running there?")
@@ -512,7 +512,7 @@ def test_every_command_rejects_an_invalid_port(cli, arguments, sentence):
 
 
 @pytest.mark.parametrize("tls_address", [False], ids=["server only"], indirect=True)
-def test_a_server_with_tls_is_asked_with_its_authority(cli, tls_address, certificates):
+def test_tls_server_is_called_with_its_authority(cli, tls_address, certificates):
     code, out, _ = cli("info", "--server", tls_address, "--ca", certificates.ca)
     assert code == 0
     assert out.startswith("circle, generation 1")
@@ -522,12 +522,12 @@ def test_a_server_with_tls_is_asked_with_its_authority(cli, tls_address, certifi
     assert "TLS ca: 'none.pem' cannot be read" in err
 
 
-def test_the_server_is_read_from_the_environment_when_called(cli, monkeypatch):
+def test_server_is_read_from_the_environment_when_called(cli, monkeypatch):
     monkeypatch.setenv("LOOKALIKE_SERVER", "127.0.0.1:1")
     assert cli("search", "dogs/01.jpg")[0] == 1
 
 
-def test_a_full_server_is_told_with_when_to_come_back(cli, toy):
+def test_full_server_reports_retry_after(cli, toy):
     from google.protobuf import duration_pb2
     from google.rpc import error_details_pb2, status_pb2
 
@@ -540,7 +540,7 @@ def test_a_full_server_is_told_with_when_to_come_back(cli, toy):
     assert cli("search", "dogs/01.jpg")[::2] == (1, "Error: The queue is full. Try again in 40.5 s.\n")
 
 
-def test_an_unexpected_error_is_one_line_and_debug_mode_shows_the_traceback(cli, monkeypatch):
+def test_unexpected_error_is_one_line_and_debug_mode_shows_the_traceback(cli, monkeypatch):
     def broken(*_args, **_kwargs):
         raise RuntimeError("the moon is in the wrong place")
 
@@ -558,7 +558,7 @@ def test_an_unexpected_error_is_one_line_and_debug_mode_shows_the_traceback(cli,
 
 
 @pytest.mark.parametrize("how", ["cause", "context"])
-def test_an_interruption_that_a_library_made_another_error_of_is_one(cli, monkeypatch, how):
+def test_wrapped_keyboard_interrupt_is_an_interruption(cli, monkeypatch, how):
     """numpy raises such an error if its import is interrupted."""
 
     def interrupted(*_args, **_kwargs):
@@ -573,7 +573,7 @@ def test_an_interruption_that_a_library_made_another_error_of_is_one(cli, monkey
     assert cli("search", "dogs/01.jpg") == (130, "", "")
 
 
-def test_an_error_during_the_cleanup_of_an_interrupted_command_is_reported(cli, monkeypatch):
+def test_error_during_the_cleanup_of_an_interrupted_command_is_reported(cli, monkeypatch):
     def full(*_args, **_kwargs):
         try:
             raise KeyboardInterrupt
@@ -586,7 +586,7 @@ def test_an_error_during_the_cleanup_of_an_interrupted_command_is_reported(cli, 
     assert "No space left on device" in err
 
 
-def test_errors_that_are_each_others_cause_are_told(cli, monkeypatch):
+def test_circular_error_causes_are_reported(cli, monkeypatch):
     def entangled(*_args, **_kwargs):
         first, second = ValueError("one"), ValueError("two")
         first.__cause__, second.__context__ = second, first
@@ -623,7 +623,7 @@ def test_analyses_are_a_group_of_their_own_and_keep_their_names(cli):
     assert cli("analyze", "gc")[0] == 2
 
 
-def test_a_mistyped_command_or_the_option_of_another_tool_is_guessed(cli):
+def test_mistyped_command_or_the_option_of_another_tool_is_guessed(cli):
     assert cli("serach", "a.jpg")[2].endswith("Error: No such command 'serach'. Did you mean 'search'?\n")
     assert cli("search", "a.jpg", "--top-k", "3")[2].endswith("Error: No such option: --top-k. Use -k.\n")
     assert re.search("Did you mean '?--montage", cli("search", "a.jpg", "--montag", "x.png")[2])
@@ -636,7 +636,7 @@ def without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
-def test_without_click_it_says_what_to_install():
+def test_missing_click_names_the_extra_to_install():
     done = without("click", "--help")
     assert done.returncode == 1
     assert done.stderr == "Error: the command line needs the package click: pip install 'lookalike[cli]'\n"
@@ -669,7 +669,7 @@ def test_experiments_need_more_than_indexing_does():
     assert _commands._install(entry) == "pip install 'lookalike[experiments]'"
 
 
-def test_a_package_that_is_missed_only_when_the_command_runs_is_told_too(cli, monkeypatch):
+def test_package_missing_at_run_time_is_reported(cli, monkeypatch):
     @click.command()
     def embed() -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
@@ -720,7 +720,7 @@ def test_ctrl_c_ends_quietly_with_130(toy):
     assert err.strip() == ""
 
 
-def test_a_reader_that_leaves_is_no_error(toy):
+def test_closed_output_pipe_is_no_error(toy):
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "lookalike", "search", "dogs/01.jpg", "--json", "--server", toy.address]
@@ -730,7 +730,7 @@ def test_a_reader_that_leaves_is_no_error(toy):
     assert done.stderr == ""
 
 
-def test_a_terminal_with_few_characters_gets_escapes(toy):
+def test_terminal_with_few_characters_gets_escapes(toy):
     command = [sys.executable, "-m", "lookalike", "search", "other/ünï 10.jpg", "-k", "1", "--include-self"]
     environment = {**os.environ, "LOOKALIKE_SERVER": toy.address, "PYTHONIOENCODING": "koi8-r"}
     done = subprocess.run(command, capture_output=True, timeout=240, check=False, env=environment)
@@ -750,7 +750,7 @@ def test_completion_prints_a_script_and_how_to_install_it(cli, shell, monkeypatc
     assert cli("completion")[0] == 2
 
 
-def test_the_shell_completes_commands_and_options(lookalike):
+def test_shell_completes_commands_and_options(lookalike):
     done = lookalike(_LOOKALIKE_COMPLETE="bash_complete", COMP_WORDS="lookalike cl", COMP_CWORD="1")
     assert done.stdout.split() == ["plain,cluster", "plain,clusters"]
     done = lookalike(_LOOKALIKE_COMPLETE="bash_complete", COMP_WORDS="lookalike analyze cl", COMP_CWORD="2")

@@ -3,7 +3,7 @@
 import json
 
 
-def test_the_images_of_a_label_are_listed(cli):
+def test_images_of_a_label_are_listed(cli):
     code, out, err = cli("images", "--label", "cats", "--limit", "2")
     assert (code, err) == (0, "")
     lines = out.splitlines()
@@ -20,7 +20,7 @@ def test_all_images_are_listed_over_several_pages(cli):
     assert json.loads(cli("images", "--limit", "0", "--json")[1])["images"] == []
 
 
-def test_a_folder_or_a_server_is_named(cli, toy):
+def test_folder_or_a_server_is_named(cli, toy):
     code, _, err = cli("images", "--collection", "x", "--server", toy.address)
     assert code == 2
     assert "Name a --collection or a --server, not both." in err

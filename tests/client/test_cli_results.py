@@ -37,7 +37,7 @@ def test_all_rows_are_in_the_json(cli):
     assert points[3]["near"] == [1, 2]
 
 
-def test_mistakes_are_one_sentence(cli, toy):
+def test_invalid_arguments_are_reported_in_one_sentence(cli, toy):
     code, _, err = cli("results", "map/other")
     assert (code, err) == (1, "Error: The collection circle has no stored result 'map/other'; it has: map/toy.\n")
     code, _, err = cli("results", "--collection", "x", "--server", toy.address)
@@ -45,7 +45,7 @@ def test_mistakes_are_one_sentence(cli, toy):
     assert "Name a --collection or a --server, not both." in err
 
 
-def test_a_table_is_printed_as_csv(cli):
+def test_table_is_printed_as_csv(cli):
     code, out, _ = cli("results", "map/toy", "--csv", "points")
     assert code == 0
     assert out.splitlines()[:2] == ["id,x,xy,label,cluster,odd,near,near_keys", out.splitlines()[1]]

@@ -57,14 +57,14 @@ def test_csv_is_one_table(cli, toy):
         (["pictures"], "To analyze a folder, use: lookalike matrix -c DIR."),
     ],
 )
-def test_mistakes_are_one_sentence(cli, toy, given, told):
+def test_invalid_arguments_are_reported_in_one_sentence(cli, toy, given, told):
     code, out, err = cli("matrix", "--server", toy.address, *given)
     assert (code, out) == (2, "")
     assert told in err
 
 
 @pytest.mark.parametrize("content", ["name,class\nred,1\n", None])
-def test_an_invalid_class_map_is_rejected_before_the_call(cli, toy, tmp_path, content):
+def test_invalid_class_map_is_rejected_before_the_call(cli, toy, tmp_path, content):
     file = tmp_path / "map.csv"
     if content is not None:
         file.write_text(content)
@@ -84,14 +84,14 @@ def test_both_forms_have_the_same_tables_and_shared_options(name):
     assert f"lookalike {name} --server" in folder.epilog
 
 
-def test_a_machine_with_the_client_alone_lists_and_runs_them(cli, toy, monkeypatch):
+def test_machine_with_the_client_alone_lists_and_runs_them(cli, toy, monkeypatch):
     monkeypatch.setattr(_commands, "_can_run", lambda entry: entry.module.startswith("lookalike.cli"))
     assert "matrix" in cli("analyze", "--help")[1]
     assert cli("matrix", "--server", toy.address)[0] == 0
 
 
 @pytest.mark.parametrize("command", [["matrix"], ["search", "dogs/01.jpg"]])
-def test_a_silent_server_fails_after_the_timeout(cli, command):
+def test_silent_server_fails_after_the_timeout(cli, command):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         code, _, err = cli(*command, "--server", address, "--timeout", "0.3")
@@ -99,7 +99,7 @@ def test_a_silent_server_fails_after_the_timeout(cli, command):
     assert err == f"Error: {address} did not answer within 0.3 s; allow more by --timeout.\n"
 
 
-def test_the_server_chooses_k_if_it_is_auto(cli, toy):
+def test_server_chooses_k_for_auto(cli, toy):
     assert cli("split", "dogs", "--server", toy.address, "-k", "auto")[0] == 0
     assert cli("split", "dogs", "--server", toy.address, "-k", "3")[0] == 0
     assert [(call.label, call.k) for call in toy.requests[-2:]] == [("dogs", 0), ("dogs", 3)]

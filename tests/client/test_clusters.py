@@ -11,7 +11,7 @@ def chord(degrees: float) -> float:
     return 2 * np.sin(np.deg2rad(degrees) / 2)
 
 
-def test_a_stored_image_has_its_cluster_in_each_clustering(client):
+def test_stored_image_has_its_cluster_in_each_clustering(client):
     home = client.clusters(key="dogs/01.jpg", members=3)
     assert isinstance(home, lookalike.Memberships)
     assert home.clusterings == ("toy/halves",)
@@ -30,13 +30,13 @@ def test_a_stored_image_has_its_cluster_in_each_clustering(client):
     assert repr(home) == "<Memberships 'toy/halves': 0 of 5>"
 
 
-def test_an_unassigned_image_has_cluster_minus_one(client):
+def test_unassigned_image_has_cluster_minus_one(client):
     lone = client.clusters(id=10)["toy/halves"]
     assert (lone.cluster, lone.size, len(lone.nearest)) == (-1, 0, 0)
     assert np.isnan(lone.distance)
 
 
-def test_a_batch_has_a_row_for_each_query_and_a_column_for_each_clustering(client):
+def test_batch_has_a_row_for_each_query_and_a_column_for_each_clustering(client):
     many = client.clusters(vectors=np.eye(2), members=1, clusterings="toy/halves")
     assert isinstance(many, lookalike.MembershipsBatch)
     assert many.clusters.tolist() == [[0], [1]]
@@ -47,7 +47,7 @@ def test_a_batch_has_a_row_for_each_query_and_a_column_for_each_clustering(clien
         many.clusters[0, 0] = 7
 
 
-def test_a_clustering_that_was_not_answered_is_named(client):
+def test_unanswered_clustering_is_named(client):
     home = client.clusters(key="dogs/01.jpg")
     with pytest.raises(KeyError, match=r"no clustering 'toy/thirds' here; there are: toy/halves"):
         home["toy/thirds"]
@@ -73,13 +73,13 @@ def test_clusters_are_listed_with_their_sizes(client):
     assert repr(clusters) == "<Clusters 2 of 'toy/halves', 10 members>"
 
 
-def test_an_unknown_clustering_is_not_found(client):
+def test_unknown_clustering_is_not_found(client):
     with pytest.raises(lookalike.NotFoundError, match="there is: toy/halves"):
         client.list_clusters("toy/thirds")
     with pytest.raises(lookalike.NotFoundError):
         list(client.members("toy/thirds", 0))
 
 
-def test_a_negative_cluster_number_is_rejected(client):
+def test_negative_cluster_number_is_rejected(client):
     with pytest.raises(lookalike.InvalidArgumentError, match="cluster=-1 must be an integer of at least 0"):
         list(client.members("toy/halves", -1))

@@ -22,7 +22,7 @@ def test_info_describes_the_collection(client):
     assert info.clusterings == (lookalike.Clustering("toy/halves", "toy", 2, True, 1.25, 10, strategy="spherical"),)
 
 
-def test_lookup_gives_one_image_or_several_in_the_order_asked_for(client):
+def test_lookup_gives_one_image_or_several_in_the_order_requested(client):
     one = client.lookup(key="cats/07.jpg")
     assert one == lookalike.StoredImage(7, "cats/07.jpg", "cats", "/photos/cats/07.jpg", 647, 487)
     assert client.lookup(id=7) == one
@@ -45,7 +45,7 @@ def test_images_are_read_page_by_page(client, toy):
     assert list(client.images(label="birds")) == []
 
 
-def test_images_are_read_in_the_order_that_is_asked_for(client, toy):
+def test_images_are_read_in_the_order_requested(client, toy):
     spread = [image.id for image in client.images(order="spread", page_size=4)]
     assert spread[:3] == [0, 7, 3]
     assert sorted(spread) == list(range(11))
@@ -64,7 +64,7 @@ def test_labels_come_with_how_many_images_have_them(client, toy):
     assert toy.calls == ["ListLabels"] * 2
 
 
-def test_a_new_generation_between_pages_is_an_error(client, toy):
+def test_new_generation_between_pages_is_an_error(client, toy):
     images = iter(client.images(page_size=4))
     assert next(images).id == 0
     toy.generation = 2
@@ -73,7 +73,7 @@ def test_a_new_generation_between_pages_is_an_error(client, toy):
     assert isinstance(caught.value, lookalike.FailedPreconditionError)
 
 
-def test_a_page_that_is_silently_of_a_new_generation_is_an_error_too(client, toy):
+def test_page_of_a_new_generation_is_an_error(client, toy):
     def newer(method, reply):
         if toy.calls.count("ListMembers") == 2:
             reply.served.generation = 2
@@ -83,14 +83,14 @@ def test_a_page_that_is_silently_of_a_new_generation_is_an_error_too(client, toy
         list(client.members("toy/halves", 0, page_size=2))
 
 
-def test_a_precondition_that_fails_on_the_first_page_is_not_about_generations(client, toy):
+def test_precondition_that_fails_on_the_first_page_is_not_about_generations(client, toy):
     toy.fail(grpc.StatusCode.FAILED_PRECONDITION, "The collection has no clustering.")
     with pytest.raises(lookalike.FailedPreconditionError) as caught:
         list(client.members("toy/halves", 0))
     assert type(caught.value) is lookalike.FailedPreconditionError
 
 
-def test_thumbnails_are_jpegs_in_the_order_asked_for(client):
+def test_thumbnails_are_jpegs_in_the_order_requested(client):
     pictures = client.thumbnails(np.array([9, 0, 10]), size=64)
     assert len(pictures) == 3
     for jpeg, red in zip(pictures.jpegs[:2], (225, 0), strict=True):
@@ -100,7 +100,7 @@ def test_thumbnails_are_jpegs_in_the_order_asked_for(client):
     assert pictures[2] is None
 
 
-def test_server_info_tells_devices_and_limits(client, toy):
+def test_server_info_reports_devices_and_limits(client, toy):
     info = client.server_info()
     assert (info.version, info.collection, info.placement, info.devices) == ("1.2.3", "circle", "cpu", ("cpu",))
     told = (256, 1000, 8, 20_000_000, 100_000_000, 16 << 20, 1000, 100, 512, 8, 1000)
@@ -120,7 +120,7 @@ def test_is_serving_asks_the_standard_health_check(client, connect):
     assert connect("127.0.0.1:1", retries=0).is_serving(timeout=60) is False
 
 
-def test_nothing_is_looked_up_without_exactly_one_question(client):
+def test_lookup_needs_exactly_one_query(client):
     with pytest.raises(lookalike.InvalidArgumentError, match="Pass exactly one of key, id, keys, ids"):
         client.lookup()
     with pytest.raises(lookalike.InvalidArgumentError, match="not key and id together"):

@@ -18,7 +18,7 @@ def settings(client) -> tuple[str, bool, str | None, str]:
     return connection.target, connection.tls is not None, connection.token, connection.collection
 
 
-def test_a_client_without_an_address_calls_the_server_of_the_environment(toy, monkeypatch):
+def test_client_without_an_address_calls_the_server_of_the_environment(toy, monkeypatch):
     monkeypatch.setenv("LOOKALIKE_SERVER", toy.address)
     monkeypatch.setenv("LOOKALIKE_COLLECTION_NAME", "circle")
     monkeypatch.setenv("LOOKALIKE_TOKEN", "secret")
@@ -28,7 +28,7 @@ def test_a_client_without_an_address_calls_the_server_of_the_environment(toy, mo
     assert toy.requests[-1].collection == "circle"
 
 
-def test_the_client_and_the_command_line_have_the_same_default():
+def test_client_and_the_command_line_have_the_same_default():
     assert settings(lookalike.Client()) == ("127.0.0.1:50051", False, None, "")
 
 
@@ -43,7 +43,7 @@ def test_arguments_come_before_the_environment(monkeypatch, tmp_path):
     assert settings(lookalike.Client("localhost:2")) == ("localhost:2", False, None, "")
 
 
-def test_a_token_file_that_cannot_be_read_is_named(monkeypatch, tmp_path):
+def test_token_file_that_cannot_be_read_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("LOOKALIKE_TOKEN_FILE", str(tmp_path / "none"))
     with pytest.raises(lookalike.InvalidArgumentError, match=r"LOOKALIKE_TOKEN_FILE: .*none' cannot be read"):
         lookalike.Client()
@@ -52,7 +52,7 @@ def test_a_token_file_that_cannot_be_read_is_named(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_the_authority_of_the_environment_is_trusted(monkeypatch, tmp_path, certificates, tls):
+def test_authority_of_the_environment_is_trusted(monkeypatch, tmp_path, certificates, tls):
     monkeypatch.setenv("LOOKALIKE_CA", str(certificates.ca))
     assert lookalike.Client(tls=tls).__getstate__().tls.ca == str(certificates.ca)
     # Arguments override the environment, and the environment's CA is not used for another server.
@@ -60,7 +60,7 @@ def test_the_authority_of_the_environment_is_trusted(monkeypatch, tmp_path, cert
     assert lookalike.Client("localhost:2", tls=True).__getstate__().tls.ca is None
 
 
-def test_a_scheme_says_whether_there_is_tls(toy):
+def test_scheme_says_whether_there_is_tls(toy):
     with lookalike.Client(f"grpc://{toy.address}/") as client:
         assert client.is_serving()
     assert settings(lookalike.Client("grpcs://example.org:443")) == ("example.org:443", True, None, "")
@@ -75,6 +75,6 @@ def test_a_scheme_says_whether_there_is_tls(toy):
         ("https://example.org:1", False, "must be like '127.0.0.1:50051'"),
     ],
 )
-def test_a_wrong_address_is_one_clear_sentence(target, tls, sentence):
+def test_invalid_address_has_a_one_sentence_error(target, tls, sentence):
     with pytest.raises(lookalike.InvalidArgumentError, match=sentence):
         lookalike.Client(target, tls=tls)

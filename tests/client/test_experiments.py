@@ -9,7 +9,7 @@ from lookalike import wire
 from lookalike.v1 import experiment_pb2
 
 
-def test_an_experiment_has_tables_figures_findings_and_settings(client):
+def test_experiment_has_tables_figures_findings_and_settings(client):
     matrix = client.class_matrix()
     assert matrix.kind == "class_matrix"
     assert matrix.settings == {"clustering": "toy/halves"}
@@ -72,7 +72,7 @@ def test_arguments_arrive(client, ask, method, told):
     assert told.items() <= dict(found.settings).items()
 
 
-def test_an_image_is_named_by_key_or_id(client, toy):
+def test_image_is_named_by_key_or_id(client, toy):
     client.explain(key="cats/07.jpg")
     client.image_clusters(id=0)
     assert toy.requests[0].image.key == "cats/07.jpg"
@@ -82,7 +82,7 @@ def test_an_image_is_named_by_key_or_id(client, toy):
             client.explain(**wrong)
 
 
-def test_a_class_map_names_one_class_or_several(client, toy):
+def test_class_map_names_one_class_or_several(client, toy):
     client.class_accuracies(class_map={"dogs": ["beagle", "pug"], "cats": "tabby"})
     mapped = {entry.label: list(entry.classes) for entry in toy.requests[0].class_map}
     assert mapped == {"dogs": ["beagle", "pug"], "cats": ["tabby"]}
@@ -114,7 +114,7 @@ def test_wrong_arguments_are_found_before_the_call(client, toy, ask, said):
     assert toy.calls == []
 
 
-def test_an_attribution_is_a_picture_of_a_class(client):
+def test_attribution_is_an_image_of_a_class(client):
     found = client.attribution(key="dogs/01.jpg", method="gbp")
     assert found.png.startswith(b"\x89PNG")
     assert (found.class_index, found.class_name, found.probability) == (256, "Newfoundland", 0.75)
@@ -131,7 +131,7 @@ def test_stored_results_are_listed_with_settings_of_every_kind(client, toy):
     assert client.result("map/toy").out_of_date
 
 
-def test_the_pages_of_a_stored_result_become_whole_tables(client, toy):
+def test_pages_of_a_stored_result_become_whole_tables(client, toy):
     found = client.result("map/toy")
     assert toy.calls == ["GetResult"] * 3
     points, axes = found.tables["points"], found.tables["axes"]
@@ -162,7 +162,7 @@ def test_some_tables_in_pages_of_a_size(client, toy):
     assert [request.page_size for request in toy.requests] == [3] * 4
 
 
-def test_a_new_generation_between_pages_is_an_error(client, toy):
+def test_new_generation_between_pages_is_an_error(client, toy):
     def newer(method, reply):
         toy.generation = 2
 
@@ -194,7 +194,7 @@ def test_errors_of_the_server_are_ours(client, toy):
         experiment_pb2.Column(name="c", numbers=wire.encode(np.zeros(2)), offsets=wire.encode(np.array([0, 3, 2]))),
     ],
 )  # fmt: skip
-def test_a_column_that_contradicts_itself_is_a_protocol_error(client, toy, column):
+def test_column_that_contradicts_itself_is_a_protocol_error(client, toy, column):
     def spoil(method, reply):
         del reply.result.tables[0].columns[:]
         reply.result.tables[0].columns.append(column)

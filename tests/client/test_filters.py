@@ -66,7 +66,7 @@ class Color(enum.IntEnum):
         ("price < 20", "price < 20"),
     ],
 )
-def test_an_expression_is_what_its_text_says(where, text):
+def test_expression_is_what_its_text_says(where, text):
     assert words(where).replace("predicted('')", "predicted") == text.replace("predicted('')", "predicted")
 
 
@@ -87,13 +87,13 @@ def test_an_expression_is_what_its_text_says(where, text):
         (lambda: (column("a") < 1) & 3, "A filter is a str or an expression"),
     ],
 )
-def test_an_invalid_expression_is_rejected_when_it_is_made(make, sentence):
+def test_invalid_expression_is_rejected_when_it_is_made(make, sentence):
     with pytest.raises(InvalidArgumentError) as error:
         make()
     assert sentence in str(error.value)
 
 
-def test_an_expression_is_neither_true_nor_false():
+def test_expression_is_neither_true_nor_false():
     for wrong in (lambda: not (column("a") < 1), lambda: 1 < column("a") < 3, lambda: column("a") and 1):
         with pytest.raises(TypeError):
             wrong()
@@ -101,7 +101,7 @@ def test_an_expression_is_neither_true_nor_false():
         bool(column("a") < 1)
 
 
-def test_an_expression_is_pickled():
+def test_expression_is_pickled():
     where = pickle.loads(pickle.dumps((column("a") < 1) | "b"))  # noqa: S301
     assert words(where) == "a < 1 or b = true"
 
@@ -153,7 +153,7 @@ def test_columns_of_a_reply_have_values_or_none(client, toy):
     assert list(page.to_pandas()["tags"]) == [(), ("a",), ("a",), ("a",)]
 
 
-def test_columns_that_do_not_fit_are_refused(client, toy):
+def test_columns_that_do_not_fit_are_rejected(client, toy):
     toy.change = lambda method, reply: reply.images.attributes.add(name="price", type="string", texts=["x"])
     with pytest.raises(lookalike.ProtocolError, match="11 rows have 1 values of 'price'"):
         list(client.images())
@@ -182,7 +182,7 @@ def test_invalid_search_arguments_are_rejected(client, arguments, sentence):
     assert sentence in str(error.value)
 
 
-def test_a_search_by_examples_sends_them_beside_its_query(client, toy):
+def test_search_by_examples_sends_them_beside_its_query(client, toy):
     client.search(key="dogs/01.jpg", keys=["cats/05.jpg"], not_keys=["cats/06.jpg"], weights=(1, 2, 3))
     sent = toy.requests[0]
     assert (list(sent.feedback.keys), list(sent.feedback.not_keys)) == (["cats/05.jpg"], ["cats/06.jpg"])
@@ -190,7 +190,7 @@ def test_a_search_by_examples_sends_them_beside_its_query(client, toy):
     assert list(sent.query.keys.values) == ["dogs/01.jpg"]
 
 
-def test_vectors_that_do_not_fit_are_refused(client, toy):
+def test_vectors_that_do_not_fit_are_rejected(client, toy):
     from lookalike import wire
 
     def change(method, reply):

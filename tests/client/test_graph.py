@@ -22,7 +22,7 @@ def test_lists_of_images_and_of_all_are_read_page_by_page(client, toy):
     assert "<GraphLists 4 x 3: 'dogs/00.jpg'" in repr(first)
 
 
-def test_wrong_arguments_are_told(client):
+def test_wrong_arguments_are_reported(client):
     for wrong in ({"key": "a", "id": 1}, {"keys": []}, {"key": "dogs/00.jpg", "k": 0}):
         with pytest.raises(lookalike.InvalidArgumentError):
             list(client.graph(**wrong))

@@ -38,14 +38,14 @@ class TestFiles:
     """File objects are read whole."""
 
     @pytest.mark.parametrize("place", [0, 10, -1])
-    def test_an_object_in_memory_is_sent_from_its_start_and_stays_at_its_place(self, photo, place):
+    def test_object_in_memory_is_sent_from_its_start_and_stays_at_its_place(self, photo, place):
         data = encoded(photo)
         file = io.BytesIO(data)
         file.seek(place % len(data))
         assert picture_bytes(file) == data
         assert file.tell() == place % len(data)
 
-    def test_an_open_file_is_sent(self, photo, tmp_path):
+    def test_open_file_is_sent(self, photo, tmp_path):
         path = tmp_path / "photo.jpg"
         path.write_bytes(encoded(photo))
         with path.open("rb") as file:
@@ -53,14 +53,14 @@ class TestFiles:
         with pytest.raises(lookalike.InvalidArgumentError, match=r"cannot be read: .*closed file"):
             picture_bytes(file)
 
-    def test_one_that_only_reads_forward_is_sent(self, photo):
+    def test_unseekable_file_is_sent(self, photo):
         class Body:
             def __init__(self, data):
                 self.read = io.BytesIO(data).read
 
         assert picture_bytes(Body(encoded(photo))) == encoded(photo)
 
-    def test_a_pipe_is_sent(self, client, photo, tmp_path):
+    def test_pipe_is_sent(self, client, photo, tmp_path):
         path = tmp_path / "pipe"
         os.mkfifo(path)
         writer = threading.Thread(target=path.write_bytes, args=[encoded(Image.new("RGB", (8, 8), (255, 0, 0)), "PNG")])
@@ -69,7 +69,7 @@ class TestFiles:
         writer.join()
 
     @pytest.mark.parametrize("method", ["search", "clusters"])
-    async def test_a_pipe_does_not_hold_up_the_event_loop(self, toy, tmp_path, method):
+    async def test_pipe_does_not_hold_up_the_event_loop(self, toy, tmp_path, method):
         path = tmp_path / "pipe"
         os.mkfifo(path)
         async with lookalike.aio.Client(toy.address) as client:
@@ -79,7 +79,7 @@ class TestFiles:
             path.write_bytes(encoded(Image.new("RGB", (8, 8), (255, 0, 0)), "PNG"))
             assert len(await call) == 1
 
-    def test_text_is_refused(self, tmp_path):
+    def test_text_is_rejected(self, tmp_path):
         path = tmp_path / "photo.txt"
         path.write_text("no image")
         with path.open() as file, pytest.raises(lookalike.InvalidArgumentError, match="open it in binary mode, 'rb'"):
@@ -87,11 +87,11 @@ class TestFiles:
         with pytest.raises(lookalike.InvalidArgumentError, match="open it in binary mode"):
             picture_bytes(io.StringIO("no image"))
 
-    def test_an_empty_one_is_refused(self):
+    def test_empty_file_is_rejected(self):
         with pytest.raises(lookalike.InvalidArgumentError, match="is empty"):
             picture_bytes(io.BytesIO())
 
-    def test_one_for_several_is_refused(self, client, photo):
+    def test_one_for_several_is_rejected(self, client, photo):
         with pytest.raises(lookalike.InvalidArgumentError, match="for a single one use image="):
             client.search(images=io.BytesIO(encoded(photo)))
 
@@ -129,18 +129,18 @@ class TestArrays:
             (np.zeros((0, 4), np.uint8), "of 4 x 0 pixels cannot be sent"),
         ],
     )
-    def test_others_are_refused(self, pixels, sentence):
+    def test_others_are_rejected(self, pixels, sentence):
         with pytest.raises(lookalike.InvalidArgumentError, match=sentence):
             picture_bytes(pixels)
 
-    def test_a_batch_of_them_is_searched(self, client):
+    def test_batch_of_them_is_searched(self, client):
         red = np.zeros((2, 8, 9, 3), np.uint8)
         red[1, ..., 0] = 255
         assert client.search(images=red, k=1).ids.tolist() == [0, 9]
         assert client.search(images=list(red), k=1).ids.tolist() == [0, 9]
         assert client.search(image=red[1], k=1).ids.tolist() == [9]
 
-    def test_one_for_several_is_refused(self, client, toy):
+    def test_one_for_several_is_rejected(self, client, toy):
         for pixels in (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)):
             with pytest.raises(lookalike.InvalidArgumentError, match="for a single one use image="):
                 client.search(images=pixels)
@@ -191,7 +191,7 @@ class TestPillowImages:
     """An image that is unchanged since it was opened is sent as its file."""
 
     @pytest.mark.parametrize("form", FORMATS)
-    def test_an_image_that_was_only_opened_is_its_file(self, photo, opened, form):
+    def test_opened_image_is_sent_as_its_file(self, photo, opened, form):
         data = encoded(photo, form)
         with opened(data) as image:
             assert picture_bytes(image) == data
@@ -199,7 +199,7 @@ class TestPillowImages:
             assert image.tobytes() == decoded(data).tobytes(), "it can still be decoded"
 
     @pytest.mark.parametrize("form", FORMATS)
-    def test_an_image_that_was_decoded_is_its_file_where_that_is_still_there(self, photo, opened, form):
+    def test_decoded_image_is_sent_as_its_existing_file(self, photo, opened, form):
         data = encoded(photo, form)
         with opened(data) as image:
             image.load()
@@ -211,7 +211,7 @@ class TestPillowImages:
 
     @pytest.mark.parametrize("change", CHANGES)
     @pytest.mark.parametrize("loaded", [False, True])
-    def test_a_changed_image_is_never_sent_as_its_file(self, photo, opened, change, loaded):
+    def test_changed_image_is_never_sent_as_its_file(self, photo, opened, change, loaded):
         exif = Image.Exif()
         exif[0x0112] = 6
         data = encoded(photo, "JPEG", exif=exif)
@@ -239,13 +239,13 @@ class TestPillowImages:
             lambda image: image.copy(),
         ],
     )
-    def test_an_image_made_of_another_is_encoded_itself(self, photo, opened, made):
+    def test_image_made_of_another_is_encoded_itself(self, photo, opened, made):
         data = encoded(photo)
         with opened(data) as image:
             other = made(image)
         assert decoded(picture_bytes(other)).tobytes() == other.tobytes()
 
-    def test_a_later_frame_is_not_the_file(self, photo, opened):
+    def test_later_frame_is_not_the_file(self, photo, opened):
         data = encoded(photo, "TIFF", save_all=True, append_images=[ImageOps.invert(photo)])
         with opened(data) as image:
             assert picture_bytes(image) == data
@@ -254,7 +254,7 @@ class TestPillowImages:
             image.seek(0)
             assert decoded(picture_bytes(image)).tobytes() == photo.tobytes()
 
-    def test_a_palette_that_was_changed_is_not_the_file(self, opened):
+    def test_changed_palette_is_encoded(self, opened):
         image = Image.new("P", (8, 8), 1)
         image.putpalette([0, 0, 0, 255, 0, 0])
         data = encoded(image, "PNG")
@@ -264,7 +264,7 @@ class TestPillowImages:
             sent = picture_bytes(image)
         assert decoded(sent).convert("RGB").getpixel((0, 0)) == (0, 0, 255)
 
-    def test_a_transparent_color_that_was_changed_is_not_the_file(self, opened):
+    def test_changed_transparent_color_is_encoded(self, opened):
         image = Image.new("P", (8, 8), 1)
         image.putpalette([0, 0, 0, 255, 0, 0])
         data = encoded(image, "PNG", transparency=0)
@@ -273,7 +273,7 @@ class TestPillowImages:
             image.info["transparency"] = 1
             assert picture_bytes(image) != data
 
-    def test_a_file_that_was_replaced_is_not_the_image(self, photo, tmp_path):
+    def test_image_of_replaced_file_is_encoded(self, photo, tmp_path):
         path = tmp_path / "photo.png"
         path.write_bytes(encoded(photo, "PNG"))
         with Image.open(path) as image:
@@ -283,13 +283,13 @@ class TestPillowImages:
             path.unlink()
             assert decoded(picture_bytes(image)).tobytes() == photo.tobytes()
 
-    def test_a_format_that_servers_do_not_read_is_encoded(self, photo, opened):
+    def test_unsupported_format_is_encoded(self, photo, opened):
         with opened(encoded(photo, "PPM")) as image:
             sent = picture_bytes(image)
         assert sent.startswith(b"\x89PNG")
         assert decoded(sent).tobytes() == photo.tobytes()
 
-    def test_a_closed_image_is_refused(self, photo, tmp_path):
+    def test_closed_image_is_rejected(self, photo, tmp_path):
         path = tmp_path / "photo.png"
         path.write_bytes(encoded(photo, "PNG"))
         with Image.open(path) as image:
@@ -297,7 +297,7 @@ class TestPillowImages:
         with pytest.raises(lookalike.InvalidArgumentError, match="cannot be encoded"):
             picture_bytes(image)
 
-    def test_the_file_is_much_smaller_than_what_was_sent_before(self):
+    def test_file_is_much_smaller_than_what_was_sent_before(self):
         smooth = Image.effect_noise((1200, 900), 40).convert("RGB").resize((2400, 1800))
         data = encoded(smooth, quality=90)
         with Image.open(io.BytesIO(data)) as image:
@@ -308,7 +308,7 @@ class TestPillowImages:
 class TestRows:
     """With errors="rows", an image that cannot be sent fails only its row."""
 
-    def test_the_others_are_answered(self, client, toy, tmp_path, photo):
+    def test_others_are_answered(self, client, toy, tmp_path, photo):
         red = Image.new("RGB", (8, 8), (255, 0, 0))
         bad = [tmp_path / "gone.jpg", io.BytesIO(), np.zeros((4, 4), np.float32)]
         many = client.search(images=[red, *bad, red], k=2, errors="rows")
@@ -328,7 +328,7 @@ class TestRows:
         assert home[1].error == home.errors[1]
         assert repr(home).endswith(", 1 failed>")
 
-    def test_a_picture_that_the_server_cannot_read_fails_its_row(self, client, toy, photo):
+    def test_image_that_the_server_cannot_read_fails_its_row(self, client, toy, photo):
         many = client.search(images=[b"no picture", encoded(photo)], k=1, errors="rows")
         assert many.errors == {0: "Image 0 cannot be decoded."}
         assert many.counts.tolist() == [0, 1]
@@ -354,11 +354,11 @@ class TestRows:
         assert not toy.requests[-1].row_errors
         assert len(toy.calls) == asked + 1
 
-    def test_another_word_is_refused(self, client):
+    def test_another_word_is_rejected(self, client):
         with pytest.raises(lookalike.InvalidArgumentError, match="errors='skip' must be 'raise' or 'rows'"):
             client.clusters(images=[b"x"], errors="skip")
 
-    def test_an_error_for_a_row_out_of_range_is_a_protocol_error(self, client, toy, photo):
+    def test_error_for_a_row_out_of_range_is_a_protocol_error(self, client, toy, photo):
         toy.change = lambda method, reply: reply.errors.add(row=7, message="odd")
         with pytest.raises(lookalike.ProtocolError, match="an error names a row out of range"):
             client.search(images=[photo], errors="rows")

@@ -59,12 +59,12 @@ class TestPictures:
             assert len(shown(part).pictures) == 2
         assert len(shown(client.lookup(ids=[3, 8])).pictures) == 2
 
-    def test_an_image_with_a_missing_file_is_listed_without_a_thumbnail(self, client):
+    def test_image_with_a_missing_file_is_listed_without_a_thumbnail(self, client):
         page = shown(client.lookup(ids=[9, 10]))
         assert len(page.pictures) == 1
         assert "other/ünï 10.jpg" in page.text
 
-    def test_a_reassigned_id_shows_no_thumbnail(self, toy, client):
+    def test_reassigned_id_shows_no_thumbnail(self, toy, client):
         near = client.search(key="dogs/01.jpg", k=2)
 
         def renamed(method, reply):
@@ -74,7 +74,7 @@ class TestPictures:
         toy.change = renamed
         assert len(shown(near).pictures) == 1
 
-    def test_only_what_is_shown_is_asked_for(self, toy, client):
+    def test_only_shown_thumbnails_are_fetched(self, toy, client):
         near = client.search(key="dogs/01.jpg", k=3)
         assert toy.calls == ["Search"]
         shown(near)
@@ -94,12 +94,12 @@ class TestPictures:
             assert twin.keys == near.keys
             assert shown(twin).pictures == []
 
-    def test_an_attribution_is_a_picture(self, client):
+    def test_attribution_is_an_image(self, client):
         page = shown(client.attribution(key="dogs/01.jpg"))
         assert page.pictures[0].startswith("data:image/png;base64,")
         assert "Newfoundland" in page.text
 
-    def test_a_list_shows_its_first_page(self, toy):
+    def test_list_shows_its_first_page(self, toy):
         with lookalike.Client(toy.address) as client:
             page = shown(client.images(page_size=4))
             assert "The first 4 of 11" in page.text
@@ -131,7 +131,7 @@ class TestText:
     def test_every_result_shows_itself(self, client, ask):
         assert shown(ask(client)).tags[0] == "div"
 
-    def test_untrained_weights_and_notes_are_told(self, toy, client):
+    def test_untrained_weights_and_notes_are_reported(self, toy, client):
         toy.pretrained = False
         assert "UNTRAINED" in shown(client.search(id=0)).text
 
@@ -153,7 +153,7 @@ class TestText:
             assert EVIL in page.text
             assert {name for name, _ in page.attributes} <= {"style", "src", "alt", "title", "open"}
 
-    def test_tells_how_many_rows_are_left_out(self, client):
+    def test_reports_how_many_rows_are_left_out(self, client):
         near = client.search(id=0, k=10)
         many = Neighbors(
             np.tile(near.ids, 10), near.keys * 10, near.labels * 10, np.tile(near.distances, 10), None, near.served
@@ -164,7 +164,7 @@ class TestText:
 
 
 class TestSlices:
-    def test_a_slice_is_of_the_same_kind(self, client):
+    def test_slice_is_of_the_same_kind(self, client):
         near = client.search(id=0, k=5)
         assert near[1:3].keys == near.keys[1:3]
         assert near[-2:].distances.tolist() == near.distances[-2:].tolist()
@@ -174,7 +174,7 @@ class TestSlices:
         assert client.lookup(ids=[3, 8, 1])[::2].keys == ("dogs/03.jpg", "dogs/01.jpg")
         assert len(client.thumbnails([0, 1, 2])[1:]) == 2
 
-    def test_a_slice_of_a_batch_keeps_each_query_with_its_neighbors(self, toy, client):
+    def test_slice_of_a_batch_keeps_each_query_with_its_neighbors(self, toy, client):
         batch = client.search(ids=[0, 4, 9], k=3, uris=True)
         part = batch[::-2]
         assert [near.keys for near in part] == [batch[2].keys, batch[0].keys]
@@ -196,7 +196,7 @@ class TestSlices:
         assert clusters[1:][0] == clusters[1]
         assert clusters[1:][0].cluster == 1
 
-    def test_a_table_gives_some_of_its_rows(self, client):
+    def test_table_gives_some_of_its_rows(self, client):
         counts = client.class_matrix().tables["counts"]
         assert counts[1:].records() == counts.records()[1:]
         assert len(counts[1:]) == len(counts) == 3
@@ -265,12 +265,12 @@ class TestTables:
         ]
         assert table.to_pandas()["pair"][2].tolist() == [4, 5]
 
-    def test_an_experiment_gives_each_of_its_tables(self, client):
+    def test_experiment_gives_each_of_its_tables(self, client):
         matrix = client.class_matrix()
         assert list(matrix.to_pandas()) == list(matrix.to_arrow()) == ["counts"]
         assert matrix.to_pandas()["counts"]["images"].tolist() == [5, 5]
 
-    def test_a_list_gives_all_of_its_pages(self, toy):
+    def test_list_gives_all_of_its_pages(self, toy):
         with lookalike.Client(toy.address) as client:
             assert client.images(page_size=4).to_pandas()["id"].tolist() == list(range(11))
             assert client.images(page_size=4).to_arrow().num_rows == 11

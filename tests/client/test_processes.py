@@ -22,14 +22,14 @@ def pickled(client):
 class TestEventLoops:
     """An asyncio client opens a connection for each event loop."""
 
-    def test_is_used_in_one_loop_after_another(self, toy):
+    def test_client_is_used_in_successive_loops(self, toy):
         client = lookalike.aio.Client(toy.address)
         assert [asyncio.run(client.info()).images for _ in range(3)] == [11] * 3
         asyncio.run(client.close())
         with pytest.raises(lookalike.ClosedError):
             asyncio.run(client.info())
 
-    def test_forgets_the_loops_that_have_ended(self, toy):
+    def test_client_forgets_ended_loops(self, toy):
         client = lookalike.aio.Client(toy.address)
         for _ in range(5):
             asyncio.run(client.info())
@@ -49,7 +49,7 @@ class TestEventLoops:
         assert asyncio.run(client.info()).images == 11
         asyncio.run(client.close())
 
-    def test_is_used_in_several_loops_at_once(self, toy):
+    def test_client_is_used_in_several_loops_concurrently(self, toy):
         client = lookalike.aio.Client(toy.address)
         found = []
 
@@ -119,7 +119,7 @@ async def waited(awaitable):
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_a_client_goes_to_the_workers_of_a_pool(toy, method):
+def test_client_goes_to_the_workers_of_a_pool(toy, method):
     with lookalike.Client(toy.address, token=TOKEN) as client:
         client.info()
         with multiprocessing.get_context(method).Pool(1) as pool:
@@ -173,7 +173,7 @@ os._exit(0)
 
 
 @pytest.mark.parametrize("used", ["nothing", "sync", "aio", "busy"])
-def test_after_a_fork_a_client_works_or_says_why_not(toy, used):
+def test_client_after_fork_works_or_reports_why(toy, used):
     command = [sys.executable, "-c", FORKED, used, toy.address]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     lines = done.stdout.splitlines()

@@ -52,7 +52,7 @@ from lookalike._images import picture_bytes
         ({"key": "a", "timeout": float("nan")}, "timeout=nan must be"),
     ],
 )
-def test_a_wrong_argument_is_one_clear_sentence(client, toy, ask, sentence):
+def test_invalid_argument_has_a_one_sentence_error(client, toy, ask, sentence):
     with pytest.raises(lookalike.InvalidArgumentError, match=sentence) as caught:
         client.search(**ask)
     assert isinstance(caught.value, ValueError)
@@ -60,7 +60,7 @@ def test_a_wrong_argument_is_one_clear_sentence(client, toy, ask, sentence):
     assert toy.calls == []
 
 
-def test_an_unknown_argument_is_a_type_error(client):
+def test_unknown_argument_is_a_type_error(client):
     with pytest.raises(TypeError, match="unexpected argument 'pic'"):
         client.search(pic="a.jpg")
     with pytest.raises(TypeError, match="unexpected argument 'name'"):
@@ -81,13 +81,13 @@ def test_an_unknown_argument_is_a_type_error(client):
         ("list_clusters", {"xyz": 3}, "there are: clustering, timeout, where$"),
     ],
 )
-def test_an_unknown_argument_is_answered_with_the_one_that_is_meant(client, toy, method, given, sentence):
+def test_unknown_argument_suggests_the_right_one(client, toy, method, given, sentence):
     with pytest.raises(TypeError, match=sentence):
         getattr(client, method)(**given)
     assert toy.calls == []
 
 
-def test_wrong_pictures_are_named(client, toy, tmp_path):
+def test_invalid_images_are_named(client, toy, tmp_path):
     empty = tmp_path / "empty.jpg"
     empty.touch()
     wrong = [
@@ -105,7 +105,7 @@ def test_wrong_pictures_are_named(client, toy, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK", "YCbCr", "HSV", "LAB", "F", "I"])
-def test_a_pillow_image_of_any_mode_goes_over_without_loss(mode):
+def test_pillow_image_of_any_mode_goes_over_without_loss(mode):
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 4), np.uint8)
     gray = pixels[..., 0]
     image = {
@@ -125,7 +125,7 @@ def test_a_pillow_image_of_any_mode_goes_over_without_loss(mode):
         assert back.tobytes() == image.tobytes()
 
 
-def test_a_pillow_image_keeps_the_orientation_of_its_file(tmp_path):
+def test_pillow_image_keeps_the_orientation_of_its_file(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     path = tmp_path / "turned.jpg"

@@ -47,7 +47,7 @@ def test_threads_have_ids_of_their_own(toy):
 
 
 @pytest.mark.parametrize("name", ["", "two words", "a" * 129, "é", "a\nb", None])
-def test_other_names_are_refused_before_any_call(client, toy, name):
+def test_other_names_are_rejected_before_any_call(client, toy, name):
     with (
         pytest.raises(lookalike.InvalidArgumentError, match="visible ASCII characters"),
         lookalike.request_id(name),
@@ -56,14 +56,14 @@ def test_other_names_are_refused_before_any_call(client, toy, name):
     assert toy.metadata == []
 
 
-def test_an_error_says_what_the_server_calls_the_call(connect, toy):
+def test_error_has_the_request_id(connect, toy):
     toy.fail(grpc.StatusCode.INTERNAL, "No.", trailing=[("x-request-id", "1f2e3d")])
     with pytest.raises(lookalike.ServerError) as caught:
         connect(toy.address, retries=0).info()
     assert caught.value.request_id == "1f2e3d"
 
 
-def test_an_error_without_a_server_has_no_request_id(connect):
+def test_error_without_a_server_has_no_request_id(connect):
     with pytest.raises(lookalike.UnavailableError) as caught:
         connect("127.0.0.1:1", retries=0).info()
     assert caught.value.request_id is None
@@ -86,7 +86,7 @@ async def test_calls_within_the_block_belong_to_its_trace(toy):
 
 
 @pytest.mark.parametrize("given", [("00-1-2-3",), ("",), (PARENT.upper(),), (PARENT, "é"), (PARENT, "")])
-def test_a_malformed_trace_is_refused_before_any_call(client, toy, given):
+def test_malformed_trace_is_rejected_before_any_call(client, toy, given):
     with pytest.raises(lookalike.InvalidArgumentError, match="trace"), lookalike.traceparent(*given):
         client.info()
     assert toy.metadata == []

@@ -30,7 +30,7 @@ def test_rows_carry_what_the_columns_do(client, geometry):
         near[2]
 
 
-def test_an_image_without_a_label_has_none(client):
+def test_image_without_a_label_has_none(client):
     far = client.search(key="dogs/00.jpg", k=1000)
     assert len(far) == 10
     assert far.keys[-1] == "other/ünï 10.jpg"
@@ -47,7 +47,7 @@ def test_columns_cannot_be_changed(client):
         near.ids = near.ids
 
 
-def test_a_batch_is_a_sequence_of_single_results(client):
+def test_batch_is_a_sequence_of_single_results(client):
     many = client.search(keys=["dogs/00.jpg", "cats/09.jpg", "dogs/02.jpg"], k=3)
     assert isinstance(many, lookalike.NeighborsBatch)
     assert len(many) == 3
@@ -77,7 +77,7 @@ def test_vectors_may_be_lists_and_arrays_of_any_layout(client):
     assert client.search(vectors=np.asfortranarray([[0.0, 1.0], [1.0, 0.0]]), k=1).ids.tolist() == [9, 0]
 
 
-def test_an_image_gives_the_same_result_by_path_bytes_and_pillow(client, tmp_path):
+def test_image_gives_the_same_result_by_path_bytes_and_pillow(client, tmp_path):
     image = Image.new("RGB", (40, 30), (255, 0, 0))
     path = tmp_path / "my picture.png"
     image.save(path)
@@ -92,7 +92,7 @@ def test_ids_may_be_numpy_integers(client):
     assert client.search(ids=np.array([3, 4], np.int32), k=1).keys == ("dogs/02.jpg", "dogs/03.jpg")
 
 
-def test_a_query_leaves_itself_out_unless_told(client):
+def test_query_excludes_itself_by_default(client):
     assert client.search(id=5, k=1).ids.tolist() == [4]
     assert client.search(id=5, k=1, include_self=True).ids.tolist() == [5]
 
@@ -107,7 +107,7 @@ def test_a_query_leaves_itself_out_unless_told(client):
         ({"exact": True}, 0, 1.0),
     ],
 )
-def test_the_effort_travels_with_the_call(client, toy, effort, nprobe, expected_recall):
+def test_effort_travels_with_the_call(client, toy, effort, nprobe, expected_recall):
     served = client.search(key="dogs/01.jpg", **effort).served
     assert (served.nprobe, served.expected_recall) == (nprobe, expected_recall)
     request = toy.requests[-1]
@@ -116,7 +116,7 @@ def test_the_effort_travels_with_the_call(client, toy, effort, nprobe, expected_
         assert getattr(request, name) == pytest.approx(value)
 
 
-def test_every_reply_says_what_served_it(client):
+def test_every_reply_names_what_served_it(client):
     served = client.search(key="dogs/01.jpg", space="toy.max").served
     assert served == lookalike.Served(
         collection="circle",
@@ -131,24 +131,24 @@ def test_every_reply_says_what_served_it(client):
     )
 
 
-def test_untrained_weights_are_told(client, toy):
+def test_untrained_weights_are_reported(client, toy):
     toy.pretrained = False
     assert client.search(key="dogs/01.jpg").served.pretrained is False
 
 
-def test_reprs_are_short_and_say_what_matters(client):
+def test_reprs_are_short_and_explain_what_matters(client):
     near = client.search(key="dogs/01.jpg", k=5)
     assert repr(near) == "<Neighbors 5: 'dogs/00.jpg' 0.01519, 'dogs/02.jpg' 0.01519, 'dogs/03.jpg' 0.06031, ...>"
     assert repr(client.search(ids=[1, 2], k=2)) == "<NeighborsBatch of 2 queries, 4 neighbors>"
 
 
-def test_vectors_of_a_foreign_space_are_refused_by_their_fingerprint(client):
+def test_vectors_of_a_foreign_space_are_rejected_by_their_fingerprint(client):
     assert client.search(vector=[1.0, 0.0], fingerprint="f" * 64, k=1).ids.tolist() == [0]
     with pytest.raises(lookalike.InvalidArgumentError, match="of another space"):
         client.search(vector=[1.0, 0.0], fingerprint="0" * 64)
 
 
-def test_the_servers_refusals_keep_their_words(client):
+def test_servers_refusals_keep_their_words(client):
     with pytest.raises(lookalike.NotFoundError, match=r"^The collection circle has no image with the key 'nope'\.$"):
         client.search(key="nope")
     with pytest.raises(lookalike.InvalidArgumentError, match="has dimension 2, not 3"):

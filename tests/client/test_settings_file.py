@@ -37,7 +37,7 @@ def neighbors(out):
     return len(out.splitlines()) - 2
 
 
-def test_the_users_file_names_the_server_and_options_of_a_command(cli, own):
+def test_users_file_names_the_server_and_options_of_a_command(cli, own):
     own("[search]\nk = 3\n")
     code, out, err = cli("search", "dogs/04.jpg")
     assert (code, err) == (0, "")
@@ -51,7 +51,7 @@ def test_options_override_folder_settings_which_override_user_settings(cli, own,
     assert neighbors(cli("search", "dogs/04.jpg", "-k", 4)[1]) == 4
 
 
-def test_the_environment_overrides_the_file(cli, own, monkeypatch):
+def test_environment_overrides_the_file(cli, own, monkeypatch):
     own()
     monkeypatch.setenv("LOOKALIKE_SERVER", "127.0.0.1:1")
     code, _, err = cli("search", "dogs/04.jpg")
@@ -59,7 +59,7 @@ def test_the_environment_overrides_the_file(cli, own, monkeypatch):
     assert "127.0.0.1:1" in err
 
 
-def test_a_variable_names_another_file(cli, own, monkeypatch, tmp_path):
+def test_variable_names_another_file(cli, own, monkeypatch, tmp_path):
     file = own("[search]\nk = 3\n")
     monkeypatch.setenv("LOOKALIKE_CONFIG", str(file.rename(tmp_path / "other.toml")))
     assert neighbors(cli("search", "dogs/04.jpg")[1]) == 3
@@ -86,7 +86,7 @@ def test_flags_and_analyses_have_tables_too(cli, own, toy):
         '[search]\nmontage = "x.png"',
     ],
 )
-def test_a_folder_sets_only_what_changes_an_answer(cli, own, here, line):
+def test_folder_sets_only_what_changes_an_answer(cli, own, here, line):
     own()
     here(line)
     code, out, err = cli("search", "dogs/04.jpg")
@@ -112,13 +112,13 @@ def test_mistakes_name_the_file_and_the_key(cli, here, text, told):
     assert told in err
 
 
-def test_a_folder_names_no_object_store(cli, own, here):
+def test_folder_names_no_object_store(cli, own, here):
     own()
     here('collection = "s3://bucket/pictures"')
     assert "collection may be a folder here" in cli("search", "dogs/04.jpg")[2]
 
 
-def test_an_option_overrides_conflicting_settings_of_the_file(cli, own, toy):
+def test_option_overrides_conflicting_settings_of_the_file(cli, own, toy):
     own("[search]\nrecall = 0.95\njson = true\n[matrix]\njson = true\n")
     code, out, err = cli("search", "dogs/04.jpg", "--exact", "--csv")
     assert (code, err) == (0, "")
@@ -126,7 +126,7 @@ def test_an_option_overrides_conflicting_settings_of_the_file(cli, own, toy):
     assert cli("matrix", "--server", toy.address, "--csv", "counts")[1].startswith("label,")
 
 
-def test_the_other_form_of_an_analysis_has_options_of_its_own(cli, own, toy):
+def test_other_form_of_an_analysis_has_options_of_its_own(cli, own, toy):
     pytest.importorskip("torch")
     own('[matrix]\nout = "shown"\nrows = 0\n')
     assert "... and 2 more" in cli("matrix", "--server", toy.address)[1]

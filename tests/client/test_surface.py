@@ -22,7 +22,7 @@ UnimplementedError Upserted aio cluster column distance open predicted probabili
 """
 
 
-def test_the_surface_is_what_all_says():
+def test_public_names_equal_all():
     assert set(dir(lookalike)) == set(lookalike.__all__) == set(PUBLIC.split())
     assert lookalike.aio.__all__ == ["Client"]
 
@@ -57,11 +57,11 @@ def test_methods_have_explicit_signatures():
             assert not [one for one in defaults if isinstance(one, (int, str)) and one in (0, "") and one is not False]
 
 
-def test_the_version_matches_the_distribution():
+def test_version_matches_the_distribution():
     assert lookalike.__version__ == importlib.metadata.version("lookalike")
 
 
-def test_the_asyncio_client_is_what_its_source_makes():
+def test_asyncio_client_is_what_its_source_makes():
     script = Path(__file__).parents[2] / "scripts" / "generate_async.py"
     done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -91,7 +91,7 @@ def test_importing_the_client_loads_its_three_dependencies_and_nothing_else():
     assert others == "False False"
 
 
-def test_the_client_covers_every_method_of_the_services():
+def test_client_covers_every_method_of_the_services():
     from lookalike import _calls, _experiment_calls, _update_calls
     from lookalike.v1 import cluster_pb2, collection_pb2, experiment_pb2, search_pb2, server_pb2, update_pb2
 
@@ -109,7 +109,7 @@ def test_each_public_name_is_loaded_when_it_is_first_used():
 
 
 @pytest.mark.parametrize("typed", [["--version"], ["--help"], ["search", "--help"], ["index", "--help"]])
-def test_a_command_that_only_prints_loads_nothing_heavy(typed):
+def test_command_that_only_prints_loads_nothing_heavy(typed):
     command = [sys.executable, "-X", "importtime", "-m", "lookalike", *typed]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}

@@ -58,13 +58,13 @@ def test_each_status_becomes_its_kind_with_the_servers_words(connect, toy, code)
     assert caught.value.retry_after is None
 
 
-def test_an_error_without_words_still_makes_a_sentence(client, toy):
+def test_error_without_words_still_makes_a_sentence(client, toy):
     toy.fail(grpc.StatusCode.INTERNAL)
     with pytest.raises(lookalike.ServerError, match=r"127\.0\.0\.1:\d+ failed with INTERNAL and gave no reason"):
         client.info()
 
 
-def test_a_call_canceled_by_the_server_has_an_error_message(client, toy):
+def test_call_canceled_by_the_server_has_an_error_message(client, toy):
     toy.fail(grpc.StatusCode.CANCELLED, "CANCELLED")
     with pytest.raises(lookalike.CallCancelledError, match=r"cancelled the call.*retry"):
         client.info()
@@ -97,7 +97,7 @@ def test_retry_after_comes_from_the_status_details(connect, toy):
     assert len(toy.calls) == 1
 
 
-def test_an_overloaded_server_is_asked_again_when_it_said(client, toy):
+def test_overloaded_server_is_retried_after_its_delay(client, toy):
     full(toy, 0.4, times=2)
     begun = time.monotonic()
     assert client.info(timeout=60).images == 11
@@ -105,7 +105,7 @@ def test_an_overloaded_server_is_asked_again_when_it_said(client, toy):
     assert toy.calls == ["GetCollection"] * 3
 
 
-def test_an_overloaded_server_is_asked_until_the_timeout(connect, toy):
+def test_overloaded_server_is_retried_until_the_timeout(connect, toy):
     full(toy, 0.1, times=8)
     assert connect(toy.address, retries=1).info(timeout=60).images == 11
     assert len(toy.calls) == 9
@@ -132,13 +132,13 @@ def test_status_details_that_cannot_be_read_do_not_hide_the_error(client, toy):
     assert caught.value.retry_after is None
 
 
-def test_a_call_that_fails_twice_is_tried_a_third_time(client, toy):
+def test_call_is_tried_three_times(client, toy):
     toy.fail(grpc.StatusCode.UNAVAILABLE, "going down", times=2)
     assert client.info().images == 11
     assert toy.calls == ["GetCollection"] * 3
 
 
-def test_a_call_larger_than_grpcs_own_retry_buffer_is_tried_again_too(client, toy):
+def test_call_larger_than_grpcs_own_retry_buffer_is_tried_again_too(client, toy):
     toy.fail(grpc.StatusCode.UNAVAILABLE, "going down", times=2)
     assert client.search(image=red_picture(1 << 20), k=1).ids.tolist() == [9]
     assert toy.calls == ["Search"] * 3
@@ -169,7 +169,7 @@ def test_only_unavailable_errors_are_retried(client, toy, code):
 
 
 @pytest.mark.parametrize("where", ["call", "client"])
-def test_a_slow_server_is_given_up_after_the_timeout(connect, toy, where):
+def test_slow_server_is_given_up_after_the_timeout(connect, toy, where):
     toy.delay = 60
     client = connect(toy.address, timeout=0.2 if where == "client" else 30)
     begun = time.monotonic()
@@ -179,7 +179,7 @@ def test_a_slow_server_is_given_up_after_the_timeout(connect, toy, where):
     assert isinstance(caught.value, TimeoutError)
 
 
-def test_a_call_may_be_given_more_time_than_the_client_gives(connect, toy):
+def test_call_may_be_given_more_time_than_the_client_gives(connect, toy):
     toy.delay = 0.3
     client = connect(toy.address, timeout=0.1)
     assert client.info(timeout=60).images == 11
@@ -187,7 +187,7 @@ def test_a_call_may_be_given_more_time_than_the_client_gives(connect, toy):
     assert connect(toy.address, timeout=None).info().images == 11
 
 
-def test_no_server_is_one_clear_sentence(connect):
+def test_missing_server_has_a_one_sentence_error(connect):
     with pytest.raises(
         lookalike.UnavailableError, match=r"^No server answers at 127\.0\.0\.1:1: is `lookalike serve` run"
     ):
@@ -200,7 +200,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def test_a_call_waits_for_a_server_that_is_starting(connect, start_toy):
+def test_call_waits_for_a_starting_server(connect, start_toy):
     port = free_port()
     start = threading.Timer(3.0, start_toy, [port])
     start.start()
@@ -209,7 +209,7 @@ def test_a_call_waits_for_a_server_that_is_starting(connect, start_toy):
     start.join()
 
 
-def test_a_call_outlives_the_restart_of_its_server(connect, start_toy):
+def test_call_outlives_the_restart_of_its_server(connect, start_toy):
     port = free_port()
     first = start_toy(port)
     client = connect(f"127.0.0.1:{port}")
@@ -221,7 +221,7 @@ def test_a_call_outlives_the_restart_of_its_server(connect, start_toy):
     start.join()
 
 
-def test_a_server_that_never_starts_is_told_when_the_timeout_is_over(connect):
+def test_unstarted_server_is_reported_after_the_timeout(connect):
     begun = time.monotonic()
     with pytest.raises(lookalike.UnavailableError, match=r"^No server answers at 127\.0\.0\.1:1: is `lookalike serve`"):
         connect("127.0.0.1:1").info(timeout=3)
@@ -229,14 +229,14 @@ def test_a_server_that_never_starts_is_told_when_the_timeout_is_over(connect):
 
 
 @pytest.mark.parametrize("settings", [{"retries": 0}, {"wait_for_server": False}])
-def test_a_client_that_does_not_wait_fails_at_once(connect, settings):
+def test_client_that_does_not_wait_fails_immediately(connect, settings):
     begun = time.monotonic()
     with pytest.raises(lookalike.UnavailableError, match=r"^No server answers"):
         connect("127.0.0.1:1", **settings).info(timeout=120)
     assert time.monotonic() - begun < 60
 
 
-def test_asking_whether_a_server_is_up_does_not_wait_for_it(connect):
+def test_health_check_does_not_wait_for_the_server(connect):
     begun = time.monotonic()
     assert connect("127.0.0.1:1").is_serving(timeout=120) is False
     assert time.monotonic() - begun < 60
@@ -264,7 +264,7 @@ async def test_closing_an_asyncio_client_ends_its_pauses(toy):
             await asyncio.wait_for(task, 60)
 
 
-def test_an_address_that_cannot_be_resolved_is_the_same_sentence(connect):
+def test_unresolvable_address_has_the_same_error(connect):
     with pytest.raises(lookalike.UnavailableError, match=r"^No server answers at nosuch\.invalid:50051"):
         connect("nosuch.invalid:50051", retries=0).info(timeout=60)
 
@@ -275,13 +275,13 @@ def test_messages_beyond_grpcs_four_megabytes_go_both_ways(client, toy):
     assert len(client.lookup(id=3).uri) > 5 << 20
 
 
-def test_a_message_over_the_server_limit_has_its_own_error(client):
+def test_message_over_the_server_limit_has_its_own_error(client):
     with pytest.raises(lookalike.MessageTooLargeError, match="use smaller batches") as caught:
         client.search(image=b"x" * (17 << 20))
     assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_a_server_without_the_services_is_unimplemented(connect):
+def test_server_without_the_services_is_unimplemented(connect):
     bare = grpc.server(futures.ThreadPoolExecutor(1))
     port = bare.add_insecure_port("127.0.0.1:0")
     bare.start()
@@ -303,7 +303,7 @@ def test_a_server_without_the_services_is_unimplemented(connect):
         lambda neighbors: neighbors.distances.ClearField("element_type"),
     ],
 )
-def test_a_reply_that_contradicts_itself_is_not_passed_on(client, toy, spoil):
+def test_inconsistent_reply_is_rejected(client, toy, spoil):
     toy.change = lambda method, reply: spoil(reply.neighbors)
     with pytest.raises(lookalike.ProtocolError, match="cannot be read by this version of the client"):
         client.search(key="dogs/01.jpg", k=2)
@@ -328,7 +328,7 @@ def test_tls_with_a_private_authority_and_a_client_certificate(connect, tls_addr
 
 
 @pytest.mark.parametrize("trust", ["public", "no client certificate", "wrong name"])
-def test_tls_without_trust_is_refused(connect, tls_address, certificates, trust):
+def test_tls_without_trust_is_rejected(connect, tls_address, certificates, trust):
     pair = {"cert": certificates.client_cert, "key": certificates.client_key}
     tls = {
         "public": True,
@@ -344,7 +344,7 @@ def test_plain_text_to_a_tls_server_fails(connect, tls_address):
         connect(tls_address, retries=0).info(timeout=60)
 
 
-def test_a_closed_client_says_so(connect, toy):
+def test_closed_client_is_reported(connect, toy):
     client = connect(toy.address)
     client.info()
     client.close()
@@ -373,13 +373,13 @@ async def test_closing_an_asyncio_client_ends_its_calls_as_closed(toy):
             await task
 
 
-def test_a_client_that_made_no_call_closes_too(toy):
+def test_unused_client_closes(toy):
     with lookalike.Client(toy.address) as client:
         assert repr(client) == f"<lookalike.Client of {toy.address}>"
     assert repr(client) == f"<lookalike.Client of {toy.address}, closed>"
 
 
-def test_a_proxy_of_the_machine_is_not_asked_for_its_own_loopback(toy, monkeypatch):
+def test_loopback_bypasses_the_proxy(toy, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("grpc_proxy", "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
@@ -431,7 +431,7 @@ class TestTokens:
         connect(target, token=TOKEN, insecure=True)
 
     @pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "é", 7])
-    def test_an_invalid_token_is_rejected_without_showing_it(self, connect, token):
+    def test_invalid_token_is_rejected_without_showing_it(self, connect, token):
         with pytest.raises(lookalike.InvalidArgumentError) as caught:
             connect("127.0.0.1:1", token=token)
         assert "lookalike token" in str(caught.value)

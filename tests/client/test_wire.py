@@ -14,7 +14,7 @@ SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5)
 
 
 @given(st.sampled_from(DTYPES).flatmap(lambda dtype: hnp.arrays(dtype, SHAPES)))
-def test_an_array_survives_the_wire(array):
+def test_array_survives_the_wire(array):
     tensor = types_pb2.Tensor.FromString(wire.encode(array).SerializeToString())
     back = wire.decode(tensor)
     assert back.dtype == array.dtype
@@ -24,7 +24,7 @@ def test_an_array_survives_the_wire(array):
 
 
 @given(hnp.arrays("float32", (4, 6)), st.sampled_from(["reversed", "strided", "fortran", "big-endian"]))
-def test_the_layout_in_memory_does_not_matter(array, layout):
+def test_layout_in_memory_does_not_matter(array, layout):
     laid = {
         "reversed": array[::-1, ::-1],
         "strided": array[::2, 1::3],
@@ -34,7 +34,7 @@ def test_the_layout_in_memory_does_not_matter(array, layout):
     np.testing.assert_array_equal(wire.decode(wire.encode(laid)), laid)
 
 
-def test_the_bytes_are_little_endian_and_row_major():
+def test_bytes_are_little_endian_and_row_major():
     tensor = wire.encode(np.array([[1, 2], [3, 4]], np.int32))
     assert tensor.data == bytes([1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0])
     assert list(tensor.shape) == [2, 2]
@@ -42,7 +42,7 @@ def test_the_bytes_are_little_endian_and_row_major():
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "complex64", "object", "U3", "datetime64[s]"])
-def test_other_types_are_refused_by_name(dtype):
+def test_other_types_are_rejected_by_name(dtype):
     array = np.zeros(2, dtype)
     with pytest.raises(ValueError, match=f"an array of {array.dtype} cannot be sent".replace("[", r"\[")):
         wire.encode(array)
@@ -53,7 +53,7 @@ def test_other_types_are_refused_by_name(dtype):
     st.integers(0, 8),
     st.binary(max_size=64),
 )
-def test_a_tensor_is_decoded_or_refused_never_anything_else(shape, element_type, data):
+def test_tensor_is_decoded_or_rejected_never_anything_else(shape, element_type, data):
     tensor = types_pb2.Tensor(element_type=element_type, shape=shape, data=data)
     try:
         array = wire.decode(tensor)
@@ -63,6 +63,6 @@ def test_a_tensor_is_decoded_or_refused_never_anything_else(shape, element_type,
     assert array.nbytes == len(data)
 
 
-def test_a_tensor_without_a_type_is_refused():
+def test_tensor_without_a_type_is_rejected():
     with pytest.raises(ValueError, match="no element type that is known here"):
         wire.decode(types_pb2.Tensor(shape=[1], data=b"\0\0\0\0"))

@@ -35,7 +35,7 @@ def options_in(words):
     return {word.partition("=")[0] for word in words if word.startswith("--")}
 
 
-def test_the_dashboard_queries_only_documented_metrics():
+def test_dashboard_queries_only_documented_metrics():
     panels = json.loads((DEPLOY / "grafana" / "lookalike.json").read_text())["panels"]
     assert len(panels) >= 10
     for panel in panels:
@@ -44,7 +44,7 @@ def test_the_dashboard_queries_only_documented_metrics():
     assert len({panel["id"] for panel in panels}) == len(panels)
 
 
-def test_the_alerts_match_the_documentation():
+def test_alerts_match_the_documentation():
     text = (DEPLOY / "alerts.yml").read_text()
     assert text in (ROOT / "docs" / "observability.md").read_text()
     rules = [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
@@ -52,7 +52,7 @@ def test_the_alerts_match_the_documentation():
         assert names_in(rule["expr"]) <= documented(), rule["alert"]
 
 
-def test_the_kubernetes_manifest_uses_existing_options():
+def test_kubernetes_manifest_uses_existing_options():
     deployment, service, claim = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
     pod = deployment["spec"]["template"]["spec"]
     container = pod["containers"][0]
@@ -69,7 +69,7 @@ def test_the_kubernetes_manifest_uses_existing_options():
     assert pod["terminationGracePeriodSeconds"] > grace
 
 
-def test_the_compose_file_uses_existing_files_and_options():
+def test_compose_file_uses_existing_files_and_options():
     composed = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     words = shlex.split(composed["services"]["lookalike"]["command"])
     assert words[0] == "serve"
@@ -82,14 +82,14 @@ def test_the_compose_file_uses_existing_files_and_options():
     assert scraped["static_configs"][0]["targets"] == [f"lookalike:{words[words.index('--metrics-port') + 1]}"]
 
 
-def test_the_systemd_unit_uses_existing_options():
+def test_systemd_unit_uses_existing_options():
     unit = (DEPLOY / "lookalike.service").read_text()
     command = re.search(r"^ExecStart=(.*)$", unit, re.MULTILINE)[1].split()
     assert command[1] == "serve"
     assert options_in(command) <= {*_OPTIONS, "--config"}
 
 
-def test_the_dockerfile_uses_existing_extras_and_a_non_root_user():
+def test_dockerfile_uses_existing_extras_and_a_non_root_user():
     import tomllib
 
     text = (DEPLOY / "Dockerfile").read_text()

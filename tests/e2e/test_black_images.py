@@ -36,7 +36,7 @@ def black(folder: Path, count: int) -> Path:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_each_command_answers_or_says_why_not(typed, tmp_path: Path, count: int) -> None:
+def test_each_command_answers_or_explains_why_not(typed, tmp_path: Path, count: int) -> None:
     collection = tmp_path / "collection"
     options = ("--model", "squeezenet1_1", "--weights", "untrained:3")
     done = typed("index", black(tmp_path, count), "--collection", collection, *options)
@@ -52,7 +52,7 @@ def test_each_command_answers_or_says_why_not(typed, tmp_path: Path, count: int)
             assert ALIKE in done.stderr, command
 
 
-def test_the_report_of_black_pictures_is_written(lookalike, tmp_path: Path) -> None:
+def test_report_of_black_images_is_written(lookalike, tmp_path: Path) -> None:
     collection, page = tmp_path / "collection", tmp_path / "report.html"
     options = ("--model", "squeezenet1_1", "--weights", "untrained:3")
     done = lookalike("index", black(tmp_path, 4), "--collection", collection, *options)

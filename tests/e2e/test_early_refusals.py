@@ -58,7 +58,7 @@ def photos(tmp_path: Path) -> Path:
     ],
     ids=lambda value: " ".join(value),
 )
-def test_nothing_is_embedded_before_a_mistake_is_told(
+def test_mistakes_are_reported_before_embedding(
     photos: Path, tmp_path: Path, typed: Run, options: list[str], words: list[str]
 ) -> None:
     done = typed("index", photos, "--collection", tmp_path / "c", *MODEL, *options)
@@ -74,7 +74,7 @@ def test_nothing_is_embedded_before_a_mistake_is_told(
 @pytest.mark.parametrize(
     ("wrong", "right"), [(["--clusters", "7"], ["--clusters", "2"]), (["--nlist", "7"], ["--nlist", "2"])]
 )
-def test_a_late_refusal_keeps_the_embeddings_and_says_so(
+def test_late_error_keeps_the_embeddings(
     photos: Path, tmp_path: Path, typed: Run, wrong: list[str], right: list[str]
 ) -> None:
     late = typed("index", photos, "--collection", tmp_path / "c", *MODEL, *wrong)

@@ -188,7 +188,7 @@ def as_data(found: lookalike_client.Experiment) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_the_command_and_the_client_give_the_same(name, typed, kept, server, client, class_map) -> None:
+def test_command_and_the_client_give_the_same(name, typed, kept, server, client, class_map) -> None:
     arguments, ask = ASKED[name]
     arguments = [str(class_map) if argument == "CLASS_MAP" else argument for argument in arguments]
     if "DIR" in arguments:
@@ -208,7 +208,7 @@ def test_the_command_and_the_client_give_the_same(name, typed, kept, server, cli
 
 
 @pytest.mark.parametrize("kind", STORED)
-def test_a_stored_result_is_the_same_from_every_interface(kind, lookalike, kept, printed, server, client) -> None:
+def test_stored_result_is_the_same_from_every_interface(kind, lookalike, kept, printed, server, client) -> None:
     made = printed[1][kind]
     made["tables"].pop(COSTS, None)
     assert any(made["tables"].values())
@@ -231,12 +231,12 @@ def test_a_stored_result_is_the_same_from_every_interface(kind, lookalike, kept,
     assert listed[name].tables == {table: len(rows) for table, rows in made["tables"].items()}
 
 
-def test_a_matrix_counts_every_image(kept, printed) -> None:
+def test_matrix_counts_every_image(kept, printed) -> None:
     images = pq.read_table(kept / "images").to_pylist()
     assert sum(row["count"] for row in printed[1]["class_matrix"]["tables"]["counts"]) == len(images)
 
 
-def test_an_attribution_is_a_picture_of_what_the_network_saw(client) -> None:
+def test_attribution_is_an_image_of_what_the_network_saw(client) -> None:
     cam = client.attribution(key=KEY)
     guided = client.attribution(key=KEY, method="gbp", class_index=cam.class_index)
     assert cam.class_name == f"class {cam.class_index}"

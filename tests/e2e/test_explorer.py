@@ -266,7 +266,7 @@ def drop(page: Any, picture: Path, kind: str = "image/jpeg") -> None:
     expect(page.locator("#drop")).to_be_hidden()
 
 
-def test_a_dropped_picture_finds_its_like_and_its_address_shows_it_again(open_page, address, pictures):
+def test_dropped_image_is_searched_and_its_url_repeats_the_search(open_page, address, pictures):
     until_network(address)
     page = open_page("")
     label = sorted(each.name for each in pictures.iterdir())[0]
@@ -285,7 +285,7 @@ def test_a_dropped_picture_finds_its_like_and_its_address_shows_it_again(open_pa
     expect(page.locator("#served")).to_contain_text("resnet18/main on cpu")
 
 
-def test_a_chosen_file_is_searched_with_too(open_page, address, pictures):
+def test_chosen_file_is_searched(open_page, address, pictures):
     until_network(address)
     page = open_page("clusters")
     label = sorted(each.name for each in pictures.iterdir())[1]
@@ -293,7 +293,7 @@ def test_a_chosen_file_is_searched_with_too(open_page, address, pictures):
     expect(tiles(page).first).to_have_attribute("title", f"{label}/05.jpg")
 
 
-def test_a_dropped_file_that_is_not_an_image_is_rejected(open_page, tmp_path, pictures):
+def test_dropped_file_without_an_image_is_rejected(open_page, tmp_path, pictures):
     page = open_page("clusters")
     notes = tmp_path / "notes.txt"
     notes.write_text("no image")
@@ -323,7 +323,7 @@ def test_neighbors_are_followed_and_the_way_back_is_kept(open_page):
     expect(tiles(page).first).to_have_attribute("title", first)
 
 
-def test_the_settings_are_in_the_address(open_page):
+def test_settings_are_in_the_address(open_page):
     page = open_page("search?id=0")
     page.get_by_label("How many (k)").fill("7")
     page.get_by_label("How many (k)").press("Enter")
@@ -363,7 +363,7 @@ def test_labels_are_shown_without_wordnet_numbers(open_page):
     assert set(page.locator(".tile .label").all_inner_texts()) == {"cassette player"}
 
 
-def test_the_pictures_can_be_walked_by_the_keyboard(open_page):
+def test_keyboard_moves_between_images(open_page):
     page = open_page("search?id=0&k=6")
     expect(tiles(page)).to_have_count(6)
     tiles(page).first.focus()
@@ -377,7 +377,7 @@ def test_the_pictures_can_be_walked_by_the_keyboard(open_page):
     expect(page.locator(".facts")).to_contain_text(key)
 
 
-def test_an_image_tells_its_neighbors_clusters_and_predictions(open_page):
+def test_image_page_shows_neighbors_clusters_and_predictions(open_page):
     page = open_page("image?id=0")
     expect(page.get_by_role("heading", name="Nearest of another class")).to_be_visible()
     own = page.locator(".facts").get_by_role("link").inner_text()
@@ -399,7 +399,7 @@ def test_attributions_are_drawn_on_demand(open_page):
         expect(button).to_have_attribute("aria-pressed", "true")
 
 
-def test_a_cluster_is_opened_from_the_sheet(open_page):
+def test_cluster_is_opened_from_the_sheet(open_page):
     page = open_page("clusters")
     expect(page.locator(".card")).to_have_count(CLUSTERS)
     seen(page.locator(".card img").first)
@@ -411,7 +411,7 @@ def test_a_cluster_is_opened_from_the_sheet(open_page):
     expect(page.locator(".facts")).to_be_visible()
 
 
-def test_the_header_switches_between_the_collections_of_the_server(open_page, collection):
+def test_header_switches_between_the_collections_of_the_server(open_page, collection):
     page = open_page("clusters?show=matrix")
     switch = page.get_by_label("Collection", exact=True)
     expect(switch).to_have_value(collection.name)
@@ -437,7 +437,7 @@ def test_the_header_switches_between_the_collections_of_the_server(open_page, co
     expect(page.locator("#collection")).to_contain_text(f"{CLASSES * EACH} images")
 
 
-def test_a_collection_that_is_not_loaded_is_listed_with_the_reason(open_page):
+def test_unloaded_collection_is_listed_with_the_reason(open_page):
     page = open_page("map")
     switch = page.get_by_label("Collection", exact=True)
     expect(switch.locator("option", has_text="broken")).to_contain_text("not loaded")
@@ -451,7 +451,7 @@ def test_a_collection_that_is_not_loaded_is_listed_with_the_reason(open_page):
     expect(page.locator(".stage[data-ready=true]")).to_be_visible()
 
 
-def test_a_cell_of_the_matrix_opens_its_images(open_page):
+def test_cell_of_the_matrix_opens_its_images(open_page):
     page = open_page("clusters?show=matrix")
     cell = page.locator(".heat").first
     images = int(cell.inner_text())
@@ -482,7 +482,7 @@ def around_all(page: Any) -> None:
     page.mouse.up()
 
 
-def test_a_lasso_on_the_map_makes_a_list(open_page):
+def test_lasso_on_the_map_makes_a_list(open_page):
     page = open_page("map")
     stage = page.locator(".stage[data-ready=true]")
     expect(stage).to_have_attribute("data-inside", str(CLASSES * EACH))
@@ -494,7 +494,7 @@ def test_a_lasso_on_the_map_makes_a_list(open_page):
     expect(page.locator(".facts")).to_be_visible()
 
 
-def test_the_map_zooms_shows_images_and_keeps_its_view_in_the_url(open_page):
+def test_map_zooms_shows_images_and_keeps_its_view_in_the_url(open_page):
     page = open_page("map")
     stage = page.locator(".stage[data-ready=true]")
     expect(stage).to_have_attribute("data-zoom", "1.000")
@@ -512,7 +512,7 @@ def test_the_map_zooms_shows_images_and_keeps_its_view_in_the_url(open_page):
     expect(page.locator(".legend")).to_contain_text("cluster 0")
 
 
-def test_no_wheel_loses_the_map_and_a_double_click_shows_all_of_it(open_page):
+def test_zoom_is_bounded_and_double_click_resets_the_map(open_page):
     page = open_page("map")
     stage = page.locator(".stage[data-ready=true]")
     box = stage.bounding_box()
@@ -558,7 +558,7 @@ def test_map_labels_stand_above_their_groups_without_overlap(open_page):
     assert third is None
 
 
-def test_the_points_are_colored_by_what_the_model_predicts(open_page):
+def test_points_are_colored_by_what_the_model_predicts(open_page):
     page = open_page("map?color=prediction")
     counts = page.locator(".legend button .print").all_inner_texts()
     assert sum(map(int, counts)) <= CLASSES * EACH
@@ -643,7 +643,7 @@ def test_adding_a_dropped_image_can_be_undone(as_writer, pictures, address):
         expect(tiles(page)).to_have_count(CLASSES * EACH + left)
 
 
-def test_the_slider_goes_through_the_checkpoints(open_page):
+def test_slider_goes_through_the_checkpoints(open_page):
     page = open_page("map?name=evolution/training")
     stage = page.locator(".stage[data-ready=true]")
     slider = page.get_by_label("Checkpoint")
@@ -664,7 +664,7 @@ def test_the_slider_goes_through_the_checkpoints(open_page):
     expect(page.get_by_label("Checkpoint")).to_have_attribute("aria-valuetext", "step0")
 
 
-def test_the_page_recovers_when_the_server_is_available_again(open_page, server):
+def test_page_recovers_when_the_server_is_available_again(open_page, server):
     page = open_page("search?id=1&k=6")
     expect(tiles(page)).to_have_count(6)
     server.stop(signal.SIGKILL)
@@ -687,12 +687,12 @@ def test_the_page_recovers_when_the_server_is_available_again(open_page, server)
         ("map?name=map/none", "it has: map/pca, evolution/training"),
     ],
 )
-def test_a_missing_page_shows_an_alert_with_the_remedy(open_page, path, words):
+def test_missing_page_shows_an_alert_with_the_remedy(open_page, path, words):
     page = open_page(path)
     expect(page.get_by_role("alert")).to_contain_text(words)
 
 
-def test_the_page_works_below_the_prefix_of_a_proxy(open_page, address, pictures):
+def test_page_works_below_the_prefix_of_a_proxy(open_page, address, pictures):
     with proxied(address, "/some/prefix/") as at:
         page = open_page(at=at.rstrip("/"))
         seen(page.locator("main .tile img").first)
@@ -740,7 +740,7 @@ def test_mistakes_are_counted_by_class_and_each_leads_to_why(open_page):
     seen(page.get_by_alt_text(re.compile("Class activation")))
 
 
-def test_checks_show_duplicates_leaks_wrong_labels_poor_pictures_and_a_sample(open_page):
+def test_checks_show_duplicates_leaks_wrong_labels_poor_images_and_a_sample(open_page):
     page = open_page("login")
     for name, tables in CHECKED.items():
         page.route(f"**/api/experiments/{name}*", answering(tables))
@@ -770,7 +770,7 @@ def test_checks_show_duplicates_leaks_wrong_labels_poor_pictures_and_a_sample(op
     assert apart == sorted(apart, reverse=True)
 
 
-def test_a_check_without_results_names_the_command(open_page):
+def test_check_without_results_names_the_command(open_page):
     page = open_page("checks?show=quality")
     expect(page.locator(".notice code")).to_contain_text("lookalike quality")
     expect(page.locator(".tabs a")).to_have_count(5)
@@ -818,7 +818,7 @@ CHECKED: dict[str, dict[str, list[dict[str, Any]]]] = {
 }  # fmt: skip
 
 
-def test_a_filter_is_written_by_suggestions_and_narrows_every_view(open_page):
+def test_filter_is_written_by_suggestions_and_narrows_every_view(open_page):
     """Prices are 0, 5, ... 175; those of the first 4 images are below 20, and 2 of these are tagged "kept"."""
     page = open_page("search")
     bar, told = page.get_by_role("combobox", name="Filter"), page.locator("#filter-told")
@@ -859,7 +859,7 @@ def test_a_filter_is_written_by_suggestions_and_narrows_every_view(open_page):
     expect(told).to_be_hidden()
 
 
-def test_a_filter_error_is_shown_below_the_bar_with_its_position(open_page):
+def test_filter_error_is_shown_below_the_bar_with_its_position(open_page):
     page = open_page("search?where=price+%3C+20")
     bar, told = page.get_by_role("combobox", name="Filter"), page.locator("#filter-told")
     expect(told).to_have_text("4 of 36 images match")

@@ -46,7 +46,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return file, made.stdout.split()[0]
 
 
-def test_a_server_with_tokens_shows_nothing_before_login(collection, tokens):
+def test_server_with_tokens_shows_nothing_before_login(collection, tokens):
     file, token = tokens
     with (
         serving("serve", collection, "--port", 0, "--http", 0, "--tokens", file) as (_, url),
@@ -75,7 +75,7 @@ def test_a_server_with_tokens_shows_nothing_before_login(collection, tokens):
         assert browser.get("/api/collection").status_code == 401
 
 
-def test_a_revoked_token_cannot_read_cached_data(collection, tmp_path, lookalike):
+def test_revoked_token_cannot_read_cached_data(collection, tmp_path, lookalike):
     file = tmp_path / "tokens"
     token = lookalike("token", "--name", "ann", "--file", file).stdout.split()[0]
     with (
@@ -94,7 +94,7 @@ def test_a_revoked_token_cannot_read_cached_data(collection, tmp_path, lookalike
         assert browser.get(path).status_code == 401
 
 
-def test_a_page_started_by_a_server_does_not_use_the_token_of_its_user(collection, tokens, monkeypatch):
+def test_page_started_by_a_server_does_not_use_the_token_of_its_user(collection, tokens, monkeypatch):
     file, token = tokens
     monkeypatch.setenv("LOOKALIKE_TOKEN", token)
     with serving("serve", collection, "--port", 0, "--http", 0, "--tokens", file) as (_, beside):
@@ -104,7 +104,7 @@ def test_a_page_started_by_a_server_does_not_use_the_token_of_its_user(collectio
         assert told.json() == {"serving": True}
 
 
-def test_the_page_exits_when_its_server_is_killed(collection):
+def test_page_exits_when_its_server_is_killed(collection):
     with serving("serve", collection, "--port", 0, "--http", 0) as (server, url):
         assert httpx.get(f"{url}/api/collection", timeout=PATIENCE_S).json()["collection"]["name"] == collection.name
         server.send_signal(signal.SIGKILL)
@@ -114,7 +114,7 @@ def test_the_page_exits_when_its_server_is_killed(collection):
             httpx.get(f"{url}/api/health", timeout=PATIENCE_S)
 
 
-def test_a_page_that_others_can_reach_needs_a_server_that_asks_for_tokens(address, lookalike, tmp_path):
+def test_remote_page_needs_a_server_with_tokens(address, lookalike, tmp_path):
     refused = lookalike("explore", "--server", address, "--http", 0, "--host", "0.0.0.0")
     assert refused.returncode == 2
     assert "--http-cert" in refused.stderr
@@ -147,7 +147,7 @@ def test_explore_opens_a_browser_or_prints_the_ssh_command(address, over_ssh, tm
         assert process.stdout.readline().strip() == (forwarded if over_ssh else f"OPENED {url}/")
 
 
-def test_mistakes_are_one_sentence(collection, address, lookalike):
+def test_invalid_arguments_are_reported_in_one_sentence(collection, address, lookalike):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

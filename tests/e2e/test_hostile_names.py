@@ -91,7 +91,7 @@ def test_hostile_names_stay_names(hostile: Path, tmp_path: Path, lookalike: Run)
 
 
 @pytest.mark.parametrize("name", ["../../evil", "\x1b[31m"])
-def test_names_that_become_folders_are_refused(hostile: Path, tmp_path: Path, typed: Run, name: str) -> None:
+def test_names_that_become_folders_are_rejected(hostile: Path, tmp_path: Path, typed: Run, name: str) -> None:
     options = ["--model", "squeezenet1_1", "--weights", "untrained:1"]
     done = typed("embed", hostile, "--collection", tmp_path / "c", "--name", name, *options)
     assert done.returncode == 2
@@ -100,7 +100,7 @@ def test_names_that_become_folders_are_refused(hostile: Path, tmp_path: Path, ty
     assert not (tmp_path.parent / "evil").exists()
 
 
-def test_a_listed_path_with_dots_is_read_from_there_and_written_nowhere(tmp_path: Path, typed: Run) -> None:
+def test_listed_path_with_dots_is_read_from_there_and_written_nowhere(tmp_path: Path, typed: Run) -> None:
     (tmp_path / "lists").mkdir()
     for number in range(3):
         picture(number).save(tmp_path / f"{number}.png")

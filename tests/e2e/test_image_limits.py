@@ -41,7 +41,7 @@ def save_large(path: Path, color: tuple[int, int, int]) -> None:
     os.truncate(path, 67 << 20)
 
 
-def test_a_large_image_is_rejected_or_else_can_be_asked_about(photos: Path, tmp_path: Path, typed: Run, serve) -> None:
+def test_large_image_is_rejected_or_searchable(photos: Path, tmp_path: Path, typed: Run, serve) -> None:
     folder = tmp_path / "collection"
     model = ["--model", "squeezenet1_1", "--weights", "untrained:1", "--workers", "1"]
     usual = typed("index", photos, "--collection", tmp_path / "usual", *model)
@@ -76,7 +76,7 @@ def test_a_large_image_is_rejected_or_else_can_be_asked_about(photos: Path, tmp_
         client.search(images=[data], k=1)
 
 
-def test_wrong_limits_are_one_sentence(photos: Path, tmp_path: Path, typed: Run) -> None:
+def test_invalid_limits_have_a_one_sentence_error(photos: Path, tmp_path: Path, typed: Run) -> None:
     for option, value in (("--max-image-bytes", "many"), ("--max-pixels", "0"), ("--max-pixels", "5MiB")):
         done = typed("embed", photos, "--collection", tmp_path / "c", option, value)
         assert done.returncode == 2

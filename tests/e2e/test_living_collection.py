@@ -34,7 +34,7 @@ def whole(client: lookalike_client.Client) -> None:
     assert ("added/blue.png" in some) == ("blue/03.png" in some)
 
 
-def test_changes_by_picture_survive_a_restart_a_fold_and_indexing_again(
+def test_changes_by_image_survive_a_restart_a_fold_and_indexing_again(
     collection: Path, pictures: Path, tmp_path: Path, lookalike: Run
 ) -> None:
     folder = tmp_path / "living"

@@ -64,14 +64,14 @@ def test_neighbors_share_the_hue(address: str) -> None:
     assert near.served.pretrained is False
 
 
-def test_a_stored_picture_sent_as_a_file_finds_itself(pictures: Path, address: str) -> None:
+def test_stored_image_sent_as_a_file_finds_itself(pictures: Path, address: str) -> None:
     with lookalike_client.Client(address, timeout=120) as client:
         near = client.search(image=pictures / "red" / "05.png", k=1)
     assert list(near.keys) == ["red/05.png"]
     assert near.distances[0] < 1e-3
 
 
-def test_a_copy_of_a_stored_image_has_the_same_clusters(pictures: Path, address: str) -> None:
+def test_copy_of_a_stored_image_has_the_same_clusters(pictures: Path, address: str) -> None:
     with lookalike_client.Client(address, timeout=120) as client:
         stored_home = client.clusters(key="violet/00.png")
         new_home = client.clusters(image=pictures / "violet" / "00.png")
@@ -81,7 +81,7 @@ def test_a_copy_of_a_stored_image_has_the_same_clusters(pictures: Path, address:
     assert stored_home[0].size >= 1
 
 
-def test_the_command_line_tells_what_the_client_tells(address: str, lookalike: Run, tmp_path: Path) -> None:
+def test_command_line_equals_the_client(address: str, lookalike: Run, tmp_path: Path) -> None:
     montage = tmp_path / "near.png"
     done = lookalike("search", "blue/02.png", "-k", 4, "--server", address, "--json", "--montage", montage)
     assert done.returncode == 0, done.stderr
@@ -124,7 +124,7 @@ def test_parquet_is_readable_by_others(collection: Path, library: str) -> None:
     assert counts == dict.fromkeys(["blue", "green", "red", "violet", "yellow"], 12)
 
 
-def test_indexing_again_changes_nothing_and_new_pictures_alone_are_embedded(
+def test_indexing_again_changes_nothing_and_new_images_alone_are_embedded(
     pictures: Path, tmp_path: Path, lookalike: Run, typed: Run
 ) -> None:
     import shutil
@@ -154,7 +154,7 @@ def test_indexing_again_changes_nothing_and_new_pictures_alone_are_embedded(
     assert all(path.read_bytes() == data for path, data in before.items())
 
 
-def test_a_running_server_takes_up_a_new_generation(pictures: Path, tmp_path: Path, typed: Run, serve) -> None:
+def test_running_server_takes_up_a_new_generation(pictures: Path, tmp_path: Path, typed: Run, serve) -> None:
     import shutil
     import time
 

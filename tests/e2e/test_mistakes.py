@@ -48,7 +48,7 @@ MISTAKES = [
     MISTAKES,
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else None,
 )
-def test_a_mistake_gets_one_sentence(
+def test_mistake_is_reported_in_one_sentence(
     arguments: list[str], code: int, words: list[str],
     pictures: Path, collection: Path, address: str, lookalike: Run, typed: Run, tmp_path: Path,
 ) -> None:  # fmt: skip

@@ -38,7 +38,7 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_cell_runs_and_shows_pictures(notebook, crops, tmp_path, monkeypatch):
+def test_every_cell_runs_and_shows_images(notebook, crops, tmp_path, monkeypatch):
     monkeypatch.setenv("LOOKALIKE_COLLECTION", str(crops))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "matplotlib"))

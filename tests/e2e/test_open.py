@@ -44,7 +44,7 @@ def gone(pid: int) -> bool:
     return True
 
 
-def test_an_opened_folder_answers_like_a_server(opened, address, pictures):
+def test_opened_folder_answers_like_a_server(opened, address, pictures):
     with lookalike.Client(address) as served:
         image = pictures / "blue" / "00.png"
         for ask in (
@@ -69,7 +69,7 @@ def test_an_opened_folder_answers_like_a_server(opened, address, pictures):
         assert tables[0] == tables[1]
 
 
-def test_a_dendrogram_equals_that_of_the_command(opened, collection):
+def test_dendrogram_equals_that_of_the_command(opened, collection):
     words = [sys.executable, "-m", "lookalike", "dendrogram", "--collection", str(collection), "--most", "20", "--json"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
     if done.returncode:
@@ -88,7 +88,7 @@ def test_shows_thumbnails(opened):
     assert opened.search(key="blue/01.png", k=3)._repr_html_().count("<img") == 3
 
 
-def test_a_copy_asks_the_same_server_and_leaves_it_running(opened):
+def test_copy_uses_the_same_server_and_leaves_it_running(opened):
     with pickle.loads(pickle.dumps(opened)) as copy:  # noqa: S301
         assert type(copy) is lookalike.Client
         assert copy.info().images == 60
@@ -131,14 +131,14 @@ def test_no_process_is_left_behind_when_its_owner_is_killed(collection):
     assert all(gone(child.pid) for child in children)
 
 
-def test_a_server_that_was_killed_is_reported(collection):
+def test_killed_server_is_reported(collection):
     with lookalike.open(collection) as opened:
         opened._end.peek()[2][0].kill()
         with pytest.raises(lookalike.UnavailableError):
             opened.info()
 
 
-def test_an_interrupt_of_the_callers_group_spares_the_server(opened):
+def test_interrupt_of_the_callers_group_spares_the_server(opened):
     assert os.getpgid(opened._end.peek()[2][0].pid) != os.getpgid(0)
 
 
@@ -151,13 +151,13 @@ class TestMistakes:
         with pytest.raises(lookalike.FailedPreconditionError, match=r"cannot be opened: .*no collection"):
             lookalike.open(tmp_path)
 
-    def test_the_server_is_not_installed(self, collection, monkeypatch):
+    def test_server_is_not_installed(self, collection, monkeypatch):
         monkeypatch.setitem(sys.modules, "lookalike_server", None)
         with pytest.raises(lookalike.FailedPreconditionError, match=r"pip install 'lookalike\[server\]'"):
             lookalike.open(collection)
 
     @pytest.mark.parametrize("library", ["faiss", "click"])
-    def test_a_missing_server_dependency_is_named_with_its_extra(self, collection, tmp_path, monkeypatch, library):
+    def test_missing_server_dependency_is_named_with_its_extra(self, collection, tmp_path, monkeypatch, library):
         text = f"raise ModuleNotFoundError('No module named {library}', name='{library}')\n"
         (tmp_path / f"{library}.py").write_text(text)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path[1:]]))

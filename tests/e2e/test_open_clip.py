@@ -94,7 +94,7 @@ def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return (unit[0] * unit[1]).sum(axis=-1)
 
 
-def test_pictures_and_texts_have_the_vectors_that_open_clip_gives_them(client, photos, theirs):
+def test_images_and_texts_have_the_vectors_of_open_clip(client, photos, theirs):
     import open_clip
 
     transform = open_clip.image_transform(224, is_train=False)
@@ -120,7 +120,7 @@ def test_pictures_and_texts_have_the_vectors_that_open_clip_gives_them(client, p
         assert found.served.pretrained is False
 
 
-def test_the_collection_says_that_it_knows_texts(client, collection):
+def test_collection_reports_text_support(client, collection):
     (space,) = client.info().spaces
     assert (space.name, space.model, space.takes_text, space.layer) == ("ViT-S-32-alt", MODEL, True, "embedding")
     spec = CollectionReader.open(str(collection)).manifest.models["ViT-S-32-alt"].spec
@@ -146,13 +146,13 @@ def test_texts_are_asked_in_batches_clusters_and_by_examples(client):
         (b"bytes", "A text must be a str with a word, not b'bytes'."),
     ],
 )
-def test_a_text_that_cannot_be_embedded_whole_is_refused_with_one_sentence(client, text, sentence):
+def test_text_that_cannot_be_embedded_whole_is_rejected_with_one_sentence(client, text, sentence):
     with pytest.raises(lookalike.InvalidArgumentError) as caught:
         client.search(text=text)
     assert str(caught.value) == sentence
 
 
-def test_the_command_line_asks_by_text(client, collection, monkeypatch, capsys):
+def test_command_line_asks_by_text(client, collection, monkeypatch, capsys):
     monkeypatch.setenv("LOOKALIKE_TOKEN", client._connection.token)
     monkeypatch.setenv("LOOKALIKE_SERVER", client._connection.target)
 
@@ -201,7 +201,7 @@ def test_image_weights_of_a_file_equal_those_of_the_model(tiny, tmp_path, wrappe
     np.testing.assert_allclose(found[:1], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_weights_of_another_model_are_refused(tiny, tmp_path):
+def test_weights_of_another_model_are_rejected(tiny, tmp_path):
     state = open_clip_models.build(tiny).clip.state_dict()
     state["visual.proj"] = torch.zeros(32, 8)
     torch.save(dict(state), tmp_path / "other.pt")
@@ -209,7 +209,7 @@ def test_weights_of_another_model_are_refused(tiny, tmp_path):
         fitted(tiny, read_state(tmp_path / "other.pt"), "The file")
 
 
-def test_the_words_that_the_tokenizer_remembers_are_bounded(tiny, monkeypatch):
+def test_words_that_the_tokenizer_remembers_are_bounded(tiny, monkeypatch):
     from lookalike_indexer.models import text_encoder
 
     monkeypatch.setattr(text_encoder, "_REMEMBERED", 20)
@@ -239,14 +239,14 @@ def test_the_words_that_the_tokenizer_remembers_are_bounded(tiny, monkeypatch):
         ),
     ],
 )
-def test_wrong_names_are_told_before_anything_is_written(photos, tmp_path, options, sentence):
+def test_wrong_names_are_reported_before_anything_is_written(photos, tmp_path, options, sentence):
     result = CliRunner().invoke(index, [str(photos), "--collection", str(tmp_path / "c"), *options])
     assert result.exit_code == 2, result.output
     assert sentence in " ".join(result.output.split())
     assert not (tmp_path / "c" / "generations").exists()
 
 
-def test_without_open_clip_the_error_says_what_to_install(monkeypatch):
+def test_without_open_clip_the_error_explains_what_to_install(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "open_clip", None)

@@ -24,7 +24,7 @@ SNIPPETS = [
 
 
 @pytest.mark.parametrize(("page", "snippet"), SNIPPETS, ids=lambda text: text.splitlines()[0])
-def test_a_snippet_runs(
+def test_snippet_runs(
     page: str,
     snippet: str,
     collection: Path,
@@ -72,7 +72,7 @@ def check(snippet: str, collection: Path, pictures: Path, address: str, capsys: 
         assert "red" in capsys.readouterr().out
 
 
-def test_the_pages_have_the_client_and_the_tables() -> None:
+def test_pages_have_the_client_and_the_tables() -> None:
     assert [page for page, _ in SNIPPETS] == [
         "README.md",
         *["docs/python.md"] * 3,

@@ -64,7 +64,7 @@ def test_neighbors_and_clusters_of_a_real_network_follow_the_classes(
     assert tench.count("tench") >= 0.8 * len(tench)
 
 
-def test_resnet152_itself_from_photographs_to_answers(imagenette: Path, lookalike: Run, serve, tmp_path: Path) -> None:
+def test_resnet152_from_images_to_answers(imagenette: Path, lookalike: Run, serve, tmp_path: Path) -> None:
     from lookalike import Client
 
     source = tmp_path / "few"

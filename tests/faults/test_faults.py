@@ -30,7 +30,7 @@ def test_faults_lose_no_published_data_and_the_next_run_completes():
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_hung_worker_is_reported_and_replaced_without_affecting_others():
+def test_hung_worker_is_reported_and_replaced_without_affecting_others():
     command = [sys.executable, "-m", "tests.faults", "--kind", "hung child", "--kind", "hung device thread"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=880, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

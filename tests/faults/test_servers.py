@@ -22,5 +22,5 @@ def test_endless_messages_take_bounded_memory_and_fail_no_other_call(tmp_path: P
     assert found["highest_mib"] - found["before_mib"] < 420
 
 
-def test_a_damaged_log_is_served_up_to_the_damage(tmp_path: Path) -> None:
+def test_damaged_log_is_served_up_to_the_damage(tmp_path: Path) -> None:
     assert writer.damaged_logs(tmp_path, 60, seed=5) == []

@@ -52,7 +52,7 @@ def test_each_target_takes_its_corpus_without_a_fuzzer(target: str) -> None:
         module.target(entry.read_bytes())
 
 
-def test_a_finding_fails_the_run(tmp_path: Path) -> None:
+def test_finding_fails_the_run(tmp_path: Path) -> None:
     """A wrong target exits with another code and keeps the input."""
     pytest.importorskip("atheris", reason="needs atheris, which has no wheel here")
     program = (

@@ -34,7 +34,7 @@ def imported(file: Path) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-def test_the_indexer_brings_what_indexing_imports():
+def test_indexer_brings_what_indexing_imports():
     package = ROOT / "indexer" / "lookalike_indexer"
     files = [file for file in package.rglob("*.py") if file.relative_to(package).parts[0] not in ANALYSES]
     modules = {name for file in files for name in imported(file)} - set(sys.stdlib_module_names)

@@ -76,7 +76,7 @@ def test_weights_are_looked_for_where_their_library_keeps_them(
     ("model", "library", "module", "extra"),
     [("open_clip/ViT-B-32", "open_clip_torch", "open_clip", "clip"), ("timm/resnet18", "timm", "timm", "timm")],
 )
-def test_a_library_that_is_missing_is_told_with_its_extra(monkeypatch, model, library, module, extra):
+def test_missing_library_is_reported_with_its_extra(monkeypatch, model, library, module, extra):
     monkeypatch.setitem(sys.modules, module, None)
     found = told(model, 1)[f"{model} weights"]
     assert not found["ok"]
@@ -91,7 +91,7 @@ def test_a_library_that_is_missing_is_told_with_its_extra(monkeypatch, model, li
         ("resnet151", "resnet152"),
     ],
 )
-def test_an_unknown_model_is_told_with_close_names(model, close):
+def test_unknown_model_is_reported_with_close_names(model, close):
     found = told(model, 1)[f"{model} weights"]
     assert close in found["meaning"]
 

@@ -67,7 +67,7 @@ def manifest(location):
     return storage.read(layout.generation(generations.numbers(storage)[-1]))
 
 
-def test_a_collection_on_a_store_has_the_bytes_of_one_in_a_folder(run, pictures, bucket, tmp_path):
+def test_collection_on_a_store_has_the_bytes_of_one_in_a_folder(run, pictures, bucket, tmp_path):
     run("index", pictures, "--collection", tmp_path / "collection", *OPTIONS)
     said = run("index", pictures, "--collection", f"{bucket}/collection", *OPTIONS)
     assert f"lookalike serve {bucket}/collection" in said

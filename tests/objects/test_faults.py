@@ -31,7 +31,7 @@ def first(count, fault, method, part):
     return choose
 
 
-def test_a_publish_with_a_lost_reply_succeeds(bucket, broken):
+def test_publish_with_a_lost_reply_succeeds(bucket, broken):
     settings = broken(first(1, "lost", "PUT", MANIFEST))
     storage = open_storage(f"{bucket}/collection")
     with writing(storage):
@@ -40,7 +40,7 @@ def test_a_publish_with_a_lost_reply_succeeds(bucket, broken):
     assert sum(method == "PUT" and MANIFEST in path for method, path in settings.asked) == 2
 
 
-def test_a_briefly_busy_store_causes_no_error(bucket, broken):
+def test_briefly_busy_store_causes_no_error(bucket, broken):
     broken(first(2, "busy", "PUT", "images/part-0"))
     storage = open_storage(f"{bucket}/collection")
     with writing(storage), storage.staged("images/part-0") as temporary:
@@ -48,7 +48,7 @@ def test_a_briefly_busy_store_causes_no_error(bucket, broken):
     assert storage.read("images/part-0") == b"data"
 
 
-def test_an_object_that_was_cut_short_is_read_again_or_refused(bucket, broken):
+def test_truncated_object_is_read_again_or_rejected(bucket, broken):
     storage = open_storage(f"{bucket}/collection")
     with writing(storage), storage.staged("images/part-0") as temporary:
         temporary.write_bytes(bytes(range(256)) * 4096)
@@ -65,7 +65,7 @@ def test_an_object_that_was_cut_short_is_read_again_or_refused(bucket, broken):
     assert found == bytes(range(256)) * 4096
 
 
-def test_a_store_that_lets_every_writer_win_is_refused_by_name(bucket, broken):
+def test_store_without_conditional_writes_is_rejected(bucket, broken):
     broken(lambda method, path: "forgetful" if method == "PUT" else "")
     storage = open_storage(f"{bucket}/collection")
     with writing(storage), pytest.raises(IndexerError, match=r"s3://tests does not support conditional writes"):
@@ -77,7 +77,7 @@ def test_a_store_that_lets_every_writer_win_is_refused_by_name(bucket, broken):
     assert "ok list " in told.output
 
 
-def test_doctor_finds_a_store_that_can_do_everything(bucket):
+def test_doctor_accepts_a_complete_store(bucket):
     told = CliRunner().invoke(doctor, [f"{bucket}/collection"])
     assert told.exit_code == 0, told.output
     assert told.output.count("ok ") == 3

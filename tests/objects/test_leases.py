@@ -25,7 +25,7 @@ class Holder:
     pass
 
 
-def test_a_silent_writer_loses_its_lease_and_can_no_longer_publish(bucket):
+def test_silent_writer_loses_its_lease_and_can_no_longer_publish(bucket):
     place = place_of(f"{bucket}/collection")
     # Its first heartbeat never comes, as if the process was suspended.
     silent = Lease(place, b"silent", heartbeat_s=3600)
@@ -49,7 +49,7 @@ def test_a_silent_writer_loses_its_lease_and_can_no_longer_publish(bucket):
     late.release()
 
 
-def test_a_writer_that_beats_keeps_its_lease(bucket):
+def test_heartbeat_keeps_the_lease(bucket):
     place = place_of(f"{bucket}/collection")
     busy = Lease(place, b"busy", heartbeat_s=0.05)
     busy.acquire()
@@ -80,7 +80,7 @@ def test_of_many_writers_one_gets_the_lease(bucket):
     assert len(won) == 1
 
 
-def test_a_generation_that_is_read_is_not_free(bucket):
+def test_generation_with_a_reader_is_not_free(bucket):
     storage = open_storage(f"{bucket}/collection")
     with writing(storage):
         storage.publish(MANIFEST, b"{}")
@@ -96,7 +96,7 @@ def test_a_generation_that_is_read_is_not_free(bucket):
         assert is_free
 
 
-def test_a_generation_being_removed_is_not_found_by_readers(bucket):
+def test_generation_being_removed_is_not_found_by_readers(bucket):
     storage = open_storage(f"{bucket}/collection")
     with writing(storage):
         storage.publish(MANIFEST, b"{}")
@@ -106,7 +106,7 @@ def test_a_generation_being_removed_is_not_found_by_readers(bucket):
         hold(storage, 2, Holder())
 
 
-def test_the_hold_of_a_killed_reader_ends(bucket, monkeypatch):
+def test_hold_of_a_killed_reader_ends(bucket, monkeypatch):
     storage = open_storage(f"{bucket}/collection")
     with writing(storage):
         storage.publish(MANIFEST, b"{}")
@@ -117,7 +117,7 @@ def test_the_hold_of_a_killed_reader_ends(bucket, monkeypatch):
         assert is_free
 
 
-def test_a_process_that_writes_for_a_writer_stops_with_its_lease(bucket):
+def test_writing_process_stops_when_the_lease_ends(bucket):
     storage = open_storage(f"{bucket}/collection")
     with writing(storage):
         worker = pickle.loads(pickle.dumps(storage))  # noqa: S301  # this process wrote it

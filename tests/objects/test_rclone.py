@@ -69,7 +69,7 @@ def _wait(port, process):
     raise RuntimeError("rclone did not start")
 
 
-def test_a_store_without_create_only_is_refused_before_the_first_generation(rclone, capsys, monkeypatch):
+def test_store_without_create_only_is_rejected_before_the_first_generation(rclone, capsys, monkeypatch):
     storage = open_storage(f"{rclone}/collection")
     with (
         pytest.raises(IndexerError, match=r"s3://bucket does not support conditional writes"),

@@ -52,7 +52,7 @@ def put(storage, path, data=b"data"):
         temporary.write_bytes(data)
 
 
-def test_a_written_file_is_readable_by_every_method(location):
+def test_written_file_is_readable_by_every_method(location):
     storage = open_storage(location)
     with writing(storage):
         assert not storage.exists("images/part-0.parquet")
@@ -99,7 +99,7 @@ def test_files_are_replaced_renamed_and_removed(location):
         assert not storage.exists("c/four")
 
 
-def test_a_missing_file_is_named_in_the_error(location):
+def test_missing_file_is_named_in_the_error(location):
     storage = open_storage(location)
     for read in (storage.read, storage.size, storage.stamp):
         with pytest.raises(NotFoundError, match=r"collection/images/nothing is missing from the collection\.$"):
@@ -109,14 +109,14 @@ def test_a_missing_file_is_named_in_the_error(location):
 
 
 @pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "a/../../b"])
-def test_a_path_out_of_the_collection_is_refused(location, path):
+def test_path_out_of_the_collection_is_rejected(location, path):
     storage = open_storage(location)
     for read in (storage.read, storage.local):
         with pytest.raises(DataLossError, match="is outside the collection"):
             read(path)
 
 
-def test_a_failed_write_leaves_no_file(location):
+def test_failed_write_leaves_no_file(location):
     storage = open_storage(location)
     with writing(storage):
         with pytest.raises(ValueError, match="embedded null byte"), storage.staged("a/one") as temporary:
@@ -143,7 +143,7 @@ def test_of_many_writers_one_publishes_a_generation(location):
     assert len(winners) == 1
 
 
-def test_the_error_of_a_second_writer_names_the_first(location):
+def test_error_of_a_second_writer_names_the_first(location):
     with (
         writing(open_storage(location)),
         pytest.raises(CollectionLockedError, match=r"Another process is writing to .*collection: 'lookalike"),
@@ -163,18 +163,18 @@ def test_the_error_of_a_second_writer_names_the_first(location):
         ("s3://bucket/a/../b", "has '..' in its path"),
     ],
 )
-def test_a_wrong_url_is_refused_before_the_store_is_asked(location, reason):
+def test_wrong_url_is_rejected_before_the_store_is_asked(location, reason):
     with pytest.raises(UsageError) as refused:
         open_storage(location)
     assert reason in str(refused.value)
     assert "secret" not in str(refused.value)
 
 
-def test_a_url_of_a_file_is_a_folder(tmp_path):
+def test_url_of_a_file_is_a_folder(tmp_path):
     assert open_storage(f"file://{tmp_path}/a%20b").location == f"{tmp_path}/a b"
 
 
-def test_a_missing_bucket_and_wrong_credentials_are_told_without_secrets(bucket, monkeypatch):
+def test_missing_bucket_and_wrong_credentials_are_reported_without_secrets(bucket, monkeypatch):
     with pytest.raises(NotFoundError, match="There is no bucket s3://no-such-bucket"):
         open_storage("s3://no-such-bucket/pictures").list("generations")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-9")
@@ -185,7 +185,7 @@ def test_a_missing_bucket_and_wrong_credentials_are_told_without_secrets(bucket,
     assert "wrong-secret-9" not in str(refused.value)
 
 
-def test_the_cache_keeps_fetched_files_up_to_its_limit(bucket, tmp_path, monkeypatch):
+def test_cache_keeps_fetched_files_up_to_its_limit(bucket, tmp_path, monkeypatch):
     url = f"{bucket}/collection"
     writer = open_storage(url)
     with writing(writer):
@@ -201,13 +201,13 @@ def test_the_cache_keeps_fetched_files_up_to_its_limit(bucket, tmp_path, monkeyp
     assert storage.local("a/0").read_bytes() == bytes(1000)
 
 
-def test_a_size_of_the_cache_that_is_no_number_is_refused(bucket, monkeypatch):
+def test_invalid_cache_size_is_rejected(bucket, monkeypatch):
     monkeypatch.setenv("LOOKALIKE_CACHE_BYTES", "50G")
     with pytest.raises(UsageError, match="LOOKALIKE_CACHE_BYTES is '50G'; write a number of bytes"):
         open_storage(bucket)
 
 
-def test_an_object_is_fetched_once(bucket, broken):
+def test_object_is_fetched_once(bucket, broken):
     with writing(open_storage(f"{bucket}/collection")) as _, nullcontext(open_storage(f"{bucket}/collection")) as one:
         pass
     writer = open_storage(f"{bucket}/collection")

@@ -20,7 +20,7 @@ def breaking(proto: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
-def test_the_contract_serves_the_clients_of_the_release() -> None:
+def test_contract_serves_the_clients_of_the_release() -> None:
     done = breaking(PROTO)
     assert done.returncode == 0, done.stdout
 
@@ -33,7 +33,7 @@ def test_the_contract_serves_the_clients_of_the_release() -> None:
         ("rpc ListCollections(", "rpc ListEveryCollection(", '"ListCollections"'),
     ],
 )
-def test_a_breaking_change_is_rejected(tmp_path: Path, was: str, becomes: str, said: str) -> None:
+def test_breaking_change_is_rejected(tmp_path: Path, was: str, becomes: str, said: str) -> None:
     shutil.copytree(PROTO, tmp_path / "proto")
     file = tmp_path / "proto/lookalike/v1/server.proto"
     text = file.read_text()
@@ -44,7 +44,7 @@ def test_a_breaking_change_is_rejected(tmp_path: Path, was: str, becomes: str, s
     assert said in done.stdout
 
 
-def test_an_added_message_is_not_a_breaking_change(tmp_path: Path) -> None:
+def test_added_message_is_not_a_breaking_change(tmp_path: Path) -> None:
     shutil.copytree(PROTO, tmp_path / "proto")
     file = tmp_path / "proto/lookalike/v1/server.proto"
     file.write_text(file.read_text() + "\nmessage Added {\n  string name = 1;\n}\n")

@@ -79,7 +79,7 @@ def test_sentences_on_the_troubleshooting_page_exist_in_the_code() -> None:
     assert [sentence for sentence in quoted if sentence not in sources] == []
 
 
-def test_the_reference_of_the_command_line_has_every_command_and_option() -> None:
+def test_reference_of_the_command_line_has_every_command_and_option() -> None:
     import document_commands
 
     from lookalike.cli._commands import commands
@@ -96,7 +96,7 @@ def test_the_reference_of_the_command_line_has_every_command_and_option() -> Non
                 assert parameter.opts[-1] in section, f"{spelled} {parameter.opts}"
 
 
-def test_the_reference_of_the_wire_has_every_method_and_field() -> None:
+def test_reference_of_the_wire_has_every_method_and_field() -> None:
     import document_proto
 
     from lookalike.v1 import search_pb2, server_pb2

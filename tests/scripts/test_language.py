@@ -107,7 +107,7 @@ def command(k):
         ("This is simply true.", "leave it out"),
     ],
 )
-def test_a_phrase_of_the_word_list_is_found_with_what_to_write(tmp_path: Path, text: str, message: str) -> None:
+def test_phrase_of_the_word_list_is_found_with_what_to_write(tmp_path: Path, text: str, message: str) -> None:
     from language.checks import phrases
 
     [finding] = phrases(prose(tmp_path, f"# Title\n\n{text}\n"))
@@ -169,7 +169,7 @@ def test_long_and_passive_sentences_are_counted(tmp_path: Path) -> None:
         ("Whatsoever is a word of its own.", False),
     ],
 )
-def test_a_docstring_that_begins_with_a_relative_clause_is_found(tmp_path, text, found):
+def test_docstring_that_begins_with_a_relative_clause_is_found(tmp_path, text, found):
     from language.checks import headless
 
     [docstring] = prose(tmp_path, f'"""{text}"""\n', "module.py")

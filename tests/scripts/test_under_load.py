@@ -30,12 +30,12 @@ def test_each_run_has_its_busy_processes_and_none_is_left() -> None:
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
-def test_the_first_failure_ends_it_with_its_status() -> None:
+def test_first_failure_ends_the_run_with_its_status() -> None:
     done = run("--times", "5", "--busy", "0", "--", sys.executable, "-c", "raise SystemExit(7)")
     assert done.returncode == 7
     assert done.stdout.splitlines() == ["run 1 of 5 beside 0 busy processes"]
     assert "run 1 failed with 7" in done.stderr
 
 
-def test_mistakes_are_told() -> None:
+def test_mistakes_are_reported() -> None:
     assert "--times must be at least 1" in run("--times", "0", "--", "true").stderr

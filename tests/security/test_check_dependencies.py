@@ -71,7 +71,7 @@ def test_no_answer_in_time_is_no_pass_and_no_failure(script) -> None:
     assert script.asked([sys.executable, "-c", f"print({report!r})"], 60)[0] == 1
 
 
-def test_ci_asks_only_where_it_may_and_says_when_it_did_not(tmp_path: Path) -> None:
+def test_ci_audits_only_if_allowed_and_reports_otherwise(tmp_path: Path) -> None:
     """Run with a `make` that records its arguments."""
     make = tmp_path / "make"
     make.write_text('#!/bin/sh\necho "make $*"\n[ "$1" != audit ] || exit "${AUDIT_ENDS_WITH:-0}"\n')

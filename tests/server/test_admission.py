@@ -63,7 +63,7 @@ def accounts(served: Any) -> dict[str, Any]:
     return served.app.admission.accounts
 
 
-async def test_calls_over_the_limit_of_a_peer_are_rejected_at_once(make_toy, serve, refused) -> None:
+async def test_calls_over_the_limit_of_a_peer_are_rejected_immediately(make_toy, serve, refused) -> None:
     gate = Gate()
     async with serve(make_toy(), devices=[gate], limits=Limits(max_peer_calls=3)) as served:
         calls = [asyncio.ensure_future(served.neighbors(one(), 3)) for _ in range(3)]
@@ -102,7 +102,7 @@ async def test_bytes_of_both_messages_count_until_the_reply_is_sent(make_toy, se
         await served.neighbors(by_vector(np.ones((200, 16), np.float32)), 3)
 
 
-async def test_a_message_over_the_limit_is_rejected(make_toy, serve) -> None:
+async def test_message_over_the_limit_is_rejected(make_toy, serve) -> None:
     async with serve(make_toy(), limits=Limits(max_message_bytes=1 * MIB)) as served:
         call = served.channel.unary_unary(SEARCH)
         with pytest.raises(grpc.aio.AioRpcError, match="message larger than max") as caught:
@@ -112,7 +112,7 @@ async def test_a_message_over_the_limit_is_rejected(make_toy, serve) -> None:
         assert list((await served.neighbors(one(), 3)).neighbors.counts) == [3]
 
 
-async def test_bytes_that_are_no_message_are_an_invalid_argument(make_toy, serve, refused) -> None:
+async def test_unparsable_bytes_are_an_invalid_argument(make_toy, serve, refused) -> None:
     async with serve(make_toy()) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.channel.unary_unary(SEARCH)(b"\xff" * 40)
@@ -120,7 +120,7 @@ async def test_bytes_that_are_no_message_are_an_invalid_argument(make_toy, serve
         assert (error.code, error.fields) == (CODE.INVALID_ARGUMENT, ["request"])
 
 
-async def test_calls_that_waited_too_long_are_rejected_without_a_search(make_toy, serve, refused) -> None:
+async def test_calls_queued_too_long_are_rejected_without_a_search(make_toy, serve, refused) -> None:
     gate = Gate()
     async with serve(make_toy(), devices=[gate], limits=Limits(max_queue_ms=1000)) as served:
         first = asyncio.ensure_future(served.neighbors(one(), 3))
@@ -138,7 +138,7 @@ async def test_calls_that_waited_too_long_are_rejected_without_a_search(make_toy
         assert gate.batches == [1], "the device was not asked"
 
 
-async def test_pictures_that_wait_are_bounded_in_bytes(make_toy, serve, make_embedder, refused) -> None:
+async def test_images_that_wait_are_bounded_in_bytes(make_toy, serve, make_embedder, refused) -> None:
     toy = make_toy()
     embedder = make_embedder(toy)
     entered, leave = threading.Event(), threading.Event()
@@ -168,7 +168,7 @@ async def test_pictures_that_wait_are_bounded_in_bytes(make_toy, serve, make_emb
 
 
 class TestCallersThatMisbehave:
-    async def test_a_message_that_stops_in_the_middle_ends_in_time(self, make_toy, serve) -> None:
+    async def test_stalled_message_times_out(self, make_toy, serve) -> None:
         async with serve(make_toy(), limits=Limits(max_receive_ms=2000)) as served:
             caller = await asyncio.to_thread(RawCaller, served.app.address)
             for _ in range(20):
@@ -178,7 +178,7 @@ class TestCallersThatMisbehave:
             assert served.app.calls_in_flight == 0
             caller.close()
 
-    async def test_a_connection_that_is_cut_leaves_nothing(self, make_toy, serve) -> None:
+    async def test_cut_connection_leaves_nothing(self, make_toy, serve) -> None:
         async with serve(make_toy()) as served:
             await served.neighbors(one(), 3)
             tasks, files = len(asyncio.all_tasks()), open_files()
@@ -192,7 +192,7 @@ class TestCallersThatMisbehave:
             await until(lambda: len(asyncio.all_tasks()) <= tasks and open_files() <= files)
             assert list((await served.neighbors(one(), 3)).neighbors.counts) == [3]
 
-    async def test_a_reader_that_never_reads_is_bounded_and_cut_off(self, make_toy, serve) -> None:
+    async def test_stalled_reader_is_bounded_and_disconnected(self, make_toy, serve) -> None:
         toy = make_toy()
         limits = Limits(max_peer_bytes=5_000_000)
         connections = Connections(age=2.0, last=0.5)
@@ -212,7 +212,7 @@ class TestCallersThatMisbehave:
             assert not accounts(served)
             caller.close()
 
-    async def test_a_dead_connection_is_closed(self, make_toy, serve) -> None:
+    async def test_dead_connection_is_closed(self, make_toy, serve) -> None:
         connections = Connections(ping=0.2, answer=0.2)
         async with serve(make_toy(), connections=connections) as served:
             # It opens a connection and then sends nothing, as if a cable was pulled. By default, gRPC would
@@ -223,7 +223,7 @@ class TestCallersThatMisbehave:
             assert await asyncio.to_thread(read_to_the_end, dead), "the server closed it"
             dead.close()
 
-    async def test_a_thousand_idle_connections_cost_little_and_are_closed(self, make_toy, serve) -> None:
+    async def test_thousand_idle_connections_cost_little_and_are_closed(self, make_toy, serve) -> None:
         async with serve(make_toy(), connections=Connections(idle=2.0)) as served:
             await served.neighbors(one(), 3)
             host, port = served.app.address.rsplit(":", 1)

@@ -108,7 +108,7 @@ class TestTheSameAnswer:
 class TestEnough:
     @pytest.mark.parametrize("metric", ["cosine", "l2"])
     @pytest.mark.parametrize("index", ["Flat", *LISTS, *WHOLE])
-    async def test_a_reply_has_k_neighbors_or_all_images(self, make_toy, serve, by_vector, index, metric) -> None:
+    async def test_reply_has_k_neighbors_or_all_images(self, make_toy, serve, by_vector, index, metric) -> None:
         vectors = with_copies(275)
         vectors[100:140] = vectors[100]
         toy = make_toy(vectors, index=index, metric=metric)
@@ -119,7 +119,7 @@ class TestEnough:
                 assert all(len(set(found)) == min(k, 275) for found, _ in answers(reply))
                 assert all(away == sorted(away) and np.isfinite(away).all() for _, away in answers(reply))
 
-    async def test_a_graph_in_two_pieces_is_answered_exactly(self, make_toy, serve, by_vector) -> None:
+    async def test_graph_in_two_pieces_is_answered_exactly(self, make_toy, serve, by_vector) -> None:
         """Copies fill each other's links, so that no other vector can be reached from them."""
         vectors = with_copies(400, 16, tuple(range(200)))
         toy = make_toy(vectors, index="HNSW4,Flat")
@@ -129,7 +129,7 @@ class TestEnough:
             assert answers(reply)[0][0] == expected[0].tolist()
             assert (reply.served.nprobe, reply.served.expected_recall) == (0, 1)
 
-    async def test_the_reply_says_how_many_lists_it_took(self, make_toy, serve, by_vector) -> None:
+    async def test_reply_has_the_number_of_lists(self, make_toy, serve, by_vector) -> None:
         async with serve(make_toy(with_copies(), index="IVF16,Flat")) as served:
             few = await served.neighbors(by_vector(with_copies()[:5]), 3, nprobe=1)
             many = await served.neighbors(by_vector(with_copies()[:5]), 500, nprobe=1)

@@ -28,7 +28,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class TestServerInfo:
-    async def test_tells_limits_threads_and_devices(self, make_toy, serve, make_embedder) -> None:
+    async def test_reports_limits_threads_and_devices(self, make_toy, serve, make_embedder) -> None:
         toy = make_toy()
         limits = Limits(max_k=99, max_queue=7, **PATIENT_LIMITS)
         async with serve(toy, limits=limits, open_embedder=lambda reader, space: make_embedder(toy)) as served:
@@ -41,7 +41,7 @@ class TestServerInfo:
         for field in server_pb2.Limits.DESCRIPTOR.fields:
             assert getattr(info.limits, field.name) == getattr(limits, field.name), field.name
 
-    async def test_tells_why_pictures_cannot_be_embedded(self, make_toy, serve) -> None:
+    async def test_reports_why_images_cannot_be_embedded(self, make_toy, serve) -> None:
         async with serve(make_toy()) as served:
             info = await served.server.GetServerInfo(server_pb2.GetServerInfoRequest())
         assert info.image_queries is False
@@ -60,7 +60,7 @@ class TestHealth:
         assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
     @pytest.mark.parametrize("name", [EMBEDDING, "lookalike.v1.SearchService", EXPERIMENTING])
-    async def test_a_collection_named_like_a_health_service_does_not_shadow_it(
+    async def test_collection_named_like_a_health_service_does_not_shadow_it(
         self, make_toy, serve, caplog, name
     ) -> None:
         with caplog.at_level(logging.INFO):
@@ -77,7 +77,7 @@ class TestHealth:
             f"the health of the collection {name} is published only under the empty name: {name} is in use"
         ]
 
-    async def test_a_network_that_is_open_is_no_warning(self, make_toy, serve, make_embedder, caplog) -> None:
+    async def test_open_network_is_no_warning(self, make_toy, serve, make_embedder, caplog) -> None:
         toy = make_toy()
         with caplog.at_level(logging.INFO):
             async with serve(toy, open_embedder=lambda reader, space: make_embedder(toy)) as served:
@@ -88,7 +88,7 @@ class TestHealth:
         told = [(line.levelname, line.message) for line in caplog.records if line.message.startswith("health of")]
         assert next(one for one in told if "verified" not in one[1]) == ("INFO", "health of embedding: serving")
 
-    async def test_a_watcher_hears_of_the_end_and_does_not_hold_it_up(self, make_toy, serve) -> None:
+    async def test_watcher_is_notified_of_the_end_without_delaying_shutdown(self, make_toy, serve) -> None:
         async with serve(make_toy()) as served:
             stub = health_pb2_grpc.HealthStub(served.channel)
             watch = stub.Watch(health_pb2.HealthCheckRequest(service="toys"))
@@ -127,7 +127,7 @@ async def test_grpc_is_stopped_once_and_after_the_grace(make_toy, serve, monkeyp
         assert under_way == 0
 
 
-async def test_stopped_again_it_ends_with_the_first_stop(make_toy, serve, monkeypatch) -> None:
+async def test_second_stop_waits_for_the_first(make_toy, serve, monkeypatch) -> None:
     begun: list[float | None] = []
     async with serve(make_toy()) as served:
         stop = served.app._server._server.stop
@@ -144,7 +144,7 @@ async def test_stopped_again_it_ends_with_the_first_stop(make_toy, serve, monkey
     assert begun == [None]
 
 
-async def test_calls_that_come_while_it_stops_are_unavailable(make_toy, serve) -> None:
+async def test_calls_during_shutdown_are_unavailable(make_toy, serve) -> None:
     codes: list[grpc.StatusCode] = []
 
     async def caller(served: Any) -> None:
@@ -199,7 +199,7 @@ async def test_reflection_lists_the_services(make_toy, serve) -> None:
     assert len(SERVICES) == 8
 
 
-async def test_a_reply_over_the_grpc_default_size_arrives(make_toy, serve) -> None:
+async def test_reply_over_the_grpc_default_size_arrives(make_toy, serve) -> None:
     toy = make_toy()
     async with serve(toy, limits=Limits(max_unary_bytes=32 << 20)) as served:
         from lookalike.v1 import search_pb2, types_pb2
@@ -225,7 +225,7 @@ class TestRefusals:
         with pytest.raises(NotFoundError, match="holds no collection"):
             await self.start(tmp_path)
 
-    async def test_a_corrupt_index_is_data_loss(self, make_toy) -> None:
+    async def test_corrupt_index_is_data_loss(self, make_toy) -> None:
         toy = make_toy()
         reader = CollectionReader.open(str(toy.root))
         path = reader.storage.local(reader.index().path)
@@ -245,14 +245,14 @@ class TestRefusals:
         with pytest.raises(DataLossError, match="missing"):
             await self.start(toy.root)
 
-    async def test_a_port_in_use(self, make_toy, serve) -> None:
+    async def test_port_in_use(self, make_toy, serve) -> None:
         toy = make_toy()
         async with serve(toy) as served:
             port = int(served.app.address.rsplit(":", 1)[1])
             with pytest.raises(IndexerError, match=f"Cannot bind .*{port}: .*in use.*--port"):
                 await self.start(toy.root, port=port)
 
-    async def test_a_host_that_is_not_here(self, make_toy) -> None:
+    async def test_foreign_host_is_rejected(self, make_toy) -> None:
         with pytest.raises(IndexerError, match="Cannot bind"):
             await self.start(make_toy().root, host="192.0.2.1", insecure=True)
 
@@ -280,7 +280,7 @@ class TestRefusals:
         for host in ("127.0.0.1", "localhost", "::1"):
             ServeSettings("x", observe=ObserveSettings(metrics_port=0, metrics_host=host))
 
-    def test_settings_that_make_no_sense(self, tmp_path) -> None:
+    def test_contradictory_settings_are_rejected(self, tmp_path) -> None:
         for port in (70000, 999999, -1):
             with pytest.raises(UsageError, match=f"--port {port} is not a port"):
                 Listen(port=port)
@@ -305,7 +305,7 @@ class TestRefusals:
         with pytest.raises(UsageError, match="--grace nan"):
             ServeSettings("x", grace=float("nan"))
 
-    async def test_tls_files_that_cannot_be_used(self, make_toy, tmp_path) -> None:
+    async def test_unusable_tls_files_are_rejected(self, make_toy, tmp_path) -> None:
         toy = make_toy()
         with pytest.raises(UsageError, match="--tls-key"):
             await self.start(toy.root, tls_cert=tmp_path / "no.pem", tls_key=tmp_path / "no.key")

@@ -41,7 +41,7 @@ def test_nothing_is_copied_and_the_file_may_go(tmp_path) -> None:
     assert mapped["ids"].to_numpy()[-1] == (1 << 20) - 1
 
 
-def test_a_part_of_an_array_is_written_alone(tmp_path) -> None:
+def test_part_of_an_array_is_written_alone(tmp_path) -> None:
     path = tmp_path / "arrays"
     arrays = {"texts": TEXTS[1:], "ids": numbers(np.arange(9))[3:5]}
     mapped = map_arrays(path, write_arrays(path, arrays))
@@ -59,7 +59,7 @@ def test_another_file_than_was_written_is_data_loss(tmp_path) -> None:
         map_arrays(path, digest)
 
 
-def test_a_folder_that_cannot_be_written_to_is_told(tmp_path) -> None:
+def test_folder_that_cannot_be_written_to_is_reported(tmp_path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DeviceError, match=r"The columns for the fronts cannot be written below .*: .+\. Set TMPDIR"):
         SharedFiles(tmp_path / "file")

@@ -52,7 +52,7 @@ async def flooding(served: Any, method: str, calls: int, *sources: str) -> Async
 
 
 @pytest.mark.parametrize("method", [SEARCH, WATCH])
-async def test_messages_that_never_end_hold_no_more_than_a_peers_share(make_toy, serve, method) -> None:
+async def test_endless_messages_hold_at_most_the_share_of_a_peer(make_toy, serve, method) -> None:
     async with serve(make_toy(), limits=SMALL) as served:
         await served.neighbors(one(), 3)
         before = psutil.Process().memory_info().rss
@@ -70,7 +70,7 @@ async def test_messages_that_never_end_hold_no_more_than_a_peers_share(make_toy,
         assert served.app.admission.arriving == 0
 
 
-async def test_a_lone_caller_has_its_turn_though_all_places_of_its_address_are_taken(make_toy, serve) -> None:
+async def test_lone_caller_has_its_turn_though_all_places_of_its_address_are_taken(make_toy, serve) -> None:
     async with (
         serve(make_toy(), limits=SMALL) as served,
         flooding(served, SEARCH, 6, "127.0.0.1", "127.0.0.1") as floods,
@@ -142,7 +142,7 @@ async def test_reflection_answers_and_counts(make_toy, serve) -> None:
         await until(lambda: served.app.admission.streams == 0)
 
 
-async def test_places_go_round_and_one_holder_cannot_have_all() -> None:
+async def test_places_rotate_and_one_holder_cannot_take_all() -> None:
     places = FairSlots(3, 2)
     order: list[str] = []
 

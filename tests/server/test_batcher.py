@@ -70,7 +70,7 @@ def submit_all(batcher: AwaitedBatcher[str, str], words: list[str]) -> list[asyn
     return [asyncio.ensure_future(batcher.submit(word)) for word in words]
 
 
-async def test_an_idle_device_runs_an_entry_at_once(batcher, device) -> None:
+async def test_idle_device_runs_an_entry_immediately(batcher, device) -> None:
     answers = [await batcher.submit("a") for _ in range(20)]
     assert {(answer.result, answer.worker, answer.size) for answer in answers} == {("A", "only", 1)}
     # The minimum of many: on a busy machine any of them may have waited for a processor.
@@ -97,7 +97,7 @@ async def test_only_what_fits_together_shares_a_batch_and_the_oldest_goes_first(
     assert device.batches[1:] == [["a", "b"], ["long word number one", "long word number two"]]
 
 
-async def test_a_full_queue_refuses_and_frees_as_it_empties(batcher, device) -> None:
+async def test_full_queue_rejects_until_it_empties(batcher, device) -> None:
     first = await occupy(batcher, device)
     rest = submit_all(batcher, list("abcdef"))
     await asyncio.sleep(0.01)
@@ -111,7 +111,7 @@ async def test_a_full_queue_refuses_and_frees_as_it_empties(batcher, device) -> 
     assert (await batcher.submit("g")).result == "G"
 
 
-async def test_cancelling_leaves_the_queue_at_once(batcher, device) -> None:
+async def test_cancelling_leaves_the_queue_immediately(batcher, device) -> None:
     first = await occupy(batcher, device)
     rest = submit_all(batcher, list("abcdef"))
     await asyncio.sleep(0.01)
@@ -134,7 +134,7 @@ async def test_canceling_a_running_entry_does_not_affect_others(batcher, device)
     assert batcher.waiting == 0
 
 
-async def test_the_expired_are_dropped_and_told(batcher, device) -> None:
+async def test_expired_items_are_dropped_and_reported(batcher, device) -> None:
     first = await occupy(batcher, device)
     late = asyncio.ensure_future(batcher.submit("late", time.monotonic() + 0.02))
     in_time = asyncio.ensure_future(batcher.submit("a", time.monotonic() + 60))
@@ -147,14 +147,14 @@ async def test_the_expired_are_dropped_and_told(batcher, device) -> None:
     assert device.batches == [["first"], ["a"]]
 
 
-async def test_a_queue_of_only_expired_entries_runs_no_batch(batcher, device) -> None:
+async def test_queue_of_only_expired_entries_runs_no_batch(batcher, device) -> None:
     with pytest.raises(ExpiredError):
         await batcher.submit("late", time.monotonic() - 1)
     assert device.batches == []
     assert (await batcher.submit("a")).result == "A"
 
 
-async def test_a_failing_batch_answers_all_its_waiters_and_the_thread_lives_on(batcher, device) -> None:
+async def test_failing_batch_answers_all_its_waiters_and_the_thread_lives_on(batcher, device) -> None:
     first = await occupy(batcher, device)
     rest = submit_all(batcher, ["a", "raise", "b"])
     await asyncio.sleep(0.01)
@@ -174,7 +174,7 @@ async def test_one_result_can_be_an_error(batcher, device) -> None:
     assert isinstance(bad, ValueError)
 
 
-async def test_a_wrong_number_of_results_is_an_error_for_all() -> None:
+async def test_wrong_number_of_results_is_an_error_for_all() -> None:
     batcher: AwaitedBatcher[str, str] = AwaitedBatcher("word", {"only": lambda batch: []}, RULES)
     with pytest.raises(RuntimeError, match="0 results"):
         await batcher.submit("a")
@@ -196,7 +196,7 @@ async def test_several_workers_share_one_queue() -> None:
     batcher.close()
 
 
-async def test_closing_refuses_what_waits_and_what_comes(batcher, device) -> None:
+async def test_closing_rejects_what_waits_and_what_comes(batcher, device) -> None:
     first = await occupy(batcher, device)
     waiting = asyncio.ensure_future(batcher.submit("a"))
     await asyncio.sleep(0.01)
@@ -210,7 +210,7 @@ async def test_closing_refuses_what_waits_and_what_comes(batcher, device) -> Non
     batcher.join(60)
 
 
-async def test_a_closed_batcher_holds_nothing() -> None:
+async def test_closed_batcher_holds_nothing() -> None:
     device = Device()
     seen = weakref.ref(device)
     batcher: AwaitedBatcher[str, str] = AwaitedBatcher("word", {"only": device}, RULES)
@@ -222,7 +222,7 @@ async def test_a_closed_batcher_holds_nothing() -> None:
     assert seen() is None
 
 
-async def test_a_work_larger_than_the_queue_is_taken_when_nothing_waits() -> None:
+async def test_work_larger_than_the_queue_is_taken_when_nothing_waits() -> None:
     device = Device()
     rules: Rules[str] = Rules(key=lambda word: 0, size=len, max_batch=4, max_queue=6)
     batcher: AwaitedBatcher[str, str] = AwaitedBatcher("word", {"only": device}, rules)
@@ -241,7 +241,7 @@ async def test_each_owner_thread_is_prepared_once() -> None:
     assert prepared == ["word/only"]
 
 
-def test_an_answer_for_a_closed_event_loop_does_not_end_the_thread() -> None:
+def test_answer_for_a_closed_event_loop_does_not_end_the_thread() -> None:
     device = Device()
     batcher: AwaitedBatcher[str, str] = AwaitedBatcher("word", {"only": device}, RULES)
 
@@ -281,7 +281,7 @@ def test_calls_with_too_long_an_estimated_wait_are_rejected_with_retry_after() -
     queue_at(100.0, 2.0, 0).add(entry_of())
 
 
-def test_the_estimated_wait_includes_the_running_batch() -> None:
+def test_estimated_wait_includes_the_running_batch() -> None:
     queue = queue_at(0.1, 2.0, 5)
     queue.take("only", now=0.0)
     for _ in range(6):
@@ -310,7 +310,7 @@ def test_behind_a_running_batch_an_entry_waits_up_to_the_limit() -> None:
     queue.add(entry_of(queued=60.0))
 
 
-def test_a_hung_worker_does_not_block_other_workers() -> None:
+def test_hung_worker_does_not_block_other_workers() -> None:
     latency = LatencyModel(3)
     for size in (10, 20, 10):
         latency.record(size, size * 0.1)
@@ -351,7 +351,7 @@ def test_no_entry_is_rejected_after_waiting_at_five_times_the_capacity(slower: f
     assert refused + answered + queue.waiting + len(running) == seconds * rate
 
 
-def test_a_batch_takes_no_longer_than_half_of_what_others_may_wait() -> None:
+def test_batch_takes_no_longer_than_half_of_what_others_may_wait() -> None:
     for pace_s, size in ((0.1, 10), (0.001, 60), (5.0, 1)):
         batch, refused = queue_at(pace_s, 2.0, 60).take("only", now=0.0)
         assert (len(batch), refused) == (size, [])
@@ -393,7 +393,7 @@ def test_batches_of_constant_cost_are_not_kept_small() -> None:
     assert len(queue.take("only", 0.0)[0]) == 30, "as long for the works as for the batch"
 
 
-def test_works_that_cannot_share_a_batch_wait_for_each_other() -> None:
+def test_incompatible_batches_run_in_turn() -> None:
     queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(2.0), LatencyModel(1))
     queue.latency.record(1, 0.2)
     for key in range(6):
@@ -409,7 +409,7 @@ def test_works_that_cannot_share_a_batch_wait_for_each_other() -> None:
     assert (queue.waiting, queue._loads.all(1)) == (0, (0, 0, 0))
 
 
-def test_the_latency_model_follows_measurements() -> None:
+def test_latency_model_follows_measurements() -> None:
     latency = LatencyModel(2)
     assert latency.wait_s(100, 1) == 0
     latency.record(0, 60.0)
@@ -424,7 +424,7 @@ def test_the_latency_model_follows_measurements() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.floats(0, 100)), max_size=30), st.floats(0.01, 100))
-def test_the_latency_model_stays_valid_for_any_batch(batches: list[tuple[int, float]], seconds: float) -> None:
+def test_latency_model_stays_valid_for_any_batch(batches: list[tuple[int, float]], seconds: float) -> None:
     latency = LatencyModel(1)
     for size, took in batches:
         latency.record(size, took)

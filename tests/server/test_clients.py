@@ -72,7 +72,7 @@ class TestRows:
         assert len(home.nearest[0][0]) == len(home.nearest[2][0]) == 0
         assert list(home.errors) == [0, 2]
 
-    async def test_a_batch_of_only_invalid_images_has_an_error_per_row(self, serve, embedder):
+    async def test_batch_of_only_invalid_images_has_an_error_per_row(self, serve, embedder):
         toy, network = embedder
         async with (
             serve(toy, open_embedder=lambda reader, space: network) as served,
@@ -157,7 +157,7 @@ class Gate:
         self._network.close()
 
 
-async def test_a_call_of_an_overloaded_server_is_answered_when_there_is_room_again(serve, embedder):
+async def test_call_of_an_overloaded_server_is_answered_when_there_is_room_again(serve, embedder):
     toy, network = embedder
     gate = Gate(network)
     async with (
@@ -177,7 +177,7 @@ async def test_a_call_of_an_overloaded_server_is_answered_when_there_is_room_aga
         await first
 
 
-async def test_a_call_waits_for_a_server_that_is_starting(make_toy):
+async def test_call_waits_for_a_starting_server(make_toy):
     toy = make_toy()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

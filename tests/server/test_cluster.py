@@ -31,7 +31,7 @@ async def membership(served, query: types_pb2.QueryBatch, **more: object) -> clu
 
 
 class TestMembership:
-    async def test_a_stored_image_has_its_stored_assignment(self, make_toy, serve) -> None:
+    async def test_stored_image_has_its_stored_assignment(self, make_toy, serve) -> None:
         toy = make_toy(clusters=7)
         rows = [100, 3, 499]
         clusters, distances, margins = truth(toy, toy.vectors)
@@ -53,7 +53,7 @@ class TestMembership:
             assert list(nearest.keys) == [toy.key(one) for one in expected]
         assert (by_id.served.generation, by_id.served.space) == (1, "")
 
-    async def test_a_new_image_is_assigned_here(self, make_toy, serve, by_vector, make_embedder) -> None:
+    async def test_new_image_is_assigned_here(self, make_toy, serve, by_vector, make_embedder) -> None:
         toy = make_toy(clusters=7)
         new = np.random.default_rng(4).standard_normal((20, 16)).astype(np.float32)
         clusters, distances, margins = truth(toy, new)
@@ -68,7 +68,7 @@ class TestMembership:
         assert [len(one.keys) for one in found.nearest] == [0] * 20
         np.testing.assert_array_equal(wire.decode(picture.clusters), truth(toy, toy.vectors[[33, 44]])[0])
 
-    async def test_a_clustering_named_twice_is_answered_once(self, make_toy, serve, by_vector) -> None:
+    async def test_clustering_named_twice_is_answered_once(self, make_toy, serve, by_vector) -> None:
         toy = make_toy(clusters=7)
         async with serve(toy) as served:
             for query in (ids(5), by_vector(toy.vectors[:1])):
@@ -76,7 +76,7 @@ class TestMembership:
                 assert [one.clustering for one in reply.memberships] == ["tiny/k7"]
 
     @pytest.mark.parametrize("strategy", STRATEGIES)
-    async def test_pictures_are_assigned_by_the_rule_of_the_strategy(
+    async def test_images_are_assigned_by_the_rule_of_the_strategy(
         self, make_toy, serve, by_vector, make_embedder, strategy: Strategy
     ) -> None:
         toy = make_toy(np.random.default_rng(0).standard_normal((200, 16)).astype(np.float32))
@@ -101,7 +101,7 @@ class TestMembership:
         assert (clustering.name, clustering.strategy) == ("tiny/made", strategy)
         assert clustering.spherical == (strategy == "spherical")
 
-    async def test_an_image_without_assignment_is_in_cluster_minus_one(self, make_toy, serve) -> None:
+    async def test_image_without_assignment_is_in_cluster_minus_one(self, make_toy, serve) -> None:
         toy = make_toy(clusters=7)
         async with serve(toy) as served:
             [found] = (await membership(served, ids(5, int(toy.ids[-1]) + 2), members=4)).memberships
@@ -161,7 +161,7 @@ class TestMembers:
                 assert reached == sorted(reached)
                 np.testing.assert_allclose(reached, np.sort(distances[clusters == cluster]), rtol=1e-6, atol=1e-6)
 
-    async def test_a_stale_token_is_a_failed_precondition(self, make_toy, serve, refused) -> None:
+    async def test_stale_token_is_a_failed_precondition(self, make_toy, serve, refused) -> None:
         toy = make_toy(clusters=3)
         async with serve(toy) as served:
             first = cluster_pb2.ListMembersRequest(clustering="tiny/k3", cluster=1, page_size=5)

@@ -28,14 +28,14 @@ async def test_describes_itself(make_toy, serve) -> None:
     assert (clustering.name, clustering.space, clustering.k, clustering.images) == ("tiny/k3", "tiny", 3, 500)
 
 
-async def test_a_space_without_an_index_says_so(make_toy, serve) -> None:
+async def test_space_without_an_index_is_reported(make_toy, serve) -> None:
     async with serve(make_toy(index=None)) as served:
         said = await served.collection.GetCollection(pb.GetCollectionRequest())
     assert not said.spaces[0].HasField("index")
 
 
 class TestGetImages:
-    async def test_by_key_and_id_in_the_order_asked(self, make_toy, serve) -> None:
+    async def test_key_and_id_queries_keep_their_order(self, make_toy, serve) -> None:
         toy = make_toy()
         wanted = [int(toy.ids[9]), int(toy.ids[2]), int(toy.ids[9]), int(toy.ids[-1]) + 2]
         async with serve(toy) as served:
@@ -115,7 +115,7 @@ async def test_labels_are_listed_by_name_with_their_numbers(make_toy, serve) -> 
     assert list(listed.values()) == [page.total for page in pages]
 
 
-async def test_a_label_that_no_image_has(make_toy, serve, refused) -> None:
+async def test_unknown_label_is_rejected(make_toy, serve, refused) -> None:
     async with serve(make_toy()) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.collection.ListImages(pb.ListImagesRequest(label="cow"))
@@ -137,7 +137,7 @@ class TestThumbnails:
         assert gone == b""
         assert third == first
 
-    async def test_a_full_queue_is_not_reported_as_missing_images(self, make_toy, serve, refused) -> None:
+    async def test_full_queue_is_not_reported_as_missing_images(self, make_toy, serve, refused) -> None:
         toy = make_toy()
         request = pb.GetThumbnailsRequest(ids=toy.ids[2:42].tolist(), size=32)
         async with serve(toy, limits=Limits(max_queue=4)) as served:

@@ -73,7 +73,7 @@ async def listed(served: Any) -> dict[str, tuple[int, int, str]]:
     return {one.name: (one.generation, one.images, one.problem) for one in reply.collections}
 
 
-def test_every_request_names_its_collection_by_one_number() -> None:
+def test_every_request_has_the_same_collection_field_number() -> None:
     requests = [
         method.input_type
         for file in FILES
@@ -87,7 +87,7 @@ def test_every_request_names_its_collection_by_one_number() -> None:
         assert (field.number, field.type) == (15, FieldDescriptor.TYPE_STRING), request.name
 
 
-async def test_a_call_is_about_the_collection_that_it_names_and_else_about_the_first(two, serve, by_vector) -> None:
+async def test_call_without_a_collection_uses_the_first(two, serve, by_vector) -> None:
     pictures, flowers = two
     async with serve(pictures, **both(two)) as served:
         for name, toy in (("", pictures), ("pictures", pictures), ("flowers", flowers)):
@@ -105,7 +105,7 @@ async def test_a_call_is_about_the_collection_that_it_names_and_else_about_the_f
         assert await listed(served) == {"pictures": (1, 31, ""), "flowers": (1, 21, "")}
 
 
-async def test_an_unknown_collection_is_not_found_and_the_error_lists_the_others(two, serve, refused) -> None:
+async def test_unknown_collection_is_not_found_and_the_error_lists_the_others(two, serve, refused) -> None:
     async with serve(two[0], **both(two)) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.collection.GetCollection(collection_pb2.GetCollectionRequest(collection="cats"))
@@ -114,7 +114,7 @@ async def test_an_unknown_collection_is_not_found_and_the_error_lists_the_others
     assert error.message == "This server has no collection 'cats'; it has: pictures, flowers."
 
 
-async def test_a_single_collection_may_be_named_too(make_toy, serve) -> None:
+async def test_single_collection_may_be_named_too(make_toy, serve) -> None:
     async with serve(make_toy()) as served:
         for name in ("", "toys"):
             described = await served.collection.GetCollection(collection_pb2.GetCollectionRequest(collection=name))
@@ -148,7 +148,7 @@ async def test_both_clients_ask_about_their_collection(two, serve) -> None:
             lookalike.Client(served.app.address, collection=3)  # type: ignore[arg-type]
 
 
-async def test_a_page_token_of_another_collection_is_rejected(two, serve) -> None:
+async def test_page_token_of_another_collection_is_rejected(two, serve) -> None:
     async with serve(two[0], **both(two)) as served:
         page = await served.collection.ListImages(collection_pb2.ListImagesRequest(page_size=5))
         request = collection_pb2.ListImagesRequest(page_token=page.next_page_token, collection="flowers")
@@ -176,7 +176,7 @@ async def test_each_collection_has_its_own_limits(two, serve, by_vector) -> None
 
 
 class TestACollectionThatCannotBeLoaded:
-    async def test_leaves_the_others_alone_and_is_served_once_it_is_there(self, two, serve, by_vector, refused) -> None:
+    async def test_missing_collection_is_served_once_it_exists(self, two, serve, by_vector, refused) -> None:
         pictures, flowers = two
         away = flowers.root.with_name("away")
         shutil.move(flowers.root, away)
@@ -200,7 +200,7 @@ class TestACollectionThatCannotBeLoaded:
             assert (await served.neighbors(by_vector(vectors(1, 1)), 3, collection="flowers")).served.generation == 1
             assert (await listed(served))["flowers"] == (1, 21, "")
 
-    async def test_is_not_read_again_while_it_is_damaged(self, two, make_toy, serve, by_vector, caplog) -> None:
+    async def test_damaged_collection_is_not_reread(self, two, make_toy, serve, by_vector, caplog) -> None:
         pictures, flowers = two
         index = next((flowers.root / "indexes").rglob("*.faiss"))
         index.write_bytes(index.read_bytes()[:-1])
@@ -299,7 +299,7 @@ class TestTokensOfCollections:
 
             yield ask
 
-    async def test_a_token_is_for_its_collections_alone(self, asking, by_vector) -> None:
+    async def test_token_is_for_its_collections_alone(self, asking, by_vector) -> None:
         async def searched(who: str, collection: str) -> str:
             request = search_pb2.SearchRequest(query=by_vector(vectors(1, 1)), k=1, collection=collection)
             try:
@@ -336,11 +336,11 @@ class TestTokensOfCollections:
                         await asking("gardener", name, method.name, request)
                     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED, method.name
 
-    async def test_an_admin_of_a_collection_may_reload_it(self, asking) -> None:
+    async def test_admin_of_a_collection_may_reload_it(self, asking) -> None:
         reply = await asking("gardener", "server", "Reload", server_pb2.ReloadRequest())
         assert reply.generation == 1
 
-    def test_a_token_line_with_invalid_collections_admits_no_caller(self, tmp_path: Path, caplog) -> None:
+    def test_token_line_with_invalid_collections_admits_no_caller(self, tmp_path: Path, caplog) -> None:
         (good, line), (bad, other) = new_token("good", "read", ["flowers"]), new_token("bad", "read")
         (tmp_path / "tokens").write_text(f"{line}\n{other} flowers,\n{other} flowers trees\n")
         tokens = Tokens(tmp_path / "tokens")
@@ -350,7 +350,7 @@ class TestTokensOfCollections:
         with pytest.raises(UsageError, match="lookalike serve NAME=DIR"):
             new_token("shop", "read", ["two words"])
 
-    def test_the_command_makes_a_token_for_collections(self, tmp_path: Path) -> None:
+    def test_command_makes_a_token_for_collections(self, tmp_path: Path) -> None:
         file = tmp_path / "tokens"
         options = ["--name", "shop", "--collection", "flowers", "--collection", "trees", "--file", str(file)]
         result = CliRunner().invoke(token, options)

@@ -68,7 +68,7 @@ def test_sizes_and_uris(columns) -> None:
     assert columns.uris(rows) == ["/x/zz", "/x/a.jpg"]
 
 
-def test_an_empty_collection(columns) -> None:
+def test_empty_collection(columns) -> None:
     empty = Columns(table([]), "toys")
     assert len(empty) == 0
     with pytest.raises(NotFoundError):
@@ -77,7 +77,7 @@ def test_an_empty_collection(columns) -> None:
         empty.rows_of_ids(np.array([3]))
 
 
-def test_a_slice_of_keys_is_indexed_as_itself() -> None:
+def test_slice_of_keys_is_indexed_as_itself() -> None:
     keys = pa.array([f"{number % 97:03d}-{number}" for number in range(1000)], pa.large_string())
     index = KeyIndex(keys.slice(100, 500))
     assert index.row(keys[100].as_py()) == 0

@@ -162,7 +162,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("text", MISTAKES)
-def test_a_mistake_in_the_file_is_one_sentence_that_names_the_key(started, text) -> None:
+def test_mistake_in_the_file_is_reported_with_its_key(started, text) -> None:
     settings, result = started(file=text)
     assert settings is None
     assert result.exit_code == 2, result.output
@@ -191,7 +191,7 @@ def test_any_configuration_file_is_accepted_or_rejected_by_key(table) -> None:
     assert any(key in said for key in table) if said else len(values) == len(table)
 
 
-def test_a_mistake_elsewhere_names_where_it_stands(started, tmp_path) -> None:
+def test_mistake_elsewhere_is_reported_with_its_place(started, tmp_path) -> None:
     for options, environment, said in (
         (
             (),
@@ -208,14 +208,14 @@ def test_a_mistake_elsewhere_names_where_it_stands(started, tmp_path) -> None:
         assert said in result.stderr.replace("\n", " ")
 
 
-def test_limits_that_a_program_gives_are_checked_as_well() -> None:
+def test_limits_from_a_program_are_checked() -> None:
     for name in FIELDS:
         with pytest.raises(UsageError, match=rf"--{name.replace('_', '-')} 0 is out of range; it must be \d+ to "):
             Limits(**{name: 0})
     assert chosen_limits({}, ImageLimits(4 << 30, 1000)).max_message_bytes == 2**31 - 1, "no message is longer"
 
 
-def test_a_server_takes_its_settings_from_all_three(make_toy, tmp_path, monkeypatch) -> None:
+def test_server_takes_its_settings_from_all_three(make_toy, tmp_path, monkeypatch) -> None:
     token, line = new_token("shop", "read")
     (tmp_path / "tokens").write_text(f"{line}\n")
     file = tmp_path / "server.toml"
@@ -245,7 +245,7 @@ def test_a_server_takes_its_settings_from_all_three(make_toy, tmp_path, monkeypa
         process.communicate()
 
 
-def test_every_setting_is_documented_as_it_is() -> None:
+def test_every_setting_is_documented() -> None:
     keys = set(settable(cli.serve))
     assert {f"limits.{name}" for name in FIELDS} < keys
     assert {one.key for one in cli.serve.params if isinstance(one, Setting)} - keys == {"config"}
@@ -256,11 +256,11 @@ def test_every_setting_is_documented_as_it_is() -> None:
     assert documented == keys
 
 
-def test_every_limit_says_what_it_bounds() -> None:
+def test_every_limit_has_a_description() -> None:
     assert [field.name for field in dataclasses.fields(Limits) if not field.metadata.get("what")] == []
 
 
-def test_a_pipe_is_read_like_a_file(started, tmp_path):
+def test_pipe_is_read_like_a_file(started, tmp_path):
     pipe = tmp_path / "settings"
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_text, args=("[limits]\nmax_k = 7\n",))
@@ -271,7 +271,7 @@ def test_a_pipe_is_read_like_a_file(started, tmp_path):
     assert settings.limits.max_k == 7
 
 
-def test_a_pipe_without_a_writer_is_rejected(started, tmp_path, monkeypatch):
+def test_pipe_without_a_writer_is_rejected(started, tmp_path, monkeypatch):
     pipe = tmp_path / "settings"
     os.mkfifo(pipe)
     monkeypatch.setattr("lookalike_server.commands.configuration._WRITER_S", 0.1)

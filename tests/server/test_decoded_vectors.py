@@ -7,7 +7,7 @@ from lookalike_server.placement.decoded_vectors import DecodedVectors
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
-def test_a_place_that_was_not_filled_is_at_infinity_and_changes_no_other(metric):
+def test_unfilled_place_has_infinite_distance_and_changes_no_other(metric):
     generator = np.random.default_rng(1)
     stored, queries = (generator.standard_normal((rows, 2048)).astype(np.float32) for rows in (300, 20))
     vectors = DecodedVectors(lambda rows: stored[rows], metric)

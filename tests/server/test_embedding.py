@@ -39,7 +39,7 @@ class Gate:
         return self._embed(files)
 
 
-async def test_a_broken_picture_fails_its_own_caller_only(make_toy, make_embedder) -> None:
+async def test_broken_image_fails_its_own_caller_only(make_toy, make_embedder) -> None:
     toy = make_toy()
     embedder = make_embedder(toy)
     gate = Gate(embedder)
@@ -88,7 +88,7 @@ async def test_networks_are_opened_once_and_closed_when_no_generation_wants_them
     assert all(embedder.closed for _, embedder in opened)
 
 
-async def test_a_network_used_by_a_late_call_is_closed_after_it(make_toy, make_embedder) -> None:
+async def test_network_used_by_a_late_call_is_closed_after_it(make_toy, make_embedder) -> None:
     toy = make_toy()
     opened: dict[str, Any] = {}
 
@@ -110,7 +110,7 @@ async def test_a_network_used_by_a_late_call_is_closed_after_it(make_toy, make_e
     queue.close()
 
 
-async def test_an_unforeseen_failure_is_a_problem_too(make_toy) -> None:
+async def test_unforeseen_failure_is_a_problem_too(make_toy) -> None:
     def open_embedder(reader: Any, space: str) -> Any:
         raise ImportError("libcudart.so is missing")
 
@@ -133,7 +133,7 @@ class Shelf:
         return self.there
 
 
-async def test_an_embedding_problem_is_reported_until_an_image_is_embedded(make_toy, make_embedder) -> None:
+async def test_embedding_problem_is_reported_until_an_image_is_embedded(make_toy, make_embedder) -> None:
     toy = make_toy()
     shelf = Shelf()
     queue = EmbedQueue(shelf, Limits())
@@ -166,7 +166,7 @@ async def test_server_info_retries_opening_a_network_once_a_minute(make_toy, mak
     queue.close()
 
 
-async def test_a_full_queue_is_a_temporary_problem(make_toy, make_embedder, monkeypatch) -> None:
+async def test_full_queue_is_a_temporary_problem(make_toy, make_embedder, monkeypatch) -> None:
     toy = make_toy()
     queue = EmbedQueue(lambda reader, space: make_embedder(toy), Limits())
     served = snapshot(toy.fingerprint)
@@ -181,7 +181,7 @@ async def test_a_full_queue_is_a_temporary_problem(make_toy, make_embedder, monk
     queue.close()
 
 
-async def test_a_network_that_ends_is_reopened_at_once(make_toy, make_embedder) -> None:
+async def test_ended_network_is_reopened_immediately(make_toy, make_embedder) -> None:
     toy = make_toy()
     shelf = Shelf()
     queue = EmbedQueue(shelf, Limits())

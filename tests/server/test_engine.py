@@ -50,7 +50,7 @@ async def test_answers_come_with_the_tickets_of_their_searches(make_toy, serve) 
         np.testing.assert_array_equal(space.images.ids[alone.rows], ids)
 
 
-async def test_a_withdrawn_search_is_not_run(make_toy, serve) -> None:
+async def test_withdrawn_search_is_not_run(make_toy, serve) -> None:
     toy = make_toy()
     async with serve(toy) as served:
         engine = served.app.current.snapshot.space().engine
@@ -65,7 +65,7 @@ async def test_a_withdrawn_search_is_not_run(make_toy, serve) -> None:
 
 
 @pytest.mark.parametrize("room", ["search", "placement", "columns", "batching"])
-def test_the_engine_knows_neither_the_wire_nor_an_event_loop(room) -> None:
+def test_engine_knows_neither_the_wire_nor_an_event_loop(room) -> None:
     forbidden = {"grpc", "google", "lookalike", "asyncio"}
     # Calls from an event loop enter through these methods.
     front = {"awaited.py", "turns.py", "workers.py"}

@@ -38,7 +38,7 @@ def test_each_error_has_its_code_and_reason(error, code, reason) -> None:
     assert (info.reason, info.domain) == (reason, "lookalike")
 
 
-def test_an_unlisted_error_reveals_nothing() -> None:
+def test_unlisted_error_reveals_nothing() -> None:
     for error in (ZeroDivisionError("secret"), domain.IndexerError("secret"), OSError(2, "secret", "/etc/secret")):
         refused = refusal(error)
         assert refused.code == grpc.StatusCode.INTERNAL
@@ -46,7 +46,7 @@ def test_an_unlisted_error_reveals_nothing() -> None:
         assert b"secret" not in refused.details
 
 
-def test_an_argument_names_its_field_and_overload_a_delay() -> None:
+def test_argument_names_its_field_and_overload_a_delay() -> None:
     status = status_pb2.Status.FromString(refusal(ArgumentError("query.k", "too big")).details)
     bad = error_details_pb2.BadRequest()
     assert status.details[1].Unpack(bad)
@@ -58,7 +58,7 @@ def test_an_argument_names_its_field_and_overload_a_delay() -> None:
 
 
 @pytest.mark.parametrize("quoted", ["x", "é", "漢", "\U0001f600", "%", "\x01"])
-def test_the_longest_message_fits_into_grpcs_headers(quoted) -> None:
+def test_longest_message_fits_into_grpcs_headers(quoted) -> None:
     refused = refusal(ArgumentError("query.keys", f"There is no {quoted * 5000}."))
     # As gRPC sends them: the text percent-encoded, the details in base64.
     size = len(quote(refused.message)) + len(base64.b64encode(refused.details))
@@ -71,7 +71,7 @@ def test_no_class_stands_behind_a_base_of_its_own() -> None:
         assert not any(issubclass(kind, earlier) for earlier in kinds[:position])
 
 
-def test_every_error_of_the_indexer_that_a_caller_can_cause_is_in_the_table() -> None:
+def test_every_indexer_error_of_a_caller_has_a_grpc_code() -> None:
     listed = {kind for kind, _ in TABLE}
     there = {
         kind

@@ -253,7 +253,7 @@ def told(channel: grpc.Channel, path: str, message: Any, metadata: Any) -> tuple
 
 
 @pytest.mark.timeout(600)
-async def test_the_largest_messages_take_no_more_than_a_moment_of_it(make_toy, serve, make_embedder, steps) -> None:
+async def test_largest_messages_block_the_event_loop_briefly(make_toy, serve, make_embedder, steps) -> None:
     values = np.random.default_rng(0).standard_normal((ROWS, DIM)).astype(np.float32)
     toy = make_toy(values, index="IVF64,Flat", clusters=4, part_rows=ROWS)
     requests = await asyncio.to_thread(lambda: list(largest(toy)))

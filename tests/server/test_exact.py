@@ -70,7 +70,7 @@ def test_near_duplicates_have_their_own_distances(device) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("columns", [10, 640, 64 * 100, 64 * 100 + 17])
-def test_the_largest_are_found_by_groups_as_in_one_pass(columns, device) -> None:
+def test_grouped_selection_equals_one_pass(columns, device) -> None:
     scores = torch.from_numpy(vectors(7, columns, seed=3)).to(device)
     values, places = largest(scores, 10)
     expected, expected_places = scores.topk(10, dim=1)

@@ -71,7 +71,7 @@ async def test_equal_calls_are_answered_by_one_run() -> None:
     ]
 
 
-async def test_a_call_equal_to_the_one_that_runs_waits_for_it_alone() -> None:
+async def test_equal_call_waits_for_the_running_call() -> None:
     experiment_runner = Gated()
     with queue_of(experiment_runner) as queue:
         first = asyncio.ensure_future(queue.answer(ExperimentKey(1, "matrix"), None))
@@ -83,7 +83,7 @@ async def test_a_call_equal_to_the_one_that_runs_waits_for_it_alone() -> None:
     assert len(experiment_runner.ran) == 1
 
 
-async def test_more_than_may_wait_are_refused_at_once() -> None:
+async def test_more_than_may_wait_are_rejected_immediately() -> None:
     experiment_runner = Gated()
     with queue_of(experiment_runner, max_experiments=2) as queue:
         running = asyncio.ensure_future(queue.answer(ExperimentKey(1, "a"), None))
@@ -115,7 +115,7 @@ async def test_experiments_that_expired_or_were_canceled_are_not_run() -> None:
     assert experiment_runner.ran == [ExperimentKey(1, "a")]
 
 
-async def test_an_error_reaches_everybody_and_is_not_kept() -> None:
+async def test_error_reaches_everybody_and_is_not_kept() -> None:
     experiment_runner = Gated()
     experiment_runner.open.set()
     with queue_of(experiment_runner) as queue:
@@ -136,7 +136,7 @@ async def test_experiment_answers_are_cached_per_generation() -> None:
     assert [asked.generation for asked in experiment_runner.ran] == [1, 2, 1]
 
 
-def test_the_result_cache_stays_within_its_limit() -> None:
+def test_result_cache_stays_within_its_limit() -> None:
     kept = ResultCache(10 + 2 * ENTRY_OVERHEAD_BYTES)
     for name in "abc":
         kept.add(ExperimentKey(1, name), b"1234")

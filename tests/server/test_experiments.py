@@ -87,7 +87,7 @@ def same(message: pb.ExperimentResult, result: Result) -> None:
     assert message == tables.encoded(result)
 
 
-async def test_a_served_matrix_equals_that_of_the_function(toy, serve) -> None:
+async def test_served_matrix_equals_that_of_the_function(toy, serve) -> None:
     async with serve(toy, experiment_runner=experiment_runner(toy)) as served:
         reply = await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest(clustering="tiny/k5"))
         by_default = await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest())
@@ -101,7 +101,7 @@ async def test_a_served_matrix_equals_that_of_the_function(toy, serve) -> None:
     assert wire.decode(columns["count"].numbers).sum() == np.count_nonzero(toy.ids % 3)
 
 
-async def test_an_image_is_explained_by_key_or_id(toy, serve) -> None:
+async def test_image_is_explained_by_key_or_id(toy, serve) -> None:
     image_id = int(toy.ids[30])
     async with serve(toy, experiment_runner=experiment_runner(toy)) as served:
         by_id = await served.experiment.ExplainImage(
@@ -240,7 +240,7 @@ async def test_data_set_checks_match_their_functions(cared_for, serve) -> None:
     assert calls[3][2].tables["leaks"].num_rows == 5
 
 
-async def test_a_comparison_has_the_scores_of_the_function_and_costs_of_its_own(toy, serve) -> None:
+async def test_comparison_has_the_scores_of_the_function_and_costs_of_its_own(toy, serve) -> None:
     request = pb.CompareSpacesRequest(
         spaces=["tiny"], strategies=["kmeans", "whitened"], clusters=4, sample=200, seed=7
     )
@@ -259,7 +259,7 @@ async def test_a_comparison_has_the_scores_of_the_function_and_costs_of_its_own(
     assert scores.rows == len(STRATEGIES) + 1  # and the stored clustering
 
 
-async def test_the_steps_of_a_model_are_followed(toy, serve) -> None:
+async def test_steps_of_a_model_are_followed(toy, serve) -> None:
     storage = toy.storage
     draft = generations.require_latest(storage)
     models, spaces, clusterings = {}, {}, {}
@@ -276,14 +276,14 @@ async def test_the_steps_of_a_model_are_followed(toy, serve) -> None:
     assert {figure.name: figure.value for figure in reply.result.figures}["steps"] == 2
 
 
-async def test_a_tree_needs_the_weights_of_the_model(toy, serve, refused) -> None:
+async def test_tree_needs_the_weights_of_the_model(toy, serve, refused) -> None:
     async with serve(toy, experiment_runner=experiment_runner(toy)) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.experiment.GetDendrogram(pb.GetDendrogramRequest(most=5))
     assert refused(caught.value).code is CODE.FAILED_PRECONDITION
 
 
-async def test_the_experiments_own_refusals_have_their_codes(toy, serve, refused) -> None:
+async def test_experiments_own_refusals_have_their_codes(toy, serve, refused) -> None:
     async with serve(toy, experiment_runner=experiment_runner(toy)) as served:
         for method, request, code, said in (
             ("ListOddballs", pb.ListOddballsRequest(label="cats"), CODE.NOT_FOUND, "has the label 'cats'"),
@@ -301,7 +301,7 @@ async def test_the_experiments_own_refusals_have_their_codes(toy, serve, refused
             assert (found.code, said in found.message) == (code, True), (method, found.message)
 
 
-async def test_the_same_question_is_answered_from_memory_until_the_next_generation(toy, serve) -> None:
+async def test_same_question_is_answered_from_memory_until_the_next_generation(toy, serve) -> None:
     class Counting(LocalExperimentRunner):
         asked = 0
 
@@ -398,7 +398,7 @@ WRONG: list[tuple[str, Any, grpc.StatusCode, str]] = [
 ]
 
 
-async def test_wrong_calls_are_refused_before_any_work(toy, serve, refused) -> None:
+async def test_wrong_calls_are_rejected_before_any_work(toy, serve, refused) -> None:
     class Idle(LocalExperimentRunner):
         def answer(self, asked):
             raise AssertionError(f"{asked} was run")
@@ -414,7 +414,7 @@ async def test_wrong_calls_are_refused_before_any_work(toy, serve, refused) -> N
 CLASSES = pb.LabelClasses(label="label1", classes=["1", "2", "3"])
 
 
-async def test_the_names_in_a_call_are_limited(toy, serve, refused) -> None:
+async def test_names_in_a_call_are_limited(toy, serve, refused) -> None:
     class Idle(LocalExperimentRunner):
         def answer(self, asked):
             raise AssertionError(f"{asked} was run")
@@ -479,7 +479,7 @@ async def test_requests_are_not_cached_and_replies_up_to_a_limit(toy, serve) -> 
     assert grown < 4_000_000, "the texts of one class_map take a million bytes and more"
 
 
-async def test_a_collection_without_labels_predictions_or_clusterings(make_toy, serve, refused) -> None:
+async def test_collection_without_labels_predictions_or_clusterings(make_toy, serve, refused) -> None:
     bare = make_toy(np.eye(4, dtype=np.float32), name="bare")
     by_id = pb.ImageName(id=5)
     async with serve(bare, experiment_runner=experiment_runner(bare)) as served:
@@ -495,7 +495,7 @@ async def test_a_collection_without_labels_predictions_or_clusterings(make_toy, 
             assert (found.code, said in found.message) == (CODE.FAILED_PRECONDITION, True), (method, found.message)
 
 
-async def test_an_attribution_needs_weights_and_a_known_class(toy, serve, refused) -> None:
+async def test_attribution_needs_weights_and_a_known_class(toy, serve, refused) -> None:
     by_id = pb.ImageName(id=5)
     async with serve(toy, experiment_runner=experiment_runner(toy)) as served:
         for request, code, said in (
@@ -510,7 +510,7 @@ async def test_an_attribution_needs_weights_and_a_known_class(toy, serve, refuse
             assert (found.code, said in found.message) == (code, True), found.message
 
 
-async def test_an_answer_with_too_many_rows_is_refused(toy, serve, refused) -> None:
+async def test_answer_with_too_many_rows_is_rejected(toy, serve, refused) -> None:
     limits = Limits(max_table_rows=4)
     async with serve(toy, experiment_runner=experiment_runner(toy, limits), limits=limits) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -519,7 +519,7 @@ async def test_an_answer_with_too_many_rows_is_refused(toy, serve, refused) -> N
     assert "the limit of a reply is 4" in refused(caught.value).message
 
 
-async def test_a_server_without_experiments_says_so_and_searches(make_toy, serve) -> None:
+async def test_server_without_experiments_reports_it_and_searches(make_toy, serve) -> None:
     async with serve(make_toy(clusters=3), experiments=False) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest())

@@ -63,7 +63,7 @@ def test_peers_share_processor_time_at_any_call_size() -> None:
     assert min(served.values()) > 0.8 * max(served.values()), served
 
 
-def test_a_returning_peer_has_no_saved_turns() -> None:
+def test_returning_peer_has_no_saved_turns() -> None:
     queue = queue_of(rules())
     now = 0.0
     while now < 5.0:
@@ -81,7 +81,7 @@ def test_a_returning_peer_has_no_saved_turns() -> None:
     assert served["busy"] == pytest.approx(served["back"], rel=0.25)
 
 
-def test_a_batch_with_a_light_call_is_no_more_than_doubled_by_heavy_ones() -> None:
+def test_heavy_calls_at_most_double_the_batch_of_a_light_call() -> None:
     queue = queue_of(rules())
     for _ in range(8):
         queue.add(entry_of("one", 256))
@@ -91,7 +91,7 @@ def test_a_batch_with_a_light_call_is_no_more_than_doubled_by_heavy_ones() -> No
     assert _BATCH_S + sum(units for _, units, _ in told) * _UNIT_S <= 2 * (_BATCH_S + 4 * _UNIT_S) * 1.01
 
 
-def test_a_large_call_is_overtaken_for_a_bounded_time() -> None:
+def test_large_call_is_overtaken_for_a_bounded_time() -> None:
     queue = queue_of(rules())
     large = entry_of("one", 200)
     queue.add(large)
@@ -122,7 +122,7 @@ def test_every_unit_is_run_once_and_nothing_is_left_over(calls: list[tuple[str, 
     assert (queue.waiting, queue.weight, queue._loads.all(1)) == (0, 0, (0, 0, 0))
 
 
-def test_the_queue_of_all_peers_is_bounded_and_a_lone_peer_is_admitted() -> None:
+def test_queue_of_all_peers_is_bounded_and_a_lone_peer_is_admitted() -> None:
     queue = queue_of(rules(max_queue=100))
     taken = 0
     for peer in range(200):
@@ -136,7 +136,7 @@ def test_the_queue_of_all_peers_is_bounded_and_a_lone_peer_is_admitted() -> None
     queue.add(entry_of("lone", 1))
 
 
-async def test_a_canceled_turn_goes_to_the_next() -> None:
+async def test_canceled_turn_goes_to_the_next() -> None:
     turns = Turns("work", 1, 10)
     order: list[str] = []
 

@@ -119,7 +119,7 @@ class TestSearches:
                 assert list(reply.neighbors.counts) == [3]
             await asyncio.gather(*heavy, return_exceptions=True)
 
-    async def test_a_peer_with_many_waiting_calls_does_not_block_another(self, make_toy, serve, steps) -> None:
+    async def test_peer_with_many_waiting_calls_does_not_block_another(self, make_toy, serve, steps) -> None:
         limits = Limits(**PATIENT, max_queue=50, max_batch=4)
         request = search_pb2.SearchRequest(query=one(), k=3).SerializeToString()
         async with serve(make_toy(), devices=[steps], limits=limits) as served:
@@ -167,7 +167,7 @@ class TestSearches:
             await asyncio.gather(*heavy, return_exceptions=True)
 
     @pytest.mark.parametrize("index", ["Flat", "IVF8,Flat", "HNSW8"])
-    async def test_a_call_in_pieces_has_the_answer_of_the_same_call_alone(
+    async def test_call_in_pieces_has_the_answer_of_the_same_call_alone(
         self, make_toy, serve, by_vector, index
     ) -> None:
         toy = make_toy(index=index)
@@ -238,7 +238,7 @@ class TestPictures:
             np.testing.assert_array_equal(wire.decode((await large).neighbors.ids), toy.ids[:256])
             assert max(embedder.begun) <= 16
 
-    async def test_a_damaged_picture_is_named_by_its_place_in_the_call(self, make_toy, serve, make_embedder) -> None:
+    async def test_damaged_image_is_named_by_its_place_in_the_call(self, make_toy, serve, make_embedder) -> None:
         toy = make_toy()
         embedder = make_embedder(toy)
         data = [b"1"] * 20 + [str(row).encode() for row in range(60)] + [b"junk"]
@@ -247,7 +247,7 @@ class TestPictures:
                 await served.neighbors(types_pb2.QueryBatch(images=types_pb2.Images(data=data)), 1)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
-    async def test_a_picture_that_is_there_256_times_is_embedded_once(self, make_toy, serve, make_embedder) -> None:
+    async def test_repeated_image_is_embedded_once(self, make_toy, serve, make_embedder) -> None:
         toy = make_toy()
         embedder = make_embedder(toy)
         query = types_pb2.QueryBatch(images=types_pb2.Images(data=[b"7"] * 255 + [b"8"]))
@@ -273,7 +273,7 @@ class TestThumbnails:
             if not future.done():
                 future.set_result(ThumbnailResult(b""))
 
-    async def test_an_image_named_repeatedly_in_a_call_is_drawn_once(self, make_toy, serve, drawn) -> None:
+    async def test_image_named_repeatedly_in_a_call_is_drawn_once(self, make_toy, serve, drawn) -> None:
         request = collection_pb2.GetThumbnailsRequest(ids=[5] * 256)
         async with serve(make_toy()) as served:
             call = asyncio.ensure_future(served.collection.GetThumbnails(request))
@@ -282,9 +282,7 @@ class TestThumbnails:
             assert list((await call).jpegs) == [b"jpeg"] * 256
         assert len(drawn) == 1
 
-    async def test_a_canceled_call_leaves_the_queue_and_small_calls_pass_large_ones(
-        self, make_toy, serve, drawn
-    ) -> None:
+    async def test_canceled_call_leaves_the_queue_and_small_calls_pass_large_ones(self, make_toy, serve, drawn) -> None:
         toy = make_toy()
         request = collection_pb2.GetThumbnailsRequest(ids=toy.ids[:256].tolist())
         async with serve(toy) as served:

@@ -91,7 +91,7 @@ async def code_of(call: Any) -> grpc.StatusCode:
 
 
 class TestDeviceLoss:
-    async def test_a_lost_device_is_unavailable_until_it_is_back(self, make_toy, serve) -> None:
+    async def test_lost_device_is_unavailable_until_it_returns(self, make_toy, serve) -> None:
         toy, device = make_toy(), Lossy()
         async with serve(toy, placement="gpu", devices=[device]) as served:
             assert await code_of(served.neighbors(one(), 3)) is CODE.OK
@@ -112,7 +112,7 @@ class TestDeviceLoss:
             found = wire.decode(reply.neighbors.ids)
             np.testing.assert_array_equal(found, toy.brute_force(toy.vectors[[0]], 4)[0][0][1:])
 
-    async def test_a_lost_device_is_a_line_of_the_log_and_not_one_for_each_call(self, make_toy, serve, caplog) -> None:
+    async def test_lost_device_is_logged_once(self, make_toy, serve, caplog) -> None:
         device = Lossy()
         with caplog.at_level(logging.INFO):
             async with serve(make_toy(), placement="gpu", devices=[device]) as served:
@@ -145,7 +145,7 @@ class TestDeviceLoss:
             assert set(codes) == {CODE.UNAVAILABLE}
             assert served.app.queues()["search"] == 0
 
-    async def test_a_device_short_of_memory_for_one_batch_keeps_its_index(self, make_toy, serve) -> None:
+    async def test_device_short_of_memory_for_one_batch_keeps_its_index(self, make_toy, serve) -> None:
         device = Lossy()
         async with serve(make_toy(), placement="gpu", devices=[device]) as served:
             device.short_of_memory = 1
@@ -154,7 +154,7 @@ class TestDeviceLoss:
             assert device.hosted == 1
             assert await health(served) == SERVING
 
-    async def test_a_lost_device_fails_over_to_the_cpu_if_allowed(self, make_toy, serve) -> None:
+    async def test_lost_device_fails_over_to_the_cpu_if_allowed(self, make_toy, serve) -> None:
         toy, device = make_toy(), Lossy()
         async with serve(toy, placement="gpu", devices=[device], on_loss="cpu") as served:
             assert (await served.neighbors(one(), 3)).served.device == "cuda:0"
@@ -170,7 +170,7 @@ class TestDeviceLoss:
             await until(lambda: served.app.current.snapshot.generation == 2)
             assert (await served.neighbors(one(), 3)).served.device == "cpu"
 
-    async def test_a_generation_that_finds_no_device_is_served_when_it_is_back(self, make_toy, serve) -> None:
+    async def test_generation_is_served_when_its_device_returns(self, make_toy, serve) -> None:
         toy, device = make_toy(), Lossy()
         async with serve(toy, placement="gpu", devices=[device]) as served:
             device.lost = True
@@ -180,7 +180,7 @@ class TestDeviceLoss:
             device.lost = False
             await until(lambda: served.app.current.snapshot.generation == 2)
 
-    async def test_other_copies_go_on_when_one_is_lost(self, make_toy, serve) -> None:
+    async def test_other_copies_continue_after_a_loss(self, make_toy, serve) -> None:
         devices = [Lossy("cuda:0"), Lossy("cuda:1")]
         async with serve(make_toy(), placement="replicate", devices=devices) as served:
             devices[0].lost = True
@@ -193,7 +193,7 @@ class TestDeviceLoss:
             devices[0].lost = False
             await until(lambda: devices[0].hosted == 2)
 
-    async def test_it_ends_where_that_is_asked_for(self, make_toy) -> None:
+    async def test_server_ends_on_device_loss_if_configured(self, make_toy) -> None:
         device = Lossy()
         settings = ServeSettings(str(make_toy().root), Listen(port=0), placement="gpu", on_loss="fail")
         app = App(settings, devices=[device])
@@ -213,7 +213,7 @@ RULES: Rules[str] = Rules(key=lambda word: 0, size=lambda word: 1, max_batch=4, 
 
 
 class TestThreads:
-    async def test_a_thread_that_ends_answers_its_batch_and_is_replaced(self) -> None:
+    async def test_ended_thread_fails_its_batch_and_is_replaced(self) -> None:
         gate, entered, ends = threading.Event(), threading.Event(), [True]
 
         def run(batch: list[str]) -> list[str | Exception]:
@@ -255,9 +255,7 @@ class TestThreads:
 
 
 class TestNetwork:
-    async def test_an_idle_network_that_ends_is_reopened_and_health_shows_it(
-        self, make_toy, serve, make_embedder
-    ) -> None:
+    async def test_idle_network_that_ends_is_reopened_and_shown_in_health(self, make_toy, serve, make_embedder) -> None:
         toy = make_toy()
         opened: list[Any] = []
         allowed = threading.Event()
@@ -282,9 +280,7 @@ class TestNetwork:
             assert len(opened) == 2
             assert wire.decode((await served.neighbors(picture, 1)).neighbors.ids)[0] == toy.ids[7]
 
-    async def test_one_that_ends_during_a_batch_answers_it_and_is_opened_before_the_next(
-        self, make_toy, serve, make_embedder
-    ) -> None:
+    async def test_network_that_ends_in_a_batch_fails_it_and_is_reopened(self, make_toy, serve, make_embedder) -> None:
         toy = make_toy()
         opened: list[Any] = []
 

@@ -70,7 +70,7 @@ def placed(kind: str) -> tuple[OnDevice, int]:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "ivf-pq"])
-def test_a_filtered_search_finds_as_much_as_an_unfiltered_one(kind) -> None:
+def test_filtered_search_has_the_recall_of_an_unfiltered_search(kind) -> None:
     index, effort = placed(kind)
     usual = data().recall(index.search(data().queries, K, effort).rows)
     short = {}
@@ -89,7 +89,7 @@ def test_a_filtered_search_finds_as_much_as_an_unfiltered_one(kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [0, 1, 7, ROWS])
-def test_a_filtered_search_returns_k_or_all_matches(kind, count) -> None:
+def test_filtered_search_returns_k_or_all_matches(kind, count) -> None:
     index, effort = placed(kind)
     mask = np.zeros(ROWS, bool)
     mask[np.random.default_rng(count).permutation(ROWS)[:count]] = True
@@ -103,7 +103,7 @@ def test_a_filtered_search_returns_k_or_all_matches(kind, count) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_answer_is_the_same_alone_and_among_other_masks(kind) -> None:
+def test_answer_is_the_same_alone_and_among_other_masks(kind) -> None:
     index, effort = placed(kind)
     queries = data().queries[:24]
     shares = [0.002, 0.05, 0.3, 0.8]
@@ -121,7 +121,7 @@ def test_the_answer_is_the_same_alone_and_among_other_masks(kind) -> None:
 
 
 @pytest.mark.parametrize("filter_kind", ["random", "near", "far"])
-def test_a_batch_is_compared_by_one_product_and_answers_as_one_by_one(filter_kind, monkeypatch) -> None:
+def test_batched_comparison_equals_single_comparisons(filter_kind, monkeypatch) -> None:
     """The nearest rows contain enough matches of near and random filters, and none of far filters."""
     monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", 1)
     index, _ = placed("flat")

@@ -70,7 +70,7 @@ def matching_brute_force(toy: Any, queries: Any, k: int, keep: Any) -> Any:
 
 
 @pytest.mark.parametrize("index", ["Flat", "IVF16,Flat", "IVF16,SQfp16", "HNSW8,Flat"])
-async def test_every_query_has_the_nearest_of_those_that_match(make_shop, serve, by_vector, index) -> None:
+async def test_every_query_has_its_nearest_matching_images(make_shop, serve, by_vector, index) -> None:
     toy = make_shop(index=index)
     queries = random_vectors(5, seed=9)
     async with serve(toy) as served:
@@ -90,7 +90,7 @@ async def test_every_query_has_the_nearest_of_those_that_match(make_shop, serve,
             assert (plan.strategy, reply.served.expected_recall) == ("exact", 1)
 
 
-async def test_a_filtered_search_returns_all_matches_at_every_effort(make_shop, serve, by_vector) -> None:
+async def test_filtered_search_returns_all_matches_at_every_effort(make_shop, serve, by_vector) -> None:
     toy = make_shop(index="IVF16,SQ8")
     queries = random_vectors(3, seed=2)
     async with serve(toy) as served:
@@ -121,7 +121,7 @@ async def test_equal_filters_in_other_words_give_identical_bytes(make_shop, serv
         assert sorted(set(stock.tolist())) == [0, 1, 2, 3, 4]
 
 
-async def test_a_stored_image_is_left_out_of_its_own_matches(make_shop, serve) -> None:
+async def test_stored_image_is_left_out_of_its_own_matches(make_shop, serve) -> None:
     toy = make_shop()
     query = types_pb2.QueryBatch(ids=types_pb2.Ids(values=[int(toy.ids[2]), int(toy.ids[100]), int(toy.ids[2])]))
     chosen = filter_pb2.Filter(text="stock < 5")
@@ -133,7 +133,7 @@ async def test_a_stored_image_is_left_out_of_its_own_matches(make_shop, serve) -
         assert list(both.neighbors.counts) == [5, 5, 5]
 
 
-async def test_the_plan_is_told_with_a_filter_or_where_it_is_asked_for(make_shop, serve, by_vector) -> None:
+async def test_plan_is_returned_with_a_filter_or_on_request(make_shop, serve, by_vector) -> None:
     query = by_vector(random_vectors(1))
     async with serve(make_shop(index="IVF16,Flat")) as served:
         assert not (await served.neighbors(query, 3)).served.HasField("plan")
@@ -172,7 +172,7 @@ async def test_wrong_filters_of_a_search(make_shop, serve, by_vector, refused) -
             assert refused(error.value).fields == fields
 
 
-async def test_images_that_an_index_lacks_match_as_well(make_toy, serve, by_vector, attach) -> None:
+async def test_images_missing_from_an_index_match(make_toy, serve, by_vector, attach) -> None:
     """The last image has no embedding; images beside the index are rows like all others."""
     toy = make_toy()
     attach(toy, stock=list(range(500)))
@@ -187,7 +187,7 @@ async def test_images_that_an_index_lacks_match_as_well(make_toy, serve, by_vect
         assert reply.served.plan.matches == reply.neighbors.counts[0] == 10
 
 
-async def test_the_clients_and_the_command_line(make_shop, serve, capsys, monkeypatch) -> None:
+async def test_clients_and_the_command_line(make_shop, serve, capsys, monkeypatch) -> None:
     toy = make_shop(index="IVF16,Flat")
 
     def ask(address: str) -> None:

@@ -93,7 +93,7 @@ class TestReading:
         ):
             assert as_text(read(message)) == words
 
-    def test_an_invalid_filter_message_is_reported_with_its_field_path(self) -> None:
+    def test_invalid_filter_message_is_reported_with_its_field_path(self) -> None:
         deep = text("a = 1")
         for _ in range(32):
             deep = negated(deep)
@@ -166,7 +166,7 @@ async def test_equal_filters_in_other_words_are_evaluated_once(shop, serve, monk
         assert len(evaluated) == 2
 
 
-async def test_wrong_filters_are_refused_with_the_field(shop, serve, refused) -> None:
+async def test_wrong_filters_are_rejected_with_the_field(shop, serve, refused) -> None:
     code = grpc.StatusCode
     async with serve(shop) as served:
         for filter_, expected, fields, sentence in (
@@ -194,7 +194,7 @@ async def test_wrong_filters_are_refused_with_the_field(shop, serve, refused) ->
             assert sentence in said.message
 
 
-async def test_a_page_token_is_of_its_filter(shop, serve, refused) -> None:
+async def test_page_token_is_of_its_filter(shop, serve, refused) -> None:
     async with serve(shop) as served:
         request = collection_pb2.ListImagesRequest(filter=text("stock > 3"), page_size=2)
         first = await served.collection.ListImages(request)
@@ -237,7 +237,7 @@ async def test_columns_come_with_their_types_and_nulls(shop, serve, refused) -> 
             assert refused(error.value).fields == ["fields"]
 
 
-async def test_a_reply_of_long_values_is_refused(make_toy, attach, serve, refused) -> None:
+async def test_reply_of_long_values_is_rejected(make_toy, attach, serve, refused) -> None:
     toy = make_toy()
     attach(toy, caption=["x" * 9000] * 500)
     limits = Limits(max_message_bytes=2 << 20)
@@ -247,7 +247,7 @@ async def test_a_reply_of_long_values_is_refused(make_toy, attach, serve, refuse
         assert "request fewer images, or fewer columns" in refused(error.value).message
 
 
-async def test_members_and_sizes_of_clusters_are_of_those_that_match(shop, serve) -> None:
+async def test_cluster_members_and_sizes_count_matching_images(shop, serve) -> None:
     chosen = text("stock < 40 and not tags has 'sale'")
     async with serve(shop) as served:
         matching = set(await ids(served, chosen))
@@ -295,7 +295,7 @@ async def test_another_generation_has_filters_of_its_own(shop, serve, attach) ->
 
 
 class TestKeptMatches:
-    def test_the_ones_that_were_not_used_for_the_longest_time_go_first(self) -> None:
+    def test_least_recently_used_filters_are_evicted_first(self) -> None:
         kept = MatchCache(5000)
         for name in "abc":
             kept.put(Matches(np.zeros(1000, bool), name, name))
@@ -305,7 +305,7 @@ class TestKeptMatches:
         assert kept.by_message(b"A") is kept.by_meaning("a", b"")
         assert kept.by_message(b"x") is None
 
-    def test_a_long_filter_that_came_before_need_not_be_parsed_again(self) -> None:
+    def test_repeated_long_filter_is_not_parsed_again(self) -> None:
         kept = MatchCache(5000)
         kept.put(Matches(np.zeros(1000, bool), "a", "a"))
         words = b"stock in (" + b",".join(b"%d" % number for number in range(10_000)) + b")"

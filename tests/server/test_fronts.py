@@ -343,7 +343,7 @@ OWN = [
 ]
 
 
-def test_a_front_answers_what_needs_no_more_than_mapped_columns(toy, several) -> None:
+def test_front_answers_what_needs_no_more_than_mapped_columns(toy, several) -> None:
     every = {(name, what): request for name, what, request in requests(toy)}
     for own in OWN:
         before = several.answered_by("front")
@@ -399,7 +399,7 @@ def connections(pid: int) -> int:
     return sum(one.status == psutil.CONN_ESTABLISHED for one in psutil.Process(pid).net_connections("tcp"))
 
 
-def test_the_port_is_taken(toy, several) -> None:
+def test_port_is_taken(toy, several) -> None:
     port = int(several.server.address.rpartition(":")[2])
     taken = Listen(port=port)
     for server in (Supervisor(settings(toy, listen=taken)), App(settings(toy, listen=taken, fronts=1))):
@@ -417,7 +417,7 @@ def test_only_the_user_of_the_server_can_reload(several) -> None:
         assert server_pb2.ReloadResponse.FromString(reply).generation >= 1
 
 
-def test_a_killed_front_fails_only_its_calls_and_is_restarted(toy, several) -> None:
+def test_killed_front_fails_only_its_calls_and_is_restarted(toy, several) -> None:
     # Every connection is open before the kill, also where this test runs alone.
     assert codes_of_searches(toy, several) == {grpc.StatusCode.OK}
     victim, other = several.server.fronts
@@ -473,7 +473,7 @@ def test_calls_are_unavailable_until_the_engine_process_is_replaced(toy, several
     until(lambda: codes_of_searches(toy, several) == {grpc.StatusCode.OK} and several.answered_by("front") > before)
 
 
-def test_a_process_that_hangs_is_killed_and_another_started(toy) -> None:
+def test_hung_process_is_killed_and_replaced(toy) -> None:
     limits = Limits(max_silence_ms=3000)
     with running(Supervisor(settings(toy, limits=limits), open_embedder=open_network)) as served:
         engine = served.server.engine
@@ -493,7 +493,7 @@ def test_a_process_that_hangs_is_killed_and_another_started(toy) -> None:
         until(lambda: codes_of_searches(toy, served) == {grpc.StatusCode.OK})
 
 
-def test_a_drain_lets_calls_end_and_refuses_new_ones(tmp_path) -> None:
+def test_drain_completes_calls_and_rejects_new_calls(tmp_path) -> None:
     toy = toys_in(tmp_path)()
     with (
         running(Supervisor(settings(toy), open_embedder=open_network)) as served,
@@ -510,7 +510,7 @@ def test_a_drain_lets_calls_end_and_refuses_new_ones(tmp_path) -> None:
         assert codes_of_searches(toy, served) == {UNAVAILABLE}
 
 
-def test_a_call_is_canceled_when_its_caller_leaves(toy, several) -> None:
+def test_call_is_canceled_when_its_caller_leaves(toy, several) -> None:
     with held(toy), ThreadPoolExecutor(3) as callers:
         calls = [callers.submit(code_of, several, by_picture(), one, timeout=3) for one in several.channels[:2]]
         until(lambda: several.in_flight() == 2)
@@ -572,7 +572,7 @@ def test_all_fronts_swap_generations_without_failed_calls(tmp_path) -> None:
     assert set(generations) == {1, 2, 3, 4}
 
 
-def test_a_change_is_seen_by_calls_of_every_front(tmp_path) -> None:
+def test_change_is_seen_by_calls_of_every_front(tmp_path) -> None:
     toy = toys_in(tmp_path)()
     with running(Supervisor(settings(toy, writable=True), open_embedder=open_network)) as served:
         secret = local_secret.find(int(served.server.address.rpartition(":")[2]))
@@ -587,7 +587,7 @@ def test_a_change_is_seen_by_calls_of_every_front(tmp_path) -> None:
                 assert deleted not in reply.neighbors.keys
 
 
-def test_a_change_that_another_server_takes_is_seen_at_every_front(tmp_path) -> None:
+def test_change_at_another_server_is_visible_at_every_front(tmp_path) -> None:
     toy = toys_in(tmp_path)(clusters=4)
     writer = App(settings(toy, writable=True, fronts=1), open_embedder=open_network)
     follower = Supervisor(settings(toy), open_embedder=open_network)
@@ -692,7 +692,7 @@ def made_token(digests: Path, name: str, *collections: str) -> str:
     return made
 
 
-def test_a_collection_that_is_not_there_is_one_sentence(tmp_path) -> None:
+def test_missing_collection_has_a_one_sentence_error(tmp_path) -> None:
     with pytest.raises(NotFoundError):
         asyncio.run(Supervisor(ServeSettings(str(tmp_path), Listen(port=0), fronts=2)).start())
 
@@ -705,7 +705,7 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-def test_a_front_that_cannot_begin_ends_the_others_with_its_sentence(toy, tmp_path) -> None:
+def test_failed_front_ends_the_others_with_its_error(toy, tmp_path) -> None:
     tokens = tmp_path / "tokens"
     tokens.touch()
     before = psutil.Process().children()
@@ -719,7 +719,7 @@ class TestCommand:
     """`lookalike serve --fronts 2` as users run it."""
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-    def test_no_process_outlives_the_one_that_was_started(self, toy, number, tmp_path) -> None:
+    def test_no_process_outlives_its_parent(self, toy, number, tmp_path) -> None:
         command = [sys.executable, "-m", "lookalike", "serve", str(toy.root), "--fronts", "2", "--port", "0"]
         with (tmp_path / "log").open("w") as log, ExitStack() as stack:
             process = subprocess.Popen([*command, "--log-calls"], stdout=subprocess.PIPE, stderr=log, text=True)
@@ -745,7 +745,7 @@ def test_auto_leaves_processors_to_searches() -> None:
     assert [automatic_fronts(True, there) for there in (2, 4, 16)] == [1, 2, 14]
 
 
-def test_a_port_can_be_shared_only_by_processes_of_one_server() -> None:
+def test_port_can_be_shared_only_by_processes_of_one_server() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -14,7 +14,7 @@ FORMATS = sorted((Path(__file__).parent.parent / "indexer" / "golden").glob("for
 
 
 @pytest.mark.parametrize("golden", FORMATS, ids=lambda path: path.name)
-async def test_a_collection_of_each_released_format_is_served(golden, tmp_path, serve) -> None:
+async def test_collection_of_each_released_format_is_served(golden, tmp_path, serve) -> None:
     shutil.copytree(golden, tmp_path / "golden")
     async with serve(SimpleNamespace(root=tmp_path / "golden")) as served:
         query = types_pb2.QueryBatch(keys=types_pb2.Keys(values=["b/3.png", "a/0.png"]))

@@ -55,7 +55,7 @@ async def test_all_lists_come_page_by_page_as_they_are_stored(make_toy, serve) -
     assert (pages[0].method, pages[0].recall, pages[0].metric, pages[0].total) == ("exact", 1.0, pb.METRIC_COSINE, 500)
 
 
-async def test_the_images_of_a_listing_are_found_once_for_all_pages(make_toy, serve, monkeypatch) -> None:
+async def test_images_of_a_listing_are_found_once_for_all_pages(make_toy, serve, monkeypatch) -> None:
     toy = make_toy(part_rows=200)
     ids, *_ = with_graph(toy)
     usual, found = GraphLists.listed, []

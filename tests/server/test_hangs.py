@@ -64,7 +64,7 @@ class TestExperiments:
     def process(served: Any) -> Any:
         return served.app.first.experiment_runner._worker._process
 
-    async def test_a_process_that_hangs_is_killed_and_another_answers(self, make_toy, serve, refused) -> None:
+    async def test_hung_process_is_killed_and_another_answers(self, make_toy, serve, refused) -> None:
         async with serve(make_toy(clusters=3), limits=self.LIMITS) as served:
             stub = served.experiment
             await stub.GetClassMatrix(experiment_pb2.GetClassMatrixRequest())
@@ -82,7 +82,7 @@ class TestExperiments:
             assert self.process(served).pid != first.pid
             assert served.app.hangs.counts == {"experiments": 1}
 
-    async def test_a_process_that_hangs_while_idle_does_not_affect_the_next_call(self, make_toy, serve) -> None:
+    async def test_process_hung_while_idle_does_not_affect_the_next_call(self, make_toy, serve) -> None:
         async with serve(make_toy(clusters=3), limits=self.LIMITS) as served:
             stub = served.experiment
             await stub.GetClassMatrix(experiment_pb2.GetClassMatrixRequest())
@@ -90,7 +90,7 @@ class TestExperiments:
             await until(lambda: served.app.hangs.counts == {"experiments": 1})
             assert await code_of(stub.ListOddballs(experiment_pb2.ListOddballsRequest(limit=3))) is CODE.OK
 
-    async def test_one_that_takes_too_long_is_ended_and_says_so(self, make_toy, serve, refused) -> None:
+    async def test_slow_experiment_is_ended_and_reported(self, make_toy, serve, refused) -> None:
         # A stopped process never answers, and its silence is allowed for longer than the limit.
         limits = Limits(max_experiment_ms=2000, max_silence_ms=600_000)
         async with serve(make_toy(clusters=3), limits=limits) as served:
@@ -159,7 +159,7 @@ class TestDevices:
             reply = await served.neighbors(query, 3)
             assert list(reply.neighbors.counts) == [3]
 
-    async def test_other_copies_go_on_when_one_hangs(self, make_toy, serve, by_vector) -> None:
+    async def test_other_copies_continue_when_one_hangs(self, make_toy, serve, by_vector) -> None:
         toy, devices = make_toy(), [Hanging("cuda:0"), Hanging("cuda:1")]
         query = by_vector(toy.vectors[[0]])
         async with serve(toy, placement="replicate", devices=devices, limits=self.LIMITS) as served:
@@ -177,7 +177,7 @@ class TestDevices:
             finally:
                 devices[0].works.set()
 
-    async def test_the_processor_takes_over_where_that_is_allowed(self, make_toy, serve, by_vector) -> None:
+    async def test_processor_replaces_a_hung_device_if_allowed(self, make_toy, serve, by_vector) -> None:
         toy, device = make_toy(), Hanging()
         query = by_vector(toy.vectors[[0]])
         async with serve(toy, placement="gpu", devices=[device], on_loss="cpu", limits=self.LIMITS) as served:
@@ -196,7 +196,7 @@ class TestDevices:
             await until(lambda: [one.name for one in threading.enumerate()].count("search/cuda:0") == 1)
             assert (await served.neighbors(query, 3)).served.device == "cpu"
 
-    async def test_the_server_ends_where_that_is_asked_for(self, make_toy, serve, by_vector) -> None:
+    async def test_server_ends_on_a_hang_if_configured(self, make_toy, serve, by_vector) -> None:
         toy, device = make_toy(), Hanging()
         query = by_vector(toy.vectors[[0]])
         async with serve(toy, placement="gpu", devices=[device], on_loss="fail", limits=self.LIMITS) as served:
@@ -208,9 +208,7 @@ class TestDevices:
             finally:
                 device.works.set()
 
-    async def test_a_scan_that_hangs_leaves_the_index_to_others(
-        self, make_toy, serve, by_vector, refused, monkeypatch
-    ) -> None:
+    async def test_hung_scan_does_not_block_the_index(self, make_toy, serve, by_vector, refused, monkeypatch) -> None:
         toy, works = make_toy(index="IVF4,PQ4"), threading.Event()
         query = by_vector(toy.vectors[[0]])
 
@@ -266,7 +264,7 @@ class TestWorkers:
             disk.set()
             assert await code_of(served.neighbors(one(), 3)) is CODE.OK
 
-    async def test_a_hang_is_detected_although_its_callers_left(self, make_toy, serve, disk) -> None:
+    async def test_hang_is_detected_although_its_callers_left(self, make_toy, serve, disk) -> None:
         """With deadlines far below the limit, all callers have gone when it passes."""
         async with serve(make_toy(), limits=Limits(max_read_ms=300)) as served:
             disk.clear()
@@ -277,7 +275,7 @@ class TestWorkers:
             disk.set()
             assert await code_of(served.neighbors(one(), 3)) is CODE.OK
 
-    async def test_calls_fail_at_once_if_hung_threads_cannot_be_replaced(
+    async def test_calls_fail_immediately_if_hung_threads_cannot_be_replaced(
         self, make_toy, serve, disk, refused, monkeypatch
     ) -> None:
         monkeypatch.setattr("lookalike_server.batching.workers._MOST_POOLS", 1)
@@ -294,7 +292,7 @@ class TestWorkers:
             assert await code_of(served.neighbors(one(), 3)) is CODE.OK
 
 
-async def test_a_call_that_holds_a_generation_for_too_long_is_reported_once(make_toy, serve, caplog) -> None:
+async def test_long_lease_of_a_generation_is_reported_once(make_toy, serve, caplog) -> None:
     observe = ObserveSettings(metrics_port=0)
     device = Hanging()
     toy = make_toy()

@@ -91,7 +91,7 @@ async def test_both_clients_reload(make_toy, serve, runtime) -> None:
             await asyncio.to_thread(other.reload)
 
 
-async def test_a_caller_behind_a_proxy_on_this_machine_may_read_and_not_reload(make_toy, serve, runtime) -> None:
+async def test_caller_behind_a_proxy_on_this_machine_may_read_and_not_reload(make_toy, serve, runtime) -> None:
     async with (
         serve(make_toy()) as served,
         proxied(served.app.address) as address,
@@ -102,7 +102,7 @@ async def test_a_caller_behind_a_proxy_on_this_machine_may_read_and_not_reload(m
             await client.reload()
 
 
-async def test_the_secret_is_private_and_goes_with_the_server(make_toy, serve, runtime) -> None:
+async def test_secret_is_private_and_goes_with_the_server(make_toy, serve, runtime) -> None:
     async with serve(make_toy()) as served:
         port = port_of(served.app.address)
         secret = local_secret.find(port)
@@ -116,9 +116,7 @@ async def test_the_secret_is_private_and_goes_with_the_server(make_toy, serve, r
     assert list(file.parent.iterdir()) == []
 
 
-async def test_a_server_that_can_hide_no_secret_serves_and_says_so(
-    make_toy, serve, runtime, monkeypatch, caplog
-) -> None:
+async def test_server_without_a_secret_file_serves_and_warns(make_toy, serve, runtime, monkeypatch, caplog) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(runtime))
     (runtime / "lookalike").mkdir(mode=0o755)
     (runtime / f"lookalike-{os.geteuid()}").symlink_to(runtime)
@@ -128,7 +126,7 @@ async def test_a_server_that_can_hide_no_secret_serves_and_says_so(
             await reload_by_stub(served.app.address)
 
 
-def test_a_relative_runtime_directory_is_not_used(runtime, monkeypatch) -> None:
+def test_relative_runtime_directory_is_not_used(runtime, monkeypatch) -> None:
     monkeypatch.chdir(runtime)
     monkeypatch.setenv("XDG_RUNTIME_DIR", ".")
     file = local_secret.write(7, "secret")
@@ -137,7 +135,7 @@ def test_a_relative_runtime_directory_is_not_used(runtime, monkeypatch) -> None:
     assert list(runtime.iterdir()) == []
 
 
-def test_a_secret_file_that_others_can_write_is_ignored(runtime) -> None:
+def test_secret_file_writable_by_others_is_ignored(runtime) -> None:
     file = local_secret.write(7, "secret")
     assert local_secret.find(7) == "secret"
     file.chmod(0o644)

@@ -60,7 +60,7 @@ def test_any_bytes_can_be_counted(data: bytes) -> None:
     assert text_bytes(data, SEARCH) >= 0
 
 
-async def test_more_than_may_be_is_refused_before_it_is_read() -> None:
+async def test_too_many_are_rejected_before_reading() -> None:
     messages = Messages(100_000)
     read: list[bytes] = []
     request = search_pb2.SearchRequest(

@@ -31,7 +31,7 @@ def by_ids(*ids: int) -> types_pb2.QueryBatch:
 
 class TestMaxDistance:
     @pytest.mark.parametrize("metric", ["cosine", "l2"])
-    async def test_a_maximum_distance_limits_the_neighbors(self, make_toy, serve, by_vector, metric) -> None:
+    async def test_maximum_distance_limits_the_neighbors(self, make_toy, serve, by_vector, metric) -> None:
         toy = make_toy(metric=metric, index="IVF16,Flat")
         queries = random_vectors(4, seed=3)
         ids, distances = toy.brute_force(queries, 500)
@@ -47,7 +47,7 @@ class TestMaxDistance:
             assert list(bounded.neighbors.counts) == [min(3, count) for count in counts]
             assert list((await served.neighbors(by_vector(queries), 3, max_distance=0)).neighbors.counts) == [0] * 4
 
-    async def test_an_invalid_distance_is_rejected(self, make_toy, serve, by_vector, refused) -> None:
+    async def test_invalid_distance_is_rejected(self, make_toy, serve, by_vector, refused) -> None:
         async with serve(make_toy()) as served:
             for wrong in (-1, float("nan")):
                 with pytest.raises(grpc.aio.AioRpcError) as error:
@@ -64,7 +64,7 @@ class TestVectors:
         rows = (wire.decode(reply.neighbors.ids) - 5) // 2
         assert np.array_equal(wire.decode(reply.neighbors.vectors), toy.vectors[rows])
 
-    async def test_vectors_of_images_and_pictures(self, make_toy, serve, make_embedder, refused) -> None:
+    async def test_vectors_of_stored_and_uploaded_images(self, make_toy, serve, make_embedder, refused) -> None:
         toy = make_toy()
         embedder = make_embedder(toy)
         async with serve(toy, open_embedder=lambda reader, space: embedder) as served:
@@ -98,7 +98,7 @@ class TestExamples:
         return (query - weights[2] * vectors[unlike].mean(axis=0))[None].astype(np.float32)
 
     @pytest.mark.parametrize("metric", ["cosine", "l2"])
-    async def test_a_query_is_moved_as_rocchio_has_it(self, make_toy, serve, metric) -> None:
+    async def test_query_is_moved_by_rocchio(self, make_toy, serve, metric) -> None:
         toy = make_toy(metric=metric)
         keys = [toy.key(int(one)) for one in toy.ids]
         feedback = search_pb2.Feedback(keys=[keys[3], keys[5]], not_keys=[keys[8]])
@@ -153,7 +153,7 @@ def brute_groups(ids: Any, distances: Any, codes: dict[int, Any], k: int, per_gr
 
 class TestGroups:
     @pytest.mark.parametrize("per_group", [1, 3])
-    async def test_the_nearest_of_each_group(self, make_toy, serve, attach, by_vector, per_group) -> None:
+    async def test_nearest_of_each_group(self, make_toy, serve, attach, by_vector, per_group) -> None:
         toy = make_toy(index="IVF16,SQ8")
         product = [None if i % 7 == 0 else i % 40 if i > 200 else 0 for i in range(500)]
         attach(toy, product=product, name=[None if one is None else f"p{one}" for one in product])
@@ -171,7 +171,7 @@ class TestGroups:
                 assert [len(groups) for groups in found] == [min(k, 40)] * 3
                 assert reply.neighbors.attributes[0].name == column
 
-    async def test_groups_of_those_that_match_within_a_distance(self, make_toy, serve, attach) -> None:
+    async def test_groups_of_matching_images_within_a_distance(self, make_toy, serve, attach) -> None:
         toy = make_toy()
         attach(toy, product=[i % 10 for i in range(500)])
         codes = dict(zip(toy.ids.tolist(), [i % 10 for i in range(500)], strict=True))
@@ -191,7 +191,7 @@ class TestGroups:
             assert groups_of(reply) == [brute_groups(ids[0][keep], distances[0][keep], codes, 8, 2)]
             assert reply.served.plan.matches == 200
 
-    async def test_columns_that_make_no_groups(self, make_toy, serve, attach, by_vector, refused) -> None:
+    async def test_columns_unfit_for_groups_are_rejected(self, make_toy, serve, attach, by_vector, refused) -> None:
         toy = make_toy()
         attach(toy, price=[0.5] * 500, tags=[["a"]] * 500)
         async with serve(toy) as served:
@@ -271,7 +271,7 @@ class Seeing:
         pass
 
 
-async def test_a_part_of_a_picture_is_embedded_once_for_each_box(make_toy, serve, refused) -> None:
+async def test_part_of_an_image_is_embedded_once_for_each_box(make_toy, serve, refused) -> None:
     toy = make_toy()
     embedder = Seeing(toy)
     box = types_pb2.Box(x=30, y=0, width=5, height=5)
@@ -286,7 +286,7 @@ async def test_a_part_of_a_picture_is_embedded_once_for_each_box(make_toy, serve
         assert refused(error.value).fields == ["query.images.boxes"]
 
 
-async def test_the_clients_and_the_command_line(make_toy, serve, attach, capsys, monkeypatch, tmp_path) -> None:
+async def test_clients_and_the_command_line(make_toy, serve, attach, capsys, monkeypatch, tmp_path) -> None:
     toy = make_toy()
     attach(toy, product=[i % 10 for i in range(500)])
     keys = [toy.key(int(one)) for one in toy.ids[:20]]

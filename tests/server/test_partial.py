@@ -77,7 +77,7 @@ async def test_images_missing_from_the_index_are_found(make_toy, serve, by_vecto
     assert told.levelno == logging.INFO
 
 
-async def test_an_image_that_the_index_lacks_can_be_the_query(make_toy, serve) -> None:
+async def test_image_missing_from_the_index_can_be_the_query(make_toy, serve) -> None:
     toy = embedded_since(make_toy(index=None), BuildSettings(index="flat"))
     async with serve(toy) as served:
         reply = await served.neighbors(ids(int(toy.ids[450])), 5)
@@ -85,7 +85,7 @@ async def test_an_image_that_the_index_lacks_can_be_the_query(make_toy, serve) -
         assert found(reply, 5)[0].tolist() == [nearest[0, 1:].tolist()]
 
 
-async def test_a_compressed_index_and_its_exact_searches_find_them(make_toy, serve, by_vector) -> None:
+async def test_compressed_index_and_its_exact_searches_find_them(make_toy, serve, by_vector) -> None:
     toy = embedded_since(make_toy(index=None), BuildSettings(index="ivf-sq8", nlist=4))
     async with serve(toy) as served:
         asked = toy.vectors[400:420]
@@ -115,7 +115,7 @@ async def test_too_many_unindexed_images_are_reported_and_found_exactly(
         assert np.array_equal(found(exact, 3)[0], toy.brute_force(asked, 3)[0])
 
 
-async def test_a_clustering_of_fewer_images_says_so_in_every_answer(make_toy, serve) -> None:
+async def test_partial_clustering_is_noted_in_every_reply(make_toy, serve) -> None:
     toy = embedded_since(make_toy(), clusters=3)
     async with serve(toy) as served:
         home = await served.cluster.GetMembership(cluster_pb2.GetMembershipRequest(query=ids(int(toy.ids[0]))))
@@ -131,7 +131,7 @@ async def test_a_clustering_of_fewer_images_says_so_in_every_answer(make_toy, se
         assert described.spaces[0].default_clustering == "tiny/k3"
 
 
-async def test_a_server_says_which_index_it_serves(make_toy, serve, by_vector) -> None:
+async def test_server_names_its_index(make_toy, serve, by_vector) -> None:
     toy = make_toy(index=None)
     draft = generations.require_latest(toy.storage)
     for settings in (BuildSettings(name="fast", index="ivf-flat", nlist=4), BuildSettings(index="flat")):
@@ -183,7 +183,7 @@ async def test_commands_tell_of_what_is_missing(make_toy, serve) -> None:
     assert "tiny/k3 (default)" in folder.output
 
 
-def test_an_index_of_fewer_images_is_no_damage(make_toy) -> None:
+def test_index_of_fewer_images_is_no_damage(make_toy) -> None:
     toy = embedded_since(make_toy(index=None), BuildSettings(index="flat"), clusters=3)
     report = run_verify(toy.storage, VerifySettings(deep=True), Silent())
     assert not [one for one in report.damages if one.path.startswith(("indexes", "clusterings", "generations"))]
@@ -206,7 +206,7 @@ async def test_audits_count_what_was_searched_beside(make_toy, serve, by_vector)
         assert (result.queries, result.recall) == (2, 1.0)
 
 
-async def test_a_grown_collection_is_served_again_after_a_restart(make_toy, serve, by_vector) -> None:
+async def test_grown_collection_is_served_again_after_a_restart(make_toy, serve, by_vector) -> None:
     """Regression: `embed` published what a starting server rejected, so that every restart was an outage."""
     toy = embedded_since(make_toy(index=None), BuildSettings(index="flat"))
     for _ in range(2):

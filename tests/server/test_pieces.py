@@ -85,7 +85,7 @@ async def unfinished(served: Any, count: int, size: int) -> AsyncIterator[list[A
             one.cancel()
 
 
-async def test_a_picture_that_is_larger_than_a_message_is_asked_about_by_both_clients(make_toy, serve, network) -> None:
+async def test_both_clients_search_an_image_larger_than_a_message(make_toy, serve, network) -> None:
     toy = make_toy()
     async with serve(toy, limits=SMALL, open_embedder=network(toy), writable=True) as served:
 
@@ -106,7 +106,7 @@ async def test_a_picture_that_is_larger_than_a_message_is_asked_about_by_both_cl
             assert (await client.search(image=b"7", k=3)).ids.tolist() == near.ids.tolist()
 
 
-async def test_a_large_reply_arrives_in_pieces_with_the_same_bytes(make_toy, serve) -> None:
+async def test_large_reply_arrives_in_pieces_with_the_same_bytes(make_toy, serve) -> None:
     toy = make_toy()
     query = types_pb2.QueryBatch(ids=types_pb2.Ids(values=toy.ids[:250].tolist()))
     fields = search_pb2.NeighborFields(keys=True, labels=True)
@@ -129,7 +129,7 @@ async def test_a_large_reply_arrives_in_pieces_with_the_same_bytes(make_toy, ser
         assert found.ids.tobytes() == wire.decode(reply.neighbors.ids).tobytes()
 
 
-async def test_a_chunked_call_without_pieces_equals_a_plain_call(make_toy, serve) -> None:
+async def test_chunked_call_without_pieces_equals_a_plain_call(make_toy, serve) -> None:
     # A request without bytes has no pieces.
     async with serve(make_toy()) as served:
         path = "/lookalike.v1.CollectionService/GetCollection"
@@ -164,20 +164,20 @@ async def test_pieces_that_differ_from_their_announcement_are_rejected(
         await until(lambda: not served.app.admission.accounts and not served.app.admission.arriving)
 
 
-async def test_a_piece_that_is_too_large_is_refused(make_toy, serve) -> None:
+async def test_too_large_piece_is_rejected(make_toy, serve) -> None:
     async with serve(make_toy()) as served:
         with pytest.raises(grpc.RpcError, match="the limit is 2097152") as caught:
             await call(served, SEARCH, [bytes(3 * MIB)])
         assert caught.value.code() is CODE.INVALID_ARGUMENT
 
 
-async def test_a_request_over_the_limit_has_its_own_error(make_toy, serve) -> None:
+async def test_request_over_the_limit_has_its_own_error(make_toy, serve) -> None:
     async with serve(make_toy(), limits=SMALL) as served, lookalike.aio.Client(served.app.address) as client:
         with pytest.raises(lookalike.MessageTooLargeError, match="16777216, which is max_message_bytes"):
             await client.search(image=bytes(17 * MIB))
 
 
-async def test_a_chunked_call_needs_the_token_and_role_of_its_method(make_toy, serve, tmp_path) -> None:
+async def test_chunked_call_needs_the_token_and_role_of_its_method(make_toy, serve, tmp_path) -> None:
     token, line = new_token("reader", "read")
     tokens = tmp_path / "tokens"
     tokens.write_text(line + "\n")
@@ -194,7 +194,7 @@ async def test_a_chunked_call_needs_the_token_and_role_of_its_method(make_toy, s
             await call(served, SEARCH, [], metadata=shown)
 
 
-async def test_the_bytes_are_reserved_before_the_first_piece_is_read(make_toy, serve, refused) -> None:
+async def test_bytes_are_reserved_before_the_first_piece_is_read(make_toy, serve, refused) -> None:
     limits = Limits(max_unary_bytes=2 * MIB, max_message_bytes=16 * MIB, max_peer_bytes=20 * MIB)
     async with serve(make_toy(), limits=limits) as served, unfinished(served, 1, 15 * MIB):
         await until(lambda: served.app.admission.held_bytes == 15 * MIB)
@@ -206,7 +206,7 @@ async def test_the_bytes_are_reserved_before_the_first_piece_is_read(make_toy, s
         assert list((await served.neighbors(query, 3)).neighbors.counts) == [3], "whoever asks for little is served"
 
 
-async def test_a_request_that_never_ends_is_given_up_in_time(make_toy, serve) -> None:
+async def test_endless_request_times_out(make_toy, serve) -> None:
     limits = Limits(max_unary_bytes=2 * MIB, max_receive_ms=1500)
     async with serve(make_toy(), limits=limits) as served, unfinished(served, 3, 8 * MIB) as calls:
         for one in calls:
@@ -214,7 +214,7 @@ async def test_a_request_that_never_ends_is_given_up_in_time(make_toy, serve) ->
         await until(lambda: not served.app.admission.accounts and not served.app.admission.arriving)
 
 
-async def test_requests_that_never_end_are_given_up_for_another_connection(make_toy, serve, network) -> None:
+async def test_endless_requests_are_dropped_for_another_connection(make_toy, serve, network) -> None:
     toy = make_toy()
     limits = Limits(max_unary_bytes=2 * MIB, max_message_bytes=16 * MIB, max_peer_bytes=40 * MIB)
     async with (
@@ -244,7 +244,7 @@ async def test_its_calls_are_measured_under_the_name_of_the_method(make_toy, ser
         assert "PieceService" not in text
 
 
-async def test_a_deadline_holds_while_pieces_arrive(make_toy, serve) -> None:
+async def test_deadline_holds_while_pieces_arrive(make_toy, serve) -> None:
     async with serve(make_toy(), limits=SMALL) as served:
         carrier = served.channel.stream_stream(pieces.METHOD)
         waiting = carrier(metadata=pieces.metadata(SEARCH, 4 * MIB), timeout=0.5)

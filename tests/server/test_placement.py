@@ -68,12 +68,12 @@ class TestShards:
         with pytest.raises(DeviceError, match="3 images cannot be split over 4"):
             list(pieces(index, path, 4))
 
-    def test_a_graph_cannot_be_cut(self, stored) -> None:
+    def test_graph_cannot_be_cut(self, stored) -> None:
         index, path = stored("HNSW8")
         with pytest.raises(DeviceError, match=r"IndexHNSWFlat.*--placement cpu"):
             build_searchers(index, path, "cosine", "shard", [Cpu("a"), Cpu("b")])
 
-    def test_a_failing_shard_fails_the_search(self, stored) -> None:
+    def test_failing_shard_fails_the_search(self, stored) -> None:
         index, path = stored("Flat")
         [sharded] = build_searchers(index, path, "cosine", "shard", [Cpu("a"), Cpu("b")])
         sharded._pieces[1]._strategy = None
@@ -102,7 +102,7 @@ class TestOnDevice:
         assert (effort > 1).all()
         assert (effort < 16).any(), "no more lists than it takes"
 
-    def test_a_devices_bound_is_refused_not_cut(self, stored) -> None:
+    def test_devices_bound_is_rejected_not_cut(self, stored) -> None:
         index, _ = stored("IVF16,Flat")
         bounded = OnDevice("cuda:0", index, "cosine", max_selection=2048)
         for k, nprobe in ((2049, 1), (1, 2049)):
@@ -168,7 +168,7 @@ class TestDevices:
         assert [one.name for one in choose_devices("shard", "", 3)] == ["cuda:0", "cuda:1", "cuda:2"]
         assert [one.name for one in choose_devices("replicate", "0,2", 3)] == ["cuda:0", "cuda:2"]
 
-    def test_gpus_that_are_not_there_are_refused_with_what_is(self) -> None:
+    def test_missing_gpus_are_rejected_with_the_available_gpus(self) -> None:
         with pytest.raises(DeviceError, match="no GPU was found"):
             choose_devices("gpu", "", 0)
         with pytest.raises(DeviceError, match="no GPU was found"):
@@ -176,7 +176,7 @@ class TestDevices:
         with pytest.raises(DeviceError, match="GPUs 0 to 1"):
             choose_devices("shard", "0,5", 2)
 
-    def test_contradictions_are_refused(self) -> None:
+    def test_contradictions_are_rejected(self) -> None:
         with pytest.raises(UsageError, match="takes one GPU"):
             choose_devices("gpu", "0,1", 2)
         with pytest.raises(UsageError, match="placement is cpu"):
@@ -185,7 +185,7 @@ class TestDevices:
     @pytest.mark.gpu
     @pytest.mark.parametrize("metric", ["cosine", "l2"])
     @pytest.mark.parametrize("kind", ["Flat", "SQfp16", "IVF16,Flat", "IVF16,SQfp16", "IVF16,SQ8", "IVF16,PQ8x8"])
-    def test_a_gpu_answers_as_the_processor_does(self, stored, kind, metric) -> None:
+    def test_gpu_answers_as_the_processor_does(self, stored, kind, metric) -> None:
         index, path = stored(kind, metric)
         queries = prepare(vectors(25, seed=5), metric)
         nprobe = 5 if "IVF" in kind else 0
@@ -197,14 +197,14 @@ class TestDevices:
             placed.close()
 
     @pytest.mark.gpu
-    def test_a_kind_that_a_gpu_cannot_hold_is_refused(self, stored) -> None:
+    def test_index_kind_unsupported_on_gpus_is_rejected(self, stored) -> None:
         index, path = stored("HNSW8")
         with pytest.raises(DeviceError, match="--placement cpu"):
             build_searchers(index, path, "cosine", "gpu", [Gpu(0)])
 
 
 class TestLoading:
-    def test_the_digest_is_verified_first(self, make_toy) -> None:
+    def test_digest_is_verified_first(self, make_toy) -> None:
         toy = make_toy()
         reader = CollectionReader.open(str(toy.root))
         entry = reader.index()

@@ -76,7 +76,7 @@ async def test_generations_change_under_load_without_a_failed_or_mixed_reply(mak
         assert list(reply.neighbors.keys) == [toys[1].key(one) for one in ids[position]]
 
 
-async def test_the_old_generation_is_freed_after_its_last_call(make_toy, serve, by_vector) -> None:
+async def test_old_generation_is_freed_after_its_last_call(make_toy, serve, by_vector) -> None:
     toy = make_toy()
     async with serve(toy) as served:
         await served.neighbors(by_vector(vectors(1, 5)), 3)
@@ -107,7 +107,7 @@ def _no_effort():
     return Effort()
 
 
-async def test_a_reload_closes_the_old_network_and_opens_the_new_one(make_toy, serve, make_embedder) -> None:
+async def test_reload_closes_the_old_network_and_opens_the_new_one(make_toy, serve, make_embedder) -> None:
     toy = make_toy()
     opened = []
 
@@ -143,7 +143,7 @@ def with_an_index_of_other_rows(manifest):
     return dataclasses.replace(manifest, indexes={"tiny/main": entry})
 
 
-async def test_a_generation_with_a_mismatched_index_is_not_served(make_toy, serve, by_vector, caplog) -> None:
+async def test_generation_with_a_mismatched_index_is_not_served(make_toy, serve, by_vector, caplog) -> None:
     toy = make_toy()
     async with serve(toy) as served:
         publish_changed(toy, with_an_index_of_other_rows)
@@ -155,7 +155,7 @@ async def test_a_generation_with_a_mismatched_index_is_not_served(make_toy, serv
         await until(lambda: served.app.current.snapshot.generation == 3)
 
 
-async def test_a_failed_load_leaves_no_thread(make_toy, serve, monkeypatch) -> None:
+async def test_failed_load_leaves_no_thread(make_toy, serve, monkeypatch) -> None:
     toy = make_toy()
     async with serve(toy) as served:
         before = engine_threads()
@@ -215,7 +215,7 @@ class TestReloads:
         yield counted
         counted.go_on.set()
 
-    async def test_cancelled_ones_leave_one_load_which_is_served(self, make_toy, serve, loads) -> None:
+    async def test_cancelled_reloads_leave_one_load_that_is_served(self, make_toy, serve, loads) -> None:
         toy = make_toy()
         async with serve(toy, watch=3600) as served:
             make_toy(toy.vectors[:100])
@@ -230,7 +230,7 @@ class TestReloads:
             assert (await served.server.Reload(server_pb2.ReloadRequest())).generation == 2
         assert (loads.begun, loads.most) == (1, 1)
 
-    async def test_a_hung_reload_times_out_and_its_generation_is_served_later(
+    async def test_hung_reload_times_out_and_its_generation_is_served_later(
         self, make_toy, serve, loads, refused, caplog
     ) -> None:
         toy = make_toy()
@@ -257,7 +257,7 @@ class TestReloads:
                 while not await served_now():
                     await asyncio.sleep(0.02)
 
-    async def test_one_that_ends_as_its_time_does_is_served(self, make_toy, serve, loads, refused) -> None:
+    async def test_reload_that_ends_at_its_deadline_is_served(self, make_toy, serve, loads, refused) -> None:
         toy = make_toy()
         async with serve(toy, watch=3600, limits=Limits(max_load_ms=500)) as served:
             make_toy(toy.vectors[:100])
@@ -286,7 +286,7 @@ class TestReloads:
         assert {reply.generation for reply in replies} == {2}
         assert loads.begun == 1
 
-    async def test_one_that_asks_for_a_later_generation_gets_it(self, make_toy, serve, loads) -> None:
+    async def test_reload_for_a_later_generation_loads_it(self, make_toy, serve, loads) -> None:
         toy = make_toy()
         async with serve(toy, watch=3600) as served:
             make_toy(toy.vectors[:100])
@@ -299,7 +299,7 @@ class TestReloads:
             assert [(await one).generation for one in (first, second)] == [2, 3]
         assert loads.most == 1
 
-    async def test_a_failed_reload_is_reported_to_all_callers(self, make_toy, serve, loads) -> None:
+    async def test_failed_reload_is_reported_to_all_callers(self, make_toy, serve, loads) -> None:
         toy = make_toy()
         loads.fails = True
         async with serve(toy, watch=3600) as served:
@@ -313,7 +313,7 @@ class TestReloads:
             loads.fails = False
             assert (await served.server.Reload(server_pb2.ReloadRequest())).generation == 2
 
-    async def test_a_server_that_stops_waits_for_none(self, make_toy, serve, loads) -> None:
+    async def test_stopping_server_waits_for_no_reload(self, make_toy, serve, loads) -> None:
         toy = make_toy()
         before = set(threading.enumerate())
         async with serve(toy, watch=3600) as served:
@@ -323,7 +323,7 @@ class TestReloads:
         await until(lambda: not [one for one in set(threading.enumerate()) - before if one.name.startswith("search")])
 
 
-async def test_a_generation_that_cannot_be_loaded_leaves_the_old_one(make_toy, serve, by_vector, caplog) -> None:
+async def test_unloadable_generation_leaves_the_old_generation(make_toy, serve, by_vector, caplog) -> None:
     toy = make_toy()
     async with serve(toy) as served:
         make_toy(vectors(100, 3))

@@ -36,7 +36,7 @@ def vectors(toy: Any, by_vector: Any, count: int) -> types_pb2.QueryBatch:
     return by_vector(toy.vectors[np.arange(count) % len(toy.vectors)])
 
 
-async def test_it_is_refused_before_the_search_with_what_to_do(
+async def test_mismatch_is_rejected_before_the_search_with_the_remedy(
     long_keys, serve, by_vector, refused, monkeypatch
 ) -> None:
     searched: list[int] = []
@@ -59,7 +59,7 @@ async def test_it_is_refused_before_the_search_with_what_to_do(
         assert sum(without.neighbors.counts) == 2000
 
 
-async def test_the_client_splits_a_batch_with_too_large_a_reply(long_keys, serve) -> None:
+async def test_client_splits_a_batch_with_too_large_a_reply(long_keys, serve) -> None:
     wanted = long_keys.vectors[np.arange(40) % len(long_keys.vectors)]
     async with serve(long_keys, limits=SMALL) as served, lookalike.aio.Client(served.app.address) as client:
         found = await client.search(vectors=wanted, k=100)
@@ -75,7 +75,7 @@ async def test_the_client_splits_a_batch_with_too_large_a_reply(long_keys, serve
             await client.search(vectors=wanted, k=500)
 
 
-async def test_a_membership_reply_that_would_be_too_large_is_rejected(long_keys, serve, by_vector, refused) -> None:
+async def test_membership_reply_that_would_be_too_large_is_rejected(long_keys, serve, by_vector, refused) -> None:
     async with serve(long_keys, limits=SMALL) as served:
         for query in (vectors(long_keys, by_vector, 20), types_pb2.QueryBatch(ids=types_pb2.Ids(values=[5] * 20))):
             request = cluster_pb2.GetMembershipRequest(query=query, members=100)
@@ -87,7 +87,7 @@ async def test_a_membership_reply_that_would_be_too_large_is_rejected(long_keys,
             assert len((await served.cluster.GetMembership(request)).memberships[0].nearest) == 20
 
 
-async def test_a_reply_over_the_message_limit_is_rejected_and_counted_as_such(long_keys, serve, refused) -> None:
+async def test_reply_over_the_message_limit_is_rejected_and_counted_as_such(long_keys, serve, refused) -> None:
     limits = Limits(max_message_bytes=100_000)
     async with serve(long_keys, limits=limits, observe=ObserveSettings(metrics_port=0)) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -119,9 +119,7 @@ SEARCH = "/lookalike.v1.SearchService/Search"
 
 
 @pytest.mark.parametrize(("leaves", "code"), [(True, "CANCELLED"), (False, "DEADLINE_EXCEEDED")])
-async def test_a_reply_that_its_caller_does_not_take_is_counted_as_what_became_of_it(
-    make_toy, serve, by_vector, leaves, code
-) -> None:
+async def test_unread_reply_is_counted_by_its_outcome(make_toy, serve, by_vector, leaves, code) -> None:
     toy = make_toy(np.random.default_rng(0).standard_normal((2000, 16)).astype(np.float32), part_rows=2000)
     request = search_pb2.SearchRequest(query=vectors(toy, by_vector, 256), k=1000)
     async with serve(toy, observe=ObserveSettings(metrics_port=0)) as served:

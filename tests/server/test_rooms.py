@@ -21,7 +21,7 @@ def test_settings_and_fronts_load_neither_faiss_nor_torch(modules):
     assert told.stdout == "[]\n"
 
 
-def test_a_server_loads_nothing_that_a_first_search_does_not_need():
+def test_server_start_loads_only_what_a_search_needs():
     needless = ("torch", "sklearn", "PIL", "pebble", "pathspec", "lookalike_indexer.upkeep")
     program = f"import sys, lookalike_server.app; print([name for name in {needless} if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

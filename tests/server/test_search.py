@@ -88,7 +88,7 @@ class TestExact:
                 np.testing.assert_array_equal(found[0, :50], toy.ids[150:])
                 np.testing.assert_array_equal(distances[0, :50], 0)
 
-    async def test_a_collection_with_fewer_images_answers_with_fewer(self, make_toy, serve, by_vector) -> None:
+    async def test_collection_with_fewer_images_answers_with_fewer(self, make_toy, serve, by_vector) -> None:
         for index in (FLAT, "IVF2,Flat", "IVF2,SQ8"):
             toy = make_toy(queries(7), index=index, name=index)
             for placement, devices in (("cpu", None), ("shard", [Cpu("a"), Cpu("b")])):
@@ -101,7 +101,7 @@ class TestExact:
 
 
 class TestEffort:
-    async def test_nprobe_recall_and_default_say_what_was_done(self, make_toy, serve, by_vector) -> None:
+    async def test_nprobe_recall_and_default_explain_what_was_done(self, make_toy, serve, by_vector) -> None:
         toy = make_toy(index=IVF, default_nprobe=4)
         async with serve(toy) as served:
             for parameters, nprobe, recall in (
@@ -132,9 +132,7 @@ class TestEffort:
         assert 0.1 < few < 0.8
         assert all_lists == 1
 
-    async def test_a_recall_that_was_never_reached_is_a_failed_precondition(
-        self, make_toy, serve, by_vector, refused
-    ) -> None:
+    async def test_unreached_recall_is_a_failed_precondition(self, make_toy, serve, by_vector, refused) -> None:
         async with serve(make_toy(index=IVF)) as served:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await served.neighbors(by_vector(queries(1)), 3, recall=0.99)
@@ -142,7 +140,7 @@ class TestEffort:
         assert error.code == grpc.StatusCode.FAILED_PRECONDITION
         assert "0.95" in error.message
 
-    async def test_a_flat_index_reaches_any_recall(self, make_toy, serve, by_vector) -> None:
+    async def test_flat_index_reaches_any_recall(self, make_toy, serve, by_vector) -> None:
         async with serve(make_toy()) as served:
             reply = await served.neighbors(by_vector(queries(1)), 3, recall=1.0)
         assert reply.served.expected_recall == 1
@@ -166,7 +164,7 @@ class TestEffort:
 
 
 class TestStored:
-    async def test_a_stored_image_leaves_itself_out_unless_asked(self, make_toy, serve) -> None:
+    async def test_stored_image_excludes_itself_by_default(self, make_toy, serve) -> None:
         toy = make_toy()
         rows = [3, 490, 250]
         own = toy.ids[rows]
@@ -190,13 +188,13 @@ class TestStored:
             found, _ = columns(await served.neighbors(ids(int(toy.ids[0])), 5), 5)
             assert toy.ids[0] not in found
 
-    async def test_a_collection_of_one_has_no_neighbor_of_its_image(self, make_toy, serve) -> None:
+    async def test_single_image_has_no_neighbor(self, make_toy, serve) -> None:
         toy = make_toy(queries(1))
         async with serve(toy) as served:
             reply = await served.neighbors(ids(5), 3)
         assert list(reply.neighbors.counts) == [0]
 
-    async def test_columns_come_when_asked_for(self, make_toy, serve) -> None:
+    async def test_columns_are_returned_on_request(self, make_toy, serve) -> None:
         toy = make_toy()
         async with serve(toy) as served:
             fields = search_pb2.NeighborFields(keys=True, labels=True, uris=True)
@@ -232,7 +230,7 @@ class TestStored:
                 assert refused(caught.value).reason == "NOT_FOUND"
                 assert named in refused(caught.value).message
 
-    async def test_a_key_too_long_for_a_header_is_not_found_either(self, make_toy, serve, refused) -> None:
+    async def test_key_too_long_for_a_header_is_not_found_either(self, make_toy, serve, refused) -> None:
         async with serve(make_toy()) as served:
             for key in ("é" * 500_000, "\U0001f600" * 590, "%" * 5000, "\x01" * 5000):
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -240,7 +238,7 @@ class TestStored:
                 assert refused(caught.value).code == grpc.StatusCode.NOT_FOUND
                 assert len(refused(caught.value).message) < 1000
 
-    async def test_a_space_without_an_index(self, make_toy, serve, by_vector, refused) -> None:
+    async def test_space_without_an_index(self, make_toy, serve, by_vector, refused) -> None:
         async with serve(make_toy(index=None)) as served:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await served.neighbors(by_vector(queries(1)), 3)
@@ -256,7 +254,7 @@ class TestVectors:
             found, _ = columns(await served.neighbors(by_vector(asked, toy.fingerprint), 5), 5)
         np.testing.assert_array_equal(found, toy.brute_force(asked.astype(np.float32), 5)[0])
 
-    async def test_malformed_queries_are_refused(self, make_toy, serve, by_vector, refused) -> None:
+    async def test_malformed_queries_are_rejected(self, make_toy, serve, by_vector, refused) -> None:
         nan = queries(2)
         nan[1, 3] = np.nan
         short = by_vector(queries(1))
@@ -290,7 +288,7 @@ class TestVectors:
                 if field is not None:
                     assert error.fields == [field], error.message
 
-    async def test_vectors_of_another_space_are_refused_with_both_named(
+    async def test_vectors_of_another_space_are_rejected_with_both_named(
         self, make_toy, serve, by_vector, refused
     ) -> None:
         toy = make_toy()
@@ -305,7 +303,7 @@ class TestVectors:
 
 
 class TestPictures:
-    async def test_a_picture_is_embedded_and_searched(self, make_toy, serve, make_embedder) -> None:
+    async def test_image_is_embedded_and_searched(self, make_toy, serve, make_embedder) -> None:
         toy = make_toy()
         embedder = make_embedder(toy)
         async with serve(toy, open_embedder=lambda reader, space: embedder) as served:
@@ -317,7 +315,7 @@ class TestPictures:
         assert reply.served.timings.resolve_us > 0
         assert embedder.closed is True
 
-    async def test_a_broken_picture_is_the_callers_mistake(self, make_toy, serve, make_embedder, refused) -> None:
+    async def test_broken_image_is_an_invalid_argument(self, make_toy, serve, make_embedder, refused) -> None:
         toy = make_toy()
         async with serve(toy, open_embedder=lambda reader, space: make_embedder(toy)) as served:
             query = types_pb2.QueryBatch(images=types_pb2.Images(data=[b"7", b"junk"]))
@@ -327,7 +325,7 @@ class TestPictures:
         assert refused(caught.value).reason == "DECODE"
         assert "Image 1" in refused(caught.value).message
 
-    async def test_an_image_over_the_limit_is_rejected(self, make_toy, serve, make_embedder, refused) -> None:
+    async def test_image_over_the_limit_is_rejected(self, make_toy, serve, make_embedder, refused) -> None:
         toy = make_toy()
         limits = Limits(max_image_bytes=10)
         async with serve(toy, limits=limits, open_embedder=lambda reader, space: make_embedder(toy)) as served:
@@ -337,7 +335,7 @@ class TestPictures:
         assert refused(caught.value).fields == ["query.images"]
 
     @pytest.mark.parametrize("method", ["Search", "GetMembership", "GetVectors"])
-    async def test_a_text_query_is_rejected_in_a_space_without_a_text_model(
+    async def test_text_query_is_rejected_in_a_space_without_a_text_model(
         self, make_toy, serve, refused, method
     ) -> None:
         query = types_pb2.QueryBatch(texts=types_pb2.QueryTexts(values=["a red bus"]))
@@ -355,7 +353,7 @@ class TestPictures:
             "an image, a key or a vector, or in a space of --model open_clip/NAME."
         )
 
-    async def test_a_text_where_vectors_were_imported(self, make_toy, serve, refused, tmp_path) -> None:
+    async def test_text_where_vectors_were_imported(self, make_toy, serve, refused, tmp_path) -> None:
         np.save(tmp_path / "vectors.npy", np.eye(3, dtype=np.float32))
         toy = dataclasses.replace(make_toy(), root=tmp_path / "own")
         (tmp_path / "keys.txt").write_text("a\nb\nc\n")
@@ -378,7 +376,7 @@ class TestPictures:
         assert refused(caught.value).code == grpc.StatusCode.FAILED_PRECONDITION
         assert refused(caught.value).reason == "WEIGHTS"
 
-    async def test_a_network_with_another_fingerprint_is_refused(self, make_toy, serve, make_embedder, refused) -> None:
+    async def test_network_with_another_fingerprint_is_rejected(self, make_toy, serve, make_embedder, refused) -> None:
         toy = make_toy()
         other = make_embedder(toy)
         other.fingerprint = "e" * 64
@@ -467,7 +465,7 @@ class TestUnderLoad:
             await served.neighbors(by_vector(queries(1)), 3)
         assert slow.batches == [1, 1]
 
-    async def test_a_full_queue_says_when_to_come_back(self, make_toy, serve, by_vector, refused) -> None:
+    async def test_full_queue_reports_retry_after(self, make_toy, serve, by_vector, refused) -> None:
         slow = Slow()
         limits = Limits(max_queue=2, max_queue_ms=60_000)
         async with serve(make_toy(), devices=[slow], limits=limits) as served:
@@ -484,7 +482,7 @@ class TestUnderLoad:
         assert all(error.reason == "OVERLOADED" for error in errors)
         assert all(error.retry_after is not None and error.retry_after >= 0.05 for error in errors)
 
-    async def test_a_failing_batch_answers_its_waiters_and_no_other(
+    async def test_failing_batch_answers_its_waiters_and_no_other(
         self, make_toy, serve, by_vector, refused, caplog
     ) -> None:
         toy = make_toy()
@@ -506,7 +504,7 @@ class TestUnderLoad:
         assert slow.batches == [1, 4, 1, 1], "between them the device was tried, and kept its index"
         assert "0xdeadbeef" in caplog.text
 
-    async def test_an_unexpected_error_is_internal_and_only_logged(
+    async def test_unexpected_error_is_internal_and_only_logged(
         self, make_toy, serve, by_vector, refused, caplog, monkeypatch
     ) -> None:
         async with serve(make_toy()) as served:
@@ -557,7 +555,7 @@ class TestDirections:
 
     @pytest.mark.parametrize("index", [FLAT, IVF, COMPRESSED])
     @pytest.mark.parametrize("effort", [{}, {"exact": True}])
-    async def test_a_query_without_direction_is_refused_by_its_number(
+    async def test_query_without_direction_is_rejected_by_its_number(
         self, make_toy, serve, by_vector, refused, index, effort
     ) -> None:
         async with serve(make_toy(index=index)) as served:
@@ -572,7 +570,7 @@ class TestDirections:
             usual = await served.neighbors(by_vector(queries(2)), 3, **effort)
             assert small.neighbors.ids == usual.neighbors.ids
 
-    async def test_a_stored_image_without_direction_is_named_by_its_key(self, make_toy, serve, refused) -> None:
+    async def test_stored_image_without_direction_is_named_by_its_key(self, make_toy, serve, refused) -> None:
         vectors = queries(20)
         vectors[7] = 0
         toy = make_toy(vectors)
@@ -583,7 +581,7 @@ class TestDirections:
             assert f"Query 1 ({key!r}) has no direction" in refused(caught.value).message
 
     @pytest.mark.parametrize("metric", ["cosine", "l2"])
-    async def test_a_reply_names_the_metric_of_its_distances(self, make_toy, serve, by_vector, metric: str) -> None:
+    async def test_reply_names_the_metric_of_its_distances(self, make_toy, serve, by_vector, metric: str) -> None:
         async with serve(make_toy(metric=metric)) as served, lookalike.aio.Client(served.app.address) as client:
             reply = await served.neighbors(by_vector(queries(2)), 3)
             assert reply.metric == {"cosine": collection_pb2.METRIC_COSINE, "l2": collection_pb2.METRIC_L2}[metric]
@@ -597,7 +595,7 @@ class TestDirections:
             found, _ = columns(await served.neighbors(by_vector(zero), 3), 3)
         np.testing.assert_array_equal(found, toy.brute_force(zero, 3)[0])
 
-    async def test_the_client_refuses_it_before_it_searches(self, make_toy, serve) -> None:
+    async def test_client_rejects_a_mismatch_before_searching(self, make_toy, serve) -> None:
         for metric in ("cosine", "l2"):
             toy = make_toy(metric=metric, name=metric)
             async with serve(toy) as served, lookalike.aio.Client(served.app.address) as client:

@@ -76,7 +76,7 @@ async def ask(
 
 
 class TestTLS:
-    async def test_a_renewed_certificate_is_shown_to_the_next_caller(self, running, certificates, tmp_path) -> None:
+    async def test_renewed_certificate_is_shown_to_the_next_caller(self, running, certificates, tmp_path) -> None:
         old, new = certificates("old"), certificates("new")
         there = old.put(tmp_path)
         async with running(tls_cert=there.cert, tls_key=there.key) as app:
@@ -87,9 +87,7 @@ class TestTLS:
             assert await ask(app, old) is CODE.UNAVAILABLE
             assert await ask(app) is CODE.UNAVAILABLE, "not without encryption"
 
-    async def test_a_renewal_that_cannot_be_used_leaves_the_old_certificate(
-        self, running, certificates, tmp_path, caplog
-    ) -> None:
+    async def test_unusable_renewal_leaves_the_old_certificate(self, running, certificates, tmp_path, caplog) -> None:
         old, new = certificates("old"), certificates("new")
         there = old.put(tmp_path)
         async with running(tls_cert=there.cert, tls_key=there.key) as app:
@@ -117,7 +115,7 @@ class TestTLS:
             assert await ask(app, server, stranger, wait=True) is CODE.OK
             assert await ask(app, server, friend) is CODE.UNAVAILABLE
 
-    def test_files_that_cannot_be_used_are_one_sentence(self, certificates, tmp_path) -> None:
+    def test_unusable_files_are_reported(self, certificates, tmp_path) -> None:
         one, other = certificates("old"), certificates("new")
         junk = tmp_path / "junk.pem"
         junk.write_text("junk")
@@ -160,7 +158,7 @@ class TestTokens:
                 await stub.Reload(server_pb2.ReloadRequest(), metadata=(("authorization", f"Bearer {reader}"),))
             assert caught.value.code() is CODE.PERMISSION_DENIED
 
-    async def test_a_revoked_token_is_rejected_at_once(self, running, tmp_path, caplog) -> None:
+    async def test_revoked_token_is_rejected_immediately(self, running, tmp_path, caplog) -> None:
         (old, old_line), (new, new_line) = new_token("old", "admin"), new_token("new", "read")
         file = tmp_path / "tokens"
 
@@ -201,9 +199,7 @@ class TestTokens:
                 assert await ask(app) is CODE.UNAUTHENTICATED, what
         assert not any(token in caplog.text for token in (old, new))
 
-    async def test_a_bad_line_is_skipped_with_a_warning_and_a_lost_file_may_come_back(
-        self, running, tmp_path, caplog
-    ) -> None:
+    async def test_bad_line_is_skipped_and_lost_file_may_return(self, running, tmp_path, caplog) -> None:
         (one, one_line), (other, other_line) = new_token("one", "read"), new_token("other", "read")
         file = tmp_path / "tokens"
         file.write_text(f"{one_line}\nother reader {other}\n{other_line}\n")
@@ -220,7 +216,7 @@ class TestTokens:
         assert len(told) == 1, "once, though it was tried with every call"
         assert other not in caplog.text, "whoever made the mistake may have put the token there"
 
-    async def test_a_pipe_as_token_file_does_not_block_and_admits_no_caller(self, running, tmp_path) -> None:
+    async def test_pipe_as_token_file_does_not_block_and_admits_no_caller(self, running, tmp_path) -> None:
         token, line = new_token("one", "read")
         file = tmp_path / "tokens"
         file.write_text(f"{line}\n")
@@ -267,7 +263,7 @@ class TestTokens:
         async with running() as app, grpc.aio.insecure_channel(app.address) as channel:
             assert await reflected(channel, "") is CODE.OK
 
-    async def test_every_method_but_the_open_ones_asks_for_a_token(self, running, tmp_path) -> None:
+    async def test_every_method_except_health_and_reflection_requires_a_token(self, running, tmp_path) -> None:
         file = tmp_path / "tokens"
         file.write_text(f"{new_token('shop', 'read')[1]}\n")
         async with running(tokens=file) as app, grpc.aio.insecure_channel(app.address) as channel:
@@ -281,7 +277,7 @@ class TestTokens:
                         await call(b"\xff" * 8)
                     assert caught.value.code() is CODE.UNAUTHENTICATED, path
 
-    def test_the_token_file_stores_no_token_and_an_unusable_file_is_reported(self, tmp_path, caplog) -> None:
+    def test_token_file_stores_no_token_and_an_unusable_file_is_reported(self, tmp_path, caplog) -> None:
         token, line = new_token("shop", "read")
         assert len(token) >= 43
         assert token not in line
@@ -298,7 +294,7 @@ class TestTokens:
         with pytest.raises(UsageError, match="'two words' must be"):
             new_token("two words", "read")
 
-    def test_a_token_is_compared_with_all_of_the_file_in_constant_time(self, tmp_path, monkeypatch) -> None:
+    def test_token_is_compared_with_all_of_the_file_in_constant_time(self, tmp_path, monkeypatch) -> None:
         made = [new_token(name, "read") for name in ("one", "two", "three")]
         file = tmp_path / "tokens"
         file.write_text("\n".join(line for _, line in made))
@@ -335,7 +331,7 @@ async def reflected(channel: grpc.aio.Channel, token: str) -> grpc.StatusCode:
     return await call.code()
 
 
-async def test_a_reload_tells_why_the_newest_generation_cannot_be_served(make_toy, serve) -> None:
+async def test_reload_reports_why_the_newest_generation_cannot_be_served(make_toy, serve) -> None:
     toy = make_toy()
     # No watcher sees a generation whose files are not there yet.
     async with serve(toy, watch=3600) as served:
@@ -349,7 +345,7 @@ async def test_a_reload_tells_why_the_newest_generation_cannot_be_served(make_to
         assert served.app.current.snapshot.generation == 1
 
 
-def test_the_command_creates_valid_tokens(lookalike, tmp_path) -> None:
+def test_command_creates_valid_tokens(lookalike, tmp_path) -> None:
     file = tmp_path / "tokens"
     done = lookalike("token", "--name", "shop", "--role", "admin", "--file", file)
     assert done.returncode == 0, done.stderr
@@ -366,7 +362,7 @@ def test_the_command_creates_valid_tokens(lookalike, tmp_path) -> None:
     assert "must be 1 to 64" in lookalike("token", "--name", "a b").stderr
 
 
-def test_the_command_adds_a_missing_newline_before_a_token(typed, tmp_path) -> None:
+def test_command_adds_a_missing_newline_before_a_token(typed, tmp_path) -> None:
     file = tmp_path / "tokens"
     first, line = new_token("first", "read")
     file.write_text(line)

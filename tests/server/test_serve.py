@@ -54,7 +54,7 @@ def scan_request(count: int) -> search_pb2.SearchRequest:
     return search_pb2.SearchRequest(query=query, k=200, exact=True)
 
 
-def test_sigterm_lets_calls_in_flight_end_and_refuses_new_ones(make_toy) -> None:
+def test_sigterm_completes_running_calls_and_rejects_new_calls(make_toy) -> None:
     vectors = np.random.default_rng(1).standard_normal((40_000, 256)).astype(np.float32)
     toy = make_toy(vectors, index="IVF16,SQ8", part_rows=5000)
     options = ("--port", 0, "--grace", 120, "--metrics-port", 0)
@@ -87,7 +87,7 @@ def test_sighup_serves_the_new_generation(make_toy) -> None:
         assert process.wait(timeout=60) == 0
 
 
-def test_mistakes_are_one_sentence(make_toy, tmp_path, lookalike) -> None:
+def test_invalid_arguments_are_reported_in_one_sentence(make_toy, tmp_path, lookalike) -> None:
     toy = make_toy()
     for arguments, code, said in (
         ((tmp_path / "nothing",), 1, "holds no collection"),

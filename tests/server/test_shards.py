@@ -116,7 +116,7 @@ def searches(toy: Any, by_vector: Any) -> list[search_pb2.SearchRequest]:
 
 
 @pytest.mark.parametrize("index", ["IVF16,Flat", "IVF16,PQ4x4fs,Refine(SQ8)", "HNSW8,Flat", "SQfp16"])
-async def test_a_router_answers_like_one_server(make_toy, attach, serve, by_vector, index) -> None:
+async def test_router_answers_like_one_server(make_toy, attach, serve, by_vector, index) -> None:
     vectors = random_vectors(600)
     vectors[50:600:7] = vectors[7]
     toy = make_toy(vectors, index=index, clusters=4)
@@ -148,7 +148,7 @@ async def test_all_other_calls_are_answered_by_the_router(make_toy, serve) -> No
                 assert told(await getattr(getattr(server, service), method)(request)) == expected, method
 
 
-async def test_a_shard_says_what_it_is_and_answers_no_search_alone(make_toy, serve, by_vector, refused) -> None:
+async def test_shard_describes_itself_and_rejects_direct_searches(make_toy, serve, by_vector, refused) -> None:
     toy = make_toy()
     async with spread(serve, toy, 2) as (router, shards):
         info = await shards[1][0].server.GetServerInfo(server_pb2.GetServerInfoRequest())
@@ -171,7 +171,7 @@ async def test_a_shard_says_what_it_is_and_answers_no_search_alone(make_toy, ser
                 await call(request)
 
 
-async def test_a_shard_verifies_its_own_vectors_first_and_others_on_request(
+async def test_shard_verifies_its_own_vectors_first_and_others_on_request(
     make_toy, serve, refused, monkeypatch
 ) -> None:
     toy = make_toy(part_rows=100, index_ids=True)
@@ -195,7 +195,7 @@ async def test_a_shard_verifies_its_own_vectors_first_and_others_on_request(
         assert refused(caught.value).code is grpc.StatusCode.DATA_LOSS
 
 
-async def test_a_shard_refuses_what_makes_no_sense(make_toy, serve) -> None:
+async def test_shard_rejects_invalid_requests(make_toy, serve) -> None:
     toy = make_toy(index="IVF8,Flat")
     async with serve(toy, share=Share(1, 2)) as shard:
         stub = shard_pb2_grpc.ShardServiceStub(shard.channel)
@@ -234,7 +234,7 @@ async def test_a_shard_refuses_what_makes_no_sense(make_toy, serve) -> None:
         assert list((await stub.SearchShard(right)).unknown_masks) == ["not known"]
 
 
-async def test_a_shard_keeps_two_earlier_generations(make_toy, serve) -> None:
+async def test_shard_keeps_two_earlier_generations(make_toy, serve) -> None:
     toy = make_toy()
     async with serve(toy, share=Share(1, 2)) as shard:
         stub = shard_pb2_grpc.ShardServiceStub(shard.channel)
@@ -306,7 +306,7 @@ async def _nothing() -> None:
     """A server that does not see the new generation yet."""
 
 
-async def test_without_a_shard_there_is_no_answer_and_with_it_again(make_toy, serve, by_vector) -> None:
+async def test_missing_shard_makes_searches_unavailable_until_it_returns(make_toy, serve, by_vector) -> None:
     toy = make_toy()
     query = by_vector(toy.vectors[:2])
     async with AsyncExitStack() as stack:
@@ -341,7 +341,7 @@ async def _until_health(health: Any, status: Any) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_another_replica_answers_for_one_that_hangs(make_toy, serve, by_vector, monkeypatch) -> None:
+async def test_another_replica_answers_for_a_hung_replica(make_toy, serve, by_vector, monkeypatch) -> None:
     toy = make_toy()
     search, hangs, hung = ShardServicer.SearchShard, set(), []
 
@@ -361,7 +361,7 @@ async def test_another_replica_answers_for_one_that_hangs(make_toy, serve, by_ve
     assert hung
 
 
-async def test_a_server_that_is_another_shard_is_not_asked(make_toy, serve, by_vector, caplog) -> None:
+async def test_server_of_another_shard_is_not_called(make_toy, serve, by_vector, caplog) -> None:
     toy = make_toy()
     async with AsyncExitStack() as stack:
         one, two, wrong = [
@@ -375,7 +375,7 @@ async def test_a_server_that_is_another_shard_is_not_asked(make_toy, serve, by_v
     assert "it is shard 1/3, and is listed as shard 2/2" in caplog.text
 
 
-async def test_an_answer_of_another_share_is_not_taken(make_toy, serve, by_vector, monkeypatch, caplog) -> None:
+async def test_answer_of_another_share_is_not_taken(make_toy, serve, by_vector, monkeypatch, caplog) -> None:
     toy = make_toy()
     tell, claims = ShardServicer.GetShard, set()
 
@@ -452,7 +452,7 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-async def test_a_killed_replica_causes_no_failed_call(make_toy, serve, by_vector) -> None:
+async def test_killed_replica_causes_no_failed_call(make_toy, serve, by_vector) -> None:
     toy = make_toy()
     asked = random_vectors(20, seed=3)
     ids, _ = toy.brute_force(asked, 5)
@@ -514,7 +514,7 @@ async def test_a_killed_replica_causes_no_failed_call(make_toy, serve, by_vector
         ("ca = 'none.pem'\n[[shard]]\nreplicas = ['127.0.0.1:1']", "ca: there is no file"),
     ],
 )
-def test_mistakes_in_the_file_are_told(tmp_path, text, said) -> None:
+def test_mistakes_in_the_shards_file_are_reported(tmp_path, text, said) -> None:
     file = tmp_path / "shards.toml"
     file.write_text(text)
     with pytest.raises(UsageError, match="--shards") as caught:
@@ -522,7 +522,7 @@ def test_mistakes_in_the_file_are_told(tmp_path, text, said) -> None:
     assert said in str(caught.value)
 
 
-def test_the_shard_file_is_parsed(tmp_path) -> None:
+def test_shard_file_is_parsed(tmp_path) -> None:
     file = tmp_path / "shards.toml"
     (tmp_path / "token").write_text("x")
     file.write_text(
@@ -534,14 +534,14 @@ def test_the_shard_file_is_parsed(tmp_path) -> None:
     )
 
 
-def test_settings_that_do_not_go_together() -> None:
+def test_incompatible_settings_are_rejected() -> None:
     with pytest.raises(UsageError, match="--shard and --writable"):
         ServeSettings("x", share=Share(1, 2), writable=True)
     with pytest.raises(UsageError, match="needs --placement cpu"):
         ServeSettings("x", share=Share(1, 2), placement="gpu")
 
 
-def test_the_router_has_the_options_of_a_server_but_those_of_an_index(make_toy) -> None:
+def test_router_has_the_options_of_a_server_but_those_of_an_index(make_toy) -> None:
     shown = CliRunner().invoke(route, ["--help"]).output
     for option in ("--shards FILE", "--tokens", "--max-k", "--metrics-port", "--http", "--fronts", "--cache"):
         assert option in shown

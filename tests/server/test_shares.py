@@ -142,7 +142,7 @@ def test_shares_find_what_the_whole_index_finds(index_bytes, queries, kind, metr
 
 
 @pytest.mark.parametrize("kind", ["IVF16,SQ8", "IVF16,RaBitQ,Refine(SQ8)", "HNSW16,SQ8"])
-def test_large_searches_are_asked_for_in_pieces(index_bytes, queries, monkeypatch, kind) -> None:
+def test_large_searches_are_sent_in_pieces(index_bytes, queries, monkeypatch, kind) -> None:
     asked = prepare(queries, "cosine")
     random = np.random.default_rng(6)
     masks = QueryMasks(tuple(RowMask(random.random(ROWS) < 0.2) for _ in range(5)), np.arange(len(asked)) % 5)
@@ -170,7 +170,7 @@ def test_each_row_is_in_one_share(index_bytes, queries, kind) -> None:
     assert sorted(rows[rows >= 0].tolist()) == list(range(ROWS))
 
 
-def test_a_share_holds_its_part_of_the_bytes(vectors) -> None:
+def test_share_holds_its_part_of_the_bytes(vectors) -> None:
     index = faiss.index_factory(DIM, "IVF16,Flat")
     index.train(vectors)
     index.add(vectors)

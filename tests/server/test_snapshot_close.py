@@ -32,7 +32,7 @@ def test_closing_does_not_wait_for_an_object_store() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_local_generation_is_released_when_closed(count: int) -> None:
+def test_local_generation_is_released_when_closed(count: int) -> None:
     calls: list[int] = []
     for _ in range(count):
         snapshot_of(lambda: calls.append(1), is_local=True).close()

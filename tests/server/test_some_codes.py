@@ -48,12 +48,12 @@ class TestSomeCodes:
             np.testing.assert_array_equal(scores, expected[0])
             np.testing.assert_array_equal(found, expected[1])
 
-    def test_a_search_of_no_rows_finds_nothing(self) -> None:
+    def test_search_of_no_rows_finds_nothing(self) -> None:
         scores, rows = SomeCodes(quantized(faiss.METRIC_L2)).search(vectors(2), np.empty(0, np.int64), 3)
         assert (rows == -1).all()
         assert np.isposinf(scores).all()
 
-    def test_rows_that_came_since_are_found(self) -> None:
+    def test_newer_rows_are_found(self) -> None:
         index = quantized(faiss.METRIC_L2)
         some, more = SomeCodes(index), vectors(300, seed=9)
         some.search(more[:1], np.arange(5), 1)
@@ -95,9 +95,7 @@ def graph() -> faiss.IndexRefine:
 
 class TestTwoStages:
     @pytest.mark.parametrize("share", [0.01, 0.2, 0.6])
-    def test_a_filtered_search_decodes_hardly_more_vectors_than_an_unfiltered_one(
-        self, graph: faiss.IndexRefine, share: float
-    ) -> None:
+    def test_filtered_search_decodes_about_as_many_vectors(self, graph: faiss.IndexRefine, share: float) -> None:
         decode = decode_of(faiss.downcast_index(graph.refine_index))
         assert decode is not None
         decoded: list[int] = []
@@ -139,7 +137,7 @@ class TestTwoStages:
         assert found.facts.strategy[2] == "none"
 
     @pytest.mark.parametrize("k", [100, 500, 800])
-    def test_a_small_index_returns_k_matches(self, k: int) -> None:
+    def test_small_index_returns_k_matches(self, k: int) -> None:
         stages = two_stage.parse("PCA12,HNSW16,SQ8,Refine(SQ8)")
         assert stages is not None
         index = two_stage.empty(stages, DIM)

@@ -85,7 +85,7 @@ async def test_all_rows_come_once_in_pages_that_fit_into_a_message(toy, serve) -
     assert [table_of(page, "axes").rows for page in found] == [2, 0, 0, 0]
 
 
-async def test_a_page_has_the_requested_rows_across_row_groups(toy, serve) -> None:
+async def test_page_has_the_requested_rows_across_row_groups(toy, serve) -> None:
     async with serve(toy) as served:
         found = await pages(served, "map/pca", tables=["points"], page_size=30_001)
         [whole] = await pages(served, "map/pca", tables=["axes"])
@@ -95,7 +95,7 @@ async def test_a_page_has_the_requested_rows_across_row_groups(toy, serve) -> No
     assert (whole.total, wire.decode(whole.result.tables[0].columns[0].numbers).tolist()) == (2, [0.5, 0.25])
 
 
-async def test_a_table_without_rows_has_its_columns(toy, serve) -> None:
+async def test_table_without_rows_has_its_columns(toy, serve) -> None:
     async with serve(toy) as served:
         [page] = await pages(served, "compare/empty")
     [table] = page.result.tables
@@ -103,7 +103,7 @@ async def test_a_table_without_rows_has_its_columns(toy, serve) -> None:
     assert wire.decode(table.columns[0].numbers).dtype == np.float64
 
 
-async def test_a_new_generation_makes_results_out_of_date_and_tokens_stale(toy, make_toy, serve, refused) -> None:
+async def test_new_generation_makes_results_out_of_date_and_tokens_stale(toy, make_toy, serve, refused) -> None:
     async with serve(toy) as served:
         request = experiment_pb2.GetResultRequest(name="map/pca", page_size=10)
         token = (await served.experiment.GetResult(request)).next_page_token

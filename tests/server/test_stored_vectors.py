@@ -61,7 +61,7 @@ def damage(path: Path, vector: np.ndarray) -> None:
     path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
 
 
-def test_vectors_come_in_the_order_asked_for_and_a_row_group_is_decoded_once(wide, no_decoding) -> None:
+def test_vectors_keep_the_requested_order_and_decode_a_row_group_once(wide, no_decoding) -> None:
     stored = StoredVectors(CollectionReader.open(str(wide.root)), "tiny")
     rows = np.random.default_rng(2).integers(0, 400, 500)
     np.testing.assert_array_equal(stored.read(rows), wide.vectors[rows])
@@ -89,7 +89,7 @@ def test_compressed_vectors_are_decoded_on_each_read(wide) -> None:
         np.testing.assert_array_equal(stored.read(rows), wide.vectors[rows])
 
 
-def test_a_flipped_bit_is_data_loss_only_for_its_row(wide) -> None:
+def test_flipped_bit_is_data_loss_only_for_its_row(wide) -> None:
     reader = CollectionReader.open(str(wide.root))
     stored = StoredVectors(reader, "tiny")
     rows = np.arange(400)

@@ -98,12 +98,12 @@ def test_settings_figures_and_findings_of_a_result_are_kept() -> None:
     assert (found.tables["none"].rows, len(found.tables["none"])) == (0, 0)
 
 
-def test_a_column_that_no_reply_can_hold_is_named() -> None:
+def test_column_that_no_reply_can_hold_is_named() -> None:
     with pytest.raises(TypeError, match=r"the column when has the type timestamp"):
         tables.encoded(Result("x", {}, {"t": pa.table({"when": pa.array([0], pa.timestamp("s"))})}))
 
 
-def test_an_answer_too_large_for_a_reply_is_refused() -> None:
+def test_answer_too_large_for_a_reply_is_rejected() -> None:
     result = Result("x", {}, {"points": pa.table({"x": np.zeros(11)})})
     assert len(tables.checked(result, Limits(max_table_rows=11)).tables) == 1
     with pytest.raises(UsageError, match="points of this result has 11 rows and the limit of a reply is 10"):

@@ -17,5 +17,5 @@ def test_texts_are_returned_in_the_order_of_their_rows(count, first):
     assert column.of(rows) == [TEXTS[first + row] for row in rows.tolist()]
 
 
-def test_a_column_without_texts_has_none():
+def test_column_without_texts_has_none():
     assert TextColumn(pa.array([], pa.large_string())).of(np.empty(0, np.int64)) == []

@@ -16,7 +16,7 @@ def size(texts: list[str]) -> int:
 
 
 @pytest.mark.parametrize("images", range(len(TEXTS) + 1))
-def test_the_size_estimate_is_that_of_the_longest_texts(images: int) -> None:
+def test_size_estimate_uses_the_longest_texts(images: int) -> None:
     longest = sorted(TEXTS, key=lambda text: -len(text.encode()))[:images]
     assert TextSizes(encoded_lengths(TEXTS)).of(images) == size(longest)
 
@@ -27,6 +27,6 @@ def test_sizes_beyond_the_examined_texts_are_an_upper_bound() -> None:
     assert sizes.of(9) >= size(TEXTS[:9])
 
 
-def test_a_collection_without_images_has_no_texts() -> None:
+def test_collection_without_images_has_no_texts() -> None:
     empty = TextSizes(np.empty(0, np.int64))
     assert (empty.of(0), empty.of(5)) == (0, 0)

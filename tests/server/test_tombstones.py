@@ -33,7 +33,7 @@ async def test_searches_find_the_others(make_toy, serve, by_vector, factory):
         assert ids_of(reply) == [number for row in kept for number in row]
 
 
-async def test_k_is_all_that_are_left(make_toy, serve, by_vector):
+async def test_k_is_capped_at_the_remaining_images(make_toy, serve, by_vector):
     toy = make_toy(index="IVF8,Flat")
     delete(toy.storage, ids=toy.ids[5:].tolist())
     async with serve(toy) as served:
@@ -78,7 +78,7 @@ async def test_nothing_else_shows_them(make_toy, serve, attach):
 
 
 @pytest.mark.parametrize("which", ["keys", "ids"])
-async def test_they_cannot_be_asked_for(make_toy, serve, by_vector, which):
+async def test_deleted_images_cannot_be_requested(make_toy, serve, by_vector, which):
     toy = make_toy(index="Flat", clusters=3)
     delete(toy.storage, ids=[9])
     named = {"keys": types_pb2.Keys(values=[toy.key(9)]), "ids": types_pb2.Ids(values=[9])}[which]
@@ -97,7 +97,7 @@ async def test_they_cannot_be_asked_for(make_toy, serve, by_vector, which):
             assert error.value.code() == grpc.StatusCode.NOT_FOUND
 
 
-async def test_a_generation_with_them_is_swapped_in(make_toy, serve, by_vector):
+async def test_generation_with_them_is_swapped_in(make_toy, serve, by_vector):
     toy = make_toy(index="IVF8,Flat")
     async with serve(toy) as served:
         before = await served.neighbors(by_vector(toy.vectors[:1]), 3)

@@ -40,7 +40,7 @@ def damage(path, position: int) -> bytes:
     return good
 
 
-async def test_a_flipped_byte_in_a_new_generation_keeps_the_old_one(make_toy, serve, by_vector, caplog) -> None:
+async def test_flipped_byte_in_a_new_generation_keeps_the_old_generation(make_toy, serve, by_vector, caplog) -> None:
     toy = make_toy(clusters=3)
     flips = random.Random(3)
     async with serve(toy, watch=3600) as served:
@@ -60,7 +60,7 @@ async def test_a_flipped_byte_in_a_new_generation_keeps_the_old_one(make_toy, se
         assert (await served.neighbors(by_vector(vectors(1, 5)), 3)).served.generation == 2
 
 
-async def test_a_file_damaged_after_loading_fails_only_the_calls_that_need_it(
+async def test_file_damaged_after_loading_fails_only_the_calls_that_need_it(
     make_toy, serve, by_vector, refused
 ) -> None:
     toy = make_toy()
@@ -80,7 +80,7 @@ async def test_a_file_damaged_after_loading_fails_only_the_calls_that_need_it(
         part.write_bytes(good)
 
 
-async def test_a_recreated_collection_is_served(make_toy, serve, by_vector) -> None:
+async def test_recreated_collection_is_served(make_toy, serve, by_vector) -> None:
     """Its numbers start again: equal and lower numbers are other generations than before."""
     asked = vectors(4, 9)
     toy = make_toy()
@@ -100,7 +100,7 @@ async def test_a_recreated_collection_is_served(make_toy, serve, by_vector) -> N
         assert served.app.current.generations == [1]
 
 
-async def test_the_same_manifest_in_another_file_is_not_loaded_again(make_toy, serve) -> None:
+async def test_same_manifest_in_another_file_is_not_loaded_again(make_toy, serve) -> None:
     toy = make_toy()
     async with serve(toy, watch=3600) as served:
         before = served.app.current.snapshot
@@ -174,7 +174,7 @@ def test_files_verified_ahead_are_hashed_once_and_damage_is_reported(make_toy, m
             other.verified(reader)
 
 
-def test_an_index_changed_after_its_verification_is_rejected(make_toy) -> None:
+def test_index_changed_after_its_verification_is_rejected(make_toy) -> None:
     toy = make_toy()
     pinned = FileVerifier().verified(CollectionReader.open(str(toy.root)))
     entry = pinned.manifest.indexes["tiny/main"]
@@ -183,7 +183,7 @@ def test_an_index_changed_after_its_verification_is_rejected(make_toy) -> None:
         read_index(pinned, entry)
 
 
-def test_a_server_that_ends_early_does_not_wait_for_all_that_is_verified_ahead(make_toy) -> None:
+def test_early_shutdown_does_not_wait_for_verification(make_toy) -> None:
     toy = make_toy(part_rows=20)
     verifier = FileVerifier()
     verifier.abandon()
@@ -207,7 +207,7 @@ class _Runner:
         pass
 
 
-def test_a_file_that_could_not_be_read_is_verified_later(monkeypatch, caplog) -> None:
+def test_file_that_could_not_be_read_is_verified_later(monkeypatch, caplog) -> None:
     monkeypatch.setattr("lookalike_server.generation.later_files._RETRY_S", 0.0)
     tries: list[str] = []
 
@@ -225,7 +225,7 @@ def test_a_file_that_could_not_be_read_is_verified_later(monkeypatch, caplog) ->
     ]
 
 
-def test_a_needed_file_does_not_wait_for_background_hashing() -> None:
+def test_needed_file_does_not_wait_for_background_hashing() -> None:
     """On a busy machine this hashing takes so long that a reading thread would count as hung."""
     began, release, tries = threading.Event(), threading.Event(), []
 
@@ -273,7 +273,7 @@ async def _health(served) -> int:
 class TestAStart:
     """A server that starts reads ids beside the index, and verifies vectors after it has started to answer."""
 
-    async def test_a_damaged_file_fails_its_calls_and_is_reported(self, make_toy, serve, by_vector, refused) -> None:
+    async def test_damaged_file_fails_its_calls_and_is_reported(self, make_toy, serve, by_vector, refused) -> None:
         toy = make_toy(part_rows=100, index_ids=True)
         part = toy.root / CollectionReader.open(str(toy.root)).manifest.spaces["tiny"].parts[2]
         damage(part, part.stat().st_size // 2)
@@ -346,7 +346,7 @@ class TestAStart:
             assert runner.ran == ["choose_k"] * is_right
 
     @pytest.mark.parametrize("which", ["ids", "path"])
-    async def test_a_damaged_file_read_at_startup_prevents_the_start(self, make_toy, serve, which) -> None:
+    async def test_damaged_file_read_at_startup_prevents_the_start(self, make_toy, serve, which) -> None:
         toy = make_toy(index_ids=True)
         path = toy.root / getattr(CollectionReader.open(str(toy.root)).manifest.indexes["tiny/main"], which)
         damage(path, path.stat().st_size // 2)
@@ -362,7 +362,7 @@ class TestAStart:
             async with serve(toy):
                 pass
 
-    async def test_a_later_generation_is_verified_as_a_whole_before_it_is_served(self, make_toy, serve) -> None:
+    async def test_later_generation_is_verified_as_a_whole_before_it_is_served(self, make_toy, serve) -> None:
         toy = make_toy(index_ids=True)
         async with serve(toy, watch=3600) as served:
             make_toy(vectors(300, 2), index_ids=True)

@@ -165,7 +165,7 @@ class TestWhoSees:
         async with telling(metadata, tokens=file, show_paths=show) as said:
             assert paths_in(said, tmp_path) == (TELLING if sees else set())
 
-    async def test_a_server_behind_a_proxy_can_hide_them_from_all(self, telling, tmp_path) -> None:
+    async def test_server_behind_a_proxy_can_hide_them_from_all(self, telling, tmp_path) -> None:
         async with telling(show_paths="admin") as said:
             assert paths_in(said, tmp_path) == set()
         # The rest still says what is wrong, and what to do.
@@ -186,10 +186,10 @@ class TestWhoSees:
         ("ipv6:%5Bfe80::1%25eth0%5D:9", False), ("ipv6:%5B2001:db8::1%5D:9", False), ("127.0.0.1:4", False),
         ("", False),
     ])  # fmt: skip
-    def test_a_peer_is_on_this_machine_by_its_address(self, peer, here) -> None:
+    def test_peer_is_on_this_machine_by_its_address(self, peer, here) -> None:
         assert is_this_machine(peer) is here
 
-    def test_a_peer_has_an_address(self) -> None:
+    def test_peer_has_an_address(self) -> None:
         assert host_of("ipv4:192.0.2.1:40000") == "192.0.2.1"
         assert host_of("ipv6:%5B2001:db8::1%5D:9") == "2001:db8::1"
         assert host_of("unix:") == "unix"

@@ -45,7 +45,7 @@ def test_one_process_answers_all_questions(child: WorkerProcess, told: list[tupl
     ("command", "limit_s", "late", "why"),
     [("stop", 60, False, "sent no heartbeat for 2 s"), ("hang", 1, True, "took longer than 1 s")],
 )
-def test_one_that_hangs_is_killed_and_another_answers(
+def test_hung_network_is_killed_and_another_answers(
     child: WorkerProcess, told: list[tuple[str, str]], command: str, limit_s: float, late: bool, why: str
 ) -> None:
     first = child.ask("who", 60)
@@ -59,14 +59,14 @@ def test_one_that_hangs_is_killed_and_another_answers(
     assert child.ask("who", 60) != first
 
 
-def test_a_request_larger_than_a_pipe_does_not_hang_the_caller(child: WorkerProcess) -> None:
+def test_request_larger_than_a_pipe_does_not_hang_the_caller(child: WorkerProcess) -> None:
     first = child.ask("who", 60)
     psutil.Process(first).suspend()
     with pytest.raises(HungError):
         child.ask("x" * 10_000_000, 60)
 
 
-def test_a_process_that_ended_while_idle_is_replaced_without_an_error(child: WorkerProcess) -> None:
+def test_process_that_ended_while_idle_is_replaced_without_an_error(child: WorkerProcess) -> None:
     first = child.ask("who", 60)
     process = psutil.Process(first)
     process.kill()
@@ -76,14 +76,14 @@ def test_a_process_that_ended_while_idle_is_replaced_without_an_error(child: Wor
     assert child.ask("who", 60) != first
 
 
-def test_one_that_ends_during_a_question_is_no_hang(child: WorkerProcess, told: list[tuple[str, str]]) -> None:
+def test_process_that_ends_during_a_call_is_no_hang(child: WorkerProcess, told: list[tuple[str, str]]) -> None:
     with pytest.raises(DeviceError, match="The process that obeys ended; the server starts another one") as caught:
         child.ask("end", 60)
     assert not isinstance(caught.value, HungError)
     assert told == []
 
 
-def test_one_that_does_not_open_is_killed(child: WorkerProcess, flag: Path) -> None:
+def test_process_that_does_not_open_is_killed(child: WorkerProcess, flag: Path) -> None:
     flag.touch()
     with pytest.raises(HungError, match="took longer than 20 s"):
         child.ask("who", 60)

@@ -4,7 +4,7 @@ import grpc
 import pytest
 
 
-def test_the_collection_is_told_without_asking_what_may_take_the_server_seconds(page, toy):
+def test_collection_reply_needs_no_slow_call(page, toy):
     told = page.get("/api/collection").json()
     assert told["collection"]["name"] == "circle"
     assert told["collection"]["images"] == 11
@@ -32,7 +32,7 @@ def test_neighbors_come_with_label_distance_and_cluster(page, geometry):
     assert found["matching"] is None
 
 
-def test_a_description_is_searched_by(page, toy):
+def test_description_is_searched_by(page, toy):
     found = page.get("/api/search", params={"text": "a good dog", "k": 2}).json()
     assert [each["id"] for each in found["neighbors"]] == [0, 1]
     (asked,) = (each for each in toy.requests if type(each).__name__ == "SearchRequest")
@@ -40,14 +40,14 @@ def test_a_description_is_searched_by(page, toy):
     assert page.get("/api/search", params={"text": " "}).status_code == 400
 
 
-def test_an_image_without_a_cluster_has_none(page):
+def test_image_without_a_cluster_has_none(page):
     found = page.get("/api/search", params={"id": 9, "k": 10}).json()
     clusters = {each["id"]: each["cluster"] for each in found["neighbors"]}
     assert clusters[10] is None
     assert clusters[5] == 1
 
 
-def test_the_effort_travels_with_the_search(page, toy):
+def test_effort_travels_with_the_search(page, toy):
     page.get("/api/search", params={"id": 0, "exact": "1"})
     page.get("/api/search", params={"id": 0, "recall": "0.9"})
     exact, recall = (each for each in toy.requests if type(each).__name__ == "SearchRequest")
@@ -55,7 +55,7 @@ def test_the_effort_travels_with_the_search(page, toy):
     assert recall.recall == pytest.approx(0.9)
 
 
-def test_a_label_filter_returns_at_most_the_matching_images(page, toy):
+def test_label_filter_returns_at_most_the_matching_images(page, toy):
     """The nearest four images are dogs, and 5 of the 11 images are cats."""
     found = page.get("/api/search", params={"id": 0, "k": 3, "label": "cats"}).json()
     assert [each["id"] for each in found["neighbors"]] == [5, 6, 7]
@@ -74,13 +74,13 @@ def test_neighbors_with_another_label_are_found_at_any_distance(page):
     assert found["matching"] is None
 
 
-def test_a_server_without_filters_is_reported(page, toy):
+def test_server_without_filters_is_reported(page, toy):
     toy.change = lambda method, reply: reply.served.ClearField("plan") if method == "Search" else None
     reply = page.get("/api/search", params={"id": 0, "label": "cats"})
     assert (reply.status_code, reply.json()["kind"]) == (501, "not-built")
 
 
-def test_a_dropped_picture_is_searched_with_by_its_name(page, red_png):
+def test_uploaded_image_is_searched_by_its_name(page, red_png):
     name = page.post("/api/uploads", content=red_png).json()["upload"]
     again = page.post("/api/uploads", content=red_png).json()["upload"]
     assert name == again
@@ -92,7 +92,7 @@ def test_a_dropped_picture_is_searched_with_by_its_name(page, red_png):
     assert "sandbox" in shown.headers["content-security-policy"]
 
 
-def test_an_image_is_returned_with_its_clusters(page):
+def test_image_is_returned_with_its_clusters(page):
     told = page.get("/api/image", params={"id": 3}).json()
     assert told["image"]["key"] == "dogs/03.jpg"
     (home,) = told["memberships"]
@@ -102,7 +102,7 @@ def test_an_image_is_returned_with_its_clusters(page):
     assert by_key == told
 
 
-def test_the_members_of_a_cluster_go_on_where_a_page_ended(page):
+def test_members_of_a_cluster_continue_where_a_page_ended(page):
     first = page.get("/api/members", params={"clustering": "toy/halves", "cluster": 0, "limit": 3}).json()
     assert first["members"][0]["id"] == 2
     assert first["total"] == 5
@@ -128,32 +128,32 @@ def test_all_images_are_listed_in_an_order_that_mixes_them(page):
     assert sorted(each["id"] for each in first["images"] + rest["images"]) == list(range(11))
 
 
-def test_the_labels_are_listed(page):
+def test_labels_are_listed(page):
     told = page.get("/api/labels").json()
     assert told == {"labels": [{"label": "cats", "images": 5}, {"label": "dogs", "images": 5}], "total": 2}
 
 
-def test_a_page_token_of_an_older_generation_is_a_conflict(page, toy):
+def test_page_token_of_an_older_generation_is_a_conflict(page, toy):
     first = page.get("/api/images", params={"limit": 4}).json()
     toy.generation = 2
     reply = page.get("/api/images", params={"limit": 4, "token": first["next"]})
     assert (reply.status_code, reply.json()["kind"]) == (409, "changed")
 
 
-def test_the_only_clustering_is_the_default(page):
+def test_only_clustering_is_the_default(page):
     told = page.get("/api/clusters").json()
     assert told["clustering"] == "toy/halves"
     assert [each["size"] for each in told["clusters"]] == [5, 5]
 
 
-def test_an_experiment_is_returned_as_rows(page):
+def test_experiment_is_returned_as_rows(page):
     told = page.get("/api/experiments/matrix").json()
     assert told["tables"]["counts"][0] == {"label": "dogs", "images": 5, "cluster": 0}
     assert told["figures"]["purity"] == 1.0
     assert told["findings"] == ["Every label has a cluster of its own."]
 
 
-def test_mistakes_are_asked_of_the_server(page, toy):
+def test_mistakes_come_from_the_server(page, toy):
     told = page.get("/api/experiments/mistakes", params={"model": "toynet", "label": "dogs", "limit": 7}).json()
     assert told["settings"] == {"model": "toynet", "label": "dogs", "limit": "7"}
 
@@ -167,15 +167,15 @@ def test_mistakes_are_asked_of_the_server(page, toy):
         ("quality", {"flag": "blurry"}, {"flag": "blurry", "limit": "24"}),
     ],
 )
-def test_the_checks_are_asked_of_the_server(page, name, asked, told):
+def test_checks_come_from_the_server(page, name, asked, told):
     assert page.get(f"/api/experiments/{name}", params=asked).json()["settings"] == told
 
 
-def test_an_unknown_experiment_is_missing(page):
+def test_unknown_experiment_is_missing(page):
     assert page.get("/api/experiments/magic").status_code == 404
 
 
-def test_an_attribution_is_a_picture(page):
+def test_attribution_is_an_image(page):
     reply = page.get("/api/attribution", params={"id": 3, "method": "gbp"})
     assert reply.headers["content-type"] == "image/png"
     assert reply.content.startswith(b"\x89PNG")
@@ -203,7 +203,7 @@ def test_stored_results_are_listed_without_rows(page):
         ("/api/search?id=0&label=" + "x" * 2000, "2000 characters"),
     ],
 )
-def test_a_wrong_question_is_one_sentence(page, path, named):
+def test_invalid_request_has_a_one_sentence_error(page, path, named):
     reply = page.get(path)
     assert reply.status_code == 400
     assert named in reply.json()["error"]
@@ -230,7 +230,7 @@ def test_each_error_of_the_server_has_its_status_and_kind(page, toy, code, statu
     assert reply.json()["error"]
 
 
-def test_the_health_tells_whether_the_server_is_there(page, serve):
+def test_health_reports_whether_the_server_answers(page, serve):
     assert page.get("/api/health").json() == {"serving": True}
     with serve("127.0.0.1:1") as lonely:
         assert lonely.get("/api/health").json() == {"serving": False}
@@ -250,13 +250,13 @@ def test_the_health_tells_whether_the_server_is_there(page, serve):
         ("experiments/oddballs", {}, "ListOddballsRequest"),
     ],
 )
-def test_the_filter_of_the_address_travels_with_every_question(page, toy, path, about, message):
+def test_filter_of_the_address_travels_with_every_question(page, toy, path, about, message):
     page.get(f"/api/{path}", params={**about, "where": "a < 3"})
     (asked,) = (each for each in toy.requests if type(each).__name__ == message)
     assert asked.filter.text == "a < 3"
 
 
-def test_a_label_and_a_filter_are_joined(page, toy):
+def test_label_and_a_filter_are_joined(page, toy):
     page.get("/api/members", params={"clustering": "toy/halves", "cluster": 0, "label": "dogs", "where": "a < 3"})
     (asked,) = (each for each in toy.requests if type(each).__name__ == "ListMembersRequest")
     text, label = asked.filter.all.filters
@@ -264,7 +264,7 @@ def test_a_label_and_a_filter_are_joined(page, toy):
     assert label.compare.column == "label"
 
 
-def test_a_filter_of_more_than_4096_characters_is_refused(page):
+def test_filter_of_more_than_4096_characters_is_rejected(page):
     reply = page.get("/api/images", params={"where": "x" * 4097})
     assert (reply.status_code, reply.json()["kind"]) == (400, "wrong")
     assert page.get("/api/images", params={"where": "x" * 4096}).status_code == 200

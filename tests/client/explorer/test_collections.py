@@ -26,27 +26,27 @@ def two(toy):
     return toy
 
 
-def test_the_collections_are_listed_with_what_is_wrong_with_one(page, two):
+def test_collections_are_listed_with_their_problems(page, two):
     first, second = page.get("/api/collections").json()["collections"]
     assert (first["name"], first["images"] > 0, first["problem"]) == ("toys", True, "")
     assert (second["name"], second["images"]) == ("flowers", 0)
     assert second["problem"] == "embeddings/toy/part-0.parquet is not what was written."
 
 
-def test_a_server_that_cannot_list_has_no_collections_to_choose_from(page, toy):
+def test_server_that_cannot_list_has_no_collections_to_choose_from(page, toy):
     toy.fail(grpc.StatusCode.UNIMPLEMENTED, "Unknown method.")
     assert page.get("/api/collections").json() == {"collections": []}
 
 
 @pytest.mark.parametrize("path", ["collection", "images", "labels", "search", "image"])
 @pytest.mark.parametrize("name", ["flowers", ""])
-def test_a_request_is_about_the_collection_of_its_address(page, two, path, name):
+def test_request_is_about_the_collection_of_its_address(page, two, path, name):
     asked = {"id": 3} if path in ("search", "image") else {}
     assert page.get(f"/api/{path}", params={**asked, "collection": name}).status_code == 200
     assert {request.collection for request in two.requests} == {name}
 
 
-def test_a_thumbnail_is_of_the_requested_collection(page, two):
+def test_thumbnail_is_of_the_requested_collection(page, two):
     tag = page.get("/api/collection").json()["tag"]
     other = page.get("/api/collection", params=FLOWERS).json()["tag"]
     assert tag != other
@@ -58,7 +58,7 @@ def test_a_thumbnail_is_of_the_requested_collection(page, two):
     assert [request.collection for request in asked] == ["flowers"]
 
 
-def test_an_unloaded_collection_differs_from_an_unavailable_server(page, two):
+def test_unloaded_collection_differs_from_an_unavailable_server(page, two):
     # Each call is retried once, so two calls fail.
     two.fail(grpc.StatusCode.UNAVAILABLE, "This collection is not loaded: it is damaged.", times=2)
     reply = page.get("/api/collection", params=FLOWERS)
@@ -77,6 +77,6 @@ def test_unknown_collection_names_keep_no_connections(serve, two):
             assert reply["collection"]["name"] == (name or "toys")
 
 
-def test_an_invalid_collection_name_is_a_bad_request(page, two):
+def test_invalid_collection_name_is_a_bad_request(page, two):
     reply = page.get("/api/collection", params={"collection": "x" * 2000})
     assert (reply.status_code, reply.json()["kind"]) == (400, "wrong")

@@ -55,14 +55,14 @@ def test_letters_can_be_read_on_their_ground(theme, letters, ground, least):
     assert contrast(colors[letters], colors[ground]) >= least
 
 
-def test_the_dark_theme_changes_every_color():
+def test_dark_theme_changes_every_color():
     light, dark = themes().values()
     assert luminance(light["ground"]) > 0.8
     assert luminance(dark["ground"]) < 0.02
     assert {name for name in light if light[name] == dark[name]} == set()
 
 
-def test_the_other_style_sheets_take_their_colors_from_there():
+def test_other_style_sheets_take_their_colors_from_there():
     for sheet in (STATIC / "css").glob("*.css"):
         if sheet.name != "tokens.css":
             # The second circle of the logo has the same color in both themes.

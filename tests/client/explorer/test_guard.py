@@ -20,7 +20,7 @@ def test_every_reply_carries_the_security_headers(page, path):
     assert "access-control-allow-origin" not in reply.headers
 
 
-def test_the_policy_allows_no_other_origin_and_nothing_inline():
+def test_policy_allows_no_other_origin_and_nothing_inline():
     assert "default-src 'none'" in POLICY
     assert "unsafe" not in POLICY
     assert "http" not in POLICY
@@ -28,7 +28,7 @@ def test_the_policy_allows_no_other_origin_and_nothing_inline():
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", ""])
-def test_a_name_that_another_site_pointed_here_is_refused(page, host):
+def test_rebound_host_name_is_rejected(page, host):
     assert page.get("/api/collection", headers={"Host": host}).status_code == 400
 
 
@@ -55,13 +55,13 @@ def test_nothing_outside_of_the_static_files_is_served(page, path):
 
 
 @pytest.mark.parametrize("start", [b"<svg xmlns='x'/>", b"<html>", b"", b"RIFF0000WAVE", b"%PDF-1.7"])
-def test_an_upload_that_is_not_an_image_is_rejected_by_its_first_bytes(page, start):
+def test_non_image_upload_is_rejected_by_its_first_bytes(page, start):
     reply = page.post("/api/uploads", content=start)
     assert reply.status_code == 400
     assert "JPEG, PNG, WebP" in reply.json()["error"]
 
 
-def test_an_upload_over_the_limit_is_rejected(toy, serve, red_png):
+def test_upload_over_the_limit_is_rejected(toy, serve, red_png):
     with serve(toy.address, bounds=Bounds(one_upload_bytes=64)) as page:
         reply = page.post("/api/uploads", content=red_png)
         assert (reply.status_code, reply.json()["kind"]) == (413, "wrong")
@@ -77,14 +77,14 @@ def test_unknown_methods_and_paths_have_an_error_message(page):
     assert page.post("/api/search").status_code == 405
 
 
-def test_beyond_loopback_it_asks_for_encryption_or_insecure():
+def test_remote_page_requires_tls_or_insecure():
     with pytest.raises(InvalidArgumentError, match="--http-cert"):
         Listen(host="0.0.0.0")
     assert Listen(host="0.0.0.0", insecure=True).loopback is False
     assert Listen(host="::1").url(80) == "http://[::1]:80/"
 
 
-def test_the_page_refers_to_its_own_files_only():
+def test_page_refers_to_its_own_files_only():
     for file in [STATIC / "index.html", *STATIC.glob("css/*.css"), *STATIC.glob("js/**/*.js")]:
         text = file.read_text().replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"https?://|//[a-z]+\.[a-z]", text), file
@@ -96,7 +96,7 @@ def test_the_page_refers_to_its_own_files_only():
         assert (STATIC / path).is_file(), path
 
 
-def test_every_module_that_a_module_imports_is_there():
+def test_every_imported_module_exists():
     for file in STATIC.glob("js/**/*.js"):
         for path in re.findall(r"""(?:from|import\()\s*["'](\.[^"']+)["']""", file.read_text()):
             assert (file.parent / path).is_file(), f"{file.name} imports {path}"

@@ -36,7 +36,7 @@ def test_columns_come_out_as_they_went_in():
         np.testing.assert_array_equal(found[name], values)
 
 
-def test_the_first_map_is_one_that_keeps_neighbors_together():
+def test_first_map_is_one_that_keeps_neighbors_together():
     def stored(name: str, **settings: str) -> StoredResult:
         return StoredResult(name, name.partition("/")[0], settings, {"map": 1}, {}, (), False)
 
@@ -72,12 +72,12 @@ def test_texts_become_codes_and_missing_values_minus_one():
     assert columns["x"].dtype == np.float32
 
 
-def test_a_table_without_places_is_refused():
+def test_table_without_places_is_rejected():
     with pytest.raises(ProtocolError, match="no places"):
         map_columns({"id": np.arange(3), "x": np.arange(3)})
 
 
-def test_labels_and_clusters_of_all_images_are_told(page):
+def test_all_labels_and_clusters_are_returned(page):
     header, columns = unpack(page.get("/api/colors", params={"by": "label"}).content)
     names = [*header["categories"]["code"], None]
     assert names == ["cats", "dogs", None]
@@ -100,7 +100,7 @@ def test_colors_are_read_once_for_a_generation(page, toy):
     assert "ListImages" in toy.calls
 
 
-def test_an_unknown_map_error_lists_the_available_maps(page):
+def test_unknown_map_error_lists_the_available_maps(page):
     reply = page.get("/api/map", params={"name": "map/none"})
     assert reply.status_code == 404
     assert "it has: map/toy" in reply.json()["error"]

@@ -82,7 +82,7 @@ def answers(browser: httpx.Client) -> bool:
         return False
 
 
-def test_the_page_is_read_and_takes_pictures_from_the_host_that_it_is_known_by(toy, tmp_path, red_png):
+def test_page_accepts_uploads_from_its_own_host(toy, tmp_path, red_png):
     with behind_nginx(toy.address, tmp_path, HUB) as browser:
         assert browser.get("search").status_code == 200
         assert browser.get("static/js/main.js").status_code == 200
@@ -95,7 +95,7 @@ def test_the_page_is_read_and_takes_pictures_from_the_host_that_it_is_known_by(t
         assert refused.status_code == 403
 
 
-def test_an_unknown_host_behind_nginx_names_the_option(toy, tmp_path, red_png):
+def test_unknown_host_behind_nginx_names_the_option(toy, tmp_path, red_png):
     with behind_nginx(toy.address, tmp_path) as browser:
         refused = browser.post("api/uploads", content=red_png, headers={"Origin": f"http://{HUB}"})
         assert refused.status_code == 403

@@ -22,7 +22,7 @@ def listen():
 
 @HOSTS
 @FETCHED
-def test_a_page_behind_a_proxy_is_read_and_sent_to(toy, serve, listen, red_png, host, fetched):
+def test_page_behind_a_proxy_is_read_and_sent_to(toy, serve, listen, red_png, host, fetched):
     with serve(toy.address, listen, behind=(PREFIX, host), base_url=f"https://{HUB}:8443{PREFIX}/") as page:
         assert page.get("search").status_code == 200
         assert page.get("static/js/main.js").status_code == 200
@@ -35,14 +35,14 @@ def test_a_page_behind_a_proxy_is_read_and_sent_to(toy, serve, listen, red_png, 
             assert refused.status_code == 403, other
 
 
-def test_an_unknown_host_behind_a_proxy_names_the_option(toy, serve):
+def test_unknown_host_behind_a_proxy_names_the_option(toy, serve):
     with serve(toy.address, behind=(PREFIX, None), base_url=f"https://{HUB}{PREFIX}/") as page:
         refused = page.get("api/collection")
     assert refused.status_code == 400
     assert f"--http-name {HUB}" in refused.json()["error"]
 
 
-def test_a_proxied_upload_from_an_unknown_host_names_the_option(toy, serve, red_png):
+def test_proxied_upload_from_an_unknown_host_names_the_option(toy, serve, red_png):
     with serve(toy.address, behind=(PREFIX, "127.0.0.1:8080"), base_url=f"http://{HUB}{PREFIX}/") as page:
         # Without encryption, only this header has the browser's address.
         refused = page.post("api/uploads", content=red_png, headers={"Origin": f"http://{HUB}"})
@@ -53,7 +53,7 @@ def test_a_proxied_upload_from_an_unknown_host_names_the_option(toy, serve, red_
 
 
 @HOSTS
-def test_a_login_is_for_the_page_s_own_folder_and_for_encrypted_connections(toy, serve, host):
+def test_login_is_for_the_page_s_own_folder_and_for_encrypted_connections(toy, serve, host):
     listen = Listen(names=(HUB,))
     with serve(toy.address, listen, behind=(PREFIX, host), base_url=f"https://{HUB}{PREFIX}/") as page:
         assert page.get("api/collection").status_code == 401
@@ -84,12 +84,12 @@ def test_no_file_of_the_page_names_an_address_from_the_root():
 
 
 @pytest.mark.parametrize("name", ["https://hub.example.org", "hub.example.org:8443", "hub/prefix", "*", ""])
-def test_an_http_name_must_be_a_host_name(name):
+def test_http_name_must_be_a_host_name(name):
     with pytest.raises(InvalidArgumentError, match=r"such as hub\.example\.org"):
         Listen(names=(name,))
 
 
-def test_a_page_known_to_others_asks_for_tokens_unless_told_otherwise():
+def test_remote_page_requires_tokens_by_default():
     assert not Listen().needs_tokens
     assert Listen(names=(HUB,)).needs_tokens
     assert not Listen(names=(HUB,), insecure=True).needs_tokens

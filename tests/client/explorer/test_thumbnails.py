@@ -15,7 +15,7 @@ def tag(page):
     return page.get("/api/collection").json()["tag"]
 
 
-def test_a_thumbnail_is_a_jpeg_that_may_be_cached(page, tag):
+def test_thumbnail_is_a_jpeg_that_may_be_cached(page, tag):
     reply = page.get(f"/thumbnails/{tag}/3/160.jpg")
     assert reply.status_code == 200
     with Image.open(io.BytesIO(reply.content)) as picture:
@@ -25,7 +25,7 @@ def test_a_thumbnail_is_a_jpeg_that_may_be_cached(page, tag):
     assert reply.headers["cache-control"].startswith("private")
 
 
-def test_a_thumbnail_with_a_matching_etag_is_not_sent_again(page, toy, tag):
+def test_thumbnail_with_a_matching_etag_is_not_sent_again(page, toy, tag):
     etag = page.get(f"/thumbnails/{tag}/3/160.jpg").headers["etag"]
     toy.calls.clear()
     reply = page.get(f"/thumbnails/{tag}/3/160.jpg", headers={"If-None-Match": f'"other", {etag}'})
@@ -33,7 +33,7 @@ def test_a_thumbnail_with_a_matching_etag_is_not_sent_again(page, toy, tag):
     assert toy.calls == []
 
 
-def test_a_thumbnail_is_asked_for_once(page, toy, tag):
+def test_thumbnail_is_requested_once(page, toy, tag):
     first = page.get(f"/thumbnails/{tag}/3/160.jpg")
     second = page.get(f"/thumbnails/{tag}/3/160.jpg")
     assert first.content == second.content
@@ -48,7 +48,7 @@ def test_concurrent_thumbnail_requests_share_one_call(page, toy, tag):
     assert list(asked.ids) == list(range(8))
 
 
-def test_an_unknown_image_does_not_take_the_others_with_it(page, tag):
+def test_unknown_image_does_not_take_the_others_with_it(page, tag):
     good, bad, lost = page.together(*(f"/thumbnails/{tag}/{number}/160.jpg" for number in (1, 999, 10)))
     assert good.status_code == 200
     assert (bad.status_code, bad.json()["kind"]) == (404, "missing")
@@ -60,12 +60,12 @@ def test_only_the_sizes_of_the_page_are_made(page, tag):
     assert page.get(f"/thumbnails/{tag}/3/161.jpg").status_code == 400
 
 
-def test_the_tag_changes_with_the_generation(page, toy, tag):
+def test_tag_changes_with_the_generation(page, toy, tag):
     toy.generation = 2
     assert page.get("/api/collection").json()["tag"] != tag
 
 
-def test_a_failed_thumbnail_call_is_reported_to_each_and_not_cached(page, toy, tag):
+def test_failed_thumbnail_call_is_reported_to_each_and_not_cached(page, toy, tag):
     import grpc
 
     toy.fail(grpc.StatusCode.INTERNAL, "Broken.", times=1)
@@ -74,7 +74,7 @@ def test_a_failed_thumbnail_call_is_reported_to_each_and_not_cached(page, toy, t
     assert page.get(f"/thumbnails/{tag}/1/64.jpg").status_code == 200
 
 
-def test_the_cache_drops_what_was_not_used_for_longest():
+def test_cache_drops_what_was_not_used_for_longest():
     held = ByteLru[str](1000)
     for name in "abc":
         held.put(name, bytes(100))
@@ -100,7 +100,7 @@ def test_uploads_beyond_the_cache_limit_are_evicted(toy, serve, red_png):
         assert "drop it on the page again" in reply.json()["error"]
 
 
-def test_a_caller_that_leaves_does_not_cancel_what_another_waits_for(toy):
+def test_caller_that_leaves_does_not_cancel_what_another_waits_for(toy):
     from lookalike.aio import Client
     from lookalike.explorer.thumbnails import Thumbnails
 

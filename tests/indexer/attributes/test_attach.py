@@ -54,7 +54,7 @@ def damages(storage):
     return [f"{each.path} {each.what}; {each.mend}" for each in report.damages if "embeddings" not in each.path]
 
 
-def test_a_csv_becomes_typed_columns_aligned_with_the_images_by_id(storage, attached):
+def test_csv_becomes_typed_columns_aligned_with_the_images_by_id(storage, attached):
     before = generations.require_latest(storage)
     told = attached("shots.csv", SHOTS)
     assert [(each["name"], each["type"], each["count"]) for each in told["columns"]] == [
@@ -87,7 +87,7 @@ def test_a_csv_becomes_typed_columns_aligned_with_the_images_by_id(storage, atta
     assert damages(storage) == []
 
 
-def test_the_same_command_again_changes_nothing_and_another_table_replaces(storage, attached):
+def test_same_command_again_changes_nothing_and_another_table_replaces(storage, attached):
     first, again = attached("shots.csv", SHOTS), attached("shots.csv", SHOTS)
     assert first == again
     told = attached("shots.csv", "file,stock\n00004.jpg,5\n")
@@ -150,7 +150,7 @@ def test_json_lines_tell_types_by_their_values(storage, attached):
     assert rows(storage)[4] == {"price": 4.5, "tags": None, "taken": None, "code": None, "stock": 7}
 
 
-def test_a_type_can_be_said(storage, attached):
+def test_column_type_can_be_given(storage, attached):
     told = attached(
         "shots.csv", "file,tags,code\n00001.jpg,a; b,1\n00004.jpg,,2\n", "--type", "tags=list", "--type", "code=string"
     )
@@ -158,7 +158,7 @@ def test_a_type_can_be_said(storage, attached):
     assert rows(storage)[1] == {"tags": ["a", "b"], "code": "1"}
 
 
-def test_a_label_column_corrects_labels_and_embeds_nothing(storage, attached):
+def test_label_column_corrects_labels_and_embeds_nothing(storage, attached):
     told = attached("fix.csv", 'file,label,price\n00001.jpg,tiger,1\n00004.jpg,"",2\n00007.jpg,,3\n00010.jpg,cat,4\n')
     assert (told["relabelled"], told["rows"], [each["name"] for each in told["columns"]]) == (2, 4, ["price"])
     reader = CollectionReader.open(str(storage.root))
@@ -198,19 +198,19 @@ def test_a_label_column_corrects_labels_and_embeds_nothing(storage, attached):
         ("file,a\n00001.jpg,1,2\n", [], "cannot be read as CSV"),
     ],
 )
-def test_mistakes_are_told_and_change_nothing(storage, attached, content, options, message):
+def test_mistakes_are_reported_and_change_nothing(storage, attached, content, options, message):
     before = generations.require_latest(storage)
     assert message in attached("shots.csv", content, *options, code=2)
     assert generations.require_latest(storage) == before
     assert not [path for path in storage.walk() if path.startswith(("attributes/", "work/"))]
 
 
-def test_a_spreadsheet_is_no_table(attached):
+def test_spreadsheet_is_no_table(attached):
     told = attached("shots.xlsx", "file,price\n00001.jpg,1\n", code=2)
     assert "shots.xlsx is not a table that lookalike reads; save it as .csv, .tsv, .parquet or .jsonl." in told
 
 
-def test_a_column_of_another_table_is_named(storage, attached):
+def test_column_of_another_table_is_named(storage, attached):
     attached("shots.csv", "file,price\n00001.jpg,1\n")
     told = attached("more.csv", "file,price\n00001.jpg,1\n", code=2)
     assert "The attribute table 'shots' has a column 'price' as well" in told
@@ -228,7 +228,7 @@ def test_a_column_of_another_table_is_named(storage, attached):
         ("[" * 100_000, "Line 1 of"),
     ],
 )
-def test_mistakes_in_json_are_told(storage, attached, line, message):
+def test_mistakes_in_json_are_reported(storage, attached, line, message):
     assert message in attached("shots.jsonl", line, code=2)
 
 
@@ -290,7 +290,7 @@ def test_verify_reports_a_damaged_part_with_its_repair_command(storage, attached
     ]
 
 
-def test_a_table_in_any_order_is_joined_in_bounded_pieces(storage, tmp_path, monkeypatch):
+def test_table_in_any_order_is_joined_in_bounded_pieces(storage, tmp_path, monkeypatch):
     """Many small buckets, spilled from memory, give the same files as one bucket."""
     order = np.random.default_rng(0).permutation(7)
     text = "file,n\n" + "".join(f"{3 * i + 1:05d}.jpg,{i}\n" for i in order)
@@ -306,7 +306,7 @@ def test_a_table_in_any_order_is_joined_in_bounded_pieces(storage, tmp_path, mon
     assert [row["n"] for row in rows(storage, "t").values()] == list(range(7))
 
 
-def test_a_manifest_with_an_unknown_type_is_refused(storage, attached):
+def test_manifest_with_an_unknown_type_is_rejected(storage, attached):
     attached("shots.csv", SHOTS)
     manifest = generations.require_latest(storage)
     entry = manifest.attributes["shots"]

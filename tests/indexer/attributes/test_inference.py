@@ -40,7 +40,7 @@ from lookalike_indexer.attributes.inference import TextColumn, from_text
         (["[" * 5000 + "]"], "string", ["[" * 5000 + "]"]),
     ],
 )
-def test_the_column_type_depends_on_all_values(texts, kind, values):
+def test_column_type_depends_on_all_values(texts, kind, values):
     column = TextColumn()
     array = pa.array(texts, pa.string())
     # Batch by batch, as a file is read.

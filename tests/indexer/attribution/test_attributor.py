@@ -64,7 +64,7 @@ def test_grad_cam_is_where_the_maps_speak_for_the_class(halves, left_green):
     assert not halves.attribution(left_green, 1, "cam").any()
 
 
-def test_a_class_that_the_network_does_not_have(halves, left_green):
+def test_class_that_the_network_does_not_have(halves, left_green):
     with pytest.raises(UsageError, match="halves has the classes 0 to 1, not 2"):
         halves.attribution(left_green, 2, "cam")
 
@@ -109,7 +109,7 @@ def test_networks_say_the_same_as_before_and_attribute_to_pixels(arch: str, relu
         ("vit_b_32", None),
     ],
 )
-def test_the_last_maps_are_found_by_shape(arch: str, name: str | None):
+def test_last_maps_are_found_by_shape(arch: str, name: str | None):
     with torch.device("meta"):
         options = {"aux_logits": False, "init_weights": False} if arch == "inception_v3" else {}
         network = torchvision.models.get_model(arch, weights=None, **options)
@@ -117,7 +117,7 @@ def test_the_last_maps_are_found_by_shape(arch: str, name: str | None):
     assert (node.name if node else None) == name
 
 
-def test_a_network_without_maps_or_relus_is_refused_in_a_sentence():
+def test_network_without_maps_or_relus_is_rejected_in_a_sentence():
     class Tokens(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -21,7 +21,7 @@ def pixels(figure: object) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png(figure, dpi=50))).convert("RGB"))
 
 
-def test_the_same_matrix_gives_the_same_bytes():
+def test_same_matrix_gives_the_same_bytes():
     matrix = np.arange(12).reshape(3, 4)
     drawn = [png(heatmap(matrix, list("abc"), list("wxyz"), Axes("counts", "label", "cluster"))) for _ in range(2)]
     assert drawn[0] == drawn[1]
@@ -58,7 +58,7 @@ def test_count_scales_have_integer_ticks_and_many_columns_vertical_names():
     assert any(tick != int(tick) for tick in few.axes[1].get_yticks())
 
 
-def test_names_that_are_too_many_are_counted():
+def test_too_many_names_are_counted():
     names = [f"name {number}" for number in range(151)]
     axis = heatmap(np.eye(151), names, names, Axes(rows="label", columns="class")).axes[0]
     assert (axis.get_ylabel(), axis.get_xlabel()) == (
@@ -67,7 +67,7 @@ def test_names_that_are_too_many_are_counted():
     )
 
 
-def test_a_confusion_table_says_which_counts_it_has_not():
+def test_confusion_table_names_missing_counts():
     def drawn(labels: int, others: int) -> str:
         lines = [(f"label {number}", number, 5, True) for number in range(labels)]
         lines += [(f"label {number % labels}", labels + number, 1, False) for number in range(others)]
@@ -96,7 +96,7 @@ def test_names_are_taken_literally():
     assert short("n02102040_10026.JPEG") == "n02102040_10026.JPEG"
 
 
-def test_class_names_that_differ_only_by_number_keep_it():
+def test_class_names_keep_distinguishing_numbers():
     names = ["n02012849_crane", "n03126707_crane", "n01440764_tench"]
     assert short_names(names) == ["n02012849_crane", "n03126707_crane", "tench"]
 
@@ -124,7 +124,7 @@ def test_counts_have_whole_ticks_and_an_empty_other_is_left_out():
     assert [text.get_text().strip() for text in figure.legends[0].get_texts()] == ["largest", "second"]
 
 
-def test_a_cluster_has_the_color_of_its_main_class():
+def test_cluster_has_the_color_of_its_main_class():
     counts = {"label": list("aabc"), "cluster": [2, 0, 1, 1], "count": [3, 1, 4, 2]}
     clusters = {"cluster": [0, 1, 2], "position": [1, 2, 0], "label": ["a", "b", "a"]}
     labels = {"label": list("abc"), "share": [0.75, 1.0, 1.0], "images": [4, 4, 2], "position": [0, 1, 2]}

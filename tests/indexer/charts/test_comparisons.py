@@ -14,7 +14,7 @@ from lookalike_indexer.charts.scores import accuracies_chart, comparison_chart
 from lookalike_indexer.experiments.result import Result
 
 
-def test_the_chart_of_choose_k_marks_what_each_rule_says():
+def test_chart_of_choose_k_marks_what_each_rule_says():
     measures = ["inertia", "silhouette", "davies_bouldin", "calinski_harabasz", "stability"]
     table = {"k": [2, 3, 4], **{name: [3.0, 1.0, np.nan] for name in measures}}
     rules = {"rule": ["elbow", *measures[1:]], "k": [3, 2, 3, 2, 2], "value": [1.0] * 5}
@@ -36,7 +36,7 @@ def tree() -> Result:
     return Result("label_tree", {"model": "net", "vectors": "weights"}, tables, {"cut": 0.6, "clusters": 2.0})
 
 
-def test_a_tree_has_its_leaves_by_name_in_the_color_of_their_group(tree):
+def test_tree_has_its_leaves_by_name_in_the_color_of_their_group(tree):
     (axis,) = tree_figure(tree).axes
     labels = [tick.get_text() for tick in axis.get_yticklabels()]
     assert sorted(labels) == [r"\$d\$  1", "a  3", "b  2", "c  4"]
@@ -61,7 +61,7 @@ def test_accuracies_are_drawn_best_first_with_gaps_for_missing_values():
     assert [[bar.get_width() for bar in series] for series in axis.containers] == [[0.9, 0.2], [0.0, 0.4]]
 
 
-def test_a_comparison_shows_the_silhouette_alone_where_there_are_no_labels():
+def test_comparison_shows_the_silhouette_alone_where_there_are_no_labels():
     line = {"space": "s", "purity": np.nan, "nmi": np.nan, "ari": np.nan}
     lines = [{**line, "strategy": "kmeans", "silhouette": 0.1}, {**line, "strategy": "whitened", "silhouette": 0.3}]
     result = Result(
@@ -90,7 +90,7 @@ def test_stored_clusterings_are_named_in_the_comparison():
     ]
 
 
-def test_the_legend_of_an_evolution_is_inside_of_the_picture():
+def test_evolution_legend_is_inside_the_chart():
     measures = ["accuracy", "purity", "nmi", "moved", "churn", "predictions_changed"]
     steps = {"step": ["step1", "step2"], **{name: [0.5, 0.6] for name in measures}}
     labels = [f"label {number:02d}" for number in range(24)]

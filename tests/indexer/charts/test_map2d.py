@@ -8,7 +8,7 @@ from lookalike_indexer.charts.map2d import Map, centers, grid_cells, points, thu
 from lookalike_indexer.charts.palette import palette
 
 
-def test_every_picture_has_a_cell_of_its_own_near_its_place():
+def test_every_image_has_its_own_cell_near_its_place():
     generator = np.random.default_rng(3)
     places = generator.standard_normal((150, 2)) * [2, 1]
     cells, columns, rows = grid_cells(places)
@@ -20,7 +20,7 @@ def test_every_picture_has_a_cell_of_its_own_near_its_place():
     assert np.corrcoef(cells[:, 1], places[:, 1])[0, 1] < -0.9
 
 
-def test_pictures_in_one_place_do_not_overlap():
+def test_images_in_one_place_do_not_overlap():
     cells, _, _ = grid_cells(np.zeros((9, 2)))
     assert len({tuple(cell) for cell in cells.tolist()}) == 9
     assert grid_cells(np.zeros((1, 2)))[1:] == (1, 1)
@@ -105,7 +105,7 @@ def test_names_on_the_map_do_not_overlap():
     assert all((box.min >= axis.bbox.min).all() and (box.max <= axis.bbox.max).all() for box in boxes)
 
 
-def test_a_hundred_classes_are_told_apart_by_colors_and_markers():
+def test_hundred_classes_are_distinguished_by_colors_and_markers():
     categories = [f"class {number:02d}" for number in range(99)]
     figure = points(Map(np.random.default_rng(0).random((99, 2)), categories, palette(categories), "label", "title"))
     (axis,) = figure.axes

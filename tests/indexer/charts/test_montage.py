@@ -26,11 +26,11 @@ def test_every_tile_is_drawn_and_rows_wrap():
     assert (two.width, two.height - one.height) == (one.width, 40 + 4 + 6)
 
 
-def test_pictures_keep_their_proportions():
+def test_images_keep_their_proportions():
     assert count(montage([Section([Tile(red(200, 100))])], style=STYLE), (255, 0, 0)) == 40 * 20
 
 
-def test_a_missing_picture_has_a_place_and_a_frame_a_color():
+def test_missing_image_has_a_place_and_a_frame_a_color():
     drawn = montage([Section([Tile(None, ["gone"], ODD)])], style=STYLE)
     assert count(drawn, (0xE4, 0xE4, 0xE4)) > 1000
     assert count(drawn, (0xC0, 0x20, 0x20)) > 3 * 4 * 40
@@ -52,7 +52,7 @@ def test_long_captions_leave_most_of_the_gap_free():
     assert not written[-(2 * style.gap) // 3 :].any()
 
 
-def test_nothing_to_show_is_a_picture_too():
+def test_empty_montage_is_drawn():
     assert montage([], "nothing", STYLE).width == 160
 
 

@@ -20,14 +20,14 @@ KINDS = ("outside", "secondary", "far", "nearer")
         (["outside", "far"], 0.1, "outside its class"),
     ],
 )
-def test_the_caption_is_of_the_kind_of_oddball(kinds, score, words):
+def test_caption_is_of_the_kind_of_oddball(kinds, score, words):
     why = ", ".join(kinds)
     line = {"key": "tench/a.jpg", "label": "tench", "looks_like": "church", "score": score, "why": why}
     line |= {kind: kind in kinds for kind in KINDS}
     assert caption(line) == [words, "a.jpg", why]
 
 
-def test_an_image_of_a_single_class_is_far_from_it():
+def test_image_of_a_single_class_is_far_from_it():
     line = {"key": "a.jpg", "label": "tench", "looks_like": "", "score": -0.8, "why": "far"}
     line |= {kind: kind == "far" for kind in KINDS}
     assert caption(line)[0] == "far from its class"

@@ -21,7 +21,7 @@ def test_only_attributed_pixels_are_colored(method: str):
     assert colorful[:, 20:].min() > 40
 
 
-def test_an_attribution_of_nothing_is_a_gray_picture():
+def test_zero_attribution_is_a_gray_image():
     pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8), np.uint8)
     drawn = Image.open(io.BytesIO(overlay_png(pixels, np.zeros((8, 8), np.float32), "gbp")))
     assert drawn.format == "PNG"

@@ -20,14 +20,14 @@ def test_no_two_colors_look_alike():
     assert min(float(deltaE_ciede2000(lab(one), lab(other))) for one, other in pairs) > 15
 
 
-def test_the_explorer_has_the_colors_of_the_charts():
+def test_explorer_has_the_colors_of_the_charts():
     script = (resources.files("lookalike.explorer") / "static/js/map/palette.js").read_text("utf-8")
     assert tuple(re.findall(r'"(#[0-9a-f]{6})",', script)) == COLORS
     assert f"const ROUNDS = {MOST // len(COLORS)};" in script
     assert f'const REST = rgb("{OTHER}");' in script
 
 
-def test_the_most_frequent_categories_have_colors():
+def test_most_frequent_categories_have_colors():
     names = [f"c{number:03d}" for number in range(130) for _ in range(131 - number)]
     found = palette(names)
     assert list(found) == [f"c{number:03d}" for number in range(120)]

@@ -21,7 +21,7 @@ class Stored:
         return np.searchsorted(self.ids, ids)
 
 
-def test_pictures_are_read_from_the_source(tmp_path):
+def test_images_are_read_from_the_source(tmp_path):
     Image.new("RGB", (100, 50), (0, 200, 0)).save(tmp_path / "green.png")
     Image.new("RGB", (30, 60), (200, 0, 0)).save(tmp_path / "red.png")
     thumbnails = Thumbnails(Stored(tmp_path / "green.png", tmp_path / "red.png"), 40, ImageLimits())
@@ -37,7 +37,7 @@ def test_missing_broken_or_too_large_images_have_no_thumbnail(tmp_path):
     assert Thumbnails(view, limits=ImageLimits(max_pixels=9999)).pictures(range(4)) == [None] * 4
 
 
-def test_a_picture_is_read_once(tmp_path):
+def test_image_is_read_once(tmp_path):
     Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
     thumbnails = Thumbnails(Stored(tmp_path / "a.png"), limits=ImageLimits())
     first = thumbnails.jpeg(0)

@@ -15,7 +15,7 @@ def test_sizes(text, size):
 
 
 @pytest.mark.parametrize("text", ["", "many", "-5", "5 apples", "0", "MB", "1e9"])
-def test_an_invalid_size_is_rejected(text):
+def test_invalid_size_is_rejected(text):
     with pytest.raises(click.BadParameter, match="write it like 500MB or 8GiB"):
         Bytes().convert(text, None, None)
 
@@ -29,6 +29,6 @@ def test_numbers_of_pixels(text, count):
 
 
 @pytest.mark.parametrize("text", ["", "0", "M", "-1", "3MiB", "2T"])
-def test_an_invalid_pixel_count_is_rejected(text):
+def test_invalid_pixel_count_is_rejected(text):
     with pytest.raises(click.BadParameter, match="write it like 200M"):
         Pixels().convert(text, None, None)

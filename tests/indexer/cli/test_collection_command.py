@@ -45,7 +45,7 @@ def test_every_way_to_name_the_collection_means_the_same(arguments):
     assert run(*arguments, environment="OTHER") == "DIR t.csv x False None"
 
 
-def test_the_environment_names_the_collection_where_nothing_else_does():
+def test_environment_names_the_collection_where_nothing_else_does():
     assert run("t.csv", "--both", environment="DIR") == "DIR t.csv  True None"
 
 
@@ -54,7 +54,7 @@ def test_values_of_options_are_no_arguments():
     assert run("-c", "DIR", "--", "-t.csv") == "DIR -t.csv  False None"
 
 
-def test_a_collection_that_is_not_named_is_told_with_every_way():
+def test_missing_collection_argument_lists_every_option():
     done = CliRunner().invoke(command, ["t.csv"])
     assert done.exit_code == 2
     assert (
@@ -62,13 +62,13 @@ def test_a_collection_that_is_not_named_is_told_with_every_way():
     )
 
 
-def test_too_many_arguments_are_refused():
+def test_too_many_arguments_are_rejected():
     done = CliRunner().invoke(command, ["DIR", "t.csv", "more"])
     assert done.exit_code == 2
     assert "unexpected extra argument (more)" in done.output
 
 
-def test_the_usage_shows_the_first_argument():
+def test_usage_shows_the_first_argument():
     assert "Usage: command [OPTIONS] [DIR] TABLE" in CliRunner().invoke(command, ["--help"]).output
 
 

@@ -149,7 +149,7 @@ def test_nothing_is_rebuilt_after_compact(grown: Path, collection: Path):
     assert (again["merged"], again["generation"]) == (0, before.generation)
 
 
-def test_it_goes_on_growing_and_is_merged_again(collection: Path, photos: Path):
+def test_index_grows_further_and_is_merged_again(collection: Path, photos: Path):
     run(compact, collection)
     draw(photos, range(17, 23))
     assert embedded(photos, collection, *LAYER)["embedded"] == 6
@@ -170,7 +170,7 @@ def test_it_goes_on_growing_and_is_merged_again(collection: Path, photos: Path):
     assert embedded(photos, collection, *LAYER)["embedded"] == 0
 
 
-def test_an_index_of_the_first_images_stays_valid(collection: Path, photos: Path):
+def test_index_of_the_first_images_stays_valid(collection: Path, photos: Path):
     draw(photos, range(17, 20))
     embedded(photos, collection, *LAYER)
     run(compact, collection)
@@ -185,7 +185,7 @@ def test_an_index_of_the_first_images_stays_valid(collection: Path, photos: Path
     run(verify, collection, "--deep")
 
 
-def test_an_index_of_embeddings_that_changed_since_keeps_them(collection: Path, photos: Path):
+def test_index_of_changed_embeddings_keeps_them(collection: Path, photos: Path):
     draw(photos, range(17, 20))
     Image.new("RGB", (30, 30), (10, 90, 30)).save(photos / "a" / "18.png")
     run(index, photos, "--collection", collection, *SMALL, *LAYER, "--max-pixels", 500)
@@ -253,7 +253,7 @@ def test_parts_hold_at_most_the_requested_rows(collection: Path):
     assert "nothing to merge in 3 parts" in again.output
 
 
-def test_a_dry_run_writes_nothing_and_tells_the_same(collection: Path):
+def test_dry_run_writes_nothing_and_reports_the_same(collection: Path):
     def files():
         return {path: path.stat().st_mtime_ns for path in collection.rglob("*") if not path.name.startswith(".lock")}
 
@@ -266,7 +266,7 @@ def test_a_dry_run_writes_nothing_and_tells_the_same(collection: Path):
         assert planned[name] == done[name]
 
 
-def test_the_old_files_go_with_the_old_generations(collection: Path):
+def test_old_files_go_with_the_old_generations(collection: Path):
     before = told(collection)
     run(compact, collection)
     run(gc, collection, "--keep", 1)
@@ -276,9 +276,7 @@ def test_the_old_files_go_with_the_old_generations(collection: Path):
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 4, 6])
-def test_stopped_anywhere_it_leaves_the_collection_and_can_be_repeated(
-    collection: Path, photos: Path, monkeypatch, after
-):
+def test_stopped_run_leaves_the_collection_intact_and_can_repeat(collection: Path, photos: Path, monkeypatch, after):
     before = told(collection)
     staged, done = Storage.staged, []
 
@@ -307,7 +305,7 @@ def test_stopped_anywhere_it_leaves_the_collection_and_can_be_repeated(
 
 
 @pytest.mark.parametrize("of", ["the same model", "another model"])
-def test_work_that_was_stopped_is_finished_first(collection: Path, photos: Path, of):
+def test_interrupted_work_is_finished_first(collection: Path, photos: Path, of):
     name = ["--name", "second"] if of == "another model" else LAYER
     draw(photos, range(17, 19) if of == "the same model" else range(0))
     embedded(photos, collection, *name)
@@ -323,7 +321,7 @@ def test_work_that_was_stopped_is_finished_first(collection: Path, photos: Path,
     assert len(opened(collection).manifest.listing) == 1
 
 
-def test_a_damaged_file_is_not_merged(collection: Path):
+def test_damaged_file_is_not_merged(collection: Path):
     reader = opened(collection)
     path = collection / reader.manifest.spaces[MODEL].parts[3]
     data = bytearray(path.read_bytes())
@@ -335,7 +333,7 @@ def test_a_damaged_file_is_not_merged(collection: Path):
     assert opened(collection).manifest.generation == reader.manifest.generation
 
 
-def test_a_lost_merged_file_is_rebuilt(collection: Path, photos: Path):
+def test_lost_merged_file_is_rebuilt(collection: Path, photos: Path):
     run(compact, collection)
     before = told(collection)
     manifest = opened(collection).manifest
@@ -356,7 +354,7 @@ def test_a_lost_merged_file_is_rebuilt(collection: Path, photos: Path):
     run(verify, collection, "--deep")
 
 
-def test_many_small_parts_are_told(collection: Path, photos: Path):
+def test_many_small_parts_are_reported(collection: Path, photos: Path):
     assert "compact" not in run(embed, photos, "--collection", collection, *SMALL, *LAYER).output
     draw(photos, range(17, 20))
     run(index, photos, "--collection", collection, *SMALL, *LAYER, "--json")
@@ -369,7 +367,7 @@ def test_many_small_parts_are_told(collection: Path, photos: Path):
     assert "small parts" not in run(index, photos, "--collection", collection, *SMALL, *LAYER).output
 
 
-def test_clusterings_and_indexes_that_are_made_after_it_go_by_the_new_parts(collection: Path):
+def test_later_clusterings_and_indexes_use_the_new_parts(collection: Path):
     run(compact, collection)
     run(cluster, collection, "--clusters", 3)
     run(build, collection, "--index", "flat", "--name", "other")
@@ -378,7 +376,7 @@ def test_clusterings_and_indexes_that_are_made_after_it_go_by_the_new_parts(coll
     run(verify, collection, "--deep")
 
 
-def test_a_place_without_a_collection(tmp_path: Path):
+def test_place_without_a_collection(tmp_path: Path):
     assert "holds no collection" in run(compact, tmp_path, code=1).output
 
 

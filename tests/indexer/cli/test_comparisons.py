@@ -40,7 +40,7 @@ def rows(output: str) -> list[list[str]]:
     return [line.split() for line in output.splitlines()]
 
 
-def test_classes_are_told_with_what_was_matched(root: str, tmp_path: Path):
+def test_classes_are_reported_with_their_matches(root: str, tmp_path: Path):
     told = run(root, "classes", "--models", "a", "--best", "1", "--out", tmp_path / "out")
     assert told.exit_code == 0, told.output
     assert "a: top-1 0.875, top-5 0.875 over 24 images of 3 labels." in told.output
@@ -55,7 +55,7 @@ def test_classes_are_told_with_what_was_matched(root: str, tmp_path: Path):
     }  # fmt: skip
 
 
-def test_a_number_of_clusters_is_recommended(root: str, tmp_path: Path):
+def test_number_of_clusters_is_recommended(root: str, tmp_path: Path):
     told = run(root, "choose-k", "--to", 6, "--keep", "k", "--out", tmp_path / "out")
     assert told.exit_code == 0, told.output
     assert "3 clusters of tiny are recommended" in told.output
@@ -64,7 +64,7 @@ def test_a_number_of_clusters_is_recommended(root: str, tmp_path: Path):
     assert (tmp_path / "out" / "choose-k.png").stat().st_size > 5000
 
 
-def test_a_tree_is_drawn_from_word_vectors(root: str, tmp_path: Path):
+def test_tree_is_drawn_from_word_vectors(root: str, tmp_path: Path):
     words = tmp_path / "words.txt"
     words.write_text("tench 1 0\ngoldfish 1 0.1\nshark -1 0\nray 0 1\n")
     told = run(root, "dendrogram", "--model", "a", "--word-vectors", words, "--clusters", 2, "--out", tmp_path / "out")
@@ -73,7 +73,7 @@ def test_a_tree_is_drawn_from_word_vectors(root: str, tmp_path: Path):
     assert (tmp_path / "out" / "dendrogram.png").stat().st_size > 5000
 
 
-def test_a_comparison_shows_costs_and_keeps_none(root: str, tmp_path: Path):
+def test_comparison_shows_costs_and_keeps_none(root: str, tmp_path: Path):
     told = run(root, "compare", "--strategies", "kmeans,bisecting", "--keep", "c", "--out", tmp_path / "out")
     assert told.exit_code == 0, told.output
     assert ["seconds", "MiB"] in [line[-2:] for line in rows(told.output)]
@@ -89,7 +89,7 @@ def test_a_comparison_shows_costs_and_keeps_none(root: str, tmp_path: Path):
     assert (tmp_path / "out" / "compare.png").stat().st_size > 5000
 
 
-def test_a_map_is_stored_and_drawn(root: str, tmp_path: Path):
+def test_map_is_stored_and_drawn(root: str, tmp_path: Path):
     told = run(root, "map", "--out", tmp_path / "out", "--thumbnails", 5)
     assert told.exit_code == 0, told.output
     assert "Kept as map/tiny-pca in generation" in told.output
@@ -104,7 +104,7 @@ def test_a_map_is_stored_and_drawn(root: str, tmp_path: Path):
 @pytest.mark.parametrize(
     ("color", "by"), [("label", "label"), ("cluster", "cluster of tiny/made"), ("prediction", "prediction of a")]
 )
-def test_colors_of_a_map_mean_what_was_asked_for(root: str, color: str, by: str):
+def test_map_colors_have_the_requested_meaning(root: str, color: str, by: str):
     view = View(CollectionReader.open(root))
     spaces = view.reader.manifest.spaces
     spaces["tiny"] = dataclasses.replace(spaces["tiny"], model="a")
@@ -134,7 +134,9 @@ def test_colors_of_a_map_mean_what_was_asked_for(root: str, color: str, by: str)
         ("map", ["--keep", "../up"], 2, "cannot be the name of a result"),
     ],
 )
-def test_mistakes_are_one_sentence(root: str, tmp_path: Path, monkeypatch, command: str, arguments, code, message: str):
+def test_invalid_arguments_are_reported_in_one_sentence(
+    root: str, tmp_path: Path, monkeypatch, command: str, arguments, code, message: str
+):
     monkeypatch.chdir(tmp_path)
     told = run(root, command, *arguments)
     assert (told.exit_code, "Traceback" in told.output) == (code, False), told.output

@@ -59,7 +59,7 @@ def run(command, storage, *options, code=0):
     return result.stdout if code == 0 else " ".join(result.output.split())
 
 
-def test_groups_are_connected_and_the_largest_picture_stays(storage):
+def test_groups_are_connected_and_the_largest_image_stays(storage):
     found = json.loads(run(duplicates, storage, "--max-distance", NEAR, "--json"))
     groups = {}
     for line in found["tables"]["images"]:
@@ -77,7 +77,7 @@ def test_groups_are_connected_and_the_largest_picture_stays(storage):
     assert "7 of 8 images are in 3 groups of duplicates: 4 can go; exact copies: 1." in found["findings"][0]
 
 
-def test_the_list_is_of_files_that_can_go(storage):
+def test_list_names_removable_files(storage):
     listed = run(duplicates, storage, "--max-distance", NEAR, "--list").splitlines()
     assert listed == [f"/pictures/{name}.jpg" for name in ("00007", "00001", "00013", "00022")]
 
@@ -90,7 +90,7 @@ def test_bytes_alone_need_no_graph(storage, make_collection):
     assert "no graph of nearest neighbors; make one with: lookalike graph" in run(duplicates, bare, code=1)
 
 
-def test_the_valley_is_found_and_said(storage):
+def test_valley_is_found_and_reported(storage):
     told = run(duplicates, storage)
     assert "The cosine distances to the nearest image have a valley at" in told
     assert "7 of 8 images are in 3 groups" in told
@@ -104,7 +104,7 @@ def test_without_a_valley_only_copies_are_duplicates(make_collection):
     assert "2 of 8 images are in 1 group of" in told
 
 
-def test_a_montage_and_a_kept_result(storage, tmp_path):
+def test_montage_and_a_kept_result(storage, tmp_path):
     told = run(duplicates, storage, "--max-distance", NEAR, "--out", tmp_path / "out", "--keep", "near")
     assert (tmp_path / "out" / "duplicates.png").stat().st_size > 2000
     assert "Kept as duplicates/near in generation 4." in told
@@ -122,7 +122,7 @@ def test_a_montage_and_a_kept_result(storage, tmp_path):
         (["--max-distance", "-1"], "-1 is below 0."),
     ],
 )
-def test_mistakes_are_one_sentence(storage, options, message):
+def test_invalid_arguments_are_reported_in_one_sentence(storage, options, message):
     assert message in run(duplicates, storage, *options, code=2)
 
 
@@ -159,12 +159,12 @@ def test_labels_are_a_split_as_well_and_copies_count(storage):
     assert not out_of_date(generations.require_latest(storage), "leaks/labels")
 
 
-def test_a_column_that_is_not_there_is_named_with_those_that_are(split):
+def test_missing_column_is_named_with_the_existing_columns(split):
     assert "has no column 'set'; it has: id, key, label," in run(leaks, split, "--split", "set", code=1)
     assert "has one value" not in run(leaks, split, "--split", "fold")
 
 
-def test_the_largest_groups_and_the_nearest_pairs_are_enough(storage, monkeypatch):
+def test_largest_groups_and_the_nearest_pairs_are_enough(storage, monkeypatch):
     found = json.loads(run(duplicates, storage, "--max-distance", NEAR, "--limit", "1", "--json"))
     assert [line["group"] for line in found["tables"]["groups"]] == [1]
     assert {line["group"] for line in found["tables"]["images"]} == {1}
@@ -177,7 +177,7 @@ def test_the_largest_groups_and_the_nearest_pairs_are_enough(storage, monkeypatc
     assert CliRunner().invoke(duplicates, ["--exact-bytes"]).exit_code == 0
 
 
-def test_images_that_can_go_are_deleted_and_their_files_stay(storage):
+def test_removable_images_are_deleted_and_files_stay(storage):
     before = json.loads(run(duplicates, storage, "--max-distance", NEAR, "--json"))
     kept = {line["id"] for line in before["tables"]["images"] if line["keep"]}
     gone = {line["id"] for line in before["tables"]["images"]} - kept
@@ -334,7 +334,7 @@ def test_hashes_make_no_chains_and_no_sure_group(make_collection):
     assert "not sure enough to delete images" in run(duplicates, storage, "--apply", code=2)
 
 
-def test_a_deep_valley_is_not_sure_where_hashes_join_images(make_collection):
+def test_deep_valley_is_not_sure_where_hashes_join_images(make_collection):
     storage = kinds(make_collection, [[0, 1]], [[row, row + 1] for row in range(12, 24, 2)])
     assert "sure)" in run(duplicates, storage).replace("(unsure)", "")
     with_hashes(storage, [UNLIKE, UNLIKE, *scattered(34, 4)])

@@ -60,14 +60,14 @@ def test_reports_for_people_and_for_machines(photos: Path, tmp_path: Path):
         (["--name", "../up"], 2, "cannot be the name of a model"),
     ],
 )
-def test_mistakes_are_one_sentence_and_a_code(photos: Path, tmp_path: Path, options, code: int, message: str):
+def test_mistakes_have_a_sentence_and_an_exit_code(photos: Path, tmp_path: Path, options, code: int, message: str):
     result = CliRunner().invoke(embed, [str(photos), "--collection", str(tmp_path / "c"), *SMALL, *options])
     assert result.exit_code == code
     assert message in result.stderr
     assert "Traceback" not in result.output
 
 
-def test_an_index_that_lacks_the_new_images_is_told(photos: Path, tmp_path: Path):
+def test_index_that_lacks_the_new_images_is_reported(photos: Path, tmp_path: Path):
     collection = str(tmp_path / "c")
     run = CliRunner().invoke
     assert run(embed, [str(photos), "--collection", collection, *SMALL]).exit_code == 0
@@ -77,7 +77,7 @@ def test_an_index_that_lacks_the_new_images_is_told(photos: Path, tmp_path: Path
     assert "The index squeezenet1_1/main covers 3 of 4 images; update it with: lookalike build" in done.stdout
 
 
-def test_a_missing_folder_fails(tmp_path: Path):
+def test_missing_folder_fails(tmp_path: Path):
     result = CliRunner().invoke(embed, [str(tmp_path / "none"), "--collection", str(tmp_path / "c"), *SMALL])
     assert result.exit_code == 1
     assert "There is no folder, list file, Parquet file or archive" in result.stderr

@@ -95,7 +95,7 @@ def test_checkpoints_are_embedded_clustered_followed_drawn_and_kept(folder: Path
     assert generations.require_latest(Storage(folder / "collection")).generation == 3
 
 
-def test_mistakes_are_one_sentence(folder: Path):
+def test_invalid_arguments_are_reported_in_one_sentence(folder: Path):
     for arguments, sentence in {
         ("--checkpoints", "none*.pth", "--model", "resnet18"): "No file matches none*.pth",
         ("--checkpoints", folder / "step*.pth"): "--checkpoints needs --model",

@@ -22,14 +22,14 @@ def example(collection: str, out: str | None, as_json: bool) -> None:
     click.echo(f"{open_view(collection).reader.name} {out} {as_json}")
 
 
-def test_the_collection_is_an_option_or_in_the_environment(make_collection, clustered):
+def test_collection_is_an_option_or_in_the_environment(make_collection, clustered):
     root = str(make_collection(clustered(4, 2, 2)).root)
     assert CliRunner().invoke(example, ["--collection", root]).output == "collection None False\n"
     asked = CliRunner().invoke(example, ["--json", "--out", "x"], env={"LOOKALIKE_COLLECTION": root})
     assert asked.output == "collection x True\n"
 
 
-def test_a_command_that_draws_nothing_leaves_no_new_folder(tmp_path):
+def test_command_that_draws_nothing_leaves_no_new_folder(tmp_path):
     @click.command()
     @click.option("--out")
     @click.option("--draw", is_flag=True)
@@ -47,7 +47,7 @@ def test_a_command_that_draws_nothing_leaves_no_new_folder(tmp_path):
     assert (tmp_path / "new" / "deep" / "one.png").exists()
 
 
-def test_without_a_collection_one_sentence_says_how_to_name_it(tmp_path):
+def test_without_a_collection_one_sentence_explains_how_to_name_it(tmp_path):
     missing = CliRunner().invoke(example, [], env={"LOOKALIKE_COLLECTION": None})
     assert missing.exit_code == 2
     assert (
@@ -72,13 +72,13 @@ def test_json_has_null_for_what_is_not_a_number():
     }
 
 
-def test_a_long_table_is_cut_with_a_notice():
+def test_long_table_is_cut_with_a_notice():
     table = pa.table({"n": list(range(5)), "hidden": ["x"] * 5})
     assert shown(table, ["n"], 2).splitlines() == ["n", "0", "1", "... and 3 more; --json has all."]
     assert shown(table, ["n"], 5).splitlines() == ["n", "0", "1", "2", "3", "4"]
 
 
-def test_pictures_go_into_a_folder_that_is_made(tmp_path):
+def test_charts_go_into_a_new_folder(tmp_path):
     folder = OutFolder(str(tmp_path / "a" / "b"))
     (tmp_path / "a" / "b" / "own.txt").write_text("mine")
     assert folder.save("tiny.conv1/k4", Image.new("RGB", (2, 2))).name == "tiny.conv1-k4.png"
@@ -96,7 +96,7 @@ def test_pictures_go_into_a_folder_that_is_made(tmp_path):
         assert replaced.size == (5, 5)
 
 
-def test_a_folder_that_cannot_be_is_one_sentence(tmp_path):
+def test_impossible_folder_is_reported(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match="is a file; name a folder"):
         OutFolder(str(tmp_path / "file"))
@@ -106,7 +106,7 @@ def test_a_folder_that_cannot_be_is_one_sentence(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "name"),
-    [("../../etc/x", "etc-x"), ("Ä b", "A-b"), ("日本", "picture"), ("a" * 300, "a" * 80), ("", "picture")],
+    [("../../etc/x", "etc-x"), ("Ä b", "A-b"), ("日本", "image"), ("a" * 300, "a" * 80), ("", "image")],
 )
 def test_file_names_stay_in_their_folder(text: str, name: str):
     assert file_name(text) == name

@@ -58,7 +58,7 @@ def test_json_and_text_tell_the_same(collection, tmp_path: Path):
     assert [line["rank"] for line in found["tables"]["predictions"]] == [1, 2, 3, 4, 5]
 
 
-def test_one_picture_has_the_attributions_and_the_neighbors(collection, tmp_path: Path):
+def test_one_image_has_the_attributions_and_the_neighbors(collection, tmp_path: Path):
     plain = run(collection, "b/1.png", "-k", 2, "--out", tmp_path / "plain")
     assert "explain-b-1.png.png" in plain
     run(collection, "b/1.png", "-k", 2, "--cam", "--gbp", "--out", tmp_path / "drawn")
@@ -116,7 +116,7 @@ def test_images_are_drawn_by_chance_and_the_seed_decides(collection):
     assert len(drawn("b/1.png", "--random", 50)) == 8
 
 
-def test_without_the_weights_the_table_lacks_attributions_and_says_why(collection, tmp_path: Path, monkeypatch):
+def test_without_the_weights_the_table_lacks_attributions_and_explains_why(collection, tmp_path: Path, monkeypatch):
     def refuse(*_: object) -> None:
         raise WeightsError("The weights are gone; give --weights FILE.")
 
@@ -130,7 +130,7 @@ def test_without_the_weights_the_table_lacks_attributions_and_says_why(collectio
     assert "The weights are gone; give --weights FILE." in asked.stderr
 
 
-def test_mistakes_are_one_sentence(collection, tmp_path: Path):
+def test_invalid_arguments_are_reported_in_one_sentence(collection, tmp_path: Path):
     def refused(*arguments: str) -> str:
         done = CliRunner().invoke(explain, ["--collection", collection, *arguments])
         assert done.exit_code in (1, 2)

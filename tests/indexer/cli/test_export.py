@@ -38,7 +38,7 @@ def test_parquet_has_keys_labels_and_embeddings(storage, vectors, tmp_path):
     assert np.array_equal(np.stack(table.column("embedding").to_pylist()), vectors.astype(np.float32))
 
 
-def test_an_array_has_its_keys_beside_it(storage, vectors, tmp_path):
+def test_array_has_its_keys_beside_it(storage, vectors, tmp_path):
     told = run(storage, tmp_path / "out.npy")
     assert "tiny: 7 embeddings of 4 dimensions in" in told
     found = np.load(tmp_path / "out.npy", allow_pickle=False)
@@ -54,7 +54,7 @@ def test_an_array_has_its_keys_beside_it(storage, vectors, tmp_path):
     ("file", "code", "message"),
     [("out.txt", 2, "must end in .parquet or .npy."), ("none/out.npy", 1, "cannot be written")],
 )
-def test_mistakes_are_one_sentence(storage, tmp_path, file, code, message):
+def test_invalid_arguments_are_reported_in_one_sentence(storage, tmp_path, file, code, message):
     said = run(storage, tmp_path / file, code=code)
     assert message in said
     assert "Traceback" not in said
@@ -69,7 +69,7 @@ def with_files(storage, tmp_path, monkeypatch):
     return storage
 
 
-def test_the_fiftyone_export_is_ordered_by_path(with_files, vectors, tmp_path):
+def test_fiftyone_export_is_ordered_by_path(with_files, vectors, tmp_path):
     folder = tmp_path / "fo"
     told = json.loads(run(with_files, folder, "--fiftyone", "--json"))
     assert told == {

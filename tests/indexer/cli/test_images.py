@@ -25,7 +25,7 @@ def cli(make_collection, capsys, monkeypatch):
     return call
 
 
-def test_a_folder_tells_the_images_of_a_label(cli):
+def test_list_of_a_folder_has_the_images_of_a_label(cli):
     code, out, err = cli("images", "--label", "cat", "--limit", 2)
     assert (code, err) == (0, "")
     assert [line.split() for line in out.splitlines()[:3]] == [
@@ -36,7 +36,7 @@ def test_a_folder_tells_the_images_of_a_label(cli):
     assert out.splitlines()[3] == "... and 1 more of 3; --limit lists them."
 
 
-def test_the_first_argument_names_the_folder(cli, monkeypatch):
+def test_first_argument_names_the_folder(cli, monkeypatch):
     folder = os.environ["LOOKALIKE_COLLECTION"]
     monkeypatch.delenv("LOOKALIKE_COLLECTION")
     assert json.loads(cli("images", folder, "--json")[1])["total"] == 5
@@ -68,7 +68,7 @@ def shots(cli, tmp_path):
     return cli
 
 
-def test_a_folder_tells_the_images_that_match_with_their_attributes(shots):
+def test_list_of_a_folder_has_matching_images_with_attributes(shots):
     code, out, err = shots("images", "--where", "price < 5 or tags has 'b'")
     assert (code, err) == (0, "")
     assert [line.split() for line in out.splitlines()] == [
@@ -84,7 +84,7 @@ def test_a_folder_tells_the_images_that_match_with_their_attributes(shots):
     assert shots("images", "--where", "price > 100")[1] == "No image matches.\n"
 
 
-def test_a_table_has_the_perceptual_hash_only_by_name(cli, tmp_path):
+def test_table_has_the_perceptual_hash_only_by_name(cli, tmp_path):
     (tmp_path / "hashes.csv").write_text("key,phash,blur\n00001.jpg,-8018251891017332890,0.12345678901234567\n")
     root = os.environ["LOOKALIKE_COLLECTION"]
     assert CliRunner().invoke(attach, [root, str(tmp_path / "hashes.csv"), "--key", "key"]).exit_code == 0
@@ -107,7 +107,7 @@ def test_printed_csv_can_be_attached(shots, tmp_path):
     assert shots("images", "--csv")[1] == out
 
 
-def test_mistakes_in_a_filter_are_told(shots):
+def test_mistakes_in_a_filter_are_reported(shots):
     code, _, err = shots("images", "--where", "prize < 5")
     assert code == 2
     assert "There is no column 'prize'; did you mean 'price'? The columns are: id, key, label, width" in err
@@ -116,7 +116,7 @@ def test_mistakes_in_a_filter_are_told(shots):
     assert "Use --json or --csv, not both." in shots("images", "--json", "--csv")[2]
 
 
-def test_an_unknown_label_is_named(cli):
+def test_unknown_label_is_named(cli):
     code, _, err = cli("images", "--label", "iceberg")
     assert code == 1
     assert err == "Error: No image of the collection collection has the label 'iceberg'; it has cat, dog.\n"

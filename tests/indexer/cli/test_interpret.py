@@ -35,7 +35,7 @@ def test_json_keep_and_sheets(root: str, tmp_path):
     assert "Kept as interpret_clusters/now" in told.stderr
 
 
-def test_mistakes_are_one_sentence(root: str):
+def test_invalid_arguments_are_reported_in_one_sentence(root: str):
     told = run(root, "--clustering", "tiny/none")
     assert (told.exit_code, "Traceback" in told.output) == (1, False)
     assert "no clustering 'tiny/none'; it has: tiny/made" in " ".join(told.output.split())

@@ -37,7 +37,7 @@ def run(storage, *options, code=0):
     return result.stdout if code == 0 else " ".join(result.output.split())
 
 
-def test_flipped_labels_are_found_with_the_right_one(storage):
+def test_flipped_labels_are_found_with_the_correct_label(storage):
     found = json.loads(run(storage, "--json"))
     issues = {line["id"] // 3: (line["label"], line["suggested"]) for line in found["tables"]["issues"]}
     assert issues == {row: (label, NAMES[row % 4]) for row, label in FLIPPED.items()}
@@ -53,7 +53,7 @@ def test_flipped_labels_are_found_with_the_right_one(storage):
     assert {line["id"] // 3 for line in every if line["issue"]} == set(FLIPPED)
 
 
-def test_an_image_has_no_vote_for_itself(make_collection):
+def test_image_has_no_vote_for_itself(make_collection):
     storage = make_collection(np.eye(4, dtype=np.float32)[[0, 0, 0, 0, 1, 1, 1]], labels=[*"aaba", *"bbb"])
     assert CliRunner().invoke(graph, [str(storage.root), "-k", "3"]).exit_code == 0
     (line,) = json.loads(run(storage, "--json"))["tables"]["issues"]
@@ -74,7 +74,7 @@ def test_predictions_count_as_much_and_can_be_left_out(storage, publish_predicti
     assert {line["id"] // 3 for line in both["tables"]["issues"]} == set(FLIPPED)
 
 
-def test_a_sheet_a_table_and_a_kept_result(storage, tmp_path):
+def test_sheet_a_table_and_a_kept_result(storage, tmp_path):
     told = run(storage, "--limit", 3, "--out", tmp_path / "out", "--keep", "now")
     assert "4 of 159 labels are likely wrong, by 8 neighbors." in told
     assert "Listed are the 3 likeliest." in told

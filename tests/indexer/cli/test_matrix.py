@@ -42,7 +42,7 @@ def test_machines_and_the_collection_have_the_same_numbers(root: str):
     assert "Kept as class_matrix/today in generation 3." in told.stderr
 
 
-def test_pictures_are_drawn(root: str, tmp_path):
+def test_charts_are_drawn(root: str, tmp_path):
     told = run(root, "--out", tmp_path / "out", "--json")
     assert told.exit_code == 0, told.output
     assert json.loads(told.stdout)["kind"] == "class_matrix"
@@ -57,7 +57,7 @@ def test_pictures_are_drawn(root: str, tmp_path):
         (["--keep", "a/b"], 2, "cannot be the name of a result"),
     ],
 )
-def test_mistakes_are_one_sentence(root: str, arguments, code: int, message: str):
+def test_invalid_arguments_are_reported_in_one_sentence(root: str, arguments, code: int, message: str):
     told = run(root, *arguments)
     assert (told.exit_code, "Traceback" in told.output) == (code, False)
     assert message in " ".join(told.output.split())

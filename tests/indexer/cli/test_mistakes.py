@@ -32,7 +32,7 @@ def test_people_read_counts_mistakes_and_the_next_command(root: str):
     assert f"Next: lookalike explain 00004.jpg --collection {root}" in told.output
 
 
-def test_a_label_that_is_not_among_the_stored_classes_has_no_rank(make_collection, publish_model):
+def test_label_not_among_the_stored_classes_has_no_rank(make_collection, publish_model):
     storage = make_collection(np.eye(2, dtype=np.float32), labels=["tench", "tench"])
     publish_model(storage, "a", [[5, 6], [0, 5]])
     told = run(str(storage.root))
@@ -40,7 +40,7 @@ def test_a_label_that_is_not_among_the_stored_classes_has_no_rank(make_collectio
     assert row == ["1", "tench", "electric", "ray", "0.500", "-", "00001.jpg"]
 
 
-def test_pictures_and_json(root: str, tmp_path):
+def test_charts_and_json_are_written(root: str, tmp_path):
     told = run(root, "--out", tmp_path / "out", "--json", "--keep", "today")
     assert told.exit_code == 0, told.output
     (line,) = json.loads(told.stdout)["tables"]["mistakes"]
@@ -52,7 +52,7 @@ def test_pictures_and_json(root: str, tmp_path):
     assert cells == [("tench", "tench", "1"), ("tench", "electric ray", "1")]
 
 
-def test_a_model_without_mistakes_has_no_sheet(make_collection, publish_model, tmp_path):
+def test_model_without_mistakes_has_no_sheet(make_collection, publish_model, tmp_path):
     storage = make_collection(np.eye(2, dtype=np.float32), labels=["tench", "tench"])
     publish_model(storage, "a", [[0, 5], [0, 5]])
     told = run(str(storage.root), "--out", tmp_path / "out")

@@ -22,7 +22,7 @@ def run(root: str, *arguments: object):
     return CliRunner().invoke(oddballs, ["--collection", root, *map(str, arguments)])
 
 
-def test_people_read_what_is_odd_and_what_it_looks_like(root: str):
+def test_text_names_odd_images_and_similar_labels(root: str):
     told = run(root)
     assert told.exit_code == 0, told.output
     assert "1 of 9 labeled images are odd in tiny/made. Outside the clusters of their class: 1; " in told.output
@@ -51,7 +51,7 @@ def test_json_and_a_montage(root: str, tmp_path):
     ("arguments", "code", "message"),
     [(["--label", "cow"], 1, "has the label 'cow'; it has cat, dog."), (["--limit", 0], 2, "0 is not in the range")],
 )
-def test_mistakes_are_one_sentence(root: str, arguments, code: int, message: str):
+def test_invalid_arguments_are_reported_in_one_sentence(root: str, arguments, code: int, message: str):
     told = run(root, *arguments)
     assert (told.exit_code, "Traceback" in told.output) == (code, False)
     assert message in " ".join(told.output.split())

@@ -21,7 +21,7 @@ def test_prints_the_files_of_the_newest_generation_alone(make_collection, cluste
     assert (as_json["generation"], as_json["paths"]) == (1, paths)
 
 
-def test_a_table_that_is_not_there_is_named_with_those_that_are(make_collection, clustered):
+def test_missing_table_is_named_with_the_existing_tables(make_collection, clustered):
     storage = make_collection(clustered(12, 4, 2))
     printed = CliRunner().invoke(parts, [str(storage.root), "pictures"])
     assert printed.exit_code == 1

@@ -22,7 +22,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_long_work_tells_a_line_every_ten_seconds(clock, capsys):
+def test_long_work_prints_a_line_every_ten_seconds(clock, capsys):
     with TerminalProgress().stage("Embedding", 2000, "images", done=500) as bar:
         for _ in range(25):
             clock[0] += 1
@@ -34,21 +34,21 @@ def test_long_work_tells_a_line_every_ten_seconds(clock, capsys):
     ]
 
 
-def test_work_of_unknown_length_tells_no_time_that_is_left(clock, capsys):
+def test_work_of_unknown_length_has_no_remaining_time(clock, capsys):
     with TerminalProgress().stage("Listing", None, "image") as bar:
         clock[0] += 20
         bar.advance(4000)
     assert capsys.readouterr().err == "Listing: 4,000 images, 200.0 a second\n"
 
 
-def test_short_work_says_nothing(clock, capsys):
+def test_short_work_prints_nothing(clock, capsys):
     with TerminalProgress().stage("k-means", 25, "iteration") as bar:
         clock[0] += 9.9
         bar.advance(25)
     assert capsys.readouterr().err == ""
 
 
-def test_slow_work_tells_the_seconds_of_each(clock, capsys):
+def test_slow_work_reports_seconds_per_item(clock, capsys):
     with TerminalProgress().stage("compare", 10, "clustering") as bar:
         for seconds in (60, 12.4, 12.4):
             clock[0] += seconds
@@ -61,7 +61,7 @@ def test_slow_work_tells_the_seconds_of_each(clock, capsys):
     ]
 
 
-def test_a_bar_in_a_terminal_does_not_count_the_first_step(monkeypatch):
+def test_bar_in_a_terminal_does_not_count_the_first_step(monkeypatch):
     shown = io.StringIO()
     shown.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", shown)
@@ -76,7 +76,7 @@ def test_a_bar_in_a_terminal_does_not_count_the_first_step(monkeypatch):
     assert " 2/10 [00:05<" in last
 
 
-def test_the_first_iteration_of_k_means_does_not_count_the_starts(clock, capsys, monkeypatch):
+def test_first_iteration_of_k_means_does_not_count_the_starts(clock, capsys, monkeypatch):
     def slow_start(vectors, k, seed):
         clock[0] += 30
         return np.arange(k)

@@ -61,7 +61,7 @@ def test_removed_defaults_are_replaced_by_the_next_ones(storage):
     assert found["settings"]["clustering"] == "tiny/k3"
 
 
-def test_removing_a_clustering_that_is_not_current_keeps_the_defaults(storage):
+def test_removing_another_clustering_keeps_the_defaults(storage):
     told = json.loads(run(remove, storage.root, "--clustering", "tiny/k3", "--json").stdout)
     assert told["clusterings"] == ["tiny/k3"]
     assert told["notes"] == []
@@ -86,7 +86,7 @@ def test_removing_a_model_removes_its_spaces(storage):
     assert list(latest(storage).spaces) == ["tiny"]
 
 
-def test_the_files_go_with_gc(storage):
+def test_files_go_with_gc(storage):
     entry = latest(storage).clusterings["tiny/k3"]
     run(remove, storage.root, "--clustering", "tiny/k3", "--result", "class_matrix/first")
     assert storage.exists(entry.centroids)

@@ -74,14 +74,14 @@ def test_all_results_are_renewed_with_their_own_settings(collection: Path):
     assert len(told["renewed"]["clusterings"]) + len(told["renewed"]["indexes"]) == 4
 
 
-def test_the_current_ones_stay_current(collection: Path):
+def test_current_defaults_stay(collection: Path):
     run(index, collection.parent / "photos", "--collection", collection, *SMALL)
     reader = CollectionReader.open(str(collection))
     assert reader.clustering_name() == "squeezenet1_1/mine"
     assert reader.index().name == "fast"
 
 
-def test_an_option_builds_another_one_and_the_others_are_renewed(collection: Path):
+def test_option_builds_another_index_and_renews_the_others(collection: Path):
     run(index, collection.parent / "photos", "--collection", collection, *SMALL, "--clusters", 4, "--index", "flat")
     reader = CollectionReader.open(str(collection))
     assert reader.clustering_name() == "squeezenet1_1/k4"

@@ -40,7 +40,7 @@ def test_people_read_the_class_the_predictions_and_the_clusters(root: str):
     ]
 
 
-def test_a_montage_for_each_clustering(root: str, tmp_path):
+def test_montage_for_each_clustering(root: str, tmp_path):
     told = run(root, "00004.jpg", "--out", tmp_path / "out", "--members", 3, "--json")
     assert told.exit_code == 0, told.output
     assert len(json.loads(told.stdout)["tables"]["members"]) == 6
@@ -87,7 +87,7 @@ def test_only_stored_images_are_shown(root: str, tmp_path):
     assert "for other images, use lookalike explain" in told.output
 
 
-def test_an_unknown_key_is_one_sentence(root: str):
+def test_unknown_key_has_a_one_sentence_error(root: str):
     told = run(root, "none.jpg")
     assert (told.exit_code, "Traceback" in told.output) == (1, False)
     assert "has no image with key 'none.jpg'" in told.output

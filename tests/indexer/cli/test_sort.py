@@ -86,7 +86,7 @@ def test_copies_by_label(storage, tmp_path):
     assert not any(path.is_symlink() for path in into.rglob("*"))
 
 
-def test_the_list_writes_nothing(storage, tmp_path):
+def test_list_writes_nothing(storage, tmp_path):
     lines = [line.split("\t") for line in run(storage, "--list").splitlines()]
     assert [folder for folder, _ in lines] == ["cluster-0"] * 2 + ["cluster-1"] * 3
     assert lines[0][1].endswith("source/a/1.jpg")

@@ -41,7 +41,7 @@ def embedded(tmp_path: Path, source: str, *options: str, given: str | None = Non
     return {row["key"]: row["label"] for row in images}
 
 
-def test_a_folder_with_names_of_every_kind(tmp_path: Path):
+def test_folder_with_names_of_every_kind(tmp_path: Path):
     photos = tmp_path / "photos"
     names = ["noext", "photo.jpg?w=800", "IMG.JPG.1", "tweet.jpg_large", "a.mpo", "b.avif", "c.jp2", "keep/d.png"]
     for number, name in enumerate([*names, "@eaDir/x.jpg", "thumb_1.jpg", "old/y.jpg"]):
@@ -61,7 +61,7 @@ def test_a_folder_with_names_of_every_kind(tmp_path: Path):
     assert found == {name: "zero" if name == "noext" else "keep" if "/" in name else None for name in names}
 
 
-def test_a_list_on_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_list_on_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "a b.png").write_bytes(picture(1))
     (tmp_path / "c.png").write_bytes(picture(200))
     monkeypatch.chdir(tmp_path)
@@ -69,14 +69,14 @@ def test_a_list_on_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert embedded(tmp_path, "-", given=given) == {"a b.png": None, f"{tmp_path}/c.png": None}
 
 
-def test_an_archive(tmp_path: Path):
+def test_archive(tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for name, data in {"0.png": picture(1), "0.cls": b"cat", "dog/1.png": picture(99)}.items():
             archive.writestr(name, data)
     assert embedded(tmp_path, str(tmp_path / "a.zip")) == {"0.png": "cat", "dog/1.png": "dog"}
 
 
-def test_a_folder_of_hugging_face_shards(tmp_path: Path):
+def test_folder_of_hugging_face_shards(tmp_path: Path):
     (tmp_path / "data").mkdir()
     features = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
@@ -103,7 +103,9 @@ def test_a_folder_of_hugging_face_shards(tmp_path: Path):
         ("web.txt", [], "download the images and name their files"),
     ],
 )
-def test_mistakes_are_one_sentence(tmp_path: Path, monkeypatch, name: str, options: list[str], message: str):
+def test_invalid_arguments_are_reported_in_one_sentence(
+    tmp_path: Path, monkeypatch, name: str, options: list[str], message: str
+):
     monkeypatch.chdir(tmp_path)
     Path("a.tar.gz").write_bytes(b"\x1f\x8b")
     Path("web.txt").write_text("https://example.org/a.jpg\n")
@@ -162,7 +164,7 @@ def test_images_that_a_later_pattern_leaves_out_are_excluded_and_not_gone(tmp_pa
 
 
 @pytest.mark.parametrize("options", [[], ["--sync"], ["--sync", "--dry-run"]])
-def test_a_source_that_is_not_there_is_named_with_the_remedy(tmp_path: Path, options: list[str]):
+def test_missing_source_is_named_with_the_remedy(tmp_path: Path, options: list[str]):
     photos, collection = tmp_path / "photos", tmp_path / "collection"
     photos.mkdir()
     (photos / "a.png").write_bytes(picture(50))
@@ -177,7 +179,7 @@ def test_a_source_that_is_not_there_is_named_with_the_remedy(tmp_path: Path, opt
     assert "There is no folder, list file" in other.output
 
 
-def test_a_run_with_nothing_new_says_so(tmp_path: Path):
+def test_run_without_new_images_reports_it(tmp_path: Path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").write_bytes(picture(50))
     arguments = [str(tmp_path / "photos"), "--collection", str(tmp_path / "collection"), *SMALL[:-1]]
@@ -187,7 +189,7 @@ def test_a_run_with_nothing_new_says_so(tmp_path: Path):
     assert again.endswith(". Nothing is new.")
 
 
-def test_a_source_without_a_readable_file_leaves_no_folder(tmp_path: Path):
+def test_source_without_a_readable_file_leaves_no_folder(tmp_path: Path):
     (tmp_path / "note.txt").write_text("hello\n")
     arguments = [str(tmp_path / "note.txt"), "--collection", str(tmp_path / "collection"), *SMALL]
     result = CliRunner().invoke(embed, arguments)

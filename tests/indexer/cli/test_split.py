@@ -39,7 +39,7 @@ def test_montages_are_named_after_the_class(root: str, tmp_path):
         (["cow"], 1, "has the label 'cow'; it has cat, dog."),
     ],
 )
-def test_mistakes_are_one_sentence(root: str, arguments, code: int, message: str):
+def test_invalid_arguments_are_reported_in_one_sentence(root: str, arguments, code: int, message: str):
     told = run(root, *arguments)
     assert (told.exit_code, "Traceback" in told.output) == (code, False)
     assert message in " ".join(told.output.split())

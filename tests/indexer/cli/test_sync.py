@@ -60,7 +60,7 @@ def sync(made, root):
     return run
 
 
-def test_the_counts_are_one_line(made, root, sync):
+def test_counts_are_one_line(made, root, sync):
     paint(made / "photos" / "a" / "new.png", 50)
     paint(made / "photos" / "a" / "0.png", 51)
     (made / "photos" / "a" / "2.png").rename(made / "photos" / "b" / "2.png")
@@ -84,7 +84,7 @@ def test_the_counts_are_one_line(made, root, sync):
     )
 
 
-def test_the_json_has_the_same_counts(made, root, sync):
+def test_json_has_the_same_counts(made, root, sync):
     paint(made / "photos" / "a" / "new.png", 50)
     seen = json.loads(sync("--sync", "--dry-run", "--json")[1])
     done = json.loads(sync("--sync", "--json")[1])
@@ -95,7 +95,7 @@ def test_the_json_has_the_same_counts(made, root, sync):
     assert done["embed"][0]["embedded"] == 1
 
 
-def test_an_empty_source_is_refused_with_the_fix(made, root, sync):
+def test_empty_source_is_rejected_with_the_fix(made, root, sync):
     for path in (made / "photos" / "a").iterdir():
         path.unlink()
     (made / "photos" / "b" / "1.png").unlink()
@@ -108,7 +108,7 @@ def test_an_empty_source_is_refused_with_the_fix(made, root, sync):
     assert (code, "6 deleted" in text) == (0, True)
 
 
-def test_a_deleted_image_returns_only_by_undelete(made, root, sync):
+def test_deleted_image_returns_only_by_undelete(made, root, sync):
     done = CliRunner().invoke(remove, [str(root / "collection"), "--image", "a/0.png"])
     assert "deleted 1 image\n" in done.output
     code, text = sync()

@@ -49,7 +49,7 @@ def same_bits(left: Assigned, right: Assigned) -> bool:
     )
 
 
-def test_a_float32_search_depends_on_the_batch_for_these_vectors(monkeypatch):
+def test_float32_search_depends_on_the_batch_for_these_vectors(monkeypatch):
     """Check that the vectors of the next test are hard; otherwise it would prove nothing."""
     vectors, centroids, _ = near_ties()
     index = faiss.IndexFlatL2(vectors.shape[1])
@@ -65,13 +65,13 @@ def test_a_float32_search_depends_on_the_batch_for_these_vectors(monkeypatch):
 
 
 @pytest.mark.parametrize("size", BATCHES)
-def test_the_assignment_does_not_depend_on_the_batch(size):
+def test_assignment_does_not_depend_on_the_batch(size):
     vectors, centroids, _ = near_ties()
     whole = assign(vectors, centroids)
     assert same_bits(joined(in_batches(Assigner(centroids).assign, vectors, size)), whole)
 
 
-def test_the_assignment_does_not_depend_on_batch_order_or_content():
+def test_assignment_does_not_depend_on_batch_order_or_content():
     vectors, centroids, _ = near_ties()
     whole = assign(vectors, centroids)
     order = np.random.default_rng(1).permutation(len(vectors))
@@ -90,7 +90,7 @@ def test_near_ties_go_to_the_truly_nearest():
     np.testing.assert_allclose(found.margins, margins, atol=1e-6)
 
 
-def test_vectors_far_from_the_origin_are_told_apart():
+def test_vectors_far_from_the_origin_are_distinguished():
     """|x|^2 + |c|^2 - 2xc in float32 cannot resolve such small differences."""
     generator = np.random.default_rng(5)
     centroids = (1000 + 0.01 * generator.standard_normal((30, 64))).astype(np.float32)
@@ -141,7 +141,7 @@ def test_vectors_with_overflowing_squares_are_assigned():
     np.testing.assert_allclose(found.distances[:2], 1e25, rtol=1e-6)
 
 
-def test_vectors_that_are_not_finite_are_refused():
+def test_non_finite_vectors_are_rejected():
     vectors = np.zeros((4, 2), np.float32)
     vectors[1, 0], vectors[3, 1] = np.nan, np.inf
     with pytest.raises(UsageError, match="2 of 4 vectors hold NaN or infinite values"):

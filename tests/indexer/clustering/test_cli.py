@@ -18,7 +18,7 @@ def run(*arguments):
     return CliRunner().invoke(cluster, [str(argument) for argument in arguments])
 
 
-def test_a_clustering_is_published_and_told_about(make_collection, clustered):
+def test_clustering_is_published_and_reported(make_collection, clustered):
     storage = make_collection(clustered(200, 8, 4))
     result = run(storage.root, "--clusters", 4, "--restarts", 5)
     assert result.exit_code == 0, result.output
@@ -71,7 +71,7 @@ def test_all_spaces_are_clustered_as_one_generation(make_collection, clustered):
         (["--metric", "dot"], 2, "--metric"),
     ],
 )
-def test_errors_are_one_sentence(make_collection, clustered, arguments, code, message):
+def test_errors_have_one_sentence(make_collection, clustered, arguments, code, message):
     storage = make_collection(clustered(60, 8, 4))
     result = run(storage.root, *arguments)
     assert result.exit_code == code
@@ -80,7 +80,7 @@ def test_errors_are_one_sentence(make_collection, clustered, arguments, code, me
     assert generations.numbers(storage) == [1]
 
 
-def test_a_folder_without_a_collection_is_not_made_into_one(tmp_path):
+def test_folder_without_a_collection_is_not_made_into_one(tmp_path):
     result = run(tmp_path / "nothing")
     assert result.exit_code == 1
     assert "holds no collection" in result.output

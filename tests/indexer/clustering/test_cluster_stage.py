@@ -48,7 +48,7 @@ def test_every_image_gets_its_nearest_centroid(make_collection, clustered):
     assert report.sizes.sum() == 530
 
 
-def test_the_assignment_does_not_depend_on_the_parts(make_collection, clustered):
+def test_assignment_does_not_depend_on_the_parts(make_collection, clustered):
     vectors = clustered(400, 32, 40, spread=1)
     whole, _ = cluster(make_collection(vectors, part_rows=400, name="whole"), clusters=20)
     reader, _ = cluster(make_collection(vectors, part_rows=[1, 2, 17, 20, 21, 139, 200], name="parts"), clusters=20)
@@ -91,7 +91,7 @@ def test_running_again_changes_no_byte_and_publishes_nothing(make_collection, cl
 
 
 @pytest.mark.parametrize("kept", ["centroids", "one part", "nothing"])
-def test_a_killed_run_resumes_to_the_same_bytes(make_collection, clustered, kept):
+def test_killed_run_resumes_to_the_same_bytes(make_collection, clustered, kept):
     vectors = clustered(300, 8, 5)
     whole = make_collection(vectors, name="whole")
     expected, _ = cluster(whole, clusters=5)
@@ -127,7 +127,7 @@ def test_other_settings_or_embeddings_have_another_digest(make_collection, clust
     assert len(set(digests)) == 8
 
 
-def test_the_choice_of_gpus_is_not_part_of_the_digest(make_collection, clustered):
+def test_choice_of_gpus_is_not_part_of_the_digest(make_collection, clustered):
     storage = make_collection(clustered(60, 8, 4))
     _, report = cluster(storage, clusters=4)
     settings = dataclasses.replace(ClusterSettings(clusters=4), gpus=())
@@ -135,7 +135,7 @@ def test_the_choice_of_gpus_is_not_part_of_the_digest(make_collection, clustered
     assert report.entry.digest
 
 
-def test_a_clustering_of_the_same_name_is_replaced_and_others_stay(make_collection, clustered):
+def test_clustering_of_the_same_name_is_replaced_and_others_stay(make_collection, clustered):
     storage = make_collection(clustered(200, 8, 4))
     first, _ = cluster(storage, clusters=3)
     generations.publish(storage, first.manifest)
@@ -169,7 +169,7 @@ def test_spherical_centroids_are_unit_vectors_and_inertia_is_of_distances(make_c
     assert report.entry.inertia[-1] == pytest.approx(np.square(distances).sum(), rel=1e-3)
 
 
-def test_the_number_of_labels_is_the_number_of_clusters(make_collection, clustered):
+def test_number_of_labels_is_the_number_of_clusters(make_collection, clustered):
     labels = [("cat", "dog", "eel")[row % 3] for row in range(150)]
     _, report = cluster(make_collection(clustered(150, 8, 3), labels=labels))
     assert (report.entry.k, report.entry.name, report.reason) == (3, "auto", "the number of labels")
@@ -216,13 +216,13 @@ def test_float16_embeddings_are_clustered_in_float32(make_collection, clustered)
     assert np.array_equal(reader.assignments("tiny/k4").distances, expected.distances)
 
 
-def test_the_sample_bounds_what_is_trained_on(make_collection, clustered):
+def test_sample_bounds_what_is_trained_on(make_collection, clustered):
     _, report = cluster(make_collection(clustered(500, 8, 4)), clusters=4, points_per_centroid=40)
     assert report.entry.trained_on == 160
     assert report.sizes.sum() == 500
 
 
-def test_more_clusters_than_images_is_refused(make_collection, clustered):
+def test_more_clusters_than_images_is_rejected(make_collection, clustered):
     with pytest.raises(UsageError, match="--clusters 21: the space tiny has only 20 images; ask for at most 20"):
         cluster(make_collection(clustered(20, 8, 4)), clusters=21)
 
@@ -238,22 +238,22 @@ def test_more_clusters_than_images_is_refused(make_collection, clustered):
         ({"name": "../up"}, "cannot be the name of a clustering"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings, message):
+def test_settings_out_of_range_are_rejected(settings, message):
     with pytest.raises(UsageError, match=message):
         ClusterSettings(**settings)
 
 
-def test_an_empty_space_is_refused(make_collection):
+def test_empty_space_is_rejected(make_collection):
     with pytest.raises(NotBuiltError, match="The space tiny has no embeddings to cluster"):
         cluster(make_collection(np.empty((0, 8), np.float32), part_rows=[0]))
 
 
-def test_an_unknown_space_is_refused(make_collection, clustered):
+def test_unknown_space_is_rejected(make_collection, clustered):
     with pytest.raises(NotFoundError, match="no space 'huge'; it has: tiny"):
         cluster(make_collection(clustered(20, 8, 4)), space="huge")
 
 
-def test_embeddings_that_are_not_finite_are_counted_and_named(make_collection, clustered):
+def test_non_finite_embeddings_are_counted_and_named(make_collection, clustered):
     vectors = clustered(300, 8, 4)
     vectors[150, 3], vectors[151, 0], vectors[290, 7] = np.nan, np.inf, -np.inf
     storage = make_collection(vectors)
@@ -262,7 +262,7 @@ def test_embeddings_that_are_not_finite_are_counted_and_named(make_collection, c
     assert not (storage.root / "clusterings").exists()
 
 
-def test_the_centroid_file_stores_the_inertia_of_its_training(make_collection, clustered):
+def test_centroid_file_stores_the_inertia_of_its_training(make_collection, clustered):
     storage = make_collection(clustered(100, 8, 4))
     _, report = cluster(storage, clusters=4, restarts=3)
     trained = tables.read_centroids(storage, report.entry.centroids)

@@ -67,7 +67,7 @@ def noise(rows=3000, dim=32, seed=0):
 
 
 @pytest.mark.parametrize("restarts", [1, 4])
-def test_iteration_by_iteration_equals_one_run_of_faiss(restarts, lloyd_alone):
+def test_iterations_equal_one_run_of_faiss(restarts, lloyd_alone):
     vectors = noise()
     settings = ClusterSettings(iterations=12, restarts=restarts, seed=5)
     expected = best_stock(vectors, 40, settings)
@@ -101,7 +101,7 @@ def test_kmeans_searches_in_an_index_for_the_chosen_gpus(monkeypatch, lloyd_alon
     assert np.array_equal(found.centroids, train(noise(), 10, ClusterSettings(iterations=3), Silent()).centroids)
 
 
-def test_the_inertia_is_the_sum_of_squared_distances_before_each_update(lloyd_alone):
+def test_inertia_is_the_sum_of_squared_distances_before_each_update(lloyd_alone):
     vectors = noise(500, 8)
     one = train(vectors, 10, ClusterSettings(iterations=1), Silent())
     two = train(vectors, 10, ClusterSettings(iterations=2), Silent())
@@ -121,7 +121,7 @@ def test_inertia_never_rises_and_is_shown_for_each_iteration():
     assert all(after <= before * (1 + 1e-6) for before, after in zip(found.inertia, found.inertia[1:], strict=False))
 
 
-def test_the_best_restart_is_kept(lloyd_alone):
+def test_best_restart_is_kept(lloyd_alone):
     vectors = noise(2000, 4)
     settings = [ClusterSettings(iterations=5, seed=(11 + restart * 15486557) % 2**31) for restart in range(6)]
     last = [train(vectors, 25, each, Silent()).inertia[-1] for each in settings]
@@ -130,7 +130,7 @@ def test_the_best_restart_is_kept(lloyd_alone):
     assert best.inertia[-1] == min(last)
 
 
-def test_a_settled_run_ends_early_with_what_all_iterations_would_give(clustered, lloyd_alone):
+def test_settled_run_ends_early_with_what_all_iterations_would_give(clustered, lloyd_alone):
     vectors = clustered(300, 8, 5)
     expected = stock(vectors, 5, ClusterSettings(iterations=60))
     progress = Recorded()
@@ -179,7 +179,7 @@ def test_spherical_centroids_of_few_different_vectors_are_on_the_sphere():
     assert found.inertia == [pytest.approx(16 + 16 + 16)]
 
 
-def test_the_seed_decides(lloyd_alone):
+def test_seed_decides(lloyd_alone):
     vectors = noise()
     first = train(vectors, 20, ClusterSettings(iterations=4, seed=1), Silent())
     again = train(vectors, 20, ClusterSettings(iterations=4, seed=1), Silent())
@@ -189,7 +189,7 @@ def test_the_seed_decides(lloyd_alone):
 
 
 @pytest.mark.gpu
-def test_a_large_task_ends_on_gpus_with_the_inertia_of_faiss(monkeypatch):
+def test_large_task_ends_on_gpus_with_the_inertia_of_faiss(monkeypatch):
     vectors = prepare(noise(50_000, 256), "cosine")
     settings = ClusterSettings(iterations=8, restarts=1, gpus=tuple(range(faiss.get_num_gpus())))
     assert kmeans.worthwhile(50_000, 200, 256, settings.gpus)

@@ -30,7 +30,7 @@ def test_it_is_as_good_as_faiss(points):
     assert best_lloyd(points, 5, seed=1, starts=10).inertia <= 1.01 * kmeans.obj[-1]
 
 
-def test_the_order_of_the_dimensions_changes_nothing(points):
+def test_order_of_the_dimensions_changes_nothing(points):
     """Sums in another order have the same bits; in few dimensions, in which the start is not projected."""
     few = on_grid(prepare(points[:, :40], "cosine"))
     found, turned = lloyd(few, 7, seed=3), lloyd(few[:, ::-1].copy(), 7, seed=3)

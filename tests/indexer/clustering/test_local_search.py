@@ -45,7 +45,7 @@ def test_no_single_move_makes_settled_groups_better(points, spherical):
             assert measured(points, moved) <= reached + 1e-7
 
 
-def test_the_objective_and_sums_match_the_groups(points):
+def test_objective_and_sums_match_the_groups(points):
     groups = searched(points, [lloyd(points, 9, seed).clusters for seed in range(3)], 9)
     for group in range(9):
         np.testing.assert_array_equal(groups.sums[group], points[groups.clusters == group].sum(axis=0))
@@ -53,7 +53,7 @@ def test_the_objective_and_sums_match_the_groups(points):
     assert np.square(points).sum() - groups.objective == pytest.approx(inertia_of(points, groups.clusters), rel=1e-12)
 
 
-def test_a_swap_moves_a_centroid_to_another_part_of_the_space(clustered):
+def test_swap_moves_a_centroid_to_another_part_of_the_space(clustered):
     """Two centroids share a group and one has two groups: moves of single images cannot fix this."""
     vectors = on_grid(prepare(clustered(120, 16, 4, spread=0.02), "cosine"))
     truth = np.arange(120) % 4
@@ -69,7 +69,7 @@ def test_a_swap_moves_a_centroid_to_another_part_of_the_space(clustered):
 
 
 @pytest.mark.parametrize("k", [5, 20, 60])
-def test_the_inertia_is_at_most_that_of_scikit_learn(points, k):
+def test_inertia_is_at_most_that_of_scikit_learn(points, k):
     vectors = points.astype(np.float32)
     found = train(vectors, k, ClusterSettings(restarts=10), Silent())
     for expected in (KMeans(k, n_init=10, random_state=seed).fit(vectors).inertia_ for seed in range(2)):
@@ -77,7 +77,7 @@ def test_the_inertia_is_at_most_that_of_scikit_learn(points, k):
         assert best_lloyd(points, k, 1, 10).inertia <= 1.002 * expected
 
 
-def test_the_order_of_the_dimensions_changes_nothing(points):
+def test_order_of_the_dimensions_changes_nothing(points):
     """The sums of a product in another order, as other threads would add them, have the same bits."""
     start = lloyd(points, 10, 3).clusters
     settled = [Exchange(each, start, 10, False, Work(1e9)) for each in (points, points[:, ::-1].copy())]
@@ -86,7 +86,7 @@ def test_the_order_of_the_dimensions_changes_nothing(points):
     np.testing.assert_array_equal(settled[0].clusters, settled[1].clusters)
 
 
-def test_a_used_up_work_limit_ends_the_search_with_the_best_so_far(points, monkeypatch):
+def test_used_up_work_limit_ends_the_search_with_the_best_so_far(points, monkeypatch):
     start = lloyd(points, 12, 1).clusters
     monkeypatch.setattr(local_search, "_MOVES", 3e5)
     monkeypatch.setattr(local_search, "_SWAPS", 1.0)

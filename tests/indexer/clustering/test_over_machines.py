@@ -15,7 +15,7 @@ from lookalike_indexer.progress import Silent
 
 @pytest.mark.parametrize("losses", [0, 2])
 @pytest.mark.parametrize("strategy", ["kmeans", "whitened"])
-def test_machines_assign_as_one_process_does(make_collection, clustered, monkeypatch, strategy, losses):
+def test_machines_assign_like_one_process(make_collection, clustered, monkeypatch, strategy, losses):
     vectors = clustered(530, 12, 7)
     made = []
     for name, machines in (("here", None), ("there", machines_without_ray(monkeypatch, ["a", "b"], losses))):

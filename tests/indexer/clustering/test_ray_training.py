@@ -17,7 +17,7 @@ __all__ = ["one_machine"]
 
 
 @pytest.mark.slow
-def test_a_cluster_trains_and_assigns_the_bytes_of_one_process(one_machine, make_collection, clustered, monkeypatch):
+def test_cluster_trains_and_assigns_the_bytes_of_one_process(one_machine, make_collection, clustered, monkeypatch):
     monkeypatch.setattr(kmeans, "worthwhile", lambda *size: True)
     vectors = clustered(9000, 32, 20, spread=1)
     # The fixture joined the cluster already, and a process can join only once.

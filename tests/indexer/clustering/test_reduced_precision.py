@@ -41,7 +41,7 @@ def always(monkeypatch):
     monkeypatch.setattr(int8, "supported", lambda: True)
 
 
-def test_a_step_equals_float64_for_separated_groups(clustered):
+def test_step_equals_float64_for_separated_groups(clustered):
     vectors = clustered(2500, 64, 12)
     start = vectors[:12].copy()
     updated, inertia = reduced_step(vectors)(start)
@@ -73,7 +73,7 @@ def test_training_ends_with_the_inertia_of_faiss():
 
 
 @pytest.mark.usefixtures("always")
-def test_the_seed_decides():
+def test_seed_decides():
     vectors = np.random.default_rng(3).standard_normal((3000, 32)).astype(np.float32)
     first, again = (train(vectors, 20, ClusterSettings(iterations=5, restarts=1), Silent()) for _ in range(2))
     assert first.centroids.tobytes() == again.centroids.tobytes()
@@ -88,7 +88,7 @@ def test_spherical_centroids_have_length_one(clustered):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("k", [1, 2, 300])
-def test_a_gpu_takes_the_same_step(k):
+def test_gpu_takes_the_same_step(k):
     vectors = prepare(np.random.default_rng(1).standard_normal((70_000, 64)).astype(np.float32), "cosine")
     start = vectors[:k].copy()
     expected, inertia = reduced_step(vectors)(start)
@@ -112,7 +112,7 @@ def test_vectors_too_large_for_a_gpu_are_sent_in_blocks(monkeypatch, clustered):
     assert sent.tobytes() == kept.tobytes()
 
 
-def test_an_empty_cluster_takes_half_of_the_largest():
+def test_empty_cluster_takes_half_of_the_largest():
     vectors = np.repeat(np.array([[1, 0], [0, 1]], np.float32), [60, 40], axis=0)
     far = np.array([[1, 0], [0, 1], [-50, -50]], np.float32)
     updated, _ = reduced_step(vectors)(far)
@@ -126,7 +126,7 @@ def test_small_tasks_stay_with_faiss():
     assert not training_shares.worthwhile(1_000, 10, 2048)
 
 
-def test_a_processor_without_fast_integers_compares_exactly(monkeypatch, clustered):
+def test_processor_without_fast_integers_compares_exactly(monkeypatch, clustered):
     vectors = clustered(500, 8, 5)
     for feature, kind in (("avx512_vnni", "ReducedShare"), ("avx512f", "ExactShare")):
         monkeypatch.setattr(int8, "flags", lambda path, feature=feature: frozenset({feature}))
@@ -134,7 +134,7 @@ def test_a_processor_without_fast_integers_compares_exactly(monkeypatch, cluster
         assert type(share).__name__ == kind
 
 
-def test_the_processor_names_its_features(tmp_path):
+def test_processor_names_its_features(tmp_path):
     listed = tmp_path / "cpuinfo"
     listed.write_text("processor\t: 0\nflags\t\t: fpu amx_bf16 sse\n\nprocessor\t: 1\nflags\t\t: fpu\n")
     assert flags(listed) == {"fpu", "amx_bf16", "sse"}

@@ -14,14 +14,14 @@ from lookalike_indexer.progress import Silent
 from lookalike_indexer.vectors.metric import prepare
 
 
-def test_a_start_has_a_row_of_each_group_that_is_far_from_the_others(clustered):
+def test_start_has_a_row_of_each_group_far_from_the_others(clustered):
     vectors = clustered(600, 200, 12, spread=0.02)
     for seed in range(5):
         assert sorted(rows % 12 for rows in starting_rows(vectors, 12, seed).tolist()) == list(range(12))
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_the_length_of_the_vectors_changes_no_start(clustered, scale: float):
+def test_length_of_the_vectors_changes_no_start(clustered, scale: float):
     vectors = prepare(clustered(300, 100, 7, spread=0.5), "cosine")
     # Scale by the nearest power of two, which changes no bit of a mantissa.
     scaled = vectors * np.float32(2.0 ** round(np.log2(scale)))

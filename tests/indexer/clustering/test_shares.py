@@ -55,7 +55,7 @@ def test_cuts_follow_each_other_at_multiples_of_a_block(small_blocks, rows, coun
     assert len(limits) == min(count, -(-rows // 256))
 
 
-def test_the_nearest_centroid_is_that_of_an_assignment():
+def test_nearest_centroid_is_that_of_an_assignment():
     vectors = blurred()
     centroids = np.concatenate([vectors[:40], vectors[:40]])
     norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
@@ -65,7 +65,7 @@ def test_the_nearest_centroid_is_that_of_an_assignment():
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("scale", [1, 1e-6, 300])
-def test_a_step_does_not_depend_on_shares_or_earlier_steps(small_blocks, precision, scale):
+def test_step_does_not_depend_on_shares_or_earlier_steps(small_blocks, precision, scale):
     vectors = blurred() * np.float32(scale)
     spacing = grid_spacing(vectors)
     found = []
@@ -122,7 +122,7 @@ def test_machines_train_the_bytes_of_one_process(small_blocks, monkeypatch, prec
     assert cluster._ray.losses == 0
 
 
-def test_a_share_that_ends_one_worker_after_another_is_named(small_blocks, monkeypatch):
+def test_share_that_ends_one_worker_after_another_is_named(small_blocks, monkeypatch):
     cluster = machines_without_ray(monkeypatch, ["a", "b"], 6, at=0)
     with pytest.raises(DeviceError, match=r"3 workers ended during share of the training images 0; the last one was"):
         train(blurred(), 30, ClusterSettings(iterations=6, restarts=1), Silent(), cluster)

@@ -41,7 +41,7 @@ def cluster(storage, **settings):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_each_strategy_finds_groups_that_are_far_apart_and_says_which_it_is(make_collection, clustered, strategy):
+def test_each_strategy_finds_distant_groups_and_names_itself(make_collection, clustered, strategy):
     storage = make_collection(clustered(120, 12, 4), labels=list("abcd") * 30, part_rows=50)
     done = run(storage.root, "--strategy", strategy, "--clusters", 4, "--json")
     assert done.exit_code == 0, done.output
@@ -63,7 +63,7 @@ def test_each_strategy_finds_groups_that_are_far_apart_and_says_which_it_is(make
     assert f"strategy {strategy}" in run(storage.root, "--strategy", strategy, "--clusters", 4).output or name == "k4"
 
 
-def test_the_flag_spherical_is_the_strategy_of_that_name(make_collection, clustered):
+def test_flag_spherical_is_the_strategy_of_that_name(make_collection, clustered):
     storage = make_collection(clustered(60, 8, 4))
     first = json.loads(run(storage.root, "--clusters", 4, "--spherical", "--json").stdout)
     second = json.loads(run(storage.root, "--clusters", 4, "--strategy", "spherical", "--json").stdout)
@@ -74,7 +74,7 @@ def test_the_flag_spherical_is_the_strategy_of_that_name(make_collection, cluste
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_the_rule_does_not_depend_on_the_parts_or_the_batch(make_collection, clustered, strategy):
+def test_rule_does_not_depend_on_the_parts_or_the_batch(make_collection, clustered, strategy):
     vectors = clustered(300, 24, 12, spread=1)
     one, other = (make_collection(vectors, part_rows=rows, name=name) for rows, name in ((300, "one"), (7, "parts")))
     left, right = (cluster(storage, clusters=9, strategy=strategy, restarts=2)[0] for storage in (one, other))
@@ -170,7 +170,7 @@ def test_ward_groups_equal_those_of_scikit_learn(make_collection, clustered):
     assert apart.min(axis=1).max() < 1e-6
 
 
-def test_the_rule_is_read_without_the_libraries_that_train():
+def test_rule_is_read_without_the_libraries_that_train():
     rule = "lookalike_indexer.clustering.assignment_rule"
     program = f"import sys; import {rule}; print([*{{'torch', 'sklearn'}} & {{*sys.modules}}])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)

@@ -29,7 +29,7 @@ def test_items_are_yielded_in_order_with_at_most_two_read_ahead():
     assert most <= 3
 
 
-def test_the_next_is_read_while_the_caller_works():
+def test_next_is_read_while_the_caller_works():
     second = threading.Event()
 
     def read(source: int) -> int:
@@ -43,7 +43,7 @@ def test_the_next_is_read_while_the_caller_works():
     assert list(numbers) == [1, 2]
 
 
-def test_an_error_is_raised_in_order_and_ends_the_iterator():
+def test_error_is_raised_in_order_and_ends_the_iterator():
     def read(source: int) -> int:
         if source == 2:
             raise OSError("gone")

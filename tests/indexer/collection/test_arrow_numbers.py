@@ -19,6 +19,6 @@ def test_numbers_are_the_same_in_arrow_and_back(kind):
     assert to_arrow(numbers[::2]).to_pylist() == numbers[::2].tolist()
 
 
-def test_nulls_are_refused():
+def test_nulls_are_rejected():
     with pytest.raises(pa.ArrowInvalid, match="gaps"):
         of_arrow(pa.array([1, None, 3]))

@@ -42,7 +42,7 @@ def test_records_come_back_over_segments_and_epochs(tmp_path):
     assert changelog.examine(Storage(tmp_path)) == changelog.LogSummary(30, 30)
 
 
-def test_a_later_segment_overrides_unacknowledged_records(tmp_path):
+def test_later_segment_overrides_unacknowledged_records(tmp_path):
     segment(tmp_path, Name(1, 1), 1, [b"a", b"b", b"failed", b"failed"])
     segment(tmp_path, Name(1, 2), 3, [b"c"])
     segment(tmp_path, Name(2, 1), 2, [b"B", b"C", b"D"])
@@ -60,7 +60,7 @@ def test_records_after_a_gap_are_not_read(tmp_path):
     assert found.damaged_bytes > 0
 
 
-def test_a_segment_is_kept_until_all_its_changes_are_folded(tmp_path):
+def test_segment_is_kept_until_all_its_changes_are_folded(tmp_path):
     storage = Storage(tmp_path)
     names = [Name(1, 1), Name(1, 2), Name(2, 1)]
     segment(tmp_path, names[0], 1, [b"a", b"b"])
@@ -71,7 +71,7 @@ def test_a_segment_is_kept_until_all_its_changes_are_folded(tmp_path):
         assert changelog.removable(storage, folded) == paths[:removable]
 
 
-def test_a_record_that_was_not_finished_is_no_damage(tmp_path):
+def test_unfinished_record_is_no_damage(tmp_path):
     path = segment(tmp_path, Name(1, 1), 1, [b"a" * 50])
     with path.open("ab") as file:
         file.write(changelog.frame(2, b"b" * 50)[:40])
@@ -79,7 +79,7 @@ def test_a_record_that_was_not_finished_is_no_damage(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["torn", "flipped", "zeroed", "doubled"])
-def test_a_damaged_segment_holds_exactly_what_is_before_the_damage(tmp_path, kind):
+def test_damaged_segment_holds_exactly_what_is_before_the_damage(tmp_path, kind):
     wanted = payloads(20, 2)
     path = segment(tmp_path, Name(1, 1), 1, wanted)
     whole = path.read_bytes()
@@ -106,7 +106,7 @@ def test_a_damaged_segment_holds_exactly_what_is_before_the_damage(tmp_path, kin
         assert changelog.examine(Storage(tmp_path)).last == len(before)
 
 
-def test_a_tail_follows_new_records_and_detects_overruled_ones(tmp_path):
+def test_tail_follows_new_records_and_detects_overruled_ones(tmp_path):
     tail = Tail(Storage(tmp_path), 0)
     assert list(tail.read()) == []
     path = segment(tmp_path, Name(1, 1), 1, [b"a", b"b"])

@@ -24,7 +24,7 @@ def published(tmp_path, found: Manifest) -> Storage:
 
 
 @pytest.mark.parametrize("path", HOSTILE)
-def test_a_manifest_may_not_name_what_is_outside(tmp_path, path: str) -> None:
+def test_manifest_may_not_name_what_is_outside(tmp_path, path: str) -> None:
     storage = published(tmp_path, dataclasses.replace(EMPTY, files={path: ENTRY}))
     with pytest.raises(DataLossError, match="not a path inside a collection") as caught:
         generations.read(storage, 1)
@@ -32,13 +32,13 @@ def test_a_manifest_may_not_name_what_is_outside(tmp_path, path: str) -> None:
     assert "\x1b" not in str(caught.value)
 
 
-def test_a_manifest_must_list_what_it_needs(tmp_path) -> None:
+def test_manifest_must_list_what_it_needs(tmp_path) -> None:
     storage = published(tmp_path, dataclasses.replace(EMPTY, images=["images/part-000000.parquet"]))
     with pytest.raises(DataLossError, match=r"needs the file 'images/part-000000\.parquet', but does not list it"):
         generations.read(storage, 1)
 
 
-def test_a_manifest_that_is_not_utf8_is_data_loss() -> None:
+def test_non_utf8_manifest_is_data_loss() -> None:
     """With a valid checksum, so that the content after it is parsed."""
     good = encoding.encode(dataclasses.replace(EMPTY, default_space="marked")).manifest
     body = good.replace(b"marked", b"mark\xff\xff")

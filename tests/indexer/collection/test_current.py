@@ -36,7 +36,7 @@ def labeled(make_collection, clustered):
     return make_collection(clustered(30, 8, 4), labels=["a", "b", "c"] * 10)
 
 
-def test_the_automatic_clustering_is_named_auto_for_any_k(make_collection, clustered, grow_collection):
+def test_automatic_clustering_is_named_auto_for_any_k(make_collection, clustered, grow_collection):
     storage = make_collection(clustered(30, 8, 4))
     assert clustered_by(storage) == "tiny/auto"
     small = CollectionReader.open(str(storage.root)).clustering("tiny/auto").k
@@ -48,14 +48,14 @@ def test_the_automatic_clustering_is_named_auto_for_any_k(make_collection, clust
     assert reader.clustering("tiny/auto").rows == 230
 
 
-def test_names_say_what_is_unusual_and_can_be_given(make_collection, clustered):
+def test_names_state_the_unusual_and_can_be_set(make_collection, clustered):
     storage = make_collection(clustered(30, 8, 4))
     assert clustered_by(storage, "--metric", "l2", "--spherical") == "tiny/auto-spherical-l2"
     assert clustered_by(storage, "--clusters", 3) == "tiny/k3"
     assert clustered_by(storage, "--clusters", 3, "--name", "mine") == "tiny/mine"
 
 
-def test_the_current_clustering_answers_not_the_first_by_name(make_collection, clustered, grow_collection):
+def test_current_clustering_answers_not_the_first_by_name(make_collection, clustered, grow_collection):
     """Regression: `matrix` used k2 of 30 images while k4 of 35 was available."""
     storage = labeled(make_collection, clustered)
     clustered_by(storage, "--clusters", 2)
@@ -64,7 +64,7 @@ def test_the_current_clustering_answers_not_the_first_by_name(make_collection, c
     assert matrix_of(storage)["settings"]["clustering"] == "tiny/k4"
 
 
-def test_the_newest_clustering_is_current_regardless_of_its_name(make_collection, clustered):
+def test_newest_clustering_is_current_regardless_of_its_name(make_collection, clustered):
     storage = labeled(make_collection, clustered)
     for k in (9, 10):
         clustered_by(storage, "--clusters", k)
@@ -73,7 +73,7 @@ def test_the_newest_clustering_is_current_regardless_of_its_name(make_collection
     assert matrix_of(storage)["settings"]["clustering"] == "tiny/k9"
 
 
-def test_a_name_alone_means_the_clustering_of_the_default_space_or_the_only_one(make_collection, clustered):
+def test_name_alone_means_the_clustering_of_the_default_space_or_the_only_one(make_collection, clustered):
     storage = labeled(make_collection, clustered)
     for k in (2, 3):
         clustered_by(storage, "--clusters", k)
@@ -97,7 +97,7 @@ def test_a_name_alone_means_the_clustering_of_the_default_space_or_the_only_one(
         reader.clustering("k9")
 
 
-def test_a_clustering_of_all_images_is_preferred_to_a_newer_partial_one(make_collection, clustered, grow_collection):
+def test_clustering_of_all_images_is_preferred_to_a_newer_partial_one(make_collection, clustered, grow_collection):
     storage = labeled(make_collection, clustered)
     for k in (5, 2):
         clustered_by(storage, "--clusters", k)
@@ -106,7 +106,7 @@ def test_a_clustering_of_all_images_is_preferred_to_a_newer_partial_one(make_col
     assert matrix_of(storage)["settings"]["clustering"] == "tiny/k5"
 
 
-def test_a_clustering_of_fewer_images_says_so_and_how_to_go_on(make_collection, clustered, grow_collection):
+def test_partial_clustering_is_reported_with_the_remedy(make_collection, clustered, grow_collection):
     storage = labeled(make_collection, clustered)
     clustered_by(storage, "--clusters", 3)
     assert not [told for told in matrix_of(storage)["findings"] if "update it with" in told]
@@ -125,7 +125,7 @@ def test_running_a_command_again_publishes_nothing(make_collection, clustered):
     assert generations.numbers(storage)[-1] == 3
 
 
-def test_a_space_can_have_several_indexes_and_the_newest_is_the_default(make_collection, clustered):
+def test_space_can_have_several_indexes_and_the_newest_is_the_default(make_collection, clustered):
     storage = make_collection(clustered(60, 8, 4))
     run(build, storage.root)
     run(build, storage.root, "--index", "ivf-sq8", "--nlist", 2, "--name", "fast")
@@ -138,7 +138,7 @@ def test_a_space_can_have_several_indexes_and_the_newest_is_the_default(make_col
 
 
 @pytest.mark.parametrize("name", ["a/b", ""])
-def test_an_invalid_index_name_is_rejected(make_collection, clustered, name):
+def test_invalid_index_name_is_rejected(make_collection, clustered, name):
     storage = make_collection(clustered(30, 8, 4))
     result = CliRunner().invoke(build, [str(storage.root), "--name", name])
     assert result.exit_code == 2

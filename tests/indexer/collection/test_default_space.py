@@ -54,7 +54,7 @@ def default_of(collection: Path) -> str:
     return generations.require_latest(Storage(collection)).default_space
 
 
-def test_a_trained_space_becomes_the_default_once_it_has_an_index(photos, trained, tmp_path):
+def test_trained_space_becomes_the_default_once_it_has_an_index(photos, trained, tmp_path):
     collection = tmp_path / "collection"
     run(index, photos, "--collection", collection, *UNTRAINED, *EMBED, *MAIN)
     assert default_of(collection) == "shufflenet_v2_x0_5"
@@ -67,7 +67,7 @@ def test_a_trained_space_becomes_the_default_once_it_has_an_index(photos, traine
     assert "squeezenet1_1 is the default space now, because shufflenet_v2_x0_5 is of an untrained network" in said
 
 
-def test_index_with_a_trained_network_says_that_the_default_has_changed(photos, trained, tmp_path):
+def test_index_with_a_trained_network_reports_that_the_default_has_changed(photos, trained, tmp_path):
     collection = tmp_path / "collection"
     run(index, photos, "--collection", collection, *UNTRAINED, *EMBED, *MAIN)
     said = run(index, photos, "--collection", collection, *trained, *EMBED, *MAIN)
@@ -75,7 +75,7 @@ def test_index_with_a_trained_network_says_that_the_default_has_changed(photos, 
     assert "squeezenet1_1 is the default space now" in said
 
 
-def test_a_default_that_a_user_sets_stays(photos, trained, tmp_path):
+def test_user_default_stays(photos, trained, tmp_path):
     collection = tmp_path / "collection"
     run(embed, photos, "--collection", collection, *UNTRAINED, "--layer", "conv5", *EMBED)
     said = run(set_defaults, collection, "--default-space", "shufflenet_v2_x0_5.conv5.avg")
@@ -87,7 +87,7 @@ def test_a_default_that_a_user_sets_stays(photos, trained, tmp_path):
     assert default_of(collection) == "squeezenet1_1"
 
 
-def test_an_unknown_space_is_refused_and_the_others_are_named(photos, tmp_path):
+def test_unknown_space_is_rejected_and_the_others_are_named(photos, tmp_path):
     collection = tmp_path / "collection"
     run(embed, photos, "--collection", collection, *UNTRAINED, *EMBED)
     done = CliRunner().invoke(set_defaults, [str(collection), "--default-space", "resnet152"])
@@ -97,7 +97,7 @@ def test_an_unknown_space_is_refused_and_the_others_are_named(photos, tmp_path):
     assert said == {"generation": 2, "default_space": "shufflenet_v2_x0_5"}
 
 
-def test_all_spaces_are_indexed_at_once(photos, tmp_path):
+def test_all_spaces_are_indexed_immediately(photos, tmp_path):
     collection = tmp_path / "collection"
     run(embed, photos, "--collection", collection, *UNTRAINED, "--layer", "conv5", *EMBED)
     found = json.loads(run(build, collection, "--space", "all", "--index", "Flat", "--json"))

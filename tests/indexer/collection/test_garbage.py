@@ -88,7 +88,7 @@ def test_files_and_manifests_of_older_generations_are_removed(storage):
     assert run(storage, 1).files == []
 
 
-def test_a_dry_run_tells_the_same_and_changes_nothing(storage):
+def test_dry_run_reports_the_same_and_changes_nothing(storage):
     put(storage, "embeddings/tiny/part-000009.parquet")
     before = snapshot(storage)
     said = run(storage, 1, dry_run=True)
@@ -98,7 +98,7 @@ def test_a_dry_run_tells_the_same_and_changes_nothing(storage):
     assert len(done.files) == 4
 
 
-def test_foreign_files_stay_and_are_told(storage):
+def test_foreign_files_stay_and_are_reported(storage):
     for path in FOREIGN:
         put(storage, path)
     done = run(storage, 1)
@@ -106,7 +106,7 @@ def test_foreign_files_stay_and_are_told(storage):
     assert all(storage.exists(path) for path in FOREIGN)
 
 
-def test_a_generation_is_kept_until_its_reader_ends(storage):
+def test_generation_is_kept_until_its_reader_ends(storage):
     readers = [CollectionReader.open(str(storage.root), 1)]
     done = run(storage, 1)
     assert (done.kept, done.removed, done.in_use) == ([1, 3], [2], [1])
@@ -133,7 +133,7 @@ def test_nothing_is_removed_while_a_kept_manifest_cannot_be_read(storage):
     assert snapshot(storage) == before
 
 
-def test_an_empty_place_is_refused(tmp_path):
+def test_empty_place_is_rejected(tmp_path):
     with pytest.raises(NotFoundError, match="holds no collection"):
         collect(Storage(tmp_path), 1)
 
@@ -242,7 +242,7 @@ def without_locks_of_manifests(monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refusing)
 
 
-def test_without_file_locks_old_generations_are_kept_until_told(tmp_path, monkeypatch):
+def test_without_file_locks_old_generations_stay_until_forced(tmp_path, monkeypatch):
     storage = Storage(tmp_path / "collection")
     for parts in (1, 2, 3):
         publish(storage, parts, {0}, set(), set())
@@ -257,7 +257,7 @@ def test_without_file_locks_old_generations_are_kept_until_told(tmp_path, monkey
     assert generations.numbers(storage) == [3]
 
 
-def test_the_last_generation_that_can_be_searched_is_kept(tmp_path):
+def test_last_generation_that_can_be_searched_is_kept(tmp_path):
     """Regression: `gc --keep 1` after an `embed` for another space removed what a server could serve."""
     storage = Storage(tmp_path / "collection")
     for parts in (1, 2):

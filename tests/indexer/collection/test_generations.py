@@ -20,7 +20,7 @@ def renamed(draft, default_space="other"):
     return dataclasses.replace(draft, default_space=default_space)
 
 
-def test_an_empty_place_has_no_generation(tmp_path):
+def test_empty_place_has_no_generation(tmp_path):
     storage = Storage(tmp_path / "nothing")
     assert generations.numbers(storage) == []
     assert generations.latest(storage) is None
@@ -29,7 +29,7 @@ def test_an_empty_place_has_no_generation(tmp_path):
     assert not storage.root.exists()
 
 
-def test_the_first_is_number_one_and_lists_every_file_with_its_digest(storage):
+def test_first_generation_is_1_and_lists_every_file_with_digest(storage):
     manifest = generations.require_latest(storage)
     assert manifest.generation == 1
     tables = ["source", "images", "embeddings/tiny"]
@@ -48,7 +48,7 @@ def test_publishing_the_same_again_is_no_new_generation(storage):
     assert generations.numbers(storage) == [1]
 
 
-def test_each_change_is_the_next_number_and_old_ones_stay(storage):
+def test_each_change_is_a_new_generation_and_old_generations_stay(storage):
     first = generations.require_latest(storage)
     second = generations.publish(storage, renamed(first))
     third = generations.publish(storage, first)
@@ -72,7 +72,7 @@ def test_two_writers_cannot_publish_the_same_number(storage, monkeypatch):
         generations.publish(storage, renamed(first, "third"))
 
 
-def test_a_file_that_is_named_but_missing_is_not_published(storage):
+def test_named_but_missing_file_is_not_published(storage):
     first = generations.require_latest(storage)
     draft = dataclasses.replace(first, images=[*first.images, "images/part-000003.parquet"])
     with pytest.raises(DataLossError, match=r"part-000003\.parquet"):
@@ -80,7 +80,7 @@ def test_a_file_that_is_named_but_missing_is_not_published(storage):
     assert generations.numbers(storage) == [1]
 
 
-def test_a_file_removed_from_the_manifest_is_no_longer_listed(storage):
+def test_file_removed_from_the_manifest_is_no_longer_listed(storage):
     first = generations.require_latest(storage)
     second = generations.publish(storage, dataclasses.replace(first, listing=[]))
     assert not any(path.startswith("source/") for path in second.files)

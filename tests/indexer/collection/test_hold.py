@@ -34,7 +34,7 @@ def is_free(storage):
         return free
 
 
-def test_a_generation_is_held_while_a_reader_exists(storage):
+def test_generation_is_held_while_a_reader_exists(storage):
     assert is_free(storage)
     first, second = (CollectionReader.open(str(storage.root)) for _ in range(2))
     assert not is_free(storage)
@@ -47,7 +47,7 @@ def test_a_generation_is_held_while_a_reader_exists(storage):
     assert is_free(storage)
 
 
-def test_a_reader_in_another_process_holds_it_until_it_dies(storage):
+def test_reader_in_another_process_holds_the_generation_until_it_ends(storage):
     reader = subprocess.Popen(
         [sys.executable, "-c", READ, str(storage.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -59,7 +59,7 @@ def test_a_reader_in_another_process_holds_it_until_it_dies(storage):
     assert is_free(storage)
 
 
-def test_a_generation_being_removed_cannot_be_opened(storage):
+def test_generation_being_removed_cannot_be_opened(storage):
     with claimed(storage, 1) as free:
         assert free
         with pytest.raises(NotFoundError, match=r"000001\.json is being removed"):
@@ -67,7 +67,7 @@ def test_a_generation_being_removed_cannot_be_opened(storage):
     assert len(CollectionReader.open(str(storage.root)).ids()) == 10
 
 
-def test_a_generation_removed_before_its_lock_is_not_found(storage, monkeypatch):
+def test_generation_removed_before_its_lock_is_not_found(storage, monkeypatch):
     flock = fcntl.flock
 
     def removed_meanwhile(descriptor, how):
@@ -79,7 +79,7 @@ def test_a_generation_removed_before_its_lock_is_not_found(storage, monkeypatch)
         hold(storage, 1, object.__new__(type("Holder", (), {})))
 
 
-def test_a_file_system_without_such_locks_can_be_read(storage, monkeypatch):
+def test_file_system_without_such_locks_can_be_read(storage, monkeypatch):
     def none(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -124,7 +124,7 @@ def test_without_write_access_on_nfs_readers_are_unknown(storage, monkeypatch):
     assert is_free(storage) is None
 
 
-def test_a_released_reader_holds_nothing_although_it_is_still_referenced(storage):
+def test_released_reader_holds_nothing_although_it_is_still_referenced(storage):
     reader, other = (CollectionReader.open(str(storage.root)) for _ in range(2))
     reader.release()
     assert not is_free(storage)

@@ -44,7 +44,7 @@ def manifest_of(parts: list[str], ids: str) -> Manifest:
     return Manifest(FORMAT, 1, SourceEntry("list", "/x"), files, [], [], indexes={"tiny/main": entry})
 
 
-def test_the_reader_takes_ids_from_the_file_and_from_parts_it_lacks(storage) -> None:
+def test_reader_takes_ids_from_the_file_and_from_parts_it_lacks(storage) -> None:
     parts = write_parts(storage)
     manifest = manifest_of(parts, index_ids.write_ids(storage, INDEX, parts[:2]))
     reader = CollectionReader(storage, manifest)
@@ -56,7 +56,7 @@ def test_the_reader_takes_ids_from_the_file_and_from_parts_it_lacks(storage) -> 
     np.testing.assert_array_equal(reader.ids_of(parts[:2]), np.concatenate(IDS[:2]))
 
 
-def test_the_bytes_of_an_id_file_do_not_depend_on_the_parts(storage, monkeypatch) -> None:
+def test_bytes_of_an_id_file_do_not_depend_on_the_parts(storage, monkeypatch) -> None:
     monkeypatch.setattr(schema, "ROW_GROUP", 5)
     path = storage.root / index_ids.write_ids(storage, INDEX, write_parts(storage))
     written = path.read_bytes()
@@ -66,7 +66,7 @@ def test_the_bytes_of_an_id_file_do_not_depend_on_the_parts(storage, monkeypatch
     assert path.read_bytes() == written
 
 
-def test_a_file_that_is_right_stays_and_another_is_written_again(storage) -> None:
+def test_correct_file_stays_and_wrong_file_is_rewritten(storage) -> None:
     parts = write_parts(storage)
     path = storage.root / index_ids.write_ids(storage, INDEX, parts)
     stamp, written = storage.stamp(layout.index_ids(INDEX)), path.read_bytes()
@@ -93,7 +93,7 @@ def test_ids_are_read_from_the_parts_if_the_file_is_damaged(storage, damage) -> 
     np.testing.assert_array_equal(reader.ids_of(parts[:0:-1]), np.concatenate(IDS[:0:-1]))
 
 
-def test_the_first_rows_of_parts_are_written(storage, monkeypatch) -> None:
+def test_first_rows_of_parts_are_written(storage, monkeypatch) -> None:
     monkeypatch.setattr(schema, "ROW_GROUP", 5)
     parts = write_parts(storage)
     for rows in (6, 11, 12):

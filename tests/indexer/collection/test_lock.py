@@ -41,7 +41,7 @@ def holder(storage):
         process.kill()
 
 
-def test_a_second_writer_fails_at_once_and_names_the_owner(storage, holder):
+def test_second_writer_fails_immediately_and_names_the_owner(storage, holder):
     with pytest.raises(CollectionLockedError) as refused:
         writing(storage).__enter__()
     assert re.fullmatch(
@@ -54,27 +54,27 @@ def test_a_second_writer_fails_at_once_and_names_the_owner(storage, holder):
 @pytest.mark.parametrize(
     ("seconds", "told"), [(90, "1 minute"), (7300, "2 hours"), (86400 * 3, "3 days"), (0.2, "0 s"), (-500, "0 s")]
 )
-def test_the_owner_is_told_with_its_age(storage, holder, seconds, told):
+def test_lock_error_names_owner_and_age(storage, holder, seconds, told):
     sign(storage, since=time.time() - seconds)
     with pytest.raises(CollectionLockedError, match=f"'lookalike index', process 77 on far, for {told}; wait"):
         writing(storage).__enter__()
 
 
-def test_an_owner_on_another_machine_may_be_gone_for_good(storage, holder):
+def test_owner_on_another_machine_may_be_gone_for_good(storage, holder):
     sign(storage)
     with pytest.raises(CollectionLockedError, match=r"if far no longer exists, remove .*/\.lock\)"):
         writing(storage).__enter__()
 
 
 @pytest.mark.parametrize("note", [b"", b"[1, 2]", b'{"pid": "x"}', b"\xff", None])
-def test_a_lock_with_an_unreadable_note_is_held(storage, holder, note):
+def test_lock_with_an_unreadable_note_is_held(storage, holder, note):
     path = storage.local(OWNER)
     path.unlink() if note is None else path.write_bytes(note)
     with pytest.raises(CollectionLockedError, match=r"Another process is writing to .*collection; wait until"):
         writing(storage).__enter__()
 
 
-def test_the_note_goes_with_the_lock_and_a_dead_owners_is_replaced(storage):
+def test_note_goes_with_the_lock_and_a_dead_owners_is_replaced(storage):
     storage.root.mkdir()
     sign(storage)
     with writing(storage):
@@ -84,7 +84,7 @@ def test_the_note_goes_with_the_lock_and_a_dead_owners_is_replaced(storage):
     assert [path.name for path in storage.root.iterdir()] == [".lock"]
 
 
-def test_the_lock_can_be_taken_without_sweeping(storage):
+def test_lock_can_be_taken_without_sweeping(storage):
     storage.root.mkdir()
     (storage.root / ".tmp-0a0b0c0d-part").write_bytes(b"half")
     with writing(storage, sweep=False):
@@ -103,7 +103,7 @@ def test_leftovers_of_a_writer_at_work_are_not_swept(storage, holder):
     assert leftover.exists()
 
 
-def test_a_killed_writer_releases_its_lock_and_its_leftovers_are_removed(storage, holder):
+def test_killed_writer_releases_its_lock_and_its_leftovers_are_removed(storage, holder):
     leftover = storage.root / ".tmp-0a0b0c0d-part"
     leftover.write_bytes(b"half")
     holder.send_signal(signal.SIGKILL)
@@ -112,14 +112,14 @@ def test_a_killed_writer_releases_its_lock_and_its_leftovers_are_removed(storage
         assert not leftover.exists()
 
 
-def test_the_lock_is_given_back_after_an_error(storage):
+def test_lock_is_given_back_after_an_error(storage):
     with pytest.raises(ValueError, match="stop"), writing(storage):
         raise ValueError("stop")
     with writing(storage):
         pass
 
 
-def test_a_first_writer_that_writes_nothing_leaves_no_folder(storage):
+def test_first_writer_that_writes_nothing_leaves_no_folder(storage):
     with pytest.raises(RuntimeError), writing(storage):
         raise RuntimeError
     assert not storage.root.exists()
@@ -128,7 +128,7 @@ def test_a_first_writer_that_writes_nothing_leaves_no_folder(storage):
     assert storage.local("kept").exists()
 
 
-def test_an_empty_folder_that_was_there_before_stays(storage):
+def test_existing_empty_folder_stays(storage):
     storage.root.mkdir()
     with writing(storage):
         pass
@@ -140,7 +140,7 @@ def test_two_writers_in_one_process_exclude_each_other(storage):
         writing(Storage(storage.root)).__enter__()
 
 
-def test_a_place_that_is_no_folder(tmp_path):
+def test_path_that_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(IndexerError, match="cannot be written to"):
         writing(Storage(tmp_path / "file" / "collection")).__enter__()

@@ -91,11 +91,11 @@ def full():
     )  # fmt: skip
 
 
-def test_written_and_read_it_is_the_same():
+def test_manifest_round_trips():
     assert decode(encode(full()), "it") == full()
 
 
-def test_the_bytes_of_a_format_never_change():
+def test_bytes_of_a_format_never_change():
     """A change here needs a new format number: servers and older versions read these bytes."""
     assert encode(full()) == GOLDEN_2.read_bytes()
     assert decode(GOLDEN_2.read_bytes(), "golden") == full()
@@ -133,7 +133,7 @@ def test_sixty_thousand_parts_in_no_order_are_written_and_read():
     assert encoding.decode(encoded.manifest, "it", encoded.lists.__getitem__) == manifest
 
 
-def test_a_list_that_was_changed_is_noticed():
+def test_changed_list_is_noticed():
     encoded = encoding.encode(many(100))
     path = next(iter(encoded.lists))
     changed = {**encoded.lists, path: encoded.lists[path].replace(b"1024", b"1025", 1)}
@@ -150,7 +150,7 @@ def test_equal_manifests_have_equal_bytes_in_any_order():
     ("number", "mend"),
     [(5, "a newer one wrote it; get that with: pip install"), (0, "make the collection again with: lookalike index")],
 )
-def test_an_unsupported_format_is_rejected_with_a_remedy(number, mend):
+def test_unsupported_format_is_rejected_with_a_remedy(number, mend):
     data = encode(dataclasses.replace(full(), format=number))
     with pytest.raises(
         MismatchError, match=rf"here\.json has collection format {number} and .* reads formats 1 to 4: .*{mend}"
@@ -171,24 +171,24 @@ def test_any_flipped_byte_is_noticed():
 @pytest.mark.parametrize(
     "edit", [(b"1234", b"1235"), (b'"format": 2', b'"format": 1'), (b"\n", b"\r\n"), (b"}", b"} ")]
 )
-def test_an_edited_manifest_is_noticed(edit):
+def test_edited_manifest_is_noticed(edit):
     with pytest.raises(DataLossError, match="not what was written"):
         decode(encode(full()).replace(*edit), "here.json")
 
 
-def test_a_manifest_without_a_checksum_is_refused():
+def test_manifest_without_a_checksum_is_rejected():
     data = b"{\n" + encode(full()).split(b"\n", 2)[2]
     with pytest.raises(DataLossError, match="checksum"):
         decode(data, "here.json")
 
 
-def test_a_format_to_come_is_refused_before_its_fields_are_looked_at():
+def test_future_format_is_rejected_before_its_fields_are_read():
     with pytest.raises(MismatchError, match="format 5"):
         decode(b'{"format": 5, "everything": "else"}', "here.json")
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"format": 2}', b'{"format": "1"}', b"\xff\xfe", b'"' + b"x" * 9])
-def test_a_file_that_is_not_a_manifest_is_data_loss(data):
+def test_other_file_as_manifest_is_data_loss(data):
     with pytest.raises(DataLossError, match=r"here\.json is not (a readable manifest|what was written)"):
         decode(data, "here.json")
 
@@ -200,7 +200,7 @@ def test_every_cut_of_a_manifest_is_noticed():
             decode(data[:length], "cut")
 
 
-def test_the_fingerprint_covers_every_setting_that_changes_embeddings():
+def test_fingerprint_covers_every_setting_that_changes_embeddings():
     base = SpaceSpec(model(), "avgpool", "avg")
     elsewhere = model(weights=WeightsSpec("imagenet", "the same bytes by another name", "ab" * 32))
     assert SpaceSpec(elsewhere, "avgpool", "avg").fingerprint == base.fingerprint
@@ -215,5 +215,5 @@ def test_the_fingerprint_covers_every_setting_that_changes_embeddings():
     assert len({base.fingerprint, *(other.fingerprint for other in others)}) == 7
 
 
-def test_the_spec_of_a_space_has_its_fingerprint():
+def test_spec_of_a_space_has_its_fingerprint():
     assert full().space_spec("resnet152").fingerprint == full().spaces["resnet152"].fingerprint

@@ -33,7 +33,7 @@ def test_embeddings_are_read_by_arrow_pandas_and_duckdb(storage, dtype):
     assert rows == [(598, pytest.approx(float(vectors[598, 0]))), (599, pytest.approx(float(vectors[599, 0])))]
 
 
-def test_the_same_table_gives_the_same_bytes(storage):
+def test_same_table_gives_the_same_bytes(storage):
     columns = [[1, 2], ["a", "b"], ["x", None], ["u", "v"], [1, 2], [3, 4], ["x", "y"], [None, "ab"]]
     table = pa.table(columns, schema=schema.SOURCE)
     for path in ("one.parquet", "two.parquet"):
@@ -49,7 +49,7 @@ def test_part_names_and_numbers():
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", ".hidden", "-x", "é", "a b", "x" * 129, "a\n"])
-def test_names_that_are_no_folder_names_are_refused(name):
+def test_invalid_folder_names_are_rejected(name):
     with pytest.raises(UsageError, match="cannot be the name of a space"):
         layout.checked_name(name, "space")
 

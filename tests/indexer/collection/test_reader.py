@@ -54,13 +54,13 @@ def test_float16_is_read_as_float32(make_collection, vectors):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_single_rows_are_read_in_the_order_asked_for(reader, vectors, seed):
+def test_single_rows_are_read_in_the_order_requested(reader, vectors, seed):
     generator = np.random.default_rng(seed)
     rows = generator.integers(0, ROWS, 200)
     np.testing.assert_array_equal(reader.vectors("tiny", rows), vectors[rows])
 
 
-def test_the_edges_of_parts_and_row_groups(reader, vectors):
+def test_edges_of_parts_and_row_groups(reader, vectors):
     rows = np.array([1299, 0, 255, 256, 511, 512, 699, 700, 701, 1000, 1001, 0, 0])
     np.testing.assert_array_equal(reader.vectors("tiny", rows), vectors[rows])
     assert reader.vectors("tiny", np.empty(0, np.int64)).shape == (0, 6)
@@ -82,7 +82,7 @@ def test_only_the_row_group_of_a_row_is_read(reader, monkeypatch):
 
 
 @pytest.mark.parametrize("row", [-1, ROWS])
-def test_rows_that_are_not_there_are_refused(reader, row):
+def test_missing_rows_are_rejected(reader, row):
     with pytest.raises(UsageError, match=f"The space tiny has rows 0 to {ROWS - 1}"):
         reader.vectors("tiny", np.array([0, row]))
 
@@ -95,7 +95,7 @@ def test_ids_and_images(reader):
     assert images.column("key")[1].as_py() == "00004.jpg"
 
 
-def test_a_collection_without_any_part(make_collection):
+def test_collection_without_any_part(make_collection):
     reader = CollectionReader.open(str(make_collection(np.empty((0, 6), np.float32), part_rows=[]).root))
     assert list(reader.stream()) == []
     assert reader.ids().shape == (0,)
@@ -105,7 +105,7 @@ def test_a_collection_without_any_part(make_collection):
     assert reader.vectors("tiny", np.empty(0, np.int64)).shape == (0, 6)
 
 
-def test_a_space_whose_every_part_is_empty(make_collection):
+def test_space_whose_every_part_is_empty(make_collection):
     reader = CollectionReader.open(str(make_collection(np.empty((0, 6), np.float32), part_rows=[0, 0]).root))
     assert sum(len(ids) for ids, _ in reader.stream()) == 0
     assert reader.ids().shape == (0,)
@@ -144,7 +144,7 @@ def test_centroids_and_assignments(reader, vectors):
     assert assigned.margins.dtype == np.float32
 
 
-def test_a_missing_name_is_reported_with_the_available_names(reader, vectors):
+def test_missing_name_is_reported_with_the_available_names(reader, vectors):
     with pytest.raises(NotFoundError, match="no space 'big'; it has: tiny"):
         reader.space("big")
     with pytest.raises(NotFoundError, match="no clustering 'tiny/k3'; it has: none"):
@@ -155,7 +155,7 @@ def test_a_missing_name_is_reported_with_the_available_names(reader, vectors):
         reader.index()
 
 
-def test_a_reader_keeps_its_generation(reader, vectors):
+def test_reader_keeps_its_generation(reader, vectors):
     storage = reader.storage
     generations.publish(storage, dataclasses.replace(reader.manifest, default_space="gone"))
     assert reader.space()[0] == "tiny"
@@ -164,7 +164,7 @@ def test_a_reader_keeps_its_generation(reader, vectors):
         CollectionReader.open(str(storage.root)).space()
 
 
-def test_a_changed_file_is_noticed(reader):
+def test_changed_file_is_noticed(reader):
     path = "embeddings/tiny/part-000003.parquet"
     reader.verify(path)
     local = reader.storage.local(path)
@@ -176,7 +176,7 @@ def test_a_changed_file_is_noticed(reader):
 
 
 @pytest.mark.parametrize("data", [b"", b"not parquet at all", None])
-def test_a_part_that_cannot_be_read_is_a_loss_of_data(reader, data):
+def test_part_that_cannot_be_read_is_a_loss_of_data(reader, data):
     local = reader.storage.local("embeddings/tiny/part-000000.parquet")
     local.unlink() if data is None else local.write_bytes(data)
     with pytest.raises(DataLossError, match="cannot be read as Parquet"):

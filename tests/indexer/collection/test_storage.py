@@ -30,7 +30,7 @@ def files(storage):
     return sorted(path.name for path in storage.root.rglob("*") if path.is_file())
 
 
-def test_a_staged_file_appears_only_when_complete(storage):
+def test_staged_file_appears_only_when_complete(storage):
     with storage.staged("a/b/file.bin") as temporary:
         temporary.write_bytes(b"some bytes")
         assert not storage.exists("a/b/file.bin")
@@ -54,7 +54,7 @@ def test_nothing_appears_and_nothing_is_left_when_writing_fails(storage):
     assert files(storage) == ["file.bin"]
 
 
-def test_the_systems_errors_become_one_sentence(storage):
+def test_system_errors_become_one_sentence(storage):
     def fill_the_disk():
         with storage.staged("file.bin"):
             raise OSError(28, os.strerror(28))
@@ -66,7 +66,7 @@ def test_the_systems_errors_become_one_sentence(storage):
     assert files(storage) == []
 
 
-def test_a_place_that_cannot_be_written_to_becomes_one_sentence(storage):
+def test_place_that_cannot_be_written_to_becomes_one_sentence(storage):
     write(storage, "taken", b"a file where a folder is needed")
     with pytest.raises(IndexerError, match="could not be written"):
         write(storage, "taken/file.bin", b"x")
@@ -108,7 +108,7 @@ def test_only_one_publisher_wins(storage):
     assert files(storage) == ["000001.json"]
 
 
-def test_publishing_twice_says_what_to_do(storage):
+def test_publishing_twice_reports_the_remedy(storage):
     storage.publish("generations/000001.json", b"first")
     with pytest.raises(CollectionLockedError, match=r"000001\.json was published by another process; run the command"):
         storage.publish("generations/000001.json", b"second")
@@ -125,7 +125,7 @@ def test_sweeping_removes_what_killed_writers_left_and_nothing_else(storage):
     assert Storage(storage.root / "nowhere").sweep() == 0
 
 
-def test_a_killed_writer_leaves_the_old_file_or_the_new_one(storage):
+def test_killed_writer_leaves_the_old_file_or_the_new_one(storage):
     """SIGKILL while a file is rewritten repeatedly: the final name always has a complete file."""
     script = textwrap.dedent(
         f"""
@@ -167,7 +167,7 @@ def test_publishing_without_hard_links(storage, monkeypatch, number):
     assert files(storage) == ["000001.json"]
 
 
-def test_a_repeated_link_counts_as_published(storage, monkeypatch):
+def test_repeated_link_counts_as_published(storage, monkeypatch):
     """A network file system may lose its reply, so that the client links again."""
     link = os.link
 
@@ -188,7 +188,7 @@ def failing(number):
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_step_that_fails_leaves_the_old_file(storage, monkeypatch, step):
+def test_step_that_fails_leaves_the_old_file(storage, monkeypatch, step):
     write(storage, "file.bin", b"before")
     monkeypatch.setattr(os, step, failing(errno.EIO))
     with pytest.raises(IndexerError, match=r"file\.bin could not be written: Input/output error\."):
@@ -198,14 +198,14 @@ def test_a_step_that_fails_leaves_the_old_file(storage, monkeypatch, step):
     assert files(storage) == ["file.bin"]
 
 
-def test_the_first_error_is_told_when_clearing_up_fails_too(storage, monkeypatch):
+def test_first_error_is_reported_when_cleanup_fails(storage, monkeypatch):
     monkeypatch.setattr(os, "fsync", failing(errno.ENOSPC))
     monkeypatch.setattr(os, "unlink", failing(errno.EROFS))
     with pytest.raises(IndexerError, match="No space left on device"):
         write(storage, "file.bin", b"x")
 
 
-def test_a_disk_that_cannot_read_is_a_loss_of_data_and_no_right_to_read_is_not(storage, monkeypatch):
+def test_unreadable_disk_is_data_loss_and_missing_permission_is_not(storage, monkeypatch):
     write(storage, "file.bin", b"x")
     asks = (storage.read, storage.digest, storage.size, storage.exists)
     for number, kind in ((errno.EIO, DataLossError), (errno.EACCES, IndexerError)):

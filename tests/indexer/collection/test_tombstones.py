@@ -38,7 +38,7 @@ def live(reader):
     return [number for number in range(1, 180, 3) if number not in DELETED]
 
 
-def test_a_generation_without_them_keeps_its_format(storage):
+def test_generation_without_them_keeps_its_format(storage):
     assert generations.require_latest(storage).format == 2
     assert delete(storage, keys=["nobody.jpg"]).generation == 1
 
@@ -57,7 +57,7 @@ def test_deleting_counts_what_is_not_there(storage):
     assert (again.ids, again.unknown, again.generation) == ([], 2, done.generation)
 
 
-def test_a_generation_before_them_has_the_images(storage):
+def test_generation_before_them_has_the_images(storage):
     delete(storage, ids=DELETED)
     assert len(CollectionReader.open(str(storage.root), 1).images()) == 60
 
@@ -109,7 +109,7 @@ def test_clusterings_indexes_and_graphs_are_made_without_them(storage):
     assert run_verify(storage, VerifySettings(deep=True, images=0), Silent()).damages == []
 
 
-def test_an_older_graph_has_shorter_lists_until_it_is_rebuilt(storage):
+def test_older_graph_has_shorter_lists_until_it_is_rebuilt(storage):
     settings = GraphSettings(k=5)
     draft, _ = run_graph(storage, generations.require_latest(storage), settings, Silent())
     generations.publish(storage, draft)
@@ -135,7 +135,7 @@ def test_many_changes_become_one_part(storage):
     assert set(stored.column("reason").to_pylist()) == {"deleted"}
 
 
-def test_an_earlier_tombstone_is_kept(storage):
+def test_earlier_tombstone_is_kept(storage):
     draft = generations.require_latest(storage)
     draft = tombstones.with_tombstones(storage, draft, [4], "replaced", sequence=17)
     draft = tombstones.with_tombstones(storage, draft, [4, 7], "gone", sequence=18)
@@ -150,7 +150,7 @@ def test_only_one_writes(storage, monkeypatch):
         delete(storage, ids=[4])
 
 
-def test_the_reader_of_whole_rows_reads_nothing_more(storage):
+def test_reader_of_whole_rows_reads_nothing_more(storage):
     reader = opened(storage)
     assert reader.whole is reader
     assert reader.live_rows("tiny") is None

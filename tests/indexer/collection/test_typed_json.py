@@ -15,7 +15,7 @@ from lookalike_indexer.collection.typed_json import TypedJson
 ROOT = Path(__file__).parents[3]
 
 
-def test_it_decodes_its_type_and_refuses_others():
+def test_it_decodes_its_type_and_rejects_others():
     numbers = TypedJson(dict[str, int])
     assert numbers.decode(b'{"a": 1}') == numbers.convert({"a": 1}) == {"a": 1}
     with pytest.raises(msgspec.MsgspecError):
@@ -23,7 +23,7 @@ def test_it_decodes_its_type_and_refuses_others():
 
 
 @pytest.mark.own_process
-def test_the_type_of_a_manifest_is_known_once_its_module_is_imported():
+def test_type_of_a_manifest_is_known_once_its_module_is_imported():
     program = (
         "from lookalike_indexer.collection.manifest import Manifest, SpaceEntry\n"
         "assert not hasattr(Manifest, '__msgspec_cache__')\n"
@@ -34,7 +34,7 @@ def test_the_type_of_a_manifest_is_known_once_its_module_is_imported():
     assert done.returncode == 0, done.stderr
 
 
-def test_no_function_decodes_a_type_that_msgspec_has_not_met():
+def test_every_decoded_type_is_known_to_msgspec():
     found = []
     for package in ("indexer", "server", "benchmarks"):
         for path in (ROOT / package).rglob("*.py"):

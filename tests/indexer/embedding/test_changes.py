@@ -59,7 +59,7 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
     return one.keys() == other.keys() and all(np.allclose(one[key], other[key], rtol=1e-4, atol=1e-4) for key in one)
 
 
-def test_a_file_that_is_replaced_is_told_and_no_model_mixes_the_two(embed, reader, photos, storage, add_photo):
+def test_replaced_file_is_reported_and_models_do_not_mix_versions(embed, reader, photos, storage, add_photo):
     embed()
     before = by_key(reader())
     add_photo(photos / "a" / "02.png", 70)
@@ -79,7 +79,7 @@ def test_a_file_that_is_replaced_is_told_and_no_model_mixes_the_two(embed, reade
     assert verified(storage) == []
 
 
-def test_a_file_with_another_time_and_the_same_bytes_has_not_changed(embed, reader, photos, storage):
+def test_file_with_another_time_and_the_same_bytes_has_not_changed(embed, reader, photos, storage):
     embed()
     os.utime(photos / "a" / "02.png", ns=(5, 5))
     assert embed().changed == 0
@@ -100,7 +100,7 @@ def test_rows_of_a_parquet_file_are_found_by_key(embed, reader, photos, tmp_path
     assert verified(storage) == []
 
 
-def test_a_row_that_holds_another_image_does_not_give_it_its_label(embed, reader, photos, tmp_path, storage):
+def test_row_of_another_image_does_not_pass_on_its_label(embed, reader, photos, tmp_path, storage):
     first, second = ((photos / "a" / f"0{number}.png").read_bytes() for number in (0, 2))
     source = tmp_path / "photos.parquet"
     pq.write_table(pa.table({"key": ["x", "y"], "image": [first, second], "label": ["cat", "dog"]}), source)
@@ -143,7 +143,7 @@ def test_unreadable_images_are_retried(embed, reader, photos, storage, tmp_path,
     assert verified(storage) == []
 
 
-def test_a_repaired_file_is_retried(embed, reader, photos, storage, add_photo):
+def test_repaired_file_is_retried(embed, reader, photos, storage, add_photo):
     embed()
     assert (embed().retried, embed().rejected) == (0, 0)
     add_photo(photos / "good.png", 90)
@@ -155,7 +155,7 @@ def test_a_repaired_file_is_retried(embed, reader, photos, storage, add_photo):
     assert verified(storage) == []
 
 
-def test_a_retry_that_is_killed_goes_on_where_it_stopped(embed, reader, photos, storage, settings, contents):
+def test_killed_retry_continues_where_it_stopped(embed, reader, photos, storage, settings, contents):
     shutil.move(photos / "b", photos.parent / "away")
     source = photos / "list.txt"
     source.write_text("\n".join(f"{'ab'[number % 2]}/{number:02d}.png" for number in range(20)))
@@ -204,7 +204,7 @@ def test_labels_given_after_a_killed_run_apply_to_its_images(embed, reader, tmp_
     assert reader().images().column("label").to_pylist()[:2] == ["first", "a"]
 
 
-def test_a_renamed_file_keeps_its_id_and_its_embedding(embed, reader, photos, storage):
+def test_renamed_file_keeps_its_id_and_its_embedding(embed, reader, photos, storage):
     embed()
     before = by_key(reader())
     (photos / "c").mkdir()
@@ -219,7 +219,7 @@ def test_a_renamed_file_keeps_its_id_and_its_embedding(embed, reader, photos, st
     assert verified(storage) == []
 
 
-def test_a_folder_that_has_moved_is_followed(embed, reader, photos, storage, tmp_path, add_photo):
+def test_folder_that_has_moved_is_followed(embed, reader, photos, storage, tmp_path, add_photo):
     embed()
     before = by_key(reader())
     add_photo(photos / "a" / "08.png", 61)
@@ -238,7 +238,7 @@ def test_a_folder_that_has_moved_is_followed(embed, reader, photos, storage, tmp
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".tar", ".zip"])
-def test_a_file_of_pictures_that_was_renamed_is_followed(embed, reader, photos, storage, tmp_path, suffix: str):
+def test_renamed_image_file_is_followed(embed, reader, photos, storage, tmp_path, suffix: str):
     pictures = {path.name: path.read_bytes() for path in sorted(photos.glob("a/*.png"))}
     before, now = tmp_path / f"before{suffix}", tmp_path / "elsewhere" / f"now{suffix}"
     pack(before, pictures)
@@ -258,7 +258,7 @@ def test_a_file_of_pictures_that_was_renamed_is_followed(embed, reader, photos, 
     assert verified(storage) == []
 
 
-def test_the_rejects_of_a_file_that_was_renamed_say_where_they_are_now(embed, reader, storage, photos, tmp_path):
+def test_rejects_of_a_renamed_file_name_its_new_path(embed, reader, storage, photos, tmp_path):
     before, now = tmp_path / "before.zip", tmp_path / "now.zip"
     pack(before, {"good.png": (photos / "a" / "00.png").read_bytes(), "broken.png": b"no picture"})
     embed(source=str(before))
@@ -285,7 +285,7 @@ def pack(path: Path, pictures: dict[str, bytes]) -> None:
                 archive.addfile(member, io.BytesIO(data))
 
 
-def test_a_folder_of_other_images_is_not_a_moved_source(embed, photos, tmp_path, add_photo):
+def test_folder_of_other_images_is_not_a_moved_source(embed, photos, tmp_path, add_photo):
     embed()
     shutil.copytree(photos, tmp_path / "elsewhere")
     add_photo(tmp_path / "elsewhere" / "a" / "00.png", 99)
@@ -297,7 +297,7 @@ def test_a_folder_of_other_images_is_not_a_moved_source(embed, photos, tmp_path,
 
 
 @pytest.mark.parametrize("table", ["embeddings", "predictions"])
-def test_a_removed_part_is_rebuilt_with_the_same_bytes(embed, storage, contents, table):
+def test_removed_part_is_rebuilt_with_the_same_bytes(embed, storage, contents, table):
     embed()
     before = contents(storage)
     storage.local(f"{table}/{MODEL}/part-000001.parquet").unlink()
@@ -307,7 +307,7 @@ def test_a_removed_part_is_rebuilt_with_the_same_bytes(embed, storage, contents,
 
 
 @pytest.mark.parametrize("table", ["embeddings", "predictions", "images"])
-def test_a_removed_part_with_missing_images_is_described_by_a_new_manifest(embed, reader, photos, storage, table):
+def test_removed_part_with_missing_images_is_described_by_a_new_manifest(embed, reader, photos, storage, table):
     """After an image is gone, the advice of `verify` still works: the manifest describes the current files."""
     embed()
     folder = table if table == "images" else f"{table}/{MODEL}"
@@ -335,7 +335,7 @@ def reader_rows(storage: Storage) -> list[dict[str, object]]:
     ]
 
 
-def test_a_lost_image_part_must_be_embedded_again_by_other_models(embed, reader, photos, storage, add_photo):
+def test_lost_image_part_must_be_embedded_again_by_other_models(embed, reader, photos, storage, add_photo):
     embed()
     embed(**SECOND)
     storage.local("images/part-000001.parquet").unlink()
@@ -347,7 +347,7 @@ def test_a_lost_image_part_must_be_embedded_again_by_other_models(embed, reader,
     assert same(by_key(reader()), by_key(reader(), "second"))
 
 
-def test_the_arithmetic_belongs_to_each_part(embed, reader, photos, storage, add_photo):
+def test_arithmetic_belongs_to_each_part(embed, reader, photos, storage, add_photo):
     embed(compute="float32")
     add_photo(photos / "z.png", 80)
     embed(compute="bfloat16")
@@ -359,7 +359,7 @@ def test_the_arithmetic_belongs_to_each_part(embed, reader, photos, storage, add
     assert verified(storage) == []
 
 
-def test_a_layer_that_was_embedded_follows_when_the_collection_grows(embed, reader, photos, add_photo):
+def test_embedded_layer_grows_with_the_collection(embed, reader, photos, add_photo):
     embed(layers=(Node("features.6", "max"),))
     add_photo(photos / "z.png", 80)
     report = embed()

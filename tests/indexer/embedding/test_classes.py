@@ -23,7 +23,7 @@ def spec(kind: str, classes: int = 1000) -> ModelSpec:
     return ModelSpec("resnet50", classes, WeightsSpec(kind, "x", "0" * 64), _PREPROCESSING)
 
 
-def test_the_names_match_every_torchvision_classifier():
+def test_names_match_every_torchvision_classifier():
     names = class_names(spec("imagenet"))
     for arch in torchvision.models.list_models(module=torchvision.models):
         for weights in torchvision.models.get_model_weights(arch):
@@ -63,11 +63,11 @@ def write(path: Path, content: Any) -> str:
         {"dog": 1, "cat": 0, "fish, gold": 2},
     ],
 )
-def test_a_file_names_classes_in_every_usual_form(tmp_path: Path, content: Any):
+def test_file_names_classes_in_every_usual_form(tmp_path: Path, content: Any):
     assert read_class_names(write(tmp_path / "names", content)) == ["cat", "dog", "fish, gold"]
 
 
-def test_an_invalid_class_name_file_is_rejected(tmp_path: Path):
+def test_invalid_class_name_file_is_rejected(tmp_path: Path):
     for content, sentence in (
         ("cat\n\ndog\n", "has no name for class 1"),
         (["cat", 3], "has no name for class 1"),
@@ -105,7 +105,7 @@ def test_names_are_stored_with_the_model_and_kept(storage, embed, weights: str, 
     assert earlier.class_names("squeezenet1_1") == ["cat", "dog", "fish"]
 
 
-def test_the_number_of_names_is_checked_before_anything_is_written(storage, embed, weights: str, tmp_path: Path):
+def test_number_of_names_is_checked_before_anything_is_written(storage, embed, weights: str, tmp_path: Path):
     file = write(tmp_path / "names", "cat\ndog\n")
     with pytest.raises(UsageError, match="--class-names has 2 names, but squeezenet1_1 has 3 classes"):
         embed(weights=weights, class_names=file)
@@ -114,7 +114,7 @@ def test_the_number_of_names_is_checked_before_anything_is_written(storage, embe
         embed(weights="imagenet", class_names=str(tmp_path / "none"))
 
 
-def test_a_thousand_classes_are_not_imagenet_unless_stated(storage, embed, tmp_path: Path, monkeypatch):
+def test_thousand_classes_are_not_imagenet_unless_stated(storage, embed, tmp_path: Path, monkeypatch):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "own.pth")
@@ -132,7 +132,7 @@ def test_a_thousand_classes_are_not_imagenet_unless_stated(storage, embed, tmp_p
     assert embed(weights=str(tmp_path / "own.pth"), name="second").class_names == "imagenet"
 
 
-def test_a_view_takes_names_for_models_that_have_none(storage, embed, weights: str):
+def test_view_takes_names_for_models_that_have_none(storage, embed, weights: str):
     embed(weights=weights)
     embed(weights=weights, name="second", class_names="")
     view = View(CollectionReader.open(str(storage.root)))

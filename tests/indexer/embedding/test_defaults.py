@@ -25,7 +25,7 @@ def reader(storage: Storage) -> Callable[[], CollectionReader]:
     return lambda: CollectionReader.open(storage.root)
 
 
-def test_the_same_command_without_options_goes_on(embed, reader, photos: Path, add_photo):
+def test_same_command_without_options_continues(embed, reader, photos: Path, add_photo):
     embed(layers=(Node("features", "max"),), dtype="float16", preprocess="IMAGENET1K_V1")
     before = reader().manifest
     add_photo(photos / "a" / "new.png", 99)
@@ -42,7 +42,7 @@ def test_the_same_command_without_options_goes_on(embed, reader, photos: Path, a
     assert reader().manifest.spaces["squeezenet1_1.features.3.avg"].dtype == "float16"
 
 
-def test_a_file_of_weights_is_taken_again(embed, reader, save_network):
+def test_file_of_weights_is_taken_again(embed, reader, save_network):
     network = {"model": "shufflenet_v2_x0_5", "weights": str(save_network(1)), "name": "mine"}
     embed(**network)
     assert embed(**AS_BEFORE).model == "mine"
@@ -61,13 +61,13 @@ def test_with_several_models_the_model_must_be_named(embed, storage: Storage, re
         settled(EmbedSettings("x", model="resnet18", name="second"), reader().manifest)
 
 
-def test_checkpoints_are_no_models_to_go_on_with(embed, reader):
+def test_checkpoints_are_no_models_to_continue_with(embed, reader):
     embed()
     embed(name="squeezenet1_1@step2", weights="untrained:2")
     assert embed(**AS_BEFORE).model == "squeezenet1_1"
 
 
-def test_a_new_collection_gets_the_published_resnet152():
+def test_new_collection_gets_the_published_resnet152():
     made = settled(EmbedSettings("x"), None)
     assert (made.model, made.weights, made.alias) == ("resnet152", "imagenet", "resnet152")
     named = settled(EmbedSettings("x", name="mine"), None)
@@ -91,7 +91,7 @@ def test_weights_without_a_classifier_give_embeddings_but_no_predictions(embed, 
     assert embed(**AS_BEFORE, name="bare").embedded == 0
 
 
-def test_a_vision_transformer_of_384_pixels_embeds(embed, reader, save_vit, photos: Path):
+def test_vision_transformer_of_384_pixels_embeds(embed, reader, save_vit, photos: Path):
     for picture in list(photos.rglob("*"))[3:]:
         if picture.is_file() and picture.name != "00.png":
             picture.unlink()

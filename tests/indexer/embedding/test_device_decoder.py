@@ -87,7 +87,7 @@ def test_images_that_a_device_cannot_decode_are_decoded_by_workers(device: str, 
     assert not isinstance(found[1], Rejected) or found[1] == prepare(damaged, SPEC, DEFAULT_LIMITS)
 
 
-def test_a_device_that_cannot_decode_is_reported(monkeypatch: pytest.MonkeyPatch, pool: DecodePool) -> None:
+def test_device_that_cannot_decode_is_reported(monkeypatch: pytest.MonkeyPatch, pool: DecodePool) -> None:
     def without(*arguments: object, **options: object) -> None:
         raise RuntimeError("torchvision not compiled with nvJPEG support")
 
@@ -96,7 +96,7 @@ def test_a_device_that_cannot_decode_is_reported(monkeypatch: pytest.MonkeyPatch
         decoded("cpu", pool, [jpeg(soft(90, 70))])
 
 
-def test_a_device_out_of_memory_is_reported(monkeypatch: pytest.MonkeyPatch, pool: DecodePool) -> None:
+def test_device_out_of_memory_is_reported(monkeypatch: pytest.MonkeyPatch, pool: DecodePool) -> None:
     def full(*arguments: object, **options: object) -> None:
         raise torch.OutOfMemoryError("no memory")
 

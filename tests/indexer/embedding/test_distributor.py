@@ -30,7 +30,7 @@ from lookalike_indexer.sources.open import open_source
 
 
 @pytest.mark.slow
-def test_two_devices_make_what_one_makes(
+def test_two_devices_equal_one_device(
     tmp_path: Path, settings: EmbedSettings, contents: Callable[[Storage], dict[str, bytes]]
 ):
     made = []
@@ -52,7 +52,7 @@ def listed(storage: Storage, settings: EmbedSettings) -> tuple[Inventory, Source
 
 
 @pytest.mark.slow
-def test_an_error_in_a_process_is_raised_as_what_it_was(storage: Storage, settings: EmbedSettings):
+def test_error_in_a_process_keeps_its_type(storage: Storage, settings: EmbedSettings):
     inventory, source = listed(storage, settings)
     spec = dataclasses.replace(inventory.plan.spec, weights=WeightsSpec("untrained", "1", "00"))
     other = Inventory(storage, None, dataclasses.replace(inventory.plan, spec=spec), inventory.listing)
@@ -62,7 +62,7 @@ def test_an_error_in_a_process_is_raised_as_what_it_was(storage: Storage, settin
 
 
 @pytest.mark.slow
-def test_processes_end_with_the_one_that_started_them(tmp_path: Path, photos: Path):
+def test_processes_end_with_their_parent(tmp_path: Path, photos: Path):
     with EndlessPicture(photos / "a" / "00.png") as endless:
         program = "tests.programs.embed_on_two_devices"
         parent = subprocess.Popen([sys.executable, "-m", program, str(photos), str(tmp_path / "collection")])
@@ -79,7 +79,7 @@ def test_processes_end_with_the_one_that_started_them(tmp_path: Path, photos: Pa
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_is_told_and_the_others_are_ended(storage: Storage, settings: EmbedSettings, photos: Path):
+def test_dead_process_is_reported_and_the_others_end(storage: Storage, settings: EmbedSettings, photos: Path):
     inventory, source = listed(storage, settings)
 
     def kill_a_process(endless: EndlessPicture) -> None:

@@ -41,7 +41,7 @@ def vectors(storage: Storage, space: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("model", [MODEL, "shufflenet_v2_x0_5"])
-def test_a_name_that_is_used_again_leaves_the_files_of_the_removed_model(embed, storage, model):
+def test_reused_name_keeps_files_of_the_removed_model(embed, storage, model):
     embed()
     for seed in (1, 2, 3):
         embed(name="second", model=model, weights=f"untrained:{seed}")

@@ -56,7 +56,7 @@ def test_makes_all_tables_of_a_folder(embed, reader, photos: Path):
     assert len(np.unique(vectors(collection), axis=0)) == 20
 
 
-def test_the_manifest_says_how_everything_was_made(embed, reader, storage: Storage):
+def test_manifest_records_how_everything_was_made(embed, reader, storage: Storage):
     embed(layers=(Node("features.3", "max"),), dtype="float16")
     manifest = reader().manifest
     assert manifest.default_space == MODEL
@@ -124,7 +124,7 @@ def test_new_files_alone_are_embedded(embed, reader, photos: Path, storage: Stor
     assert np.array_equal(vectors(collection)[:20], old)
 
 
-def test_a_part_depends_on_itself_alone(embed, reader, storage: Storage, contents):
+def test_part_depends_on_itself_alone(embed, reader, storage: Storage, contents):
     embed()
     before = contents(storage)
     for path in list(before):
@@ -139,7 +139,7 @@ def test_a_part_depends_on_itself_alone(embed, reader, storage: Storage, content
     assert contents(storage) == before
 
 
-def test_a_further_layer_is_added_without_touching_the_rest(embed, reader, storage: Storage, contents):
+def test_further_layer_is_added_without_touching_the_rest(embed, reader, storage: Storage, contents):
     embed()
     before = contents(storage)
     report = embed(layers=(Node("features.6", "top10"),))
@@ -171,7 +171,7 @@ def test_images_removed_since_are_rejected_for_a_new_layer(embed, reader, photos
     assert len(reasons) == 4
 
 
-def test_a_second_model_embeds_the_same_images(embed, reader, storage: Storage):
+def test_second_model_embeds_the_same_images(embed, reader, storage: Storage):
     embed()
     embed(model="shufflenet_v2_x0_5", name="second", weights="untrained:2", layers=(Node("stage3", "avg"),))
     collection = reader()
@@ -184,7 +184,7 @@ def test_a_second_model_embeds_the_same_images(embed, reader, storage: Storage):
     assert collection.manifest.models["second"].files == ["models/second/batchnorm.npz"]
 
 
-def test_another_network_of_the_same_name_is_refused_and_both_are_named(embed):
+def test_another_network_of_the_same_name_is_rejected_and_both_are_named(embed):
     embed()
     with pytest.raises(MismatchError) as caught:
         embed(weights="untrained:2")
@@ -197,7 +197,7 @@ def test_another_network_of_the_same_name_is_refused_and_both_are_named(embed):
         embed(model="squeezenet1_0", name=MODEL)
 
 
-def test_statistics_of_another_network_are_refused_or_replaced(embed, reader, storage: Storage):
+def test_statistics_of_another_network_are_rejected_or_replaced(embed, reader, storage: Storage):
     """Rejected if a generation lists them; replaced if a killed run left them."""
     network = {"model": "shufflenet_v2_x0_5", "name": "net"}
     embed(weights="untrained:2", **network)
@@ -227,7 +227,7 @@ def test_parts_that_a_killed_run_left_for_another_network_are_rebuilt(embed, rea
     assert not np.allclose(vectors(reader()), before)
 
 
-def test_another_stored_type_is_refused(embed, storage: Storage, reader):
+def test_another_stored_type_is_rejected(embed, storage: Storage, reader):
     embed(dtype="float16")
     assert embed().embedded == 0  # settings that are not given stay unchanged
     assert reader().manifest.spaces[MODEL].dtype == "float16"
@@ -245,14 +245,14 @@ def test_float16_is_the_rounded_float32(embed, reader):
     assert np.array_equal(vectors(collection).astype(np.float16).astype(np.float32), vectors(collection, "half"))
 
 
-def test_another_source_is_refused(embed, tmp_path: Path, add_photo):
+def test_another_source_is_rejected(embed, tmp_path: Path, add_photo):
     embed()
     add_photo(tmp_path / "others" / "x.png", 1)
     with pytest.raises(MismatchError, match=r"made from the directory .*pictures, not from the directory .*others"):
         embed(source=str(tmp_path / "others"))
 
 
-def test_sources_without_a_picture_are_refused(embed, tmp_path: Path):
+def test_sources_without_an_image_are_rejected(embed, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="has no images"):
         embed(source=str(tmp_path / "empty"))
@@ -261,14 +261,14 @@ def test_sources_without_a_picture_are_refused(embed, tmp_path: Path):
 
 
 @pytest.mark.parametrize("model", [MODEL, "shufflenet_v2_x0_5"])
-def test_a_source_of_broken_pictures_only_is_refused_with_an_example(embed, tmp_path: Path, model: str):
+def test_source_of_broken_images_only_is_rejected_with_an_example(embed, tmp_path: Path, model: str):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "x.jpg").write_bytes(b"no picture")
     with pytest.raises(UsageError, match=r"None of the source's files can be decoded \(the first, x\.jpg: not a JPEG"):
         embed(source=str(tmp_path / "broken"), model=model)
 
 
-def test_a_text_that_is_no_list_of_paths_is_explained(embed, tmp_path: Path):
+def test_text_without_paths_is_explained(embed, tmp_path: Path):
     (tmp_path / "note.txt").write_text("hello\nworld\n")
     with pytest.raises(UsageError) as refused:
         embed(source=str(tmp_path / "note.txt"))
@@ -278,7 +278,7 @@ def test_a_text_that_is_no_list_of_paths_is_explained(embed, tmp_path: Path):
     )
 
 
-def test_a_parquet_file_gives_what_its_pictures_give(embed, reader, photos: Path, tmp_path: Path):
+def test_parquet_file_gives_the_embeddings_of_its_images(embed, reader, photos: Path, tmp_path: Path):
     paths = sorted(photos.rglob("[01]*.*"), key=lambda path: path.name)
     table = {"key": [p.name for p in paths], "image": [p.read_bytes() for p in paths], "label": ["x"] * len(paths)}
     pq.write_table(pa.table(table), tmp_path / "photos.parquet", row_group_size=5)
@@ -297,7 +297,7 @@ def test_labels_come_from_a_file(embed, reader, tmp_path: Path):
     assert reader().images().column("label").to_pylist()[:2] == ["first", "a"]
 
 
-def test_an_unknown_layer_or_model_is_told(embed):
+def test_unknown_layer_or_model_is_reported(embed):
     with pytest.raises(UsageError, match=r"has no layer 'features\.99'; did you mean features"):
         embed(layers=(Node("features.99", "avg"),))
     with pytest.raises(UsageError, match="no classification model"):
@@ -308,6 +308,6 @@ def test_an_unknown_layer_or_model_is_told(embed):
     ("changes", "message"),
     [({"name": "a/b"}, "cannot be the name"), ({"part_size": 0}, "--part-size"), ({"devices": ()}, "one device")],
 )
-def test_settings_that_make_no_sense_are_told(embed, changes, message: str):
+def test_contradictory_settings_are_reported(embed, changes, message: str):
     with pytest.raises(UsageError, match=message):
         embed(**changes)

@@ -21,7 +21,7 @@ def reader(storage: Storage):
 
 
 @pytest.mark.parametrize("space", ["", "squeezenet1_1.features.6.max"])
-def test_a_stored_picture_gets_its_stored_embedding(embed, reader, photos: Path, space: str):
+def test_stored_image_gets_its_stored_embedding(embed, reader, photos: Path, space: str):
     embed(layers=(Node("features.6", "max"),))
     collection = reader()
     images = collection.images().to_pylist()
@@ -34,7 +34,7 @@ def test_a_stored_picture_gets_its_stored_embedding(embed, reader, photos: Path,
         assert embedder.embed([]).shape == (0, embedder.embed([(photos / "a" / "00.png").read_bytes()]).shape[1])
 
 
-def test_a_picture_that_cannot_be_decoded_is_named_by_its_position(embed, reader, photos: Path):
+def test_image_that_cannot_be_decoded_is_named_by_its_position(embed, reader, photos: Path):
     embed()
     good = (photos / "a" / "00.png").read_bytes()
     with QueryEmbedder.open(reader(), limits=ImageLimits(max_pixels=40 * 32)) as embedder:
@@ -50,7 +50,7 @@ def test_a_picture_that_cannot_be_decoded_is_named_by_its_position(embed, reader
         embedder.embed([good])
 
 
-def test_weights_are_found_elsewhere_or_refused(embed, reader, tmp_path: Path, save_network):
+def test_weights_are_found_elsewhere_or_rejected(embed, reader, tmp_path: Path, save_network):
     original, other = save_network(0), save_network(1)
     embed(model="shufflenet_v2_x0_5", weights=str(original))
     moved = original.rename(tmp_path / "moved.pth")
@@ -71,14 +71,14 @@ def test_changed_statistics_are_noticed(embed, reader, storage: Storage):
         QueryEmbedder.open(reader())
 
 
-def test_an_unknown_space_is_told(embed, reader):
+def test_unknown_space_is_reported(embed, reader):
     embed()
     with pytest.raises(NotFoundError, match="has no space 'none'"):
         QueryEmbedder.open(reader(), "none")
 
 
 @pytest.mark.slow
-def test_the_true_resnet152_gives_2048_dimensions(embed, reader, storage: Storage, tmp_path: Path, add_photo):
+def test_true_resnet152_gives_2048_dimensions(embed, reader, storage: Storage, tmp_path: Path, add_photo):
     for number in range(3):
         add_photo(tmp_path / "few" / f"{number}.png", number)
     report = embed(source=str(tmp_path / "few"), model="resnet152", weights="untrained", batch_size=2)

@@ -20,7 +20,7 @@ from lookalike_indexer.progress import Silent
 __all__ = ["one_machine"]
 
 
-def test_an_address_without_a_ray_cluster_is_named():
+def test_address_without_a_ray_cluster_is_named():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -32,7 +32,7 @@ def test_an_address_without_a_ray_cluster_is_named():
 
 
 @pytest.mark.slow
-def test_a_cluster_makes_the_bytes_of_one_process(
+def test_cluster_writes_the_bytes_of_one_process(
     one_machine,
     tmp_path,
     settings,

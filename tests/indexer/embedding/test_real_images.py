@@ -17,7 +17,7 @@ from lookalike_indexer.progress import Silent
 
 
 @pytest.mark.slow
-def test_a_real_network_knows_its_classes(tmp_path: Path, photos_dir: Path, resnet50_weights: Path):
+def test_real_network_knows_its_classes(tmp_path: Path, photos_dir: Path, resnet50_weights: Path):
     settings = EmbedSettings(
         source=str(photos_dir / "imagenet100"),
         model="resnet50",

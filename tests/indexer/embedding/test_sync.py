@@ -77,7 +77,7 @@ def test_nothing_new_changes_nothing(embed, sync, storage, photos):
     assert generations.numbers(storage) == [1]
 
 
-def test_every_kind_of_change_at_once(embed, sync, storage, photos, add_photo):
+def test_every_kind_of_change_in_one_call(embed, sync, storage, photos, add_photo):
     embed()
     before, known = images(storage), vectors(storage)
     add_photo(photos / "b" / "new.png", 100)
@@ -101,7 +101,7 @@ def test_every_kind_of_change_at_once(embed, sync, storage, photos, add_photo):
     assert said(done) == "1 new, 1 changed, 2 renamed, 1 deleted, 2 relabeled"
 
 
-def test_a_dry_run_says_the_same_and_changes_nothing(embed, sync, storage, settings, photos, add_photo):
+def test_dry_run_reports_the_same_and_changes_nothing(embed, sync, storage, settings, photos, add_photo):
     embed()
     add_photo(photos / "b" / "new.png", 100)
     add_photo(photos / "a" / "00.png", 101)
@@ -129,7 +129,7 @@ def test_two_swapped_files_keep_their_vectors(embed, sync, storage, photos):
     assert_true(storage, photos)
 
 
-def test_a_file_moved_away_and_another_in_its_place(embed, sync, storage, photos, add_photo):
+def test_file_moved_away_and_another_in_its_place(embed, sync, storage, photos, add_photo):
     embed()
     before = images(storage)
     (photos / "a" / "00.png").rename(photos / "b" / "old.png")
@@ -153,7 +153,7 @@ def test_sync_applies_the_changes_that_embed_only_reported(embed, sync, storage,
     assert_true(storage, photos)
 
 
-def test_a_restored_file_gets_a_new_id(embed, sync, storage, photos, add_photo):
+def test_restored_file_gets_a_new_id(embed, sync, storage, photos, add_photo):
     embed()
     before = images(storage)
     (photos / "a" / "04.png").unlink()
@@ -181,7 +181,7 @@ def test_images_that_a_user_deleted_stay_deleted(embed, sync, storage, photos):
     assert_true(storage, photos)
 
 
-def test_a_changed_file_that_is_no_picture_leaves_no_image(embed, sync, storage, photos):
+def test_changed_file_that_is_no_image_leaves_no_row(embed, sync, storage, photos):
     embed()
     (photos / "a" / "00.png").write_bytes(b"no picture any more")
     assert sync().changed == 1
@@ -190,7 +190,7 @@ def test_a_changed_file_that_is_no_picture_leaves_no_image(embed, sync, storage,
     assert_true(storage, photos)
 
 
-def test_a_source_that_is_offline_deletes_nothing(embed, sync, storage, photos):
+def test_offline_source_deletes_nothing(embed, sync, storage, photos):
     embed()
     kept = photos.with_name("kept")
     shutil.copytree(photos / "b", kept)
@@ -207,13 +207,13 @@ def test_a_source_that_is_offline_deletes_nothing(embed, sync, storage, photos):
         sync(Sync(allow_deletions=True))
 
 
-def test_images_that_are_excluded_now_are_not_of_the_source(embed, sync, storage, photos):
+def test_newly_excluded_images_leave_the_source(embed, sync, storage, photos):
     embed()
     assert sync(exclude=("a/0[0-4].png",)).deleted == 3
     assert not {"a/00.png", "a/02.png", "a/04.png"} & images(storage).keys()
 
 
-def test_a_change_listed_by_a_killed_run_is_applied_by_the_next(
+def test_change_listed_by_a_killed_run_is_applied_by_the_next(
     embed, sync, storage, settings, photos, add_photo, monkeypatch
 ):
     embed()
@@ -304,7 +304,7 @@ def test_uploaded_images_survive_sync_new_models_and_a_move(embed, sync, storage
     assert "up/two.png" not in images(storage)
 
 
-def test_a_later_model_does_not_embed_deleted_images(embed, storage, photos):
+def test_later_model_does_not_embed_deleted_images(embed, storage, photos):
     embed()
     delete(storage, keys=["a/04.png"])
     embed(model="shufflenet_v2_x0_5")

@@ -17,7 +17,7 @@ def chosen(model: str, preprocess: str = "", digest: str = "", size: int | None 
     return chosen_transforms(EmbedSettings("x", model=model, preprocess=preprocess), FILE, None, digest, size)
 
 
-def test_a_file_without_named_transforms_gets_the_defaults_with_a_notice():
+def test_file_without_named_transforms_gets_the_defaults_with_a_notice():
     found = chosen("resnet50")
     assert (found.spec.resize, found.spec.crop) == (232, 224)
     assert found.why.startswith(
@@ -38,7 +38,7 @@ def test_named_weights_choose_transforms_without_a_notice():
     assert (published.spec.resize, published.why) == (232, "")
 
 
-def test_a_file_of_published_weights_gets_their_transforms():
+def test_file_of_published_weights_gets_their_transforms():
     weights = torchvision.models.ResNet50_Weights.IMAGENET1K_V1
     digest = str(weights.url).rpartition("-")[2].partition(".")[0]
     found = chosen("resnet50", digest=digest + "0" * 56)
@@ -46,13 +46,13 @@ def test_a_file_of_published_weights_gets_their_transforms():
     assert "torchvision's IMAGENET1K_V1 of resnet50, and these are its transforms" in found.why
 
 
-def test_a_network_of_one_size_says_that_it_decided():
+def test_network_with_fixed_size_is_reported_as_the_reason():
     found = chosen("vit_b_16", size=384)
     assert found.spec.crop == 384
     assert "because the network takes images of that size" in found.why
 
 
-def test_a_model_of_the_collection_keeps_its_transforms(golden_like: Manifest):
+def test_model_of_the_collection_keeps_its_transforms(golden_like: Manifest):
     settings = EmbedSettings("x", model="resnet50", name="tiny")
     found = chosen_transforms(settings, FILE, golden_like)
     assert (found.spec.resize, found.why) == (64, "")

@@ -75,7 +75,7 @@ def test_equal_embeddings_are_one_group_in_every_strategy(view_of, kind: str):
 
 
 @EACH_KIND
-def test_a_class_of_equal_images_is_not_split(view_of, kind: str):
+def test_class_of_equal_images_is_not_split(view_of, kind: str):
     found = split_label(view_of(KINDS[kind](8)), "a")
     assert found.tables["subclusters"].column("size").to_pylist() == [4]
 
@@ -144,7 +144,7 @@ def test_vectors_equal_up_to_rounding_are_alike():
     assert all_equal(vectors[:0])
 
 
-def test_a_process_survives_the_map_of_copies(view_of):
+def test_process_survives_the_map_of_copies(view_of):
     """t-SNE crashed the process (SIGSEGV), so it runs in another process here."""
     root = view_of(KINDS["copies"](4)).reader.storage.root
     command = [sys.executable, "-m", "lookalike", "map", "--collection", str(root), "--method", "tsne"]

@@ -21,7 +21,7 @@ def opened(storage) -> View:
     return View(CollectionReader.open(str(storage.root)))
 
 
-def test_recommends_the_number_of_groups_that_are_there(view):
+def test_recommends_the_true_number_of_groups(view):
     result = choose_k(view, last=12)
     rules = dict(zip(*[result.tables["rules"].column(name).to_pylist() for name in ("rule", "k")], strict=True))
     assert rules["silhouette"] == rules["elbow"] == rules["davies_bouldin"] == rules["calinski_harabasz"] == 6
@@ -48,7 +48,7 @@ def test_measures_what_scikit_learn_measures(view):
     assert choose_k(view, first=6, last=6).figures["silhouette"] == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_same_seed_gives_the_same_result(view):
+def test_same_seed_gives_the_same_result(view):
     first, second = choose_k(view, last=4, seed=3), choose_k(view, last=4, seed=3)
     assert first.tables["k"].equals(second.tables["k"])
     assert first.figures == second.figures
@@ -71,17 +71,17 @@ def test_many_numbers_are_tried_at_equal_ratios():
     assert tried_numbers(2, 65) == list(range(2, 66))
 
 
-def test_the_elbow_is_the_point_farthest_below_the_chord():
+def test_elbow_is_the_point_farthest_below_the_chord():
     assert elbow([2, 3, 4, 5, 6], [60, 30, 5, 4, 3], 100, 20) == 2
     assert elbow([2, 3], [10, 10], 10, 20) == 0
 
 
-def test_the_elbow_does_not_move_with_the_last_number(view):
+def test_elbow_does_not_move_with_the_last_number(view):
     found = [choose_k(view, last=last, seeds=2).tables["rules"].to_pylist()[0]["k"] for last in (8, 12, 30)]
     assert found == [6, 6, 6]
 
 
-def test_the_next_command_is_suggested(view):
+def test_next_command_is_suggested(view):
     result = choose_k(view, last=8)
     assert result.findings[-1].startswith("Next: lookalike cluster ")
     assert result.findings[-1].endswith(" --clusters 6")

@@ -62,13 +62,13 @@ def test_images_without_a_label_or_prediction_are_not_hits(view):
     assert found.hits(labels, classes).tolist() == [[False, True], [False, False], [False, False]]
 
 
-def test_a_collection_without_labels_has_no_hits(make_collection):
+def test_collection_without_labels_has_no_hits(make_collection):
     storage = make_collection(np.eye(3, dtype=np.float32))
     found = class_map(View(CollectionReader.open(str(storage.root))), "tiny")
     assert not found.hits(np.full(3, -1, np.int32), np.zeros((3, 2), np.int32)).any()
 
 
-def test_a_class_map_goes_before_matching_names(view, tmp_path: Path):
+def test_class_map_goes_before_matching_names(view, tmp_path: Path):
     path = tmp_path / "map.csv"
     path.write_text("label,class\ngnu,hartebeest\ngnu,344\ncrane,134\n")
     found = class_map(view, "tiny", read_class_map(path))
@@ -91,7 +91,7 @@ def test_mistakes_in_a_class_map_are_named(view, tmp_path: Path):
         read_class_map(path)
 
 
-def test_a_class_map_can_say_that_a_thousand_classes_are_imagenets(make_collection):
+def test_class_map_can_say_that_a_thousand_classes_are_imagenets(make_collection):
     storage = make_collection(np.eye(2, dtype=np.float32), labels=["fish", "crane"])
     view = View(CollectionReader.open(str(storage.root)))
     assert class_map(view, "tiny").names[0] == "class 0"

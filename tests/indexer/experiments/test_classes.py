@@ -46,7 +46,7 @@ def test_accuracies_by_class_and_model(storage):
     assert result.findings[1].startswith("Left out, because they are no classes of a: gnu;")
 
 
-def test_the_best_classes_of_every_model(storage):
+def test_best_classes_of_every_model(storage):
     view = view_of(storage)
     everything = class_accuracies(view).tables["best"].to_pydict()
     assert everything["label"] == ["n02012849_crane", "tench"]
@@ -61,7 +61,7 @@ def test_the_best_classes_of_every_model(storage):
     assert tied.settings["models"] == ["b", "a"]
 
 
-def test_a_class_map_says_what_a_label_stands_for(storage):
+def test_class_map_assigns_labels_to_classes(storage):
     result = class_accuracies(view_of(storage), ["a"], class_map={"gnu": ["5", "goldfish"]})
     gnu = next(line for line in result.tables["accuracies"].to_pylist() if line["label"] == "gnu")
     assert (gnu["class"], gnu["rule"], gnu["top1"]) == ("goldfish or electric ray", "class map", 1.0)

@@ -27,7 +27,7 @@ def modularity(distances: np.ndarray, neighbors: int, groups: np.ndarray) -> flo
     return float(((edges - np.outer(degrees, degrees) / total) * same).sum() / total)
 
 
-def test_groups_that_are_far_apart_are_the_communities():
+def test_groups_far_apart_are_the_communities():
     distances, groups = planted(7, 20, 0.2)
     found = communities(distances, neighbors=10, starts=3, seed=1)
     assert sorted(zip(groups.tolist(), found.tolist(), strict=True)) == sorted(
@@ -36,7 +36,7 @@ def test_groups_that_are_far_apart_are_the_communities():
     assert set(found.tolist()) == set(range(7))
 
 
-def test_the_modularity_is_at_least_that_of_groups_that_overlap():
+def test_modularity_is_at_least_that_of_groups_that_overlap():
     distances, groups = planted(6, 30, 1.0)
     found = communities(distances, neighbors=10, starts=5, seed=1)
     assert modularity(distances, 10, found) >= modularity(distances, 10, groups) > 0.3
@@ -51,6 +51,6 @@ def test_communities_are_numbered_by_falling_size_and_repeat_with_the_seed():
 
 
 @pytest.mark.parametrize("images", [2, 5, 11])
-def test_images_that_are_all_neighbors_are_one_community(images: int):
+def test_mutual_neighbors_are_one_community(images: int):
     distances = np.ones((images, images), np.float32) - np.eye(images, dtype=np.float32)
     assert communities(distances, neighbors=10, starts=2, seed=0).tolist() == [0] * images

@@ -92,7 +92,7 @@ def test_only_costs_differ_from_run_to_run(view):
     assert cost["peak_bytes"] > 0
 
 
-def test_the_measured_memory_is_that_of_the_block():
+def test_measured_memory_is_that_of_the_block():
     with measured() as small:
         np.zeros(10_000)
     with measured() as large:
@@ -114,7 +114,7 @@ def test_mistakes_are_named(view, publish_space):
 
 
 @pytest.mark.parametrize("asked", [0, 1, 40, 41, 1000])
-def test_a_number_of_clusters_that_is_advised_is_taken(view, asked):
+def test_recommended_number_of_clusters_is_used(view, asked):
     with pytest.raises(UsageError, match=f"--clusters {asked}: give a number from 2 to 39, for the 40 images compared"):
         compare(view, clusters=asked)
     taken = compare(view, spaces=["noise"], strategies=["kmeans"], clusters=39)

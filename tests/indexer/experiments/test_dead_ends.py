@@ -30,7 +30,7 @@ def view_of(storage: Storage) -> View:
     return View(CollectionReader.open(str(storage.root)))
 
 
-def test_a_space_without_clustering_offers_those_there_are(storage, publish_clustering):
+def test_space_without_clustering_offers_those_there_are(storage, publish_clustering):
     with pytest.raises(NotBuiltError, match=r"make one with: lookalike cluster \S+ --space tiny$"):
         class_matrix(view_of(storage))
     publish_clustering(storage, [0, 0, 1, 1], space="other")
@@ -38,12 +38,12 @@ def test_a_space_without_clustering_offers_those_there_are(storage, publish_clus
         class_matrix(view_of(storage))
 
 
-def test_a_space_without_index_offers_those_that_have_one(storage):
+def test_space_without_index_offers_those_that_have_one(storage):
     with pytest.raises(NotBuiltError, match=r"build one with: lookalike build \S+ --space tiny$"):
         view_of(storage).reader.index()
 
 
-def test_an_untrained_model_offers_the_trained_one(storage):
+def test_untrained_model_offers_the_trained_one(storage):
     view = view_of(storage)
     offered = "tiny is of random weights and knows no classes: embed with trained weights; or name a model that was "
     with pytest.raises(NotBuiltError, match=f"{offered}trained: good"):
@@ -53,13 +53,13 @@ def test_an_untrained_model_offers_the_trained_one(storage):
         class_accuracies(view, ["tiny"])
 
 
-def test_a_model_without_matching_labels_is_left_out(storage):
+def test_model_without_matching_labels_is_left_out(storage):
     found = class_accuracies(view_of(storage))
     assert found.settings["models"] == ["good"]
     assert any(told.startswith("Left out: No label of the collection") for told in found.findings)
 
 
-def test_a_model_without_predictions_offers_those_that_have_some(make_collection, publish_model):
+def test_model_without_predictions_offers_those_that_have_some(make_collection, publish_model):
     storage = make_collection(np.eye(2, dtype=np.float32), labels=["tench", "tench"])
     publish_model(storage, "good", [[0, 5], [0, 5]])
     with pytest.raises(NotBuiltError, match="embed with weights that have one; or name a model that has one: good"):

@@ -54,7 +54,7 @@ def two_groups(second: Sequence[int]) -> np.ndarray:
     return vectors
 
 
-def test_an_image_that_changes_sides_is_found_with_its_step(checkpoints):
+def test_image_that_changes_sides_is_found_with_its_step(checkpoints):
     late = [6, 7, 8, 9, 10]
     view = checkpoints(
         {"step1": two_groups(late), "step2": two_groups(late), "step10": two_groups([*late, 11])},
@@ -114,7 +114,7 @@ def test_neighbors_are_by_the_metric_of_the_space_and_say_so(checkpoints, metric
     assert f"new among the nearest neighbors ({name})" in [text.get_text() for text in legend.get_texts()]
 
 
-def test_a_sample_is_reported_and_repeatable_by_seed(checkpoints):
+def test_sample_is_reported_and_repeatable_by_seed(checkpoints):
     view = checkpoints({"1": two_groups([3]), "2": two_groups([4])}, [None] * 12)
     one, two = evolution(view, k=2, sample=6), evolution(view, k=2, sample=6)
     assert one.tables["map"].equals(two.tables["map"])
@@ -166,7 +166,7 @@ def test_without_checkpoints_the_error_names_the_command(make_collection):
 
 
 @pytest.mark.parametrize("alike", [["step1"], ["step2"], ["step1", "step2", "step3"]])
-def test_a_step_that_sees_no_difference_has_a_map_of_one_point(checkpoints, alike):
+def test_step_that_sees_no_difference_has_a_map_of_one_point(checkpoints, alike):
     """A collapsed network gives all images one embedding up to rounding."""
     noise = np.random.default_rng(1).standard_normal((12, 4))
     collapsed = (0.3 + 3e-8 * noise).astype(np.float32)
@@ -182,7 +182,7 @@ def test_a_step_that_sees_no_difference_has_a_map_of_one_point(checkpoints, alik
     assert defined == ({"step3"} if alike == ["step1"] else set())
 
 
-def test_a_space_of_one_dimension_has_a_flat_map(checkpoints):
+def test_space_of_one_dimension_has_a_flat_map(checkpoints):
     line = np.array([[1.0], [-1.0], [2.0], [-3.0]], np.float32)
     found = evolution(checkpoints({"step1": line, "step2": -line}, ["a"] * 4), k=1)
     np.testing.assert_allclose(found.tables["map"].column("y").to_numpy(), 0, atol=1e-12)

@@ -56,7 +56,7 @@ def explained(make_collection) -> Explained:
     return make
 
 
-def test_a_misclassified_image_is_nearest_to_its_predicted_class(explained):
+def test_misclassified_image_is_nearest_to_its_predicted_class(explained):
     found = explain(explained(), 9, neighbors=2)
     nearest = found.tables["nearest"].to_pydict()
     assert nearest["group"] == ["own", "own", "rival", "rival"]
@@ -84,7 +84,7 @@ def test_a_misclassified_image_is_nearest_to_its_predicted_class(explained):
     assert "of which 80% are goldfish and 20% tench." in found.findings[3]
 
 
-def test_an_image_that_was_classified_right_is_compared_with_the_next_class(explained):
+def test_correctly_classified_image_is_compared_with_the_next_class(explained):
     found = explain(explained(), 0)
     assert found.settings["rival"] == "goldfish"
     assert found.findings[0] == "tiny takes it for tench (75%), as its label tench says; the next is goldfish."
@@ -93,13 +93,13 @@ def test_an_image_that_was_classified_right_is_compared_with_the_next_class(expl
     assert "00001.jpg" not in found.tables["nearest"].column("key").to_pylist()
 
 
-def test_an_image_without_label_has_only_a_rival(explained):
+def test_image_without_label_has_only_a_rival(explained):
     found = explain(explained(), 8)
     assert set(found.tables["nearest"].column("group").to_pylist()) == {"rival"}
     assert found.findings[0].endswith("; it has no label.")
 
 
-def test_a_class_without_a_label_is_represented_by_its_predicted_images(explained):
+def test_class_without_a_label_is_represented_by_its_predicted_images(explained):
     found = explain(explained([*TOP[:7], [RAY, TENCH], *TOP[8:9], [RAY, GOLDFISH]]), 9)
     assert found.settings["rival_by"] == "prediction"
     assert found.tables["nearest"].filter(pc.field("group") == "rival").column("key").to_pylist() == [
@@ -116,7 +116,7 @@ def test_a_class_without_a_label_is_represented_by_its_predicted_images(explaine
     assert rivals == ["goldfish"] * 4 + [""]
 
 
-def test_a_class_map_says_what_a_label_stands_for(explained):
+def test_class_map_assigns_labels_to_classes(explained):
     found = explain(explained(), 9, class_map={"tench": ["goldfish"]})
     assert found.findings[0] == "tiny takes it for goldfish (75%), as its label tench says; the next is stingray."
 
@@ -138,14 +138,14 @@ def test_no_image_is_in_both_groups(explained):
     assert any(line.startswith(told) for line in found.findings)
 
 
-def test_a_fully_misclassified_label_keeps_its_group(explained):
+def test_fully_misclassified_label_keeps_its_group(explained):
     found = explain(explained([[RAY, TENCH]] * 4 + TOP[4:8] + [[RAY, TENCH], [RAY, GOLDFISH]]), 9)
     nearest = found.tables["nearest"].to_pydict()
     assert nearest["group"] == ["own"] * 4 + ["rival"]
     assert nearest["key"][-1] == "00025.jpg"
 
 
-def test_a_picture_outside_of_the_collection_is_explained_as_it_is_seen(explained):
+def test_image_outside_of_the_collection_is_explained_as_it_is_seen(explained):
     view = explained()
     vector = np.array([[np.cos(1.025), np.sin(1.025)]], np.float32)
     picture = Picture("new.jpg", vector, np.array([GOLDFISH, TENCH], np.int32), np.array([0.9, 0.1], np.float32))

@@ -24,7 +24,7 @@ def view(make_collection, publish_clustering, publish_predictions) -> View:
     return View(publish_predictions(storage, [["tabby", "lynx"]] * 6))
 
 
-def test_the_cluster_is_told_in_every_clustering(view: View):
+def test_cluster_is_reported_in_every_clustering(view: View):
     found = image_clusters(view, 3)
     lines = found.tables["clusters"].to_pylist()
     assert [(line["clustering"], line["cluster"], line["size"], line["label"]) for line in lines] == [
@@ -68,7 +68,7 @@ def test_findings_tell_where_an_image_lies_among_others(view: View):
     assert "tiny takes it for tabby (45%)." in told
 
 
-def test_an_image_that_is_in_no_cluster_has_no_members(make_collection, publish_clustering, clustered):
+def test_unassigned_image_has_no_members(make_collection, publish_clustering, clustered):
     storage = make_collection(clustered(4, 2, 2), labels=["a"] * 4)
     view = View(publish_clustering(storage, [0, 0, 1, 1]))
     view.assigned("tiny/made").clusters.setflags(write=True)

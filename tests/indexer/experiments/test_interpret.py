@@ -62,7 +62,7 @@ def test_samples_are_central_borderline_and_random(view: View):
     assert interpret_clusters(view, seed=3).tables["samples"].equals(interpret_clusters(view, seed=3).tables["samples"])
 
 
-def test_a_small_cluster_has_fewer_samples(view: View):
+def test_small_cluster_has_fewer_samples(view: View):
     found = interpret_clusters(view, samples=5)
     assert [len(samples(found, cluster, "random")) for cluster in (0, 1, 2)] == [5, 0, 3]
 
@@ -106,12 +106,12 @@ def test_terms_are_added_until_half_of_the_cluster_is_named():
     assert other.text == "e"
 
 
-def test_a_term_that_all_images_share_is_the_name():
+def test_term_that_all_images_share_is_the_name():
     (name,) = names_of_clusters(np.zeros(4, np.int32), np.zeros(4, np.int32), ["only"], 1)
     assert (name.text, name.shares, name.lifts) == ("only", [1.0], [1.0])
 
 
-def test_a_mixed_cluster_is_named_by_what_its_classes_mean():
+def test_mixed_cluster_is_named_by_what_its_classes_mean():
     texts = ["apron", "kimono", "jersey", "cardigan", "sarong", "tench", "golf ball"]
     codes = np.repeat(np.arange(7), 4).astype(np.int32)
     clothing, rest = names_of_clusters(codes, (codes > 4).astype(np.int32), texts, 2)
@@ -128,7 +128,7 @@ def test_labels_that_mean_nothing_to_imagenet_keep_their_terms():
     assert names_of_clusters(codes, clusters, texts, 2)[0].text == "mixed: t0 / t1 / t2"
 
 
-def test_twins_are_told_apart_by_their_second_class_or_a_number():
+def test_equal_names_get_their_second_class_or_a_number():
     names = [Named(["daisy"], [1.0], [2.0]), Named(["daisy"], [1.0], [2.0]), Named(["tench"], [1.0], [2.0])]
     texts = ["daisy", "bee", "pot", "tench"]
     clusters = np.array([0, 0, 0, 1, 1, 2], np.int32)

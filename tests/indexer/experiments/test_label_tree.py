@@ -57,7 +57,7 @@ def test_classes_of_like_meaning_are_in_one_group(view, words):
     )
 
 
-def test_the_number_of_groups_and_classes_can_be_said(view, words):
+def test_number_of_groups_and_classes_can_be_set(view, words):
     assert label_tree(view, model="a", word_vectors=words, clusters=2).figures["clusters"] == 2
     result = label_tree(view, model="a", word_vectors=words, most=4)
     assert sorted(result.tables["classes"].column("class").to_pylist()) == ["dog1", "fish1", "fish2", "truck1"]

@@ -77,7 +77,7 @@ def test_one_dimension_is_one_axis(make_collection):
     assert (places_of(map2d(line))[:, 1] == 0).all()
 
 
-def test_the_map_table_has_the_predictions(make_collection, clustered, publish_predictions):
+def test_map_table_has_the_predictions(make_collection, clustered, publish_predictions):
     best = ["tabby"] * 3 + ["collie"] * 5
     view = View(publish_predictions(make_collection(clustered(8, 4, 2)), [[name, "lynx"] for name in best]))
     found = map2d(view, method="tsne", sample=6).tables["map"]

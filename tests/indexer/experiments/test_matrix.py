@@ -67,7 +67,7 @@ def test_split_classes_are_reported_with_the_class_they_share_a_cluster_with(
     assert widths == [0.05, 0.1, 0.34, 0.56, 0.95, 1.0]
 
 
-def test_a_cluster_tells_its_label_and_purity(view: View):
+def test_cluster_reports_its_label_and_purity(view: View):
     clusters = class_matrix(view).tables["clusters"].to_pydict()
     assert clusters["size"] == [5, 4, 2, 2, 0]
     assert clusters["labelled"] == [5, 4, 2, 1, 0]
@@ -89,7 +89,7 @@ def test_similar_rows_and_columns_are_adjacent():
     assert columns.tolist() == [row % 20 for row in rows[::2].tolist()]
 
 
-def test_a_turned_table_is_turned():
+def test_turned_table_is_turned():
     table = contingency(np.array([0, 0, 1, 2], np.int32), np.array([1, 0, 1, 1], np.int32))
     assert turned(table).sparse().toarray().tolist() == table.sparse().toarray().T.tolist()
     cells = ranked(turned(table))
@@ -114,7 +114,7 @@ def test_charts_show_every_image(view: View):
     assert sum(bar.get_width() for bar in figures["classes"].axes[0].patches) == pytest.approx(3)
 
 
-def test_without_labels_or_clusterings_one_sentence_says_so(make_collection, publish_clustering, clustered):
+def test_missing_labels_or_clusterings_are_reported(make_collection, publish_clustering, clustered):
     storage = make_collection(clustered(6, 4, 2))
     with pytest.raises(NotBuiltError, match="has a label"):
         class_matrix(View(publish_clustering(storage, [0, 1] * 3)))

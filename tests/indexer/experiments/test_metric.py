@@ -70,7 +70,7 @@ def apart(one: np.ndarray, other: np.ndarray, metric: str) -> np.ndarray:
     return 1 - (one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
 
 
-def test_the_metric_of_the_index_goes_before_that_of_the_clustering(make_collection, clustered):
+def test_index_metric_precedes_clustering_metric(make_collection, clustered):
     storage = make_collection(clustered(40, 8, 4))
     assert metric_of(generations.require_latest(storage), "tiny") == "cosine"
     run(cluster, storage.root, "--clusters", 4, "--metric", "l2")
@@ -172,7 +172,7 @@ def test_filters_by_distance_mean_the_same_distance(view_by, metric: str):
     np.testing.assert_array_equal(keep, distances < limit)
 
 
-def test_an_embedding_of_zeros_is_at_cosine_distance_one(make_collection, clustered):
+def test_embedding_of_zeros_is_at_cosine_distance_one(make_collection, clustered):
     vectors = clustered(40, 8, 2)
     vectors[[3, 30]] = 0
     storage = make_collection(vectors)
@@ -208,7 +208,7 @@ def test_oddballs_are_measured_by_cosine_where_the_space_is(view_by, vectors):
     )
 
 
-def test_the_name_of_the_metric_stands_beside_the_numbers(view_by, tmp_path):
+def test_name_of_the_metric_stands_beside_the_numbers(view_by, tmp_path):
     root = str(view_by("cosine").reader.storage.root)
     here = ["--collection", root]
     assert "silhouette (cosine)  distance (cosine)" in run(split_command, "label 0", *here)
@@ -226,7 +226,7 @@ def test_the_name_of_the_metric_stands_beside_the_numbers(view_by, tmp_path):
     assert {line["metric"] for line in (*data["tables"]["clusters"], *data["tables"]["members"])} == {"cosine"}
 
 
-def test_spaces_of_two_metrics_are_told_apart(view_by):
+def test_spaces_of_two_metrics_are_distinguished(view_by):
     view = view_by("cosine")
     storage = view.reader.storage
     made = generations.require_latest(storage)
@@ -247,7 +247,7 @@ def test_spaces_of_two_metrics_are_told_apart(view_by):
     assert "metric  silhouette" in told
 
 
-def test_the_client_names_the_same_columns_as_the_commands():
+def test_client_names_the_same_columns_as_the_commands():
     # The client imports nothing of the indexer, so both have the list.
     for name in ("NAMES", "_MEASURED", "_OF_KMEANS"):
         assert getattr(_metrics, name) == getattr(metrics, name)

@@ -27,7 +27,7 @@ def test_figures_equal_those_of_scikit_learn(labels: int, clusters: int):
     assert found.completeness == pytest.approx(reference.completeness_score(first, second), abs=1e-12)
 
 
-def test_a_renamed_partition_agrees_wholly():
+def test_renamed_partition_agrees_wholly():
     found = agreement(contingency(codes(0, 0, 1, 1, 2), codes(2, 2, 0, 0, 1)))
     assert found.figures() == pytest.approx(dict.fromkeys(found.figures(), 1.0))
 

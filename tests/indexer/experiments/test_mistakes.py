@@ -47,7 +47,7 @@ def test_each_label_is_counted_by_predicted_class(storage):
     assert (found.figures["images"], found.figures["wrong"], found.figures["accuracy"]) == (5, 3, 0.4)
 
 
-def test_the_most_confident_mistake_comes_first(make_collection, publish_model):
+def test_most_confident_mistake_comes_first(make_collection, publish_model):
     storage = make_collection(np.eye(3, dtype=np.float32), labels=["tench"] * 3)
     publish_model(storage, "a", [[5, TENCH], [6, 7], [TENCH, 5]])
     found = mistakes(view_of(storage), "a").tables["mistakes"].to_pylist()

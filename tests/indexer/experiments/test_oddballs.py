@@ -52,7 +52,7 @@ def test_clusters_alone_find_what_is_outside_without_reading_embeddings(view: Vi
     assert any("Judged by clusters alone" in finding for finding in found.findings)
 
 
-def test_a_smaller_part_of_a_class_is_a_kind_of_its_own(make_collection, publish_clustering, clustered):
+def test_smaller_part_of_a_class_is_a_kind_of_its_own(make_collection, publish_clustering, clustered):
     labels = ["saw"] * 30 + ["player"] * 30
     clusters = [0] * 24 + [1] * 5 + [2] + [1] * 30
     view = View(publish_clustering(make_collection(clustered(60, 4, 1), labels=labels), clusters))
@@ -67,7 +67,7 @@ def test_a_smaller_part_of_a_class_is_a_kind_of_its_own(make_collection, publish
         assert "the most look: saw like player (" in found.findings[2 if method == "clusters" else 1]
 
 
-def test_one_label_can_be_asked_for(view: View):
+def test_one_label_can_be_requested(view: View):
     found = oddballs(view, label="dog", limit=1)
     assert found.tables["oddballs"].column("label").to_pylist() == ["dog"]
     assert set(found.tables["typical"].column("label").to_pylist()) == {"dog"}
@@ -84,7 +84,7 @@ def test_typical_images_are_the_nearest_to_the_middle_of_their_class(view: View)
 
 
 @pytest.mark.parametrize("method", ["embeddings", "clusters"])
-def test_a_class_of_one_image_cannot_be_odd_by_distance(make_collection, publish_clustering, method: str):
+def test_class_of_one_image_cannot_be_odd_by_distance(make_collection, publish_clustering, method: str):
     vectors = np.eye(5, dtype=np.float32)
     storage = make_collection(vectors, labels=["a", "a", "a", "a", "alone"])
     found = oddballs(View(publish_clustering(storage, [0, 0, 0, 0, 0])), method=method)
@@ -92,7 +92,7 @@ def test_a_class_of_one_image_cannot_be_odd_by_distance(make_collection, publish
     assert found.figures["images"] == (4 if method == "embeddings" else 5)
 
 
-def test_a_single_class_is_judged_by_distance_alone(make_collection, publish_clustering):
+def test_single_class_is_judged_by_distance_alone(make_collection, publish_clustering):
     vectors = np.array([[0.0], [0.1], [-0.1], [0.2], [-0.2], [9.0]], np.float32)
     found = oddballs(View(publish_clustering(make_collection(vectors, labels=["a"] * 6), [0] * 6)))
     (line,) = found.tables["oddballs"].to_pylist()
@@ -127,7 +127,7 @@ def test_both_methods_know_the_same_images_outside(make_collection, publish_clus
     assert 50 < len(outside[0]) < 110
 
 
-def test_the_montage_shows_oddballs_beside_typical_images(view: View):
+def test_montage_shows_oddballs_beside_typical_images(view: View):
     picture = np.asarray(oddball_montage(oddballs(view), Thumbnails(view)))
     framed = {color: (picture == tuple(bytes.fromhex(color[1:]))).all(axis=2).sum() for color in (GOOD, ODD)}
     one = 4 * 3 * 131

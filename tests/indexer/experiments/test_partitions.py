@@ -9,7 +9,7 @@ from lookalike_indexer.vectors.metric import prepare
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_every_strategy_finds_groups_that_are_far_apart(strategy: str, clustered):
+def test_every_strategy_finds_groups_far_apart(strategy: str, clustered):
     vectors = prepare(clustered(90, 80, 5), "cosine")
     groups = STRATEGIES[strategy](vectors, 5, 1234)
     assert groups.dtype == np.int32
@@ -26,7 +26,7 @@ def test_spherical_centroids_have_unit_length(clustered):
     assert (np.linalg.norm(plain, axis=1) < 0.99).all()
 
 
-def test_the_best_start_is_kept_and_made_better(clustered):
+def test_best_start_is_kept_and_made_better(clustered):
     vectors = prepare(clustered(200, 8, 12, spread=0.5), "cosine")
     best = inertia(best_kmeans(vectors, 12, 5)[1])
     assert best < min(inertia(kmeans_once(vectors, 12, 5 + start)[1]) for start in range(10))

@@ -82,7 +82,7 @@ def test_stored_clusters_are_as_tight_as_those_of_scikit_learn(view: View):
 
 
 @pytest.mark.slow
-def test_few_photographs_are_odd_and_most_of_those_look_like_something_else(view: View):
+def test_few_images_are_odd_and_most_resemble_another_label(view: View):
     found = oddballs(view, "resnet50/k10")
     assert 1 <= found.figures["odd"] <= 30
     lines = found.tables["oddballs"].to_pylist()
@@ -112,7 +112,7 @@ def test_predictions_and_names_of_clusters_are_the_classes(view: View):
 
 
 @pytest.mark.slow
-def test_a_class_is_split_in_the_same_way_each_time(view: View):
+def test_class_is_split_in_the_same_way_each_time(view: View):
     one, two = (split_label(view, "golf_ball", "resnet50") for _ in range(2))
     assert one.tables["members"].equals(two.tables["members"])
     assert one.figures["silhouette"] > 0.05
@@ -120,7 +120,7 @@ def test_a_class_is_split_in_the_same_way_each_time(view: View):
 
 
 @pytest.mark.slow
-def test_the_recommended_k_is_close_to_the_number_of_classes(view: View):
+def test_recommended_k_is_close_to_the_number_of_classes(view: View):
     found = choose_k(view, space="resnet50", last=16, seeds=3)
     # Measured: 9, with a silhouette of 0.142.
     assert 8 <= found.figures["recommended"] <= 12

@@ -26,7 +26,7 @@ def view(make_collection) -> View:
     return View(CollectionReader.open(str(storage.root)))
 
 
-def test_the_number_of_groups_in_a_class_is_chosen_by_silhouette(view: View):
+def test_number_of_groups_in_a_class_is_chosen_by_silhouette(view: View):
     found = split_label(view, "dog")
     assert (found.figures["k"], found.figures["images"]) == (3, 15)
     assert found.tables["subclusters"].column("size").to_pylist() == [6, 5, 4]
@@ -37,7 +37,7 @@ def test_the_number_of_groups_in_a_class_is_chosen_by_silhouette(view: View):
     assert any("chosen as the k with the highest silhouette" in finding for finding in found.findings)
 
 
-def test_a_label_is_understood_as_people_say_it(make_collection):
+def test_label_matches_its_everyday_form(make_collection):
     labels = ["n03028079_church", "n03028079_church", "n02012849_crane", "n03126707_crane", "Gas pump"]
     storage = make_collection(np.eye(5, dtype=np.float32), labels=labels)
     view = View(CollectionReader.open(str(storage.root)))
@@ -59,7 +59,7 @@ def test_silhouettes_equal_those_of_scikit_learn(view: View):
     assert found.figures["silhouette"] == pytest.approx(expected.mean(), abs=1e-4)
 
 
-def test_the_images_around_a_subcluster_are_of_other_classes(view: View):
+def test_images_around_a_subcluster_are_of_other_classes(view: View):
     found = split_label(view, "dog", k=3)
     around = found.tables["subclusters"].column("around").to_pylist()
     # With six others, all are around; counts are sorted before names.
@@ -69,7 +69,7 @@ def test_the_images_around_a_subcluster_are_of_other_classes(view: View):
     assert nearest[0]["distance"] == pytest.approx(1 - np.cos(np.radians(10 - 2.5)), abs=1e-4)
 
 
-def test_the_seed_decides(view: View):
+def test_seed_decides(view: View):
     one, two = (split_label(view, "dog", k=4, seed=5).tables["members"] for _ in range(2))
     assert one.equals(two)
 
@@ -87,7 +87,7 @@ def test_large_classes_are_sampled_with_a_notice(view: View, monkeypatch):
     assert "measured on a random sample of 8 images" in told
 
 
-def test_a_single_odd_image_is_no_group(make_collection):
+def test_single_odd_image_is_no_group(make_collection):
     angles = np.radians([0, 1, 2, 3, 10, 11, 12, 13, 180])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     storage = make_collection(vectors, labels=["a"] * 9)
@@ -106,14 +106,14 @@ def test_equal_images_are_one_group(make_collection, k: int):
     assert np.isnan(found.figures["silhouette"])
 
 
-def test_a_montage_for_each_group(view: View):
+def test_montage_for_each_group(view: View):
     montages = dict(split_montages(split_label(view, "dog", k=3), Thumbnails(view)))
     assert list(montages) == ["dog-0", "dog-1", "dog-2"]
     gray = (np.asarray(montages["dog-0"]) == (0xE4, 0xE4, 0xE4)).all(axis=2).sum()
     assert 0.9 * 12 * 128**2 < gray < 12 * 128**2
 
 
-def test_embeddings_that_are_not_finite_are_reported(make_collection):
+def test_non_finite_embeddings_are_reported(make_collection):
     vectors = np.ones((4, 2), np.float32)
     vectors[2, 1] = np.nan
     storage = make_collection(vectors, labels=["a"] * 4)

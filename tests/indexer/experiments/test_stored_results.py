@@ -41,7 +41,7 @@ def out_of_date(storage: Storage) -> dict[str, bool]:
     return {name: stored_results.out_of_date(manifest, name) for name in manifest.results}
 
 
-def test_a_new_clustering_outdates_only_results_that_read_it(storage):
+def test_new_clustering_outdates_only_results_that_read_it(storage):
     assert not any(out_of_date(storage).values())
     cluster(storage, 2, "two")
     assert out_of_date(storage) == {"map/kept": False, "class_matrix/kept": False, "mistakes/kept": False}

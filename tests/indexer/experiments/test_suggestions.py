@@ -32,7 +32,7 @@ def test_classes_come_before_communities_and_both_before_further_peaks():
     assert alike == [Suggestion(2, "silhouette"), Suggestion(7, "classes"), Suggestion(4, "silhouette")]
 
 
-def test_only_classes_that_are_more_probable_than_all_others_count():
+def test_only_classes_more_probable_than_all_others_count():
     classes = np.repeat([414, 417, 608, 1], 10).astype(np.int32)
     names = {414: "backpack", 417: "balloon", 608: "jean", 1: "goldfish"}
     sure = np.full(40, 0.9, np.float32)
@@ -45,7 +45,7 @@ def test_only_classes_that_are_more_probable_than_all_others_count():
     }
 
 
-def test_the_tree_is_cut_between_meanings_where_classes_are_evenly_seen():
+def test_tree_is_cut_between_meanings_where_classes_are_evenly_seen():
     tree = imagenet_tree()
     dogs = {node.node: 3 for node in tree.meanings if node.leaves == 1 and tree.find("dog") in tree.upwards(node.node)}
     leaves = {node: count for node, count in dogs.items() if tree.meanings[node].node in dogs}
@@ -54,7 +54,7 @@ def test_the_tree_is_cut_between_meanings_where_classes_are_evenly_seen():
     assert sorted(groups) == [200, 3 * len(classes)]
 
 
-def test_a_number_that_is_30_percent_away_is_no_further_suggestion():
+def test_number_30_percent_away_is_no_new_suggestion():
     numbers = list(range(2, 31))
     values = [1.0 if k == 10 else 0.0 for k in numbers]
     assert [each.k for each in suggestions(numbers, values, {"classes": 13})] == [10]

@@ -123,14 +123,14 @@ SEEN = {"duplicates", "export", "images", "label-issues", "leaks", "mistakes", "
 
 
 @pytest.mark.parametrize("name", sorted(SHOWING))
-def test_a_deleted_image_is_shown_no_more(storage, tmp_path, name):
+def test_deleted_image_is_shown_no_more(storage, tmp_path, name):
     if name in SEEN:
         assert names_of(shown(storage, tmp_path, name))
     delete(storage, ids=DELETED)
     assert not names_of(shown(storage, tmp_path, name))
 
 
-def test_a_deleted_image_is_not_counted(storage, tmp_path):
+def test_deleted_image_is_not_counted(storage, tmp_path):
     delete(storage, ids=DELETED)
     view = View(CollectionReader.open(str(storage.root)))
     assert len(view) == 77
@@ -142,7 +142,7 @@ def test_a_deleted_image_is_not_counted(storage, tmp_path):
         assert f'"{path}": {77 if path == "images" else 3}' in shown(storage, tmp_path, "info")
 
 
-def test_stored_results_leave_it_out_and_are_out_of_date(storage):
+def test_stored_results_skip_deleted_images_and_are_outdated(storage):
     delete(storage, ids=DELETED)
     reader = CollectionReader.open(str(storage.root))
     found = load(reader, "sample/names")

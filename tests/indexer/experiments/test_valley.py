@@ -14,7 +14,7 @@ def hills(near: int, far: int, at: float, seed: int = 0):
 
 
 @pytest.mark.parametrize(("near", "far"), [(20, 980), (300, 700), (800, 200)])
-def test_the_valley_between_separate_hills_is_sure(near, far):
+def test_valley_between_separate_hills_is_sure(near, far):
     distances = hills(near, far, 0.01)
     found = valley(distances)
     assert found.sureness == "sure"

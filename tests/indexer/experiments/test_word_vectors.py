@@ -67,7 +67,7 @@ def test_mistakes_are_named(write, monkeypatch, content, message: str):
         name_vectors(write(content), ["cat"])
 
 
-def test_a_missing_file_is_named(tmp_path: Path):
+def test_missing_file_is_named(tmp_path: Path):
     with pytest.raises(NotFoundError, match=r"There is no word vectors file .*none\.txt"):
         name_vectors(tmp_path / "none.txt", ["cat"])
 

@@ -174,7 +174,7 @@ def ours(shop, tree):
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=TREES)
-def test_a_filter_finds_what_duckdb_finds(shop, duck, tree):
+def test_filter_finds_what_duckdb_finds(shop, duck, tree):
     expected = duck(sql(tree))
     assert np.array_equal(ours(shop, tree), expected), sql(tree)
     # The same filter as text, and in another order.
@@ -184,7 +184,7 @@ def test_a_filter_finds_what_duckdb_finds(shop, duck, tree):
 
 @settings(max_examples=200)
 @given(tree=TREES)
-def test_the_text_of_a_filter_parses_to_the_same_filter(tree):
+def test_text_of_a_filter_parses_to_the_same_filter(tree):
     assert canonical(parse(as_text(tree))) == canonical(split(tree))
     assert canonical(canonical(tree)) == canonical(tree)
 
@@ -241,7 +241,7 @@ def test_lists_and_sets_without_anything(shop):
     assert ours(shop, parse(as_text(All(())))).all()
 
 
-def test_the_values_of_columns_are_what_was_attached(shop):
+def test_values_of_columns_are_what_was_attached(shop):
     rows = np.array([5, 0, 299, 7, 7])
     for name in ("whole", "price", "flag", "text", "taken", "tags", "label", "key", "odd name"):
         expected = [shop.rows[name][row] for row in rows.tolist()]
@@ -251,7 +251,7 @@ def test_the_values_of_columns_are_what_was_attached(shop):
     assert isinstance(shop.rows["taken"][1], (dt.datetime, type(None)))
 
 
-def test_images_that_were_added_have_no_values(shop, grow_collection):
+def test_images_added_have_no_values(shop, grow_collection):
     grow_collection(shop.storage, np.ones((3, 4), np.float32))
     from lookalike_indexer.collection.reader import CollectionReader
     from lookalike_indexer.filters.sources import FilterColumns

@@ -32,7 +32,7 @@ def matching(shop) -> np.ndarray:
     )
 
 
-def test_a_matrix_counts_those_that_match(shop):
+def test_matrix_counts_matching_images(shop):
     result = class_matrix(View(shop.reader), where=WHERE)
     keep = matching(shop)
     known = [
@@ -51,7 +51,7 @@ def test_a_matrix_counts_those_that_match(shop):
     assert "where" not in class_matrix(View(shop.reader)).settings
 
 
-def test_oddballs_are_of_those_that_match_and_judged_among_all(shop):
+def test_oddballs_match_the_filter_and_are_judged_among_all(shop):
     view = View(shop.reader)
     everything = oddballs(view, limit=300).tables["oddballs"].to_pylist()
     some = oddballs(view, limit=300, where=WHERE).tables["oddballs"].to_pylist()
@@ -61,7 +61,7 @@ def test_oddballs_are_of_those_that_match_and_judged_among_all(shop):
     assert 0 < len(some) < len(everything)
 
 
-def test_a_map_has_those_that_match_where_they_are_among_all(shop):
+def test_map_keeps_positions_of_matching_images(shop):
     view = View(shop.reader)
     everything = {row["id"]: row for row in map2d(view).tables["map"].to_pylist()}
     some = map2d(view, where=WHERE).tables["map"].to_pylist()
@@ -92,7 +92,7 @@ def test_commands_take_a_filter(shop):
     assert "There is no column 'prize'" in done.output
 
 
-def test_an_error_of_a_filter_crosses_processes():
+def test_error_of_a_filter_crosses_processes():
     error = pickle.loads(pickle.dumps(FilterError(At("filter.text", 3), "It is wrong")))  # noqa: S301
     assert (str(error), error.at) == ("It is wrong (at character 3 of the filter).", At("filter.text", 3))
     with pytest.raises(FilterError):

@@ -63,7 +63,7 @@ def test_words_are_read_in_any_case_and_names_in_their_own():
         (" or ".join(["a = 1"] * 1000), 8992, "more than 1,000 expressions"),
     ],
 )
-def test_mistakes_are_told_with_their_place(text, character, sentence):
+def test_filter_errors_name_the_position(text, character, sentence):
     with pytest.raises(FilterError) as told:
         parse(text)
     assert sentence in str(told.value)
@@ -101,21 +101,21 @@ MEANINGLESS = (
 )
 
 
-def test_a_filter_that_does_not_fit_the_collection_is_rejected(shop):
+def test_filter_that_does_not_fit_the_collection_is_rejected(shop):
     for text, sentence in MEANINGLESS:
         with pytest.raises(FilterError) as found:
             meant(parse(text), shop.columns)
         assert sentence in str(found.value), text
 
 
-def test_clusterings_and_models_that_are_not_there(shop):
+def test_missing_clusterings_and_models_are_rejected(shop):
     with pytest.raises(NotFoundError, match="no clustering 'tiny/nine'; it has: tiny/five"):
         meant(parse("cluster('tiny/nine') = 3"), shop.columns)
     with pytest.raises(NotFoundError, match="no model 'nine'; it has: tiny"):
         meant(parse("predicted('nine') = 'tabby'"), shop.columns)
 
 
-def test_a_probability_without_a_model_is_of_the_one_that_the_filter_names(shop, publish_model):
+def test_probability_without_a_model_is_of_the_one_that_the_filter_names(shop, publish_model):
     from lookalike_indexer.collection.reader import CollectionReader
     from lookalike_indexer.filters.sources import FilterColumns
 
@@ -128,7 +128,7 @@ def test_a_probability_without_a_model_is_of_the_one_that_the_filter_names(shop,
         meant(parse("predicted('second') = 'a' or predicted('tiny') = 'b' or probability > 0.5"), columns)
 
 
-def test_a_model_without_predictions_is_told(make_collection):
+def test_model_without_predictions_is_reported(make_collection):
     import numpy as np
 
     from lookalike_indexer.collection.reader import CollectionReader
@@ -142,5 +142,5 @@ def test_a_model_without_predictions_is_told(make_collection):
         meant(parse("cluster = 1"), columns)
 
 
-def test_a_plan_tells_the_first_values_of_a_long_list():
+def test_plan_shows_the_first_values_of_a_long_list():
     assert as_text(parse("a in (1, 2, 3, 4)"), most=2) == "a in (1, 2, and 2 more)"

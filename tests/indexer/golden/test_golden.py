@@ -37,11 +37,11 @@ def made(request):
     return request.node.callspec.params["storage"].name
 
 
-def test_a_golden_collection_of_the_current_format_exists():
+def test_golden_collection_of_the_current_format_exists():
     assert FORMATS[-1].name == f"format-{FORMAT}"
 
 
-def test_it_is_as_it_was_written(storage, made):
+def test_filter_text_round_trips(storage, made):
     report = run_verify(storage, VerifySettings(deep=True), Silent())
     assert report.damages == []
     written = {"format-1": (2, 16), "format-2": (2, 16), "format-3": (3, 23), "format-4": (5, 32)}[made]

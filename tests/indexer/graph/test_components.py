@@ -45,7 +45,7 @@ def few_directions(clustered):
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
-def test_components_find_the_nearest_and_the_recall_is_told(make_collection, graphed, few_directions, metric):
+def test_components_find_the_nearest_and_the_recall_is_reported(make_collection, graphed, few_directions, metric):
     vectors = few_directions(400)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     storage = make_collection(vectors, part_rows=150)
@@ -63,7 +63,7 @@ def test_components_find_the_nearest_and_the_recall_is_told(make_collection, gra
     assert f"recall@5: {told['recall']:.4f}, measured on 256 images" in shown
 
 
-def test_groups_and_one_pass_give_the_same_bytes(make_collection, graphed, few_directions, monkeypatch):
+def test_grouped_and_single_pass_give_equal_bytes(make_collection, graphed, few_directions, monkeypatch):
     vectors = few_directions(400)
     whole, pieces = (make_collection(vectors, part_rows=130, name=name) for name in ("whole", "pieces"))
     graphed(whole, "-k", 5)
@@ -72,7 +72,7 @@ def test_groups_and_one_pass_give_the_same_bytes(make_collection, graphed, few_d
     assert [each.tobytes() for each in lists(pieces)] == [each.tobytes() for each in lists(whole)]
 
 
-def test_a_run_that_was_killed_goes_on_with_the_same_bytes(make_collection, graphed, few_directions, monkeypatch):
+def test_killed_run_continues_with_equal_bytes(make_collection, graphed, few_directions, monkeypatch):
     vectors = few_directions(300)
     killed, whole = (make_collection(vectors, part_rows=100, name=name) for name in ("killed", "whole"))
     graphed(whole, "-k", 4)
@@ -93,7 +93,7 @@ def test_a_run_that_was_killed_goes_on_with_the_same_bytes(make_collection, grap
     assert graphed(killed, "-k", 4)["reused_parts"] == 3
 
 
-def test_a_grown_collection_compares_the_known_with_the_new(make_collection, grow_collection, graphed, few_directions):
+def test_grown_collection_compares_the_known_with_the_new(make_collection, grow_collection, graphed, few_directions):
     vectors = few_directions(330)
     storage = make_collection(vectors[:300], part_rows=150)
     graphed(storage, "-k", 4)
@@ -111,7 +111,7 @@ def test_without_dominant_directions_the_measured_recall_is_low(make_collection,
     assert told["recall"] < 0.97
 
 
-def test_embeddings_that_are_not_finite_are_refused(make_collection, graphed, few_directions):
+def test_non_finite_embeddings_are_rejected(make_collection, graphed, few_directions):
     vectors = few_directions(300)
     vectors[200, 3] = np.inf
     assert "holds NaN or infinite values" in graphed(make_collection(vectors), code=1)

@@ -52,7 +52,7 @@ def written(storage):
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
-def test_the_graph_equals_a_float64_comparison(make_collection, clustered, graphed, metric):
+def test_graph_equals_a_float64_comparison(make_collection, clustered, graphed, metric):
     vectors = clustered(230, 12, 7)
     vectors[[5, 90, 229]] = vectors[40]  # copies: ties by id, and an image is never its own neighbor
     storage = make_collection(vectors, part_rows=[100, 0, 30, 100])
@@ -66,7 +66,7 @@ def test_the_graph_equals_a_float64_comparison(make_collection, clustered, graph
     assert (told["method"], told["recall"], told["k"], told["rows"], told["parts"]) == ("exact", 1.0, 5, 230, 4)
 
 
-def test_the_bytes_do_not_depend_on_how_much_is_compared_at_once(make_collection, clustered, graphed, monkeypatch):
+def test_bytes_do_not_depend_on_the_block_size(make_collection, clustered, graphed, monkeypatch):
     vectors = clustered(150, 8, 5)
     one, other = (make_collection(vectors, part_rows=40, name=name) for name in ("one", "other"))
     graphed(one, "-k", 4)
@@ -94,7 +94,7 @@ def test_one_product_for_each_pair_gives_what_a_comparison_of_all_gives(
 
 
 @pytest.mark.own_process
-def test_an_exact_graph_loads_no_large_module(make_collection, clustered):
+def test_exact_graph_loads_no_large_module(make_collection, clustered):
     storage = make_collection(clustered(30, 8, 3), part_rows=20)
     typed = [["graph", str(storage.root), "-k", "4", "--exact"], ["graph", str(storage.root), "-k", "4", "--exact"]]
     program = [sys.executable, "-m", "tests.programs.run_and_list_modules", json.dumps(typed)]
@@ -103,7 +103,7 @@ def test_an_exact_graph_loads_no_large_module(make_collection, clustered):
     assert len(written(storage)) == 2
 
 
-def test_a_collection_of_few_images_has_short_lists(make_collection, graphed):
+def test_collection_of_few_images_has_short_lists(make_collection, graphed):
     storage = make_collection(np.eye(3, dtype=np.float32))
     graphed(storage, "-k", 4)
     _, neighbors, distances = stored(storage)
@@ -113,7 +113,7 @@ def test_a_collection_of_few_images_has_short_lists(make_collection, graphed):
     assert "tiny: the 2 nearest of each of 3 images (all others) by cosine distance" in told
 
 
-def test_a_grown_collection_gets_the_bytes_of_a_new_graph(
+def test_grown_collection_gets_the_bytes_of_a_new_graph(
     make_collection, grow_collection, clustered, graphed, monkeypatch
 ):
     vectors = clustered(170, 8, 5)
@@ -139,9 +139,7 @@ def test_a_grown_collection_gets_the_bytes_of_a_new_graph(
 
 
 @pytest.mark.parametrize("written_before", [1, 2])
-def test_a_run_that_was_killed_goes_on_with_the_same_bytes(
-    make_collection, clustered, graphed, monkeypatch, written_before
-):
+def test_killed_run_continues_with_equal_bytes(make_collection, clustered, graphed, monkeypatch, written_before):
     vectors = clustered(150, 8, 5)
     killed, whole = (make_collection(vectors, part_rows=40, name=name) for name in ("killed", "whole"))
     graphed(whole, "-k", 4)
@@ -163,7 +161,7 @@ def test_a_run_that_was_killed_goes_on_with_the_same_bytes(
     assert written(killed) == written(whole)
 
 
-def test_the_same_command_again_changes_nothing(make_collection, clustered, graphed):
+def test_same_command_again_changes_nothing(make_collection, clustered, graphed):
     storage = make_collection(clustered(60, 8, 5), part_rows=20)
     assert graphed(storage)["generation"] == 2
     told = graphed(storage)
@@ -171,7 +169,7 @@ def test_the_same_command_again_changes_nothing(make_collection, clustered, grap
     assert graphed(storage, "-k", 3)["generation"] == 3
 
 
-def test_an_index_finds_candidates_and_its_recall_is_told(make_collection, grow_collection, clustered, graphed):
+def test_index_finds_candidates_and_its_recall_is_reported(make_collection, grow_collection, clustered, graphed):
     vectors = clustered(600, 16, 30, spread=0.4)
     storage = make_collection(vectors, part_rows=200)
     assert CliRunner().invoke(build, [str(storage.root), "--index", "ivf-sq8", "--nlist", "8"]).exit_code == 0
@@ -195,7 +193,7 @@ def test_an_index_finds_candidates_and_its_recall_is_told(make_collection, grow_
     assert "The index tiny/main covers 600 of 620 images; update it with: lookalike build" in said
 
 
-def test_an_index_is_asked_about_new_images_only(make_collection, grow_collection, clustered, graphed):
+def test_index_is_searched_for_new_images_only(make_collection, grow_collection, clustered, graphed):
     vectors = clustered(300, 16, 30, spread=0.4)
     storage = make_collection(vectors[:280], part_rows=140)
     options = [str(storage.root), "--index", "ivf-sq8", "--nlist", "4"]
@@ -216,11 +214,11 @@ def test_an_index_is_asked_about_new_images_only(make_collection, grow_collectio
         (["--index", "main"], 1, "has no index; build one with: lookalike build"),
     ],
 )
-def test_mistakes_are_one_sentence(make_collection, graphed, options, code, message):
+def test_invalid_arguments_are_reported_in_one_sentence(make_collection, graphed, options, code, message):
     assert message in graphed(make_collection(np.eye(4, dtype=np.float32)), *options, code=code)
 
 
-def test_a_large_space_without_an_index_needs_a_decision(make_collection, graphed, monkeypatch):
+def test_large_space_without_an_index_needs_a_decision(make_collection, graphed, monkeypatch):
     monkeypatch.setattr(graph_stage, "_FEW", 3)
     monkeypatch.setattr(graph_stage, "_COMPONENTS_UP_TO", 3)
     said = graphed(make_collection(np.eye(4, dtype=np.float32)), code=1)
@@ -228,14 +226,14 @@ def test_a_large_space_without_an_index_needs_a_decision(make_collection, graphe
     assert "or give --exact." in said
 
 
-def test_a_metric_that_the_index_lacks_is_refused(make_collection, clustered, graphed):
+def test_metric_that_the_index_lacks_is_rejected(make_collection, clustered, graphed):
     storage = make_collection(clustered(200, 8, 4))
     CliRunner().invoke(build, [str(storage.root), "--index", "ivf-sq8", "--nlist", "4"])
     said = graphed(storage, "--metric", "l2", code=2)
     assert "The index tiny/main compares by cosine; give --exact to compare by l2." in said
 
 
-def test_embeddings_that_are_not_finite_are_refused(make_collection, graphed):
+def test_non_finite_embeddings_are_rejected(make_collection, graphed):
     vectors = np.eye(4, dtype=np.float32)
     vectors[2, 0] = np.nan
     assert "The embedding of image 7 in the space tiny holds NaN" in graphed(make_collection(vectors), code=1)
@@ -266,7 +264,7 @@ def test_verify_compact_gc_and_remove_know_the_graph(make_collection, clustered,
     assert written(storage) == {}
 
 
-def test_a_damaged_part_is_named_with_its_repair_command(make_collection, clustered, graphed):
+def test_damaged_part_is_named_with_its_repair_command(make_collection, clustered, graphed):
     storage = make_collection(clustered(30, 8, 5))
     graphed(storage, "-k", 3)
     (path,) = (storage.root / "graphs").rglob("*.parquet")
@@ -283,7 +281,7 @@ def test_merged_lists_hold_each_image_once():
     np.testing.assert_allclose(found.distances, [[0.1, 0.3, 0.3]])
 
 
-def test_the_stored_neighbors_of_images_are_listed(make_collection, clustered, graphed):
+def test_stored_neighbors_of_images_are_listed(make_collection, clustered, graphed):
     vectors = clustered(60, 8, 5)
     storage = make_collection(vectors, part_rows=20)
     reader = CollectionReader.open(str(storage.root))

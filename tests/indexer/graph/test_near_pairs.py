@@ -98,7 +98,7 @@ def test_copies_take_no_more_memory_and_no_neighbor_is_lost(clustered, monkeypat
     assert max(held) < 3 * 600 * 5 + 400 * 5 * 2
 
 
-def test_a_very_long_vector_does_not_merge_the_others(clustered):
+def test_very_long_vector_does_not_merge_the_others(clustered):
     vectors = clustered(300, 6, 30)
     vectors[7] *= 5000
     others = np.arange(300) != 7

@@ -31,7 +31,7 @@ def pixels(image):
     return found.pixels
 
 
-def test_a_box_is_what_its_part_would_be_alone():
+def test_box_is_what_its_part_would_be_alone():
     boxed = Boxed(png(NOISE), (10, 5, 40, 30))
     assert np.array_equal(pixels(boxed), pixels(png(np.ascontiguousarray(NOISE[5:35, 10:50]))))
     assert np.array_equal(prepare_for_gpu(boxed, SPEC, DEFAULT_LIMITS).pixels, pixels(boxed))
@@ -39,7 +39,7 @@ def test_a_box_is_what_its_part_would_be_alone():
     assert len(boxed) == len(png(NOISE))
 
 
-def test_a_box_is_of_the_upright_picture():
+def test_box_is_of_the_upright_image():
     turned = np.ascontiguousarray(np.rot90(NOISE))
     # Orientation 6: the stored image is rotated clockwise to be upright.
     assert np.array_equal(
@@ -50,7 +50,7 @@ def test_a_box_is_of_the_upright_picture():
 @pytest.mark.parametrize(
     "box", [(0, 0, 61, 40), (21, 0, 40, 40), (0, 40, 1, 1), (-1, 0, 5, 5), (0, 0, 0, 5), (2**31 - 1,) * 4]
 )
-def test_a_box_outside_of_the_picture_is_told(box):
+def test_box_outside_of_the_image_is_reported(box):
     found = prepare(Boxed(png(NOISE), box), SPEC, DEFAULT_LIMITS)
     assert isinstance(found, Rejected)
     assert found.reason.endswith("is not within the image of 60 x 40 pixels")

@@ -65,7 +65,7 @@ def test_transparency_shows_white(encode, kind: str):
     assert found[4, 6].tolist() == [127, 127, 127]
 
 
-def test_a_transparent_palette_entry_shows_white(encode):
+def test_transparent_palette_entry_shows_white(encode):
     image = Image.new("P", (8, 8), 0)
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.paste(1, (4, 0, 8, 8))
@@ -127,7 +127,7 @@ def test_applies_every_orientation(encode, kind: str, orientation: int):
     assert np.abs(found.astype(int) - np.asarray(upright)).mean() < 3
 
 
-def test_real_photographs_of_each_orientation_are_one_picture(odd_dir: Path):
+def test_real_images_of_each_orientation_are_equal(odd_dir: Path):
     def small(number: int) -> np.ndarray:
         image = decode((odd_dir / "exif-orientation" / f"Landscape_{number}.jpg").read_bytes(), LIMITS).image
         return np.asarray(image.resize((36, 24))).astype(float)
@@ -138,12 +138,12 @@ def test_real_photographs_of_each_orientation_are_one_picture(odd_dir: Path):
         assert np.abs(small(number) - upright).mean() < 6, number
 
 
-def test_damaged_exif_does_not_cost_the_picture(encode):
+def test_damaged_exif_does_not_cost_the_image(encode):
     data = encode(colors(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
     assert pixels(data).shape == (16, 32, 3)
 
 
-def test_tells_what_is_no_picture():
+def test_reports_files_that_are_no_images():
     for data in (b"", b"hello", b"\xff\xd8\xff", b"%PDF-1.4"):
         with pytest.raises(DecodeError, match="not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 or HEIC image"):
             decode(data, LIMITS)
@@ -156,7 +156,7 @@ def test_reads_no_other_format_that_pillow_knows(encode):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_truncated_pictures_are_refused_in_one_line(encode, kind: str):
+def test_truncated_images_are_rejected_in_one_line(encode, kind: str):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
     data = encode(noise, kind)
     with pytest.raises(DecodeError) as caught:
@@ -165,7 +165,7 @@ def test_truncated_pictures_are_refused_in_one_line(encode, kind: str):
     assert "\n" not in str(caught.value)
 
 
-def test_the_size_is_checked_before_pixels_are_decoded():
+def test_size_is_checked_before_pixels_are_decoded():
     header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
     bomb = b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))

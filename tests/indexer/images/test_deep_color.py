@@ -100,7 +100,7 @@ def test_gray_with_alpha_follows_the_same_rule(colors, bits: int):
     assert np.abs(levels - gray).max() <= 1
 
 
-def test_a_dark_picture_stays_dark_where_the_file_tells_its_range(colors):
+def test_dark_image_stays_dark_if_the_file_states_its_range(colors):
     dark = scaled(colors, 12)
     assert found(tiff(dark, most=65535)).max() == 16
     assert found(tiff(dark // 16, most=4095)).max() == 16

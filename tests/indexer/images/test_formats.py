@@ -60,7 +60,7 @@ def test_reads_heic_upright(encode):
     assert caught.value.kind == "limit"
 
 
-def test_a_missing_decoder_is_named_with_its_install_command(monkeypatch: pytest.MonkeyPatch):
+def test_missing_decoder_is_named_with_its_install_command(monkeypatch: pytest.MonkeyPatch):
     heic = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(100)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setattr(formats, "_has_heic", formats._has_heic.__wrapped__)
@@ -75,6 +75,6 @@ def test_a_missing_decoder_is_named_with_its_install_command(monkeypatch: pytest
         decode(b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(50), ImageLimits())
 
 
-def test_the_first_of_the_pictures_of_an_mpo_is_read(encode, tmp_path: Path):
+def test_first_image_of_an_mpo_is_read(encode, tmp_path: Path):
     other = Image.new("RGB", (64, 32), (0, 255, 0))
     check(encode(halves(), "MPO", save_all=True, append_images=[other], quality=95), "JPEG")

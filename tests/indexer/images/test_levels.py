@@ -57,7 +57,7 @@ def test_fractions_and_masks_are_from_0_to_1(gray):
     assert np.array_equal(found(saved(mask, "TIFF")), mask * 255)
 
 
-def test_a_dark_picture_stays_dark_where_the_file_tells_its_range(gray):
+def test_dark_image_stays_dark_if_the_file_states_its_range(gray):
     dark = (gray // 16).astype(np.uint16)  # 0 to 15, of 4095
     assert found(saved(dark, "TIFF", most=4095)).max() == 1
     assert found(saved(dark * 64, "TIFF", most=4000)).max() == round(15 * 64 * 255 / 4095)

@@ -15,7 +15,7 @@ FORMATS = {"JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000
 
 
 @pytest.mark.slow
-def test_every_odd_file_is_decoded_or_refused_with_a_reason(odd_dir: Path, small_spec: PreprocessingSpec):
+def test_every_odd_file_is_decoded_or_rejected_with_a_reason(odd_dir: Path, small_spec: PreprocessingSpec):
     with (odd_dir / "manifest.csv").open(newline="") as file:
         known = {row["path"]: row for row in csv.DictReader(file)}
     with DecodePool(PoolSettings(2, timeout=20.0), small_spec) as pool:

@@ -26,7 +26,7 @@ def presets() -> dict[PreprocessingSpec, object]:
     return found
 
 
-def test_the_two_halves_are_torchvisions_transforms_bit_by_bit():
+def test_two_halves_are_torchvisions_transforms_bit_by_bit():
     generator = np.random.default_rng(0)
     different = presets()
     assert len(different) >= 20
@@ -39,7 +39,7 @@ def test_the_two_halves_are_torchvisions_transforms_bit_by_bit():
             assert torch.equal(halves[0], transforms(image)), (spec, width, height)
 
 
-def test_real_photographs_too(photos_dir: Path):
+def test_real_images_match(photos_dir: Path):
     weights = torchvision.models.ResNet152_Weights.DEFAULT
     spec = preprocessing(weights)
     for path in sorted((photos_dir / "imagenet100").iterdir())[:10]:
@@ -49,13 +49,13 @@ def test_real_photographs_too(photos_dir: Path):
         assert torch.equal(halves[0], weights.transforms()(image)), path
 
 
-def test_a_crop_larger_than_the_resize_is_black_outside():
+def test_crop_larger_than_the_resize_is_black_outside():
     spec = PreprocessingSpec(4, 8, (0.0,) * 3, (1.0,) * 3, "bilinear", True)
     pixels = geometric(Image.new("RGB", (4, 4), (255, 255, 255)), spec)
     assert pixels[:, 2:6, 2:6].min() == 255
     assert pixels.sum() == 3 * 16 * 255
 
 
-def test_a_ribbon_that_would_become_huge_is_refused(small_spec: PreprocessingSpec):
+def test_ribbon_that_would_become_huge_is_rejected(small_spec: PreprocessingSpec):
     with pytest.raises(DecodeError, match="1 x 1000000 pixels is too long and thin"):
         geometric(Image.new("RGB", (1, 1_000_000)), small_spec)

@@ -11,7 +11,7 @@ from lookalike_indexer.images.thumbnail import thumbnail
 
 
 @pytest.mark.parametrize(("size", "expected"), [((400, 200), (160, 80)), ((30, 60), (80, 160)), ((1000, 1), (160, 1))])
-def test_the_longer_side_has_the_size_asked_for(encode, size: tuple[int, int], expected: tuple[int, int]):
+def test_longer_side_has_the_size_requested(encode, size: tuple[int, int], expected: tuple[int, int]):
     data = encode(Image.new("RGBA", size, (10, 200, 10, 255)), "PNG")
     with Image.open(io.BytesIO(thumbnail(data, 160, ImageLimits()))) as small:
         assert small.format == "JPEG"
@@ -27,6 +27,6 @@ def test_is_upright(encode):
         assert not small.getexif()
 
 
-def test_an_undecodable_image_has_no_thumbnail():
+def test_undecodable_image_has_no_thumbnail():
     with pytest.raises(DecodeError):
         thumbnail(b"nothing", 100, ImageLimits())

@@ -31,14 +31,14 @@ def red(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_a_picture_is_made_small(pool: ThumbnailPool, red: str) -> None:
+def test_image_is_reduced(pool: ThumbnailPool, red: str) -> None:
     made = pool.make(red, 32).result(60)
     with Image.open(io.BytesIO(made.jpeg)) as image:
         assert (image.format, image.size) == ("JPEG", (32, 16))
     assert made.reason == ""
 
 
-def test_a_missing_broken_or_too_large_image_has_a_reason(pool: ThumbnailPool, red: str, tmp_path: Path) -> None:
+def test_missing_broken_or_too_large_image_has_a_reason(pool: ThumbnailPool, red: str, tmp_path: Path) -> None:
     broken, large = tmp_path / "broken.png", tmp_path / "large.png"
     broken.write_bytes(Path(red).read_bytes()[:60])
     Image.new("RGB", (101, 100)).save(large)
@@ -53,14 +53,14 @@ def test_a_missing_broken_or_too_large_image_has_a_reason(pool: ThumbnailPool, r
         assert reason in made.reason
 
 
-def test_an_endless_image_fails_only_itself(red: str, tmp_path: Path) -> None:
+def test_endless_image_fails_only_itself(red: str, tmp_path: Path) -> None:
     with EndlessPicture(tmp_path / "endless.png"), contextlib.closing(ThumbnailPool(1, timeout=3.0)) as pool:
         futures = [pool.make(uri, 16) for uri in (str(tmp_path / "endless.png"), red)]
         assert futures[0].result(60).reason == "decoding took longer than 3 s"
         assert futures[1].result(60).jpeg
 
 
-def test_a_decoder_crash_fails_only_its_image(red: str, tmp_path: Path) -> None:
+def test_decoder_crash_fails_only_its_image(red: str, tmp_path: Path) -> None:
     with EndlessPicture(tmp_path / "endless.png") as endless, contextlib.closing(ThumbnailPool(1)) as pool:
         stuck = pool.make(str(endless.path), 16)
         endless.wait_for_reader()
@@ -70,7 +70,7 @@ def test_a_decoder_crash_fails_only_its_image(red: str, tmp_path: Path) -> None:
         assert pool.make(red, 16).result(60).jpeg
 
 
-def test_an_idle_worker_that_is_killed_is_replaced(pool: ThumbnailPool, red: str) -> None:
+def test_killed_idle_worker_is_replaced(pool: ThumbnailPool, red: str) -> None:
     assert pool.make(red, 16).result(60).jpeg
     for child in multiprocessing.active_children():
         child.kill()

@@ -70,7 +70,7 @@ def test_reads_a_bounded_number_ahead(pictures: list[str], small_spec: Preproces
 
 
 @pytest.mark.parametrize("digest", [False, True])
-def test_large_images_that_are_given_as_bytes_wait_in_smaller_numbers(
+def test_large_images_given_as_bytes_wait_in_smaller_numbers(
     pictures: list[str], small_spec: PreprocessingSpec, monkeypatch: pytest.MonkeyPatch, digest: bool
 ):
     data = Path(pictures[0]).read_bytes() + bytes(1000)
@@ -91,7 +91,7 @@ def test_large_images_that_are_given_as_bytes_wait_in_smaller_numbers(
     assert taken == 40
 
 
-def test_a_slow_image_fails_only_itself(pictures: list[str], small_spec: PreprocessingSpec):
+def test_slow_image_fails_only_itself(pictures: list[str], small_spec: PreprocessingSpec):
     with EndlessPicture(pictures[5]), DecodePool(PoolSettings(2, timeout=2.0), small_spec) as pool:
         results = [result for _, result in pool.stream(list(enumerate(pictures)), 16)]
     expected: list[int | str] = [10 * number for number in range(20)]
@@ -99,7 +99,7 @@ def test_a_slow_image_fails_only_itself(pictures: list[str], small_spec: Preproc
     assert reds(results) == expected
 
 
-def test_an_image_that_crashes_its_worker_fails_only_itself(pictures: list[str], small_spec: PreprocessingSpec):
+def test_decoder_crash_fails_only_its_image(pictures: list[str], small_spec: PreprocessingSpec):
     def kill_whoever_reads_it(endless: EndlessPicture) -> None:
         for _ in ("with the rest of its chunk", "alone"):
             endless.wait_for_reader()
@@ -118,7 +118,7 @@ def test_an_image_that_crashes_its_worker_fails_only_itself(pictures: list[str],
     assert reds(results) == expected
 
 
-def test_workers_that_are_killed_while_idle_are_replaced_and_no_picture_is_lost(encode, small_spec: PreprocessingSpec):
+def test_killed_idle_workers_are_replaced_and_no_image_is_lost(encode, small_spec: PreprocessingSpec):
     files = [encode(Image.new("RGB", (9, 9), (level, 0, 0)), "PNG") for level in (5, 250)]
     with DecodePool(PoolSettings(2), small_spec) as pool:
         for _ in range(2):
@@ -129,7 +129,7 @@ def test_workers_that_are_killed_while_idle_are_replaced_and_no_picture_is_lost(
         assert reds(pool.prepare(files)) == [5, 250]
 
 
-def test_prepares_encoded_pictures(encode, small_spec: PreprocessingSpec):
+def test_prepares_encoded_images(encode, small_spec: PreprocessingSpec):
     files = [encode(Image.new("RGB", (9, 9), (level, 0, 0)), "PNG") for level in (5, 250)]
     with DecodePool(PoolSettings(1, limits=ImageLimits(max_bytes=1000)), small_spec) as pool:
         results = pool.prepare([files[0], b"x" * 2000, files[1]])

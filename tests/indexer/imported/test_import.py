@@ -48,7 +48,7 @@ def run(*arguments, code=0):
     return json.loads(result.stdout) if code == 0 else " ".join(result.output.split())
 
 
-def test_vectors_without_pictures_become_a_collection(files, vectors, monkeypatch):
+def test_vectors_without_images_become_a_collection(files, vectors, monkeypatch):
     monkeypatch.setattr(import_stage, "_PART", 4)
     root = files / "made"
     told = run(files / "vectors.npy", "--keys", files / "keys.csv", "--space", "mine", "--metric", "l2",
@@ -72,7 +72,7 @@ def test_vectors_without_pictures_become_a_collection(files, vectors, monkeypatc
     assert CliRunner().invoke(graph, [str(root), "-k", "2"]).exit_code == 0
 
 
-def test_pictures_are_refused_with_a_sentence(files):
+def test_images_are_rejected_with_a_sentence(files):
     run(files / "vectors.npy", "--keys", files / "keys.csv", "--space", "mine", "--collection", files / "made")
     with pytest.raises(WeightsError, match="no network can embed images for them; search with vectors, keys or ids"):
         stored_module(CollectionReader.open(str(files / "made")), "mine")
@@ -95,7 +95,7 @@ def test_vectors_join_the_images_of_a_collection_by_key(make_collection, tmp_pat
     assert not list(storage.root.glob(".tmp*"))
 
 
-def test_a_removed_space_can_be_imported_again_and_older_generations_stay(make_collection, tmp_path, vectors):
+def test_removed_space_can_be_imported_again_and_older_generations_stay(make_collection, tmp_path, vectors):
     storage = make_collection(np.eye(9, dtype=np.float32))
     (tmp_path / "keys.txt").write_text("\n".join(f"{3 * row + 1:05d}.jpg" for row in range(9)))
     for times in (1, 2):
@@ -108,7 +108,7 @@ def test_a_removed_space_can_be_imported_again_and_older_generations_stay(make_c
     assert np.array_equal(last.vectors("mine", np.arange(9)), 2 * vectors)
 
 
-def test_an_export_can_be_imported(make_collection, tmp_path, vectors):
+def test_export_can_be_imported(make_collection, tmp_path, vectors):
     storage = make_collection(vectors, labels=[*"aabbccdde"])
     for name in ("out.npy", "out.parquet"):
         assert CliRunner().invoke(export, [str(storage.root), str(tmp_path / name)]).exit_code == 0
@@ -139,7 +139,7 @@ def test_mistakes_are_one_sentence_and_leave_no_collection(tmp_path, keys, value
     assert generations.numbers(Storage(tmp_path / "made")) == []
 
 
-def test_keys_that_name_no_image_and_names_that_are_taken_are_refused(make_collection, files):
+def test_unknown_keys_and_used_names_are_rejected(make_collection, files):
     storage = make_collection(np.eye(3, dtype=np.float32))
     given = [files / "vectors.npy", "--keys", files / "keys.csv", "--collection", storage.root]
     assert "9 of 9 keys name no image of the collection, such as 'shop/0.jpg'" in run(*given, "--space", "mine", code=2)
@@ -168,7 +168,7 @@ def test_vectors_of_an_arrow_file_become_a_collection(tmp_path, vectors, writer)
 
 @pytest.mark.parametrize("column", ["key", "embedding"])
 @pytest.mark.parametrize("writer", [pa.ipc.new_file, pa.ipc.new_stream])
-def test_an_arrow_file_with_damaged_offsets_is_refused(tmp_path, vectors, column, writer):
+def test_arrow_file_with_damaged_offsets_is_rejected(tmp_path, vectors, column, writer):
     lists = pa.array(vectors.tolist(), pa.list_(pa.float32()))
     table = pa.table({"key": [f"{row}.jpg" for row in range(9)], "embedding": lists})
     with writer(tmp_path / "some.arrow", table.schema) as file:
@@ -183,7 +183,7 @@ def test_an_arrow_file_with_damaged_offsets_is_refused(tmp_path, vectors, column
     assert "offset" in said
 
 
-def test_a_compressed_arrow_file_is_read_a_record_batch_at_a_time(tmp_path):
+def test_compressed_arrow_file_is_read_a_record_batch_at_a_time(tmp_path):
     rows, dim = 64, 4096
     values = np.repeat(np.arange(rows, dtype=np.float32), dim)
     table = pa.table({
@@ -202,7 +202,7 @@ def test_a_compressed_arrow_file_is_read_a_record_batch_at_a_time(tmp_path):
     assert pool.max_memory() < values.nbytes / 4
 
 
-def test_a_column_without_lists_is_no_column_of_vectors(tmp_path):
+def test_column_without_lists_is_no_column_of_vectors(tmp_path):
     pq.write_table(pa.table({"key": ["a", "b"], "vector": [1, 2]}), tmp_path / "some.parquet")
     said = run(tmp_path / "some.parquet", "--space", "mine", "--collection", tmp_path / "made", code=2)
     assert "its vectors are int64 in place of lists of numbers" in said

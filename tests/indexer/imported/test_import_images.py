@@ -94,7 +94,7 @@ def test_unmatched_keys_are_counted_and_reported(photos, imported, tmp_path):
     assert run_verify(Storage(tmp_path / "made"), VerifySettings(images=0), Silent()).damages == []
 
 
-def test_the_remedy_of_damaged_vectors_is_to_import_them_again(photos, imported, tmp_path):
+def test_remedy_of_damaged_vectors_is_to_import_them_again(photos, imported, tmp_path):
     imported(KEYS, photos)
     part = tmp_path / "made" / opened(tmp_path).space("mine")[1].parts[0]
     part.write_bytes(b"damaged")
@@ -103,7 +103,7 @@ def test_the_remedy_of_damaged_vectors_is_to_import_them_again(photos, imported,
     assert command in str(damage)
 
 
-def test_an_unreadable_picture_is_a_reject_with_its_reason(photos, imported, tmp_path):
+def test_unreadable_image_is_a_reject_with_its_reason(photos, imported, tmp_path):
     (photos / KEYS[1]).write_bytes(b"no picture")
     (photos / "readme.txt").write_text("hello")
     said = imported(KEYS, photos, text=True)
@@ -127,7 +127,7 @@ def test_no_matching_key_names_examples_and_creates_nothing(photos, imported, tm
     assert generations.numbers(Storage(tmp_path / "made")) == []
 
 
-def test_a_collection_that_has_images_keeps_its_own(photos, imported, tmp_path):
+def test_collection_that_has_images_keeps_its_own(photos, imported, tmp_path):
     imported(KEYS, photos)
     said = imported(KEYS, photos, code=2)
     assert "has images already" in said
@@ -148,7 +148,7 @@ def test_images_may_lie_in_an_archive(photos, imported, tmp_path):
     assert [(row["label"], row["width"]) for row in rows] == [("cat", 20), ("cat", 21), ("dog", 22), ("dog", 23)]
 
 
-def test_a_killed_run_is_continued_and_gives_the_same_bytes(photos, imported, tmp_path, monkeypatch):
+def test_killed_run_is_continued_and_gives_the_same_bytes(photos, imported, tmp_path, monkeypatch):
     monkeypatch.setattr(images, "PART", 2)
     (photos / KEYS[1]).write_bytes(b"no picture")
     imported(KEYS, photos)

@@ -44,18 +44,18 @@ def test_entry_i_is_row_i(reader, metric):
     "factory",
     ["Flat", "IVF8,Flat", "IVF8,SQfp16", "IVF8,SQ8", "IVF8,PQ4x4np", "PCA8,IVF8,Flat", "HNSW8", "SQ8"],
 )
-def test_the_same_seed_gives_the_same_bytes(reader, factory):
+def test_same_seed_gives_the_same_bytes(reader, factory):
     first = faiss.serialize_index(built(reader, factory)).tobytes()
     assert faiss.serialize_index(built(reader, factory)).tobytes() == first
 
 
-def test_the_seed_decides_the_lists(reader):
+def test_seed_decides_the_lists(reader):
     one, other = (faiss.serialize_index(built(reader, "IVF8,Flat", seed=seed)).tobytes() for seed in (1, 2))
     assert one != other
 
 
 @pytest.mark.parametrize("factory", ["IVF8,SQfp16", "HNSW8"])
-def test_the_number_of_threads_does_not_change_a_byte(reader, factory):
+def test_number_of_threads_does_not_change_a_byte(reader, factory):
     results = set()
     for threads in (1, 2, 5):
         faiss.omp_set_num_threads(threads)
@@ -101,7 +101,7 @@ def test_small_samples_bring_no_warnings(reader, capfd):
         ("IVF8,Flat,IDMap2", "l2", "leave IDMap out"),
     ],
 )
-def test_an_index_that_faiss_cannot_create_is_explained(factory, metric, message):
+def test_index_that_faiss_cannot_create_is_explained(factory, metric, message):
     with pytest.raises(UsageError, match=message) as caught:
         empty_index(factory, DIM, metric, 1)
     assert "\n" not in str(caught.value)

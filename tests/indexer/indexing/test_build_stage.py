@@ -46,7 +46,7 @@ def expected_recall(vectors, index, nprobe, rows, k=10):
 
 
 @pytest.mark.parametrize("index", ["ivf-sq8", "ivf-rabitq", "hnsw"])
-def test_the_ladders_are_the_recall_at_each_k_of_held_back_images(make_collection, clustered, index):
+def test_ladders_are_the_recall_at_each_k_of_held_back_images(make_collection, clustered, index):
     vectors = clustered(1200, 32, 60, spread=0.6)
     storage = make_collection(vectors, part_rows=[500, 0, 700])
     reader, report = build(storage, index=index, nlist=None if index == "hnsw" else 16)
@@ -65,7 +65,7 @@ def test_the_ladders_are_the_recall_at_each_k_of_held_back_images(make_collectio
             assert expected - 1e-9 <= point.recall < expected + 1e-3
 
 
-def test_a_larger_k_is_harder_to_find(make_collection, clustered):
+def test_larger_k_is_harder_to_find(make_collection, clustered):
     _, report = build(make_collection(clustered(1200, 24, 60, spread=0.6)), index="ivf-flat", nlist=16)
     few, many = (ladder_at(report.entry.recall, k) for k in (10, 100))
     assert few[0].recall > many[0].recall
@@ -74,7 +74,7 @@ def test_a_larger_k_is_harder_to_find(make_collection, clustered):
     assert nprobe_for_k(report.entry, 100) == reached
 
 
-def test_an_index_with_recall_at_10_only_is_measured_again_and_reused(make_collection, clustered):
+def test_index_with_recall_at_10_only_is_measured_again_and_reused(make_collection, clustered):
     storage = make_collection(clustered(400, 8, 5))
     _, report = build(storage, index="ivf-flat", nlist=4)
     before = written(storage)
@@ -100,7 +100,7 @@ def test_queries_are_not_among_the_training_vectors_where_there_are_enough():
     assert len(queries) == 100
 
 
-def test_the_default_nprobe_is_the_cheapest_that_reaches_the_target(make_collection, clustered):
+def test_default_nprobe_is_the_cheapest_that_reaches_the_target(make_collection, clustered):
     storage = make_collection(clustered(1500, 24, 20, spread=1.5))
     _, report = build(storage, index="ivf-flat", nlist=32, target_recall=0.9)
     reached = [point for point in ladder_at(report.entry.recall, 10) if point.recall >= 0.9]
@@ -134,7 +134,7 @@ def test_searching_the_index_equals_an_exact_search(make_collection, clustered, 
     assert np.array_equal(found, rows)
 
 
-def test_a_flat_index_is_exact_without_measuring(make_collection, clustered):
+def test_flat_index_is_exact_without_measuring(make_collection, clustered):
     _, report = build(make_collection(clustered(50, 8, 5)))
     entry = report.entry
     assert (entry.factory, entry.nlist, entry.default_nprobe, entry.trained_on) == ("Flat", 0, 0, 0)
@@ -143,7 +143,7 @@ def test_a_flat_index_is_exact_without_measuring(make_collection, clustered):
     assert "50 images" in report.reason
 
 
-def test_a_lossy_index_without_lists_has_one_measured_step(make_collection, clustered):
+def test_lossy_index_without_lists_has_one_measured_step(make_collection, clustered):
     _, report = build(make_collection(clustered(500, 16, 200, spread=0.5)), index="PQ2x4np")
     assert {point.nprobe for point in report.entry.recall} == {report.entry.default_nprobe} == {0}
     assert [point.k for point in report.entry.recall] == [1, 10, 100, 1024]
@@ -187,7 +187,7 @@ def test_running_again_changes_no_byte(make_collection, clustered, index):
 
 
 @pytest.mark.parametrize("harm", ["record missing", "record broken", "index cut short", "index missing"])
-def test_an_index_that_a_killed_run_left_unfinished_is_rebuilt(make_collection, clustered, harm):
+def test_index_that_a_killed_run_left_unfinished_is_rebuilt(make_collection, clustered, harm):
     storage = make_collection(clustered(400, 8, 5))
     _, report = build(storage, index="ivf-flat")
     before = written(storage)
@@ -214,7 +214,7 @@ def test_other_settings_or_embeddings_have_another_digest(make_collection, clust
     assert len(digests) == 6
 
 
-def test_an_index_that_was_changed_on_disk_is_never_given_to_faiss(make_collection, clustered, monkeypatch):
+def test_changed_index_file_never_reaches_faiss(make_collection, clustered, monkeypatch):
     storage = make_collection(clustered(60, 8, 5))
     reader, report = build(storage)
     path = storage.local(report.entry.path)
@@ -235,24 +235,24 @@ def test_nothing_is_published_and_clusterings_stay(make_collection, clustered):
     assert published.files[report.entry.path].bytes == report.bytes
 
 
-def test_an_empty_space_is_refused(make_collection):
+def test_empty_space_is_rejected(make_collection):
     with pytest.raises(NotBuiltError, match="The space tiny has no embeddings to index"):
         build(make_collection(np.empty((0, 8), np.float32), part_rows=[0]))
 
 
-def test_an_unknown_space_is_refused(make_collection, clustered):
+def test_unknown_space_is_rejected(make_collection, clustered):
     with pytest.raises(NotFoundError, match="no space 'huge'; it has: tiny"):
         build(make_collection(clustered(20, 8, 4)), space="huge")
 
 
 @pytest.mark.parametrize("index", ["flat", "ivf-flat"])
-def test_embeddings_that_are_not_finite_are_counted_and_named(make_collection, clustered, index):
+def test_non_finite_embeddings_are_counted_and_named(make_collection, clustered, index):
     vectors = clustered(300, 8, 4)
     vectors[7, 0] = np.nan
     with pytest.raises(IndexerError, match=r"1 of 300 embeddings of the space tiny .* first is that of image 22"):
         build(make_collection(vectors), index=index)
 
 
-def test_more_lists_than_training_vectors_are_refused(make_collection, clustered):
+def test_more_lists_than_training_vectors_are_rejected(make_collection, clustered):
     with pytest.raises(UsageError, match="50 inverted lists need at least 50 images to train on"):
         build(make_collection(clustered(100, 8, 4)), index="ivf-flat", nlist=50, train_size=20)

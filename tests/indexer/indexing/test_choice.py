@@ -38,7 +38,7 @@ def verdicts(tried, rows=1000, **settings):
     return {each.index: each.verdict for each in choice._judged(tried, rows, BuildSettings(**settings))}
 
 
-def test_the_fastest_that_reaches_the_target_is_taken():
+def test_fastest_index_at_the_target_is_chosen():
     tried = [candidate("a", 0.96, 10), candidate("b", 0.95, 90), candidate("c", 0.94, 500)]
     found = verdicts(tried, target_recall=0.95)
     assert found == {
@@ -53,7 +53,7 @@ def test_candidates_above_the_memory_limit_are_left_out():
     assert found["b"] == "needs 2100 MiB"
 
 
-def test_the_closest_candidate_is_taken_if_none_meets_the_target():
+def test_closest_candidate_is_taken_if_none_meets_the_target():
     tried = [candidate("a", 0.5, 10, 90), candidate("b", 0.7, 5, 80)]
     assert verdicts(tried, target_recall=0.9)["b"].startswith("taken: none reached a recall of 0.9")
     found = verdicts(tried, max_memory=1000)
@@ -103,13 +103,13 @@ def test_every_candidate_can_be_tried(clustered, kind, metric):
     assert (tried.nprobe == 0) == (kind == "flat")
 
 
-def test_an_exact_index_finds_everything_also_among_copies():
+def test_exact_index_finds_everything_also_among_copies():
     vectors = np.repeat(np.eye(DIM, dtype=np.float32), 40, axis=0)
     assert Trial(vectors, vectors[::40].copy(), BuildSettings()).candidate("flat").recall == 1
 
 
 @pytest.mark.usefixtures("small")
-def test_a_choice_is_kept_with_what_was_tried(make_collection, clustered, monkeypatch):
+def test_choice_is_kept_with_what_was_tried(make_collection, clustered, monkeypatch):
     storage = make_collection(clustered(2500, DIM, 20))
     before = generations.require_latest(storage)
     draft, report = run_build(storage, before, BuildSettings(target_recall=0.9), Silent())
@@ -131,7 +131,7 @@ def test_a_choice_is_kept_with_what_was_tried(make_collection, clustered, monkey
 
 
 @pytest.mark.usefixtures("small")
-def test_an_unreadable_record_is_measured_again(make_collection, clustered):
+def test_unreadable_record_is_measured_again(make_collection, clustered):
     storage = make_collection(clustered(1200, DIM, 20))
     draft = generations.require_latest(storage)
     first = pick(CollectionReader(storage, draft), "tiny", BuildSettings(), Silent())
@@ -157,7 +157,7 @@ def test_nothing_is_tried_where_the_settings_decide_or_a_gpu_is_to_hold_it(
 
 
 @pytest.mark.parametrize("kind", ["ivf-pqfs", "ivf-rabitq", "hnsw"])
-def test_the_kinds_for_processors_reach_their_target_over_a_collection(make_collection, clustered, kind):
+def test_kinds_for_processors_reach_their_target_over_a_collection(make_collection, clustered, kind):
     storage = make_collection(clustered(2000, 256, 40, spread=0.3))
     _, report = run_build(
         storage, generations.require_latest(storage), BuildSettings(index=kind, target_recall=0.95), Silent()
@@ -167,7 +167,7 @@ def test_the_kinds_for_processors_reach_their_target_over_a_collection(make_coll
     assert report.entry.default_nprobe > 0
 
 
-def test_a_memory_limit_goes_with_auto_only():
+def test_memory_limit_goes_with_auto_only():
     with pytest.raises(UsageError, match=r"--max-memory goes with --index auto, not with 'flat'"):
         BuildSettings(index="flat", max_memory=1)
     assert dataclasses.replace(BuildSettings(), max_memory=1).max_memory == 1

@@ -17,7 +17,7 @@ def run(*arguments):
     return CliRunner().invoke(build, [str(argument) for argument in arguments])
 
 
-def test_an_index_is_published_with_its_ladder(make_collection, clustered):
+def test_index_is_published_with_its_ladder(make_collection, clustered):
     storage = make_collection(clustered(900, 16, 20, spread=1.5))
     result = run(storage.root, "--index", "ivf-flat", "--nlist", 8)
     assert result.exit_code == 0, result.output
@@ -36,14 +36,14 @@ def test_an_index_is_published_with_its_ladder(make_collection, clustered):
     assert lines[-1].endswith("is at generation 2.")
 
 
-def test_a_small_collection_gets_an_exact_index(make_collection, clustered):
+def test_small_collection_gets_an_exact_index(make_collection, clustered):
     result = run(make_collection(clustered(50, 8, 4)).root)
     assert result.exit_code == 0, result.output
     assert "exact search is quick enough for 50 images" in result.output
     assert "recall: 1, each search is exact" in result.output
 
 
-def test_a_lossy_index_without_lists_tells_its_one_recall(make_collection, clustered):
+def test_lossy_index_without_lists_reports_its_one_recall(make_collection, clustered):
     result = run(make_collection(clustered(300, 16, 90)).root, "--index", "SQ4")
     assert "recall@k on 30 queries" in result.output
     assert "nprobe" not in result.output
@@ -73,7 +73,7 @@ def test_json_for_machines(make_collection, clustered):
         (["--gpus", "64"], 1, "--gpus 64"),
     ],
 )
-def test_errors_are_one_sentence(make_collection, clustered, arguments, code, message):
+def test_errors_have_one_sentence(make_collection, clustered, arguments, code, message):
     storage = make_collection(clustered(60, 8, 4))
     result = run(storage.root, *arguments)
     assert result.exit_code == code
@@ -82,7 +82,7 @@ def test_errors_are_one_sentence(make_collection, clustered, arguments, code, me
     assert generations.numbers(storage) == [1]
 
 
-def test_a_folder_without_a_collection_is_not_made_into_one(tmp_path):
+def test_folder_without_a_collection_is_not_made_into_one(tmp_path):
     result = run(tmp_path / "nothing")
     assert result.exit_code == 1
     assert "holds no collection" in result.output

@@ -14,7 +14,7 @@ from lookalike_indexer.errors import DataLossError
 from lookalike_indexer.indexing.files import read_index
 
 
-def test_an_index_file_is_not_opened_unless_its_digest_fits(make_collection, clustered, monkeypatch) -> None:
+def test_index_file_is_not_opened_unless_its_digest_fits(make_collection, clustered, monkeypatch) -> None:
     vectors = clustered(40, 8, 4)
     storage = make_collection(vectors)
     index = faiss.IndexFlatL2(8)

@@ -81,7 +81,7 @@ def test_parameters_decide_how_many_candidates_a_graph_keeps():
 
 
 @pytest.mark.parametrize("several", [faiss.IndexShards, faiss.IndexReplicas])
-def test_an_index_over_several_devices_is_described_by_its_parts(several):
+def test_index_over_several_devices_is_described_by_its_parts(several):
     parts = [built("IVF16,Flat")[0], built("IVF16,Flat")[0]]
     whole = several(DIM)
     for part in parts:
@@ -121,11 +121,11 @@ LADDER = [RecallPoint(1, 0.5), RecallPoint(2, 0.8), RecallPoint(4, 0.79), Recall
 
 
 @pytest.mark.parametrize(("recall", "nprobe"), [(0.1, 1), (0.5, 1), (0.51, 2), (0.8, 2), (0.81, 8), (0.93, 8)])
-def test_a_recall_is_reached_by_the_cheapest_step_that_did(recall, nprobe):
+def test_recall_uses_the_cheapest_sufficient_step(recall, nprobe):
     assert nprobe_for_recall(entry(LADDER), recall).nprobe == nprobe
 
 
-def test_a_recall_out_of_reach_names_the_best_there_is():
+def test_recall_out_of_reach_names_the_best_there_is():
     with pytest.raises(NotBuiltError, match=r"tiny \(IVF8,PQ4\) reaches a recall@10 of 0.9300 with nprobe 8 at best"):
         nprobe_for_recall(entry(LADDER), 0.95)
     with pytest.raises(NotBuiltError, match=r"reaches a recall@10 of 0.7000 at best, not 0.95"):
@@ -133,12 +133,12 @@ def test_a_recall_out_of_reach_names_the_best_there_is():
 
 
 @pytest.mark.parametrize("recall", [0, -0.5, 1.01, float("nan")])
-def test_a_recall_out_of_range_is_rejected(recall):
+def test_recall_out_of_range_is_rejected(recall):
     with pytest.raises(UsageError, match="must be above 0 and at most 1"):
         nprobe_for_recall(entry(LADDER), recall)
 
 
-def test_a_recall_that_was_never_measured():
+def test_unmeasured_recall_is_rejected():
     with pytest.raises(NotBuiltError, match="was not measured"):
         nprobe_for_recall(entry([]), 0.5)
 
@@ -161,13 +161,13 @@ SEVERAL = [
         (101, {}),
     ],
 )
-def test_between_two_k_that_were_measured_the_lower_recall_counts(k, recalls):
+def test_between_two_k_measured_the_lower_recall_counts(k, recalls):
     ladder = ladder_at(SEVERAL, k)
     assert {point.nprobe: point.recall for point in ladder} == recalls
     assert all(point.k == k for point in ladder)
 
 
-def test_a_recall_is_looked_up_for_the_requested_k():
+def test_recall_is_looked_up_for_the_requested_k():
     assert nprobe_for_recall(entry(SEVERAL), 0.9, 10).nprobe == 2
     assert nprobe_for_recall(entry(SEVERAL), 0.9, 50).nprobe == 8
     with pytest.raises(NotBuiltError, match=r"reaches a recall@1 of 0.7000 with nprobe 2 at best, not 0.9"):
@@ -176,7 +176,7 @@ def test_a_recall_is_looked_up_for_the_requested_k():
         nprobe_for_recall(entry(SEVERAL), 0.1, 200)
 
 
-def test_the_effort_grows_with_k():
+def test_effort_grows_with_k():
     measured = dataclasses.replace(entry(SEVERAL), target_recall=0.9)
     assert [nprobe_for_k(measured, k) for k in (1, 10, 11, 100)] == [2, 2, 8, 8]
     # The share of k that the default finds of 10, if the target was not measured.
@@ -189,20 +189,20 @@ def test_the_effort_grows_with_k():
     assert nprobe_for_k(flat, 1000) == 0
 
 
-def test_an_exact_index_reaches_any_recall():
+def test_exact_index_reaches_any_recall():
     assert nprobe_for_recall(entry([RecallPoint(0, 1.0)]), 1).nprobe == 0
 
 
 @pytest.mark.parametrize(("target", "nprobe"), [(0.4, 1), (0.75, 2), (0.93, 8), (0.99, 8)])
-def test_the_default_is_the_cheapest_that_reaches_the_target_or_the_best(target, nprobe):
+def test_default_is_the_cheapest_that_reaches_the_target_or_the_best(target, nprobe):
     assert default_nprobe(LADDER, target, 8) == nprobe
 
 
-def test_the_default_visits_all_lists_when_nothing_was_measured():
+def test_default_visits_all_lists_when_nothing_was_measured():
     assert default_nprobe([], 0.95, 8) == 8
 
 
-def test_an_index_that_refines_looks_again_at_the_share_that_is_asked_for():
+def test_refining_index_compares_the_requested_share():
     assert not refines(built("IVF16,SQ8")[0])
     for factory in ("IVF16,SQ8,RFlat", "PCA16,IVF16,SQ8,RFlat"):
         index, _ = built(factory)

@@ -31,14 +31,14 @@ def test_five_queries_of_the_largest_dimension_are_multiplied(threshold):
     assert threshold() == 5 * 2048
 
 
-def test_many_threads_take_a_query_each_as_faiss_has_it(threshold):
+def test_threads_search_one_query_each_like_faiss(threshold):
     threshold(128_000)
     products.multiply_from_few(2048, 64)
     assert threshold() == 128_000
 
 
 @pytest.mark.parametrize("other", [20, 4_000])
-def test_a_threshold_set_by_other_code_is_kept(threshold, other):
+def test_threshold_set_by_other_code_is_kept(threshold, other):
     threshold(other)
     products.multiply_from_few(2048, 1)
     assert threshold() == other

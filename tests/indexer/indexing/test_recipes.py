@@ -65,7 +65,7 @@ def test_product_quantization_divides_the_dimension(dim):
     assert faiss.index_factory(dim, factory).d == dim
 
 
-def test_nlist_and_train_size_as_asked_for():
+def test_nlist_and_train_size_as_requested():
     chosen = recipe(30_000, index="ivf-sq8", nlist=100, train_size=4000)
     assert (chosen.factory, chosen.train_size) == ("IVF100,SQ8", 4000)
     assert recipe(30_000, train_size=4000).factory == "IVF64,SQfp16"
@@ -77,12 +77,12 @@ def test_nlist_alone_means_inverted_lists():
 
 
 @pytest.mark.parametrize("index", ["flat", "IVF8,Flat", "HNSW32"])
-def test_nlist_with_an_index_that_has_none_of_it_is_refused(index):
+def test_nlist_with_an_index_that_has_none_of_it_is_rejected(index):
     with pytest.raises(UsageError, match="--nlist 8 goes with the kinds of --index that have ivf- in their names"):
         recipe(1000, index=index, nlist=8)
 
 
-def test_more_lists_than_images_are_refused():
+def test_more_lists_than_images_are_rejected():
     with pytest.raises(UsageError, match="--nlist 1001: there are only 1000 images"):
         recipe(1000, index="ivf-flat", nlist=1001)
 
@@ -98,7 +98,7 @@ def test_more_lists_than_images_are_refused():
         ({"seed": 2**31}, "--seed 2147483648"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings, message):
+def test_settings_out_of_range_are_rejected(settings, message):
     with pytest.raises(UsageError, match=message):
         BuildSettings(**settings)
 

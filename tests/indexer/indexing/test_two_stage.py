@@ -33,7 +33,7 @@ def in_few_directions(rows: int, dim: int = 64, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1.0, 3.7, 1e18])
-def test_a_projection_does_not_depend_on_the_batch(scale):
+def test_projection_does_not_depend_on_the_batch(scale):
     vectors = in_few_directions(64) * np.float32(scale)
     linear = transform(train_components(in_few_directions(500), 16))
     together = linear.apply(projectable(vectors))
@@ -70,7 +70,7 @@ def test_vectors_without_a_direction_stay_as_they_are(zero):
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 @pytest.mark.parametrize("index", FACTORIES)
-def test_a_collection_is_indexed_searched_and_verified(make_collection, index, metric):
+def test_collection_is_indexed_searched_and_verified(make_collection, index, metric):
     vectors = in_few_directions(1500)
     storage = make_collection(vectors, part_rows=[700, 800])
     settings = BuildSettings(index=index, metric=metric, target_recall=0.9)
@@ -100,7 +100,7 @@ def test_rows_added_in_other_blocks_give_the_same_index():
     assert made[0] == made[1]
 
 
-def test_a_graph_gives_no_more_candidates_than_it_keeps():
+def test_graph_gives_no_more_candidates_than_it_keeps():
     vectors = prepare(in_few_directions(1500), "cosine")
     index = empty_index(FACTORIES[0], 64, "cosine", 1)
     train(index, vectors, FACTORIES[0], (), Silent())
@@ -123,7 +123,7 @@ def test_a_graph_gives_no_more_candidates_than_it_keeps():
         ("PCA256-IVF-SQ8", "PCA256,IVF512,SQ8,Refine(SQ8)"),
     ],
 )
-def test_a_name_says_the_components_and_the_kind(name, factory):
+def test_name_says_the_components_and_the_kind(name, factory):
     assert recipes.choose(25_000, 2048, BuildSettings(index=name)).factory == factory
 
 

@@ -34,7 +34,7 @@ def doubled():
     return work
 
 
-def test_a_worker_gives_one_result_for_each_item_in_order_and_ends_when_told():
+def test_worker_returns_results_in_order_and_ends_on_request():
     worker = Worker("here", {})
     worker.feed([1, 2])
     worker.feed([3])
@@ -45,7 +45,7 @@ def test_a_worker_gives_one_result_for_each_item_in_order_and_ends_when_told():
     assert sum(report.advanced for report in reports) == 3
 
 
-def test_a_worker_tells_what_is_done_of_a_long_item(monkeypatch):
+def test_worker_reports_progress_of_a_long_item(monkeypatch):
     monkeypatch.setattr("lookalike_indexer.machines.worker._REPORT_S", 0.01)
     told = threading.Event()
 
@@ -68,7 +68,7 @@ def test_a_worker_tells_what_is_done_of_a_long_item(monkeypatch):
     assert [(report.advanced, report.result) for report in reports if report.done] == [(0, "long")]
 
 
-def test_an_error_of_a_worker_is_raised_as_what_it_was():
+def test_worker_error_keeps_its_type():
     def refuse():
         raise MismatchError("other weights")
 
@@ -87,14 +87,14 @@ def test_an_error_of_a_worker_is_raised_as_what_it_was():
     assert "ZeroDivisionError: nothing" in str(error)
 
 
-def test_a_worker_sets_its_environment(monkeypatch):
+def test_worker_sets_its_environment(monkeypatch):
     monkeypatch.delenv("LOOKALIKE_TEST_THREADS", raising=False)
     monkeypatch.setenv("LOOKALIKE_TEST_THREADS", "0")
     Worker("here", {"LOOKALIKE_TEST_THREADS": "3"})
     assert os.environ["LOOKALIKE_TEST_THREADS"] == "3"
 
 
-def test_a_machine_that_lacks_something_is_named(tmp_path):
+def test_machine_that_lacks_something_is_named(tmp_path):
     here = own_versions()
     assert "torch" in here
     found = probing([str(tmp_path)])()
@@ -111,12 +111,12 @@ def test_a_machine_that_lacks_something_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("address", ["ray://10.0.0.2:10001", "10.0.0.2", "", "10.0.0.2:", "10.0.0.2:99999", ":6379"])
-def test_an_invalid_address_is_rejected(address):
+def test_invalid_address_is_rejected(address):
     with pytest.raises(UsageError, match=r"give auto or the HOST:PORT of its head"):
         check_address(address)
 
 
-def test_a_missing_package_is_named(monkeypatch):
+def test_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with (
         pytest.raises(UsageError, match=r"--ray needs the package ray: pip install 'lookalike\[ray\]'"),
@@ -125,7 +125,7 @@ def test_a_missing_package_is_named(monkeypatch):
         pass
 
 
-def test_a_storage_keeps_its_folder_in_another_process(tmp_path, monkeypatch):
+def test_storage_keeps_its_folder_in_another_process(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("collection").mkdir()
     Path("collection/file").write_bytes(b"bytes")
@@ -163,13 +163,13 @@ def test_each_item_is_processed_once_despite_lost_workers(fake_machines, make, a
     assert machines._ray.losses == 0
 
 
-def test_an_item_that_ends_one_worker_after_another_is_named(fake_machines):
+def test_item_that_ends_one_worker_after_another_is_named(fake_machines):
     machines = fake_machines(["a"], 3, 0)
     with pytest.raises(DeviceError, match=r"3 workers ended during part 0; the last one was on a \(the worker died"):
         list(machines.run(doubled, range(40), lambda amount: None, "part"))
 
 
-def test_a_machine_that_joins_is_checked_as_the_first_ones_were(fake_machines, monkeypatch, tmp_path, caplog):
+def test_joining_machine_is_checked_like_the_first(fake_machines, monkeypatch, tmp_path, caplog):
     """It is checked for releases and shared folders; a machine that fails does nothing, and is named once."""
     machines = fake_machines(["a"])
     probed, started = [], []

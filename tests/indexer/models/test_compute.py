@@ -29,7 +29,7 @@ def test_bfloat16_is_chosen_where_it_is_faster(
     assert resolve_compute("auto", "cpu") == ("bfloat16" if expected else "float32")
 
 
-def test_a_requested_compute_type_is_used_or_rejected():
+def test_requested_compute_type_is_used_or_rejected():
     assert resolve_compute("bfloat16", "cpu") == "bfloat16"
     assert resolve_compute("float32", "cpu") == "float32"
     with pytest.raises(UsageError, match="float16 needs a GPU"):

@@ -35,7 +35,7 @@ def test_nodes_without_an_output_per_image_are_left_out():
     assert axes(traced("swin_t"), 224, *names) == [None, None]
 
 
-def test_vit_takes_one_size_and_its_tokens_are_still_told():
+def test_vit_has_fixed_size_and_reports_tokens():
     # conv_proj's 14 x 14 positions are the 196 tokens; the class token makes 197.
     names = ["conv_proj", "reshape", "permute", "encoder.layers.encoder_layer_3.add", "encoder.ln", "getitem_5"]
     assert axes(traced("vit_b_16"), 224, *names) == [1, 1, 2, 2, 2, 1]

@@ -73,7 +73,7 @@ def test_several_spaces_and_the_classifier_from_one_pass(resnet, plain_spec, pix
     np.testing.assert_allclose(result.probabilities, top.values.numpy(), rtol=1e-3)
 
 
-def test_an_image_has_the_same_embedding_in_any_place_of_a_batch(resnet, plain_spec, pixels):
+def test_image_has_the_same_embedding_in_any_place_of_a_batch(resnet, plain_spec, pixels):
     cut = network(resnet, plain_spec, Node("flatten", "avg"))
     together = cut.embed(pixels).embeddings[0]
     turned = cut.embed(pixels[::-1]).embeddings[0][::-1]
@@ -103,7 +103,7 @@ def test_few_classes_give_all_of_them(plain_spec, pixels):
     np.testing.assert_allclose(result.probabilities.sum(1), 1, rtol=1e-5)
 
 
-def test_a_node_without_a_vector_output_is_rejected(plain_spec):
+def test_node_without_a_vector_output_is_rejected(plain_spec):
     traced = trace(untrained("shufflenet_v2_x0_5", 0))
     number = next(name for name in traced.nodes if name.endswith(("getattr", "floordiv")))
     with pytest.raises(UsageError, match="choose another layer"):
@@ -184,7 +184,7 @@ def test_images_may_be_on_the_device_already(resnet, plain_spec, pixels):
 # A warning of torch itself when it imports TorchInductor.
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 @pytest.mark.gpu
-def test_a_compiled_network_agrees_with_the_cpu(resnet, plain_spec, pixels):
+def test_compiled_network_agrees_with_the_cpu(resnet, plain_spec, pixels):
     here = network(resnet, plain_spec, Node("flatten", "avg")).embed(pixels)
     there = Network(trace(copy.deepcopy(resnet)), [Node("flatten", "avg")], plain_spec, "cuda:0", "bfloat16", 8).embed(
         pixels
@@ -195,7 +195,7 @@ def test_a_compiled_network_agrees_with_the_cpu(resnet, plain_spec, pixels):
 
 
 @pytest.mark.gpu
-def test_a_gpu_agrees_with_the_cpu(resnet, plain_spec, pixels):
+def test_gpu_agrees_with_the_cpu(resnet, plain_spec, pixels):
     nodes = [Node("flatten", "avg")]
     here = network(resnet, plain_spec, *nodes)
     there = Network(trace(copy.deepcopy(resnet)), nodes, plain_spec, "cuda:0", "bfloat16")

@@ -44,14 +44,14 @@ def test_finds_what_the_classifier_reads_in_large_networks(arch: str, layer: str
     assert trace(build(arch, 10, transform_input=True)).head_input() == layer
 
 
-def test_a_module_means_its_last_node():
+def test_module_means_its_last_node():
     traced = trace(build("resnet18", 10, transform_input=False))
     assert traced.resolve("layer4") == "layer4.1.relu_1"
     assert traced.resolve("layer4.1.bn2") == "layer4.1.bn2"
     assert traced.logits == "fc"
 
 
-def test_an_unknown_layer_is_told_with_close_names():
+def test_unknown_layer_is_reported_with_close_names():
     traced = trace(build("resnet18", 10, transform_input=False))
     with pytest.raises(UsageError, match=r"no layer 'layer4\.1\.bn9'; did you mean .*layer4\.1\.bn"):
         traced.resolve("layer4.1.bn9")
@@ -79,6 +79,6 @@ def test_convolutions_can_be_named_by_their_number(arch: str, asked: str, found:
 
 
 @pytest.mark.parametrize("name", ["conv0", "conv6"])
-def test_an_unknown_convolution_number_is_rejected(name: str):
+def test_unknown_convolution_number_is_rejected(name: str):
     with pytest.raises(UsageError, match=f"no layer '{name}': it has 5 convolutions"):
         trace(build("alexnet", 10, transform_input=False)).resolve(name)

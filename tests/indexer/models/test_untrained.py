@@ -25,7 +25,7 @@ def noise(images: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(0).standard_normal((images, 3, 64, 64), np.float32))
 
 
-def test_a_seed_gives_the_same_network_in_every_process():
+def test_seed_gives_the_same_network_in_every_process():
     outputs = [
         subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True).stdout
         for _ in range(2)
@@ -56,7 +56,7 @@ def test_calibration_keeps_a_deep_network_finite():
     assert not any(part.training for part in module.modules())
 
 
-def test_statistics_come_back_exactly_and_equal_ones_have_equal_bytes():
+def test_statistics_round_trip_and_equal_statistics_have_equal_bytes():
     calibrated, fresh = untrained("shufflenet_v2_x0_5", 0), untrained("shufflenet_v2_x0_5", 0)
     calibrate(calibrated, calibrated, noise(4))
     assert state_digest(calibrated) != state_digest(fresh)
@@ -66,7 +66,7 @@ def test_statistics_come_back_exactly_and_equal_ones_have_equal_bytes():
     assert statistics_of(statistics(fresh, "mine"), "file") == "mine"
 
 
-def test_statistics_of_another_network_are_refused():
+def test_statistics_of_another_network_are_rejected():
     small = untrained("shufflenet_v2_x0_5", 0)
     for data in (statistics(untrained("mnasnet0_5", 0), "other"), b"", b"PK\x03\x04 nothing"):
         with pytest.raises(DataLossError, match=r"batchnorm\.npz does not hold the batch-norm statistics"):

@@ -48,7 +48,7 @@ def test_parses_what_weights_can_be():
             parse_weights(wrong)
 
 
-def test_a_file_is_known_by_its_digest_and_its_head_tells_the_classes(save_weights):
+def test_weights_file_is_identified_by_digest_and_its_head_has_the_classes(save_weights):
     for arch in ("squeezenet1_1", "shufflenet_v2_x0_5"):
         path = save_weights(arch, classes=7)
         module, classes, spec = load_pretrained(arch, file(path))
@@ -75,7 +75,7 @@ def test_a_file_is_known_by_its_digest_and_its_head_tells_the_classes(save_weigh
     ],
     ids=["wrapped", "as model", "data-parallel", "old", "lightning", "nested", "compiled", "averaged", "references"],
 )
-def test_the_usual_ways_of_saving_are_understood(save_weights, change):
+def test_usual_ways_of_saving_are_understood(save_weights, change):
     path = save_weights("shufflenet_v2_x0_5", change=change)
     module, _, _ = load_pretrained("shufflenet_v2_x0_5", file(path))
     plain, _, _ = load_pretrained("shufflenet_v2_x0_5", file(save_weights("shufflenet_v2_x0_5")))
@@ -103,7 +103,7 @@ def test_safetensors_are_detected_by_content(save_weights, tmp_path: Path):
         ("swin_t", "head."),
     ],
 )
-def test_a_state_without_a_classifier_embeds_and_has_no_classes(save_weights, arch: str, head: str):
+def test_state_without_a_classifier_embeds_and_has_no_classes(save_weights, arch: str, head: str):
     def behead(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {name: value for name, value in state.items() if not name.startswith(head)}
 
@@ -126,7 +126,7 @@ def test_unexpected_tensors_are_named_without_the_common_prefix(save_weights):
         load_pretrained("shufflenet_v2_x0_5", file(path))
 
 
-def test_a_vision_transformer_is_built_for_the_size_of_its_position_embeddings():
+def test_vision_transformer_is_built_for_the_size_of_its_position_embeddings():
     module = get_model("vit_b_32", weights=None, image_size=96)
     fitted_module, classes = fitted("vit_b_32", dict(module.state_dict()), "x")
     assert (fitted_module.image_size, classes) == (96, 1000)
@@ -164,7 +164,7 @@ def test_early_densenet_names_are_understood(save_weights):
     assert classes == 1000
 
 
-def test_weights_of_another_network_are_refused_with_examples(save_weights):
+def test_weights_of_another_network_are_rejected_with_examples(save_weights):
     path = save_weights("squeezenet1_1")
     with pytest.raises(WeightsError) as caught:
         load_pretrained("shufflenet_v2_x0_5", file(path))
@@ -175,7 +175,7 @@ def test_weights_of_another_network_are_refused_with_examples(save_weights):
         load_pretrained("squeezenet1_0", file(path))
 
 
-def test_files_that_are_no_weights_are_refused(tmp_path: Path, save_weights):
+def test_files_without_weights_are_rejected(tmp_path: Path, save_weights):
     (tmp_path / "text.pth").write_text("hello")
     (tmp_path / "empty.pth").touch()
     torch.save(types.SimpleNamespace(weights=1), tmp_path / "pickled.pth")
@@ -189,7 +189,7 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path, save_weights):
         load_pretrained("squeezenet1_1", file(tmp_path / "none.pth"))
 
 
-def test_weights_that_are_not_finite_are_refused(save_weights):
+def test_non_finite_weights_are_rejected(save_weights):
     def spoil(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         state["features.0.bias"][0] = float("nan")
         return state
@@ -198,7 +198,7 @@ def test_weights_that_are_not_finite_are_refused(save_weights):
         load_pretrained("squeezenet1_1", file(save_weights("squeezenet1_1", change=spoil)))
 
 
-def test_without_network_and_file_the_error_says_which_file_goes_where(hub: Path):
+def test_without_network_and_file_the_error_names_the_file_and_place(hub: Path):
     path, cached = weights_status("resnet152")
     assert (path, cached) == (hub / "resnet152-f82ba261.pth", False)
     with pytest.raises(WeightsError) as caught:
@@ -208,7 +208,7 @@ def test_without_network_and_file_the_error_says_which_file_goes_where(hub: Path
     assert "no route to host" in str(caught.value)
 
 
-def test_a_damaged_cached_file_is_refused(hub: Path):
+def test_damaged_cached_file_is_rejected(hub: Path):
     path, _ = weights_status("squeezenet1_1")
     path.parent.mkdir(parents=True)
     path.write_bytes(b"half a download")
@@ -232,7 +232,7 @@ def test_cached_published_weights_are_loaded(hub: Path, save_weights, monkeypatc
     assert spec.pretrained
 
 
-def test_unknown_models_and_weights_are_told_with_close_names(hub: Path):
+def test_unknown_models_and_weights_are_reported_with_close_names(hub: Path):
     with pytest.raises(
         UsageError, match=r"no classification model 'zzz'; Python's .*list_models\(\) lists the names\."
     ):

@@ -15,7 +15,7 @@ def unit(rows: int, dim: int, seed: int = 0) -> np.ndarray:
     return prepare(np.random.default_rng(seed).standard_normal((rows, dim)), "cosine")
 
 
-def test_a_coordinate_moves_by_half_a_step_at_most():
+def test_coordinate_moves_by_half_a_step_at_most():
     vectors = unit(50, 300)
     assert np.abs(on_grid(vectors) - vectors).max() <= 2.0**-27
 

@@ -9,7 +9,7 @@ def threads() -> set[int]:
     return {library["num_threads"] for library in threadpool_info()}
 
 
-def test_thread_counts_are_one_in_the_block_and_restored_after_it() -> None:
+def test_one_thread_in_the_block_and_thread_counts_restored_afterwards() -> None:
     for count in (2, 3, 2):
         with threadpool_limits(count):
             with one_thread():

@@ -82,7 +82,7 @@ def run(storage, *options, code=0):
     return result.stdout if code == 0 else " ".join(result.output.split())
 
 
-def test_each_poor_picture_has_its_flag_and_filters_know_it(storage, tmp_path):
+def test_each_poor_image_has_its_flag_and_matches_its_filter(storage, tmp_path):
     found = json.loads(run(storage, "--json", "--out", tmp_path / "out"))
     listed = {line["flag"]: [] for line in found["tables"]["flags"]}
     for line in found["tables"]["images"]:
@@ -143,7 +143,7 @@ def test_measured_images_are_not_read_again(storage, tmp_path, monkeypatch):
     assert not out_of_date(generations.require_latest(storage), "image_quality/today")
 
 
-def test_a_run_that_was_killed_measures_the_rest(storage, monkeypatch):
+def test_killed_run_measures_the_rest(storage, monkeypatch):
     usual, written = stage.write_part, []
 
     def dies(storage, path, table):
@@ -161,7 +161,7 @@ def test_a_run_that_was_killed_measures_the_rest(storage, monkeypatch):
     assert draft.attributes["quality"].rows == 7
 
 
-def test_a_missing_source_is_an_error(storage, tmp_path):
+def test_missing_source_is_an_error(storage, tmp_path):
     for picture in tmp_path.glob("*.png"):
         picture.unlink()
     told = run(storage, code=1)
@@ -170,7 +170,7 @@ def test_a_missing_source_is_an_error(storage, tmp_path):
     assert "quality" not in generations.require_latest(storage).attributes
 
 
-def test_measures_do_not_depend_on_the_size_of_a_picture():
+def test_measures_do_not_depend_on_the_size_of_an_image():
     picture = scene(320, 240)
     small, large = measured(picture), measured(picture.resize((1280, 960), Image.Resampling.NEAREST))
     for name in ("brightness", "contrast", "sharpness"):
@@ -179,7 +179,7 @@ def test_measures_do_not_depend_on_the_size_of_a_picture():
     assert (nothing.brightness, nothing.contrast, nothing.sharpness) == (0, 0, 0)
 
 
-def test_a_column_of_that_name_is_refused(storage, tmp_path):
+def test_existing_column_name_is_rejected(storage, tmp_path):
     from lookalike_indexer.cli.attach import attach
 
     (tmp_path / "mine.csv").write_text("key,dark\nplain.png,true\n")
@@ -187,7 +187,7 @@ def test_a_column_of_that_name_is_refused(storage, tmp_path):
     assert "The attribute table 'mine' has a column 'dark' as well" in run(storage, code=2)
 
 
-def test_a_hash_survives_what_changes_few_low_frequencies():
+def test_hash_survives_what_changes_few_low_frequencies():
     picture = scene(320, 240).filter(ImageFilter.GaussianBlur(3))
     other = scene(320, 240).filter(ImageFilter.GaussianBlur(3))
 

@@ -55,7 +55,7 @@ def labeled_report(labeled: str, tmp_path_factory: pytest.TempPathFactory) -> tu
     return file, made(labeled, file)
 
 
-def test_the_report_renders_fully_without_network_requests(labeled_report: tuple[Path, str], browser: Browser):
+def test_report_renders_fully_without_network_requests(labeled_report: tuple[Path, str], browser: Browser):
     file, told = labeled_report
     # The labels are no classes of ImageNet, and there are no checkpoints.
     assert re.findall(r"^Not made: (\d+)", told, flags=re.MULTILINE) == ["2", "8", "10", "13", "14", "15", "16"]
@@ -98,7 +98,7 @@ def test_numbers_of_a_column_align_and_are_never_broken():
     assert "td.numeric { white-space: nowrap; }" in html
 
 
-def test_a_chapter_that_cannot_be_made_says_why(unlabeled: str, tmp_path: Path):
+def test_impossible_chapter_names_the_reason(unlabeled: str, tmp_path: Path):
     file = tmp_path / "report.html"
     told = made(unlabeled, file)
     assert "Not made: 3 Classes and clusters: No image of the collection small has a label" in told
@@ -107,7 +107,7 @@ def test_a_chapter_that_cannot_be_made_says_why(unlabeled: str, tmp_path: Path):
     assert "0 checkpoints, and an evolution needs two" in html
 
 
-def test_a_failed_chapter_leaves_the_others(unlabeled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_failed_chapter_leaves_the_others(unlabeled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("no <variance>")
 
@@ -121,9 +121,7 @@ def test_a_failed_chapter_leaves_the_others(unlabeled: str, tmp_path: Path, monk
     assert "Not made: 7 " not in told, "the others are made"
 
 
-def test_the_same_collection_gives_the_same_bytes(
-    labeled: str, labeled_report: tuple[Path, str], tmp_path: Path
-) -> None:
+def test_same_collection_gives_the_same_bytes(labeled: str, labeled_report: tuple[Path, str], tmp_path: Path) -> None:
     made(labeled, tmp_path / "again.html")
     assert (tmp_path / "again.html").read_bytes() == labeled_report[0].read_bytes()
 
@@ -139,14 +137,14 @@ def test_names_are_never_markup():
     ("options", "sentence"),
     [(["--image", "none.png"], "has no image with key 'none.png'"), (["--label", "z"], "has the label 'z'")],
 )
-def test_a_wrong_example_is_refused_at_once(labeled: str, tmp_path: Path, options: list[str], sentence: str):
+def test_wrong_example_is_rejected_immediately(labeled: str, tmp_path: Path, options: list[str], sentence: str):
     done = CliRunner().invoke(report, [labeled, "--out", str(tmp_path / "report.html"), *options])
     assert done.exit_code == 1
     assert sentence in " ".join(done.output.split())
     assert not (tmp_path / "report.html").exists()
 
 
-def test_pictures_that_cannot_be_drawn_are_named_with_the_reason(weightless: str):
+def test_images_that_cannot_be_drawn_are_named_with_the_reason(weightless: str):
     context = Context(View(CollectionReader.open(weightless)), Examples())
     [tree] = number_of_clusters(context).left_out
     assert tree.startswith("Not drawn, the tree of the classes that the model sees (lookalike dendrogram): ")
@@ -156,7 +154,7 @@ def test_pictures_that_cannot_be_drawn_are_named_with_the_reason(weightless: str
     assert attributions.endswith("gone.pth.") or "--weights" in attributions
 
 
-def test_a_spread_out_sample_has_a_chapter_with_the_numbers_of_the_command(labeled: str):
+def test_spread_out_sample_has_a_chapter_with_the_numbers_of_the_command(labeled: str):
     made = spread_out(Context(View(CollectionReader.open(labeled)), Examples(seed=7)))
     done = CliRunner().invoke(sample, [labeled, "-n", "18", "--seed", "7", "--json"])
     told = json.loads(done.output)
@@ -165,7 +163,7 @@ def test_a_spread_out_sample_has_a_chapter_with_the_numbers_of_the_command(label
     assert len(made.pictures) == 1
 
 
-def test_the_state_of_a_set_has_its_chapters(labeled: str, tmp_path: Path):
+def test_state_of_a_set_has_its_chapters(labeled: str, tmp_path: Path):
     copy = tmp_path / "small"
     shutil.copytree(labeled, copy)
     (tmp_path / "folds.csv").write_text(

@@ -65,7 +65,7 @@ def write(path: Path, files: dict[str, bytes]) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["tar", "zip"])
-def test_an_archive_gives_its_pictures_with_the_labels_beside_them(tmp_path: Path, kind: str):
+def test_archive_gives_its_images_with_the_labels_beside_them(tmp_path: Path, kind: str):
     path = write(tmp_path / f"a.{kind}", WEBDATASET)
     source = open_source(str(path), ["*.seg.jpg"])
     assert [(row.key, row.label) for row in source.rows()] == ROWS[:-1]
@@ -90,7 +90,7 @@ def test_an_archive_gives_its_pictures_with_the_labels_beside_them(tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["tar", "zip"])
-def test_an_unreadable_member_has_a_reason(tmp_path: Path, kind: str):
+def test_unreadable_member_has_a_reason(tmp_path: Path, kind: str):
     path = write(tmp_path / f"a.{kind}", {"a.jpg": bytes(1000), "empty.jpg": b""})
     for key, reason, error_kind in (
         ("none.jpg", "no member 'none.jpg'", "missing"),
@@ -102,7 +102,7 @@ def test_an_unreadable_member_has_a_reason(tmp_path: Path, kind: str):
         assert caught.value.kind == error_kind
 
 
-def test_a_zip_bomb_is_refused_before_it_is_decompressed(tmp_path: Path):
+def test_zip_bomb_is_rejected_before_it_is_decompressed(tmp_path: Path):
     path = write(tmp_path / "a.zip", {"a.jpg": bytes(1 << 24)})
     with pytest.raises(DecodeError, match="more than the") as caught:
         fetch(f"{path}#a.jpg", 1 << 20)
@@ -114,7 +114,7 @@ def test_a_zip_bomb_is_refused_before_it_is_decompressed(tmp_path: Path):
         fetch(f"{path}#a.jpg", 1 << 20)
 
 
-def test_an_encrypted_or_damaged_member_fails_only_itself(tmp_path: Path):
+def test_encrypted_or_damaged_member_fails_only_itself(tmp_path: Path):
     path = write(tmp_path / "a.zip", {"a.jpg": os.urandom(500), "b.jpg": b"good"})
     data = bytearray(path.read_bytes())
     data[60] ^= 0xFF
@@ -131,14 +131,14 @@ def test_an_encrypted_or_damaged_member_fails_only_itself(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["tar", "zip"])
-def test_a_rewritten_archive_gives_each_key_its_own_image(tmp_path: Path, kind: str):
+def test_rewritten_archive_gives_each_key_its_own_image(tmp_path: Path, kind: str):
     for order in ("ab", "ba"):
         path = write(tmp_path / f"a.{kind}", {f"{key}.jpg": f"{order} {key}".encode() for key in order})
         os.utime(path, ns=(len(order), ord(order[0])))
         assert [fetch(f"{path}#{key}.jpg", 100) for key in "ab"] == [f"{order} {key}".encode() for key in "ab"]
 
 
-def test_links_and_names_that_are_not_utf8_are_told(tmp_path: Path):
+def test_links_and_non_utf8_names_are_reported(tmp_path: Path):
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         link = tarfile.TarInfo("link.jpg")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
@@ -153,27 +153,27 @@ def test_links_and_names_that_are_not_utf8_are_told(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.zip"])
-def test_a_file_that_is_not_an_archive_is_reported(tmp_path: Path, name: str):
+def test_file_not_an_archive_is_reported(tmp_path: Path, name: str):
     (tmp_path / name).write_bytes(b"nothing of the kind" * 100)
     with pytest.raises(IndexerError, match=r"cannot be read as a (tar|zip) file"):
         list(open_source(str(tmp_path / name)).rows())
 
 
-def test_a_compressed_tar_is_refused_by_name(tmp_path: Path):
+def test_compressed_tar_is_rejected_by_name(tmp_path: Path):
     (tmp_path / "a.tar.gz").write_bytes(b"\x1f\x8b")
     with pytest.raises(UsageError, match=r"compressed tar file, .*; decompress it to a \.tar first"):
         open_source(str(tmp_path / "a.tar.gz"))
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
-def test_a_compressed_tar_under_another_name_is_told(tmp_path: Path, compress):
+def test_compressed_tar_under_another_name_is_reported(tmp_path: Path, compress):
     write(tmp_path / "plain.tar", {"0.jpg": picture(1)})
     (tmp_path / "a.tar").write_bytes(compress((tmp_path / "plain.tar").read_bytes()))
     with pytest.raises(IndexerError, match=r"it is compressed, whatever its name says; decompress it to a \.tar first"):
         list(open_source(str(tmp_path / "a.tar")).rows())
 
 
-def test_a_folder_of_shards_is_a_source(tmp_path: Path):
+def test_folder_of_shards_is_a_source(tmp_path: Path):
     write(tmp_path / "train" / "b.tar", {"0.jpg": picture(1), "0.cls": b"x"})
     write(tmp_path / "train" / "a.zip", {"0.jpg": picture(2)})
     (tmp_path / "train" / "c.tar").write_bytes(b"damaged" * 200)
@@ -190,7 +190,7 @@ def test_a_folder_of_shards_is_a_source(tmp_path: Path):
     assert [fetch(absolute(source.entry, row.uri), 10_000) for row in rows] == [picture(2), picture(1)]
 
 
-def test_a_folder_with_pictures_leaves_shards_out_and_says_so(tmp_path: Path, make_picture):
+def test_folder_with_images_leaves_shards_out_and_reports_them(tmp_path: Path, make_picture):
     write(tmp_path / "a.zip", {"0.jpg": picture(2)})
     make_picture(tmp_path / "z" / "a.jpg")
     source = open_source(str(tmp_path))

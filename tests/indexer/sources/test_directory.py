@@ -13,7 +13,7 @@ from lookalike_indexer.sources.directory import DirectorySource
 from lookalike_indexer.sources.fetch import fetch
 
 
-def test_lists_pictures_by_name_with_the_first_folder_as_label(tmp_path: Path, make_picture):
+def test_lists_images_by_name_with_the_first_folder_as_label(tmp_path: Path, make_picture):
     for name in ("zebra/b.JPG", "zebra/deep/a.tiff", "ant/c.webp", "root.png", "ünï/日本.gif"):
         make_picture(tmp_path / name)
     (tmp_path / "ant" / "notes.txt").write_text("not an image")
@@ -37,7 +37,7 @@ def test_leaves_hidden_files_and_folders_out(tmp_path: Path, make_picture):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_knows_pictures_without_an_extension_by_their_first_bytes(tmp_path: Path, make_picture, kind: str):
+def test_knows_images_without_an_extension_by_their_first_bytes(tmp_path: Path, make_picture, kind: str):
     make_picture(tmp_path / "picture", kind=kind)
     (tmp_path / "LICENSE").write_text("text")
     (tmp_path / "empty").touch()
@@ -56,7 +56,7 @@ def test_visits_each_folder_once_and_real_folders_before_links(tmp_path: Path, m
     assert source.left_out == {"linked folder seen before": 3}
 
 
-def test_a_chain_of_linked_folders_gives_each_picture_once(tmp_path: Path, make_picture):
+def test_chain_of_linked_folders_gives_each_image_once(tmp_path: Path, make_picture):
     for number in range(7):
         make_picture(tmp_path / f"{number}" / "a.jpg")
     for number in range(7):
@@ -110,7 +110,7 @@ def test_counts_what_it_leaves_out_by_kind(tmp_path: Path, make_picture):
 @pytest.mark.parametrize(
     "name", ["photo.jpg?w=800", "IMG.JPG.1", "tweet.jpg_large", "a.MPO", "a.dat", "a.jpg~", "a.jpg.", "..jpg.part"]
 )
-def test_a_picture_of_any_name_is_found_by_its_first_bytes(tmp_path: Path, make_picture, name: str):
+def test_image_of_any_name_is_found_by_its_first_bytes(tmp_path: Path, make_picture, name: str):
     make_picture(tmp_path / name.lstrip("."))
     assert [row.key for row in DirectorySource(tmp_path).rows()] == [name.lstrip(".")]
 
@@ -132,7 +132,7 @@ def test_leaves_out_what_patterns_name(tmp_path: Path, make_picture):
         DirectorySource(tmp_path, ["!"])
 
 
-def test_an_unreadable_subfolder_is_counted_and_named(tmp_path: Path, make_picture, monkeypatch: pytest.MonkeyPatch):
+def test_unreadable_subfolder_is_counted_and_named(tmp_path: Path, make_picture, monkeypatch: pytest.MonkeyPatch):
     make_picture(tmp_path / "a" / "1.jpg")
     make_picture(tmp_path / "b" / "2.jpg")
     scandir = os.scandir
@@ -148,7 +148,7 @@ def test_an_unreadable_subfolder_is_counted_and_named(tmp_path: Path, make_pictu
     assert (source.left_out, source.unreadable_folders) == ({"unreadable folder": 1}, ["a"])
 
 
-def test_a_name_that_is_not_utf8_gets_a_printable_key_and_cannot_be_read(tmp_path: Path):
+def test_non_utf8_name_gets_a_printable_key_and_cannot_be_read(tmp_path: Path):
     (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
     (row,) = DirectorySource(tmp_path).rows()
     assert row.key == "caf\\xe9.jpg"
@@ -156,7 +156,7 @@ def test_a_name_that_is_not_utf8_gets_a_printable_key_and_cannot_be_read(tmp_pat
         fetch(row.uri, 100)
 
 
-def test_a_broken_link_is_listed_and_cannot_be_read(tmp_path: Path):
+def test_broken_link_is_listed_and_cannot_be_read(tmp_path: Path):
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     (row,) = DirectorySource(tmp_path).rows()
     with pytest.raises(DecodeError, match="there is no such file") as caught:
@@ -164,13 +164,13 @@ def test_a_broken_link_is_listed_and_cannot_be_read(tmp_path: Path):
     assert caught.value.kind == "missing"
 
 
-def test_a_folder_that_goes_away_is_an_error_that_names_it(tmp_path: Path):
+def test_vanished_folder_is_named_in_the_error(tmp_path: Path):
     source = DirectorySource(tmp_path / "folder")
     with pytest.raises(IndexerError, match="folder cannot be read"):
         list(source.rows())
 
 
-def test_the_real_photographs_have_their_folders_as_labels(photos_dir: Path):
+def test_real_images_have_their_folders_as_labels(photos_dir: Path):
     rows = list(DirectorySource(photos_dir / "caltech101").rows())
     assert len(rows) == 1980
     assert len({row.label for row in rows}) == 99

@@ -27,7 +27,7 @@ def test_refuses_more_bytes_than_allowed(tmp_path: Path):
     ("name", "reason"),
     [("missing", "no such file"), ("empty", "empty"), ("folder", "cannot be read"), ("a\0b", "null")],
 )
-def test_an_unreadable_file_has_a_reason(tmp_path: Path, name: str, reason: str):
+def test_unreadable_file_has_a_reason(tmp_path: Path, name: str, reason: str):
     (tmp_path / "empty").touch()
     (tmp_path / "folder").mkdir()
     with pytest.raises(DecodeError, match=reason):
@@ -51,14 +51,14 @@ def test_finds_the_rows_of_a_parquet_file_by_key(tmp_path: Path, order: list[int
     assert caught.value.kind == "missing"
 
 
-def test_a_rewritten_parquet_file_gives_each_key_its_own_image(tmp_path: Path):
+def test_rewritten_parquet_file_gives_each_key_its_own_image(tmp_path: Path):
     path = tmp_path / "images.parquet"
     for keys in ("abc", "cba", "bca"):
         parquet(path, {key: f"{keys} {key}".encode() for key in keys})
         assert [fetch(f"{path}#{key}", 100) for key in "abc"] == [f"{keys} {key}".encode() for key in "abc"]
 
 
-def test_a_large_row_group_is_read_in_order_once_and_in_bounded_memory(tmp_path: Path):
+def test_large_row_group_is_read_in_order_once_and_in_bounded_memory(tmp_path: Path):
     """Fails if a row group is decoded at once: it has 96 MiB, a batch 8."""
     image = bytes(1 << 20)
     keys = [str(number) for number in range(96)]
@@ -75,7 +75,7 @@ def test_a_large_row_group_is_read_in_order_once_and_in_bounded_memory(tmp_path:
     assert most < 40 << 20
 
 
-def test_a_row_without_an_image_and_one_that_is_too_large_are_refused(tmp_path: Path):
+def test_row_without_an_image_and_too_large_row_are_rejected(tmp_path: Path):
     path = parquet(tmp_path / "images.parquet", {"a": None, "b": b"12345"})
     with pytest.raises(DecodeError, match="the row of the Parquet file has no image") as caught:
         fetch(f"{path}#a", 100)
@@ -85,7 +85,7 @@ def test_a_row_without_an_image_and_one_that_is_too_large_are_refused(tmp_path: 
     assert caught.value.kind == "limit"
 
 
-def test_a_damaged_page_fails_only_its_rows(tmp_path: Path):
+def test_damaged_page_fails_only_its_rows(tmp_path: Path):
     images = {str(number): os.urandom(500) for number in range(40)}
     path = parquet(tmp_path / "images.parquet", images, row_group_size=10, compression="none", use_dictionary=False)
     data = path.read_bytes()
@@ -104,7 +104,7 @@ def test_a_damaged_page_fails_only_its_rows(tmp_path: Path):
     assert kinds == {"unreadable"}
 
 
-def test_a_fifo_is_refused_at_once(tmp_path: Path):
+def test_fifo_is_rejected_immediately(tmp_path: Path):
     os.mkfifo(tmp_path / "a.jpg")
     with pytest.raises(DecodeError, match="it is a FIFO") as caught:
         fetch(str(tmp_path / "a.jpg"), 100)
@@ -122,6 +122,6 @@ def test_files_in_a_container_are_recognized(tmp_path: Path):
     assert not is_contained("")
 
 
-def test_an_error_keeps_its_kind_between_processes():
+def test_error_keeps_its_kind_between_processes():
     error = pickle.loads(pickle.dumps(DecodeError("gone", kind="missing")))  # noqa: S301
     assert (str(error), error.kind, DecodeError("x").kind) == ("gone", "missing", "damaged")

@@ -51,7 +51,7 @@ def test_says_what_is_wrong_with_a_labels_file(tmp_path: Path, text: str, messag
         Labels(tmp_path / "labels.csv", SOURCE)
 
 
-def test_a_missing_labels_file_is_named(tmp_path: Path):
+def test_missing_labels_file_is_named(tmp_path: Path):
     with pytest.raises(UsageError, match=r"There is no labels file .*none\.csv"):
         Labels(tmp_path / "none.csv", SOURCE)
 
@@ -83,7 +83,7 @@ def test_two_labels_of_one_image_are_rejected(tmp_path: Path):
         Labels(table, SourceEntry("directory", "/photos"))
 
 
-def test_an_exact_key_is_matched_before_other_spellings(tmp_path: Path):
+def test_exact_key_is_matched_before_other_spellings(tmp_path: Path):
     (tmp_path / "labels.csv").write_text("key,label\n/list/a.jpg,x\n")
     labels = Labels(tmp_path / "labels.csv", SourceEntry("list", "/list/list.txt"))
     assert look_up(labels, "/list/a.jpg", "a.jpg") == ["x", "x"]
@@ -105,19 +105,19 @@ def test_reads_tables_as_other_programs_write_them(tmp_path: Path, text: str):
         ("key", pa.array([1.5]), "The column key of the labels file .* has the type double"),
     ],
 )
-def test_a_column_of_another_type_is_named_with_its_type(tmp_path: Path, column: str, values: pa.Array, message: str):
+def test_column_of_another_type_is_named_with_its_type(tmp_path: Path, column: str, values: pa.Array, message: str):
     pq.write_table(pa.table({"key": pa.array(["a"]), "label": ["x"], column: values}), tmp_path / "labels.parquet")
     with pytest.raises(UsageError, match=message):
         Labels(tmp_path / "labels.parquet", SOURCE)
 
 
-def test_a_file_without_rows_is_refused(tmp_path: Path):
+def test_file_without_rows_is_rejected(tmp_path: Path):
     (tmp_path / "labels.csv").write_text("key,label\n")
     with pytest.raises(UsageError, match=r"labels\.csv has no rows"):
         Labels(tmp_path / "labels.csv", SOURCE)
 
 
-def test_labels_that_are_not_utf8_are_told_in_a_sentence(tmp_path: Path):
+def test_non_utf8_labels_are_reported(tmp_path: Path):
     (tmp_path / "labels.csv").write_bytes(b"key,label\na.jpg,caf\xe9\n")
     with pytest.raises(UsageError, match=r"labels\.csv is neither CSV nor Parquet of key,label"):
         Labels(tmp_path / "labels.csv", SOURCE)

@@ -53,12 +53,12 @@ def test_reads_lists_as_people_and_programs_write_them(tmp_path: Path, monkeypat
         (b"file://server/a.jpg\n", "Line 1 of .* names a file of another machine"),
     ],
 )
-def test_a_line_that_cannot_be_a_file_is_named_with_its_number(tmp_path: Path, text: bytes, message: str):
+def test_line_that_cannot_be_a_file_is_named_with_its_number(tmp_path: Path, text: bytes, message: str):
     with pytest.raises(UsageError, match=message):
         keys(tmp_path / "list.txt", text)
 
 
-def test_a_list_on_standard_input_starts_from_the_current_folder(tmp_path: Path, make_picture, monkeypatch):
+def test_list_on_standard_input_starts_from_the_current_folder(tmp_path: Path, make_picture, monkeypatch):
     make_picture(tmp_path / "photos" / "a.jpg")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"photos/a.jpg\n# x\n")))

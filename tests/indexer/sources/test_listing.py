@@ -36,7 +36,7 @@ def listed(storage: Storage, source: Path, labels: Path | None = None, part_size
     return update_listing(storage, opened, table, part_size, Silent())
 
 
-def test_a_picture_beside_the_shards_of_a_collection_is_named_as_the_reason(storage, tmp_path, make_picture):
+def test_image_beside_the_shards_of_a_collection_is_named_as_the_reason(storage, tmp_path, make_picture):
     folder = tmp_path / "my shards"
     make_picture(tmp_path / "0.jpg")
     folder.mkdir()
@@ -89,14 +89,14 @@ def test_nothing_new_writes_nothing(photos: Path, storage: Storage):
     assert (report.parts, report.new) == (before.parts, 0)
 
 
-def test_a_listing_that_was_cut_short_goes_on_with_the_same_bytes(photos: Path, storage: Storage):
+def test_interrupted_listing_continues_with_equal_bytes(photos: Path, storage: Storage):
     whole = [storage.read(part) for part in listed(storage, photos).parts]
     storage.local("source/part-000002.parquet").unlink()
     storage.local("source/part-000001.parquet").unlink()
     assert [storage.read(part) for part in listed(storage, photos).parts] == whole
 
 
-def test_a_listing_ignores_leftovers_of_a_run_over_another_source(
+def test_listing_ignores_leftovers_of_a_run_over_another_source(
     photos: Path, storage: Storage, tmp_path: Path, make_picture
 ):
     listed(storage, photos)
@@ -105,14 +105,14 @@ def test_a_listing_ignores_leftovers_of_a_run_over_another_source(
     assert (report.rows, report.new, keys(storage, report)) == (1, 1, [["a.jpg"]])
 
 
-def test_an_empty_source_is_refused(tmp_path: Path, storage: Storage):
+def test_empty_source_is_rejected(tmp_path: Path, storage: Storage):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="empty has no images"):
         listed(storage, tmp_path / "empty")
     assert storage.list("source") == []
 
 
-def test_a_repeated_key_is_named_before_anything_is_written(tmp_path: Path, storage: Storage):
+def test_repeated_key_is_named_before_anything_is_written(tmp_path: Path, storage: Storage):
     (tmp_path / "list.txt").write_text("a.jpg\nb.jpg\n./a.jpg\n")
     with pytest.raises(UsageError, match=r"has the key 'a\.jpg' twice \(rows 1 and 3\)"):
         listed(storage, tmp_path / "list.txt")
@@ -126,14 +126,14 @@ def labels_of(storage: Storage, report: ListingReport) -> list[str | None]:
     return [label for part in report.parts for label in read_part(storage, part).column("label").to_pylist()]
 
 
-def test_a_labels_file_is_counted_where_it_does_not_fit(photos: Path, storage: Storage, tmp_path: Path):
+def test_labels_file_is_counted_where_it_does_not_fit(photos: Path, storage: Storage, tmp_path: Path):
     (tmp_path / "labels.csv").write_text("key,label\n0.jpg,null\n6.jpg,six\nx.jpg,y\nz.jpg,y\n")
     report = listed(storage, photos, tmp_path / "labels.csv")
     assert labels_of(storage, report) == ["null", None, None, None, None, None, "six"]
     assert (report.without_label, report.unknown_labels) == (5, 2)
 
 
-def test_a_labels_file_of_other_keys_is_refused_before_anything_is_written(
+def test_labels_file_of_other_keys_is_rejected_before_anything_is_written(
     photos: Path, storage: Storage, tmp_path: Path
 ):
     (tmp_path / "labels.csv").write_text("key,label\nphotos/0.jpg,x\n")
@@ -142,9 +142,7 @@ def test_a_labels_file_of_other_keys_is_refused_before_anything_is_written(
     assert storage.list("source") == []
 
 
-def test_labels_are_corrected_later_and_those_that_are_not_mentioned_stay(
-    storage: Storage, tmp_path: Path, make_picture
-):
+def test_labels_are_corrected_later_and_those_not_mentioned_stay(storage: Storage, tmp_path: Path, make_picture):
     for name in ("cats/1.jpg", "cats/2.jpg", "dogs/3.jpg"):
         make_picture(tmp_path / "photos" / name)
     labels = tmp_path / "labels.csv"

@@ -70,7 +70,7 @@ def test_reads_a_folder_of_shards(tmp_path: Path):
     assert source.left_out == {"Parquet file without images": 1}
 
 
-def test_a_class_without_a_name_is_told(tmp_path: Path):
+def test_class_without_a_name_is_reported(tmp_path: Path):
     path = hugging_face(tmp_path / "a.parquet", ["a.jpg"], labels=[7])
     with pytest.raises(UsageError, match="has the class 7, but its metadata names the classes 0 to 1"):
         rows(path)
@@ -104,7 +104,7 @@ def test_integers_and_every_kind_of_text_are_keys_and_labels(tmp_path: Path, col
         ("label", pa.array([0.5]), "The column label of .* has the type double; labels must be text or integers"),
     ],
 )
-def test_a_column_of_another_type_is_named_with_its_type(tmp_path: Path, column: str, values: pa.Array, message: str):
+def test_column_of_another_type_is_named_with_its_type(tmp_path: Path, column: str, values: pa.Array, message: str):
     table = {"key": pa.array(["k"]), "image": pa.array([b"y"]), column: values}
     pq.write_table(pa.table(table), tmp_path / "a.parquet")
     with pytest.raises(UsageError, match=message):
@@ -112,14 +112,14 @@ def test_a_column_of_another_type_is_named_with_its_type(tmp_path: Path, column:
 
 
 @pytest.mark.parametrize("column", ["key", "label"])
-def test_text_that_is_not_utf8_is_told_in_a_sentence(tmp_path: Path, column: str):
+def test_non_utf8_text_is_reported(tmp_path: Path, column: str):
     broken = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\4\0\0\0"), pa.py_buffer(b"caf\xe9")])
     pq.write_table(pa.table({"key": pa.array(["k"]), "image": [b"y"], column: broken}), tmp_path / "a.parquet")
     with pytest.raises(UsageError, match=f"The column {column} of .* has a text that is not UTF-8"):
         list(open_source(str(tmp_path / "a.parquet")).rows())
 
 
-def test_a_damaged_page_of_keys_is_told_in_a_sentence(tmp_path: Path):
+def test_damaged_page_of_keys_is_reported_in_a_sentence(tmp_path: Path):
     path = tmp_path / "a.parquet"
     keys = [f"key-{number}" for number in range(9)]
     pq.write_table(pa.table({"key": keys, "image": [b"y"] * 9}), path, compression="none", use_dictionary=False)

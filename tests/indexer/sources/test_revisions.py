@@ -29,7 +29,7 @@ def test_set_values_override_those_of_the_file():
     assert list(changes.numbers()) == [1]
 
 
-def test_a_touched_file_takes_few_bytes():
+def test_touched_file_takes_few_bytes():
     count = 20_000
     tracemalloc.start()
     changes = ListingChanges(count)

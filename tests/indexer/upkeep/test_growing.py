@@ -41,7 +41,7 @@ def grown(storage):
     return CollectionReader.open(str(storage.root)), done
 
 
-def test_a_few_images_are_assigned_and_searched_beside_the_index(made, grow_collection):
+def test_few_images_are_assigned_and_searched_beside_the_index(made, grow_collection):
     storage, vectors = made()
     before = CollectionReader.open(str(storage.root)).manifest
     grow_collection(storage, vectors[600:650])
@@ -76,7 +76,7 @@ def test_more_are_added_to_the_index_without_training(made, grow_collection, kin
     assert run_verify(storage, VerifySettings(deep=True, images=0), Silent()).damages == []
 
 
-def test_an_index_is_rebuilt_when_the_rows_double(made, grow_collection):
+def test_index_is_rebuilt_when_the_rows_double(made, grow_collection):
     storage, vectors = made()
     grow_collection(storage, vectors[600:900])
     assert grown(storage)[1].indexes == {"tiny/main": "extended"}
@@ -87,7 +87,7 @@ def test_an_index_is_rebuilt_when_the_rows_double(made, grow_collection):
     assert (entry.rows, entry.trained_rows) == (1200, 0)
 
 
-def test_a_recall_that_fell_is_a_reason_to_make_it_again(made, grow_collection):
+def test_fallen_recall_is_a_reason_to_rebuild(made, grow_collection):
     storage, _ = made()
     # All of them are in one list, far from the index's training data.
     new = np.random.default_rng(1).standard_normal((500, 16)).astype(np.float32) * 0.2 + 3

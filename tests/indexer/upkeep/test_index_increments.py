@@ -72,7 +72,7 @@ def check(reader, vectors):
 
 
 @pytest.mark.parametrize("kind", ["Flat", "IVF8,Flat", "HNSW16", "ivf-sq8"])
-def test_a_few_images_are_written_beside_the_index(made, extended, kind) -> None:
+def test_few_images_are_written_beside_the_index(made, extended, kind) -> None:
     storage, vectors = made(kind)
     before = generations.require_latest(storage)
     for start in (600, 640, 680):
@@ -117,7 +117,7 @@ def test_increments_are_merged_and_many_are_rewritten_as_one_index(made, extende
     ]  # fmt: skip
 
 
-def test_an_index_of_another_kind_is_written_whole(made, extended) -> None:
+def test_index_of_another_kind_is_written_whole(made, extended) -> None:
     storage, vectors = made("IVF8,PQ8x4fs,Refine(Flat)")
     before = generations.require_latest(storage).indexes[KEY].path
     reader = extended(storage, vectors[600:640])
@@ -126,7 +126,7 @@ def test_an_index_of_another_kind_is_written_whole(made, extended) -> None:
     assert read_index(reader, entry).ntotal == entry.rows == 640
 
 
-def test_a_killed_run_goes_on_with_the_increment(made, grow_collection, monkeypatch) -> None:
+def test_killed_run_continues_with_the_increment(made, grow_collection, monkeypatch) -> None:
     storage, vectors = made()
     grow_collection(storage, vectors[600:640])
     draft = generations.require_latest(storage)
@@ -135,7 +135,7 @@ def test_a_killed_run_goes_on_with_the_increment(made, grow_collection, monkeypa
     assert extend_index(storage, draft, draft.indexes[KEY], Silent()) == entry
 
 
-def test_an_older_reader_refuses_it(made, extended, monkeypatch) -> None:
+def test_older_reader_rejects_increments(made, extended, monkeypatch) -> None:
     storage, vectors = made()
     extended(storage, vectors[600:640])
     monkeypatch.setattr(encoding, "FORMAT", 3)
@@ -143,7 +143,7 @@ def test_an_older_reader_refuses_it(made, extended, monkeypatch) -> None:
         generations.require_latest(storage)
 
 
-def test_the_same_build_keeps_it_and_another_does_not(made, extended) -> None:
+def test_equal_build_keeps_increments_and_another_build_does_not(made, extended) -> None:
     storage, vectors = made("Flat")
     reader = extended(storage, vectors[600:640])
     draft, report = run_build(storage, reader.manifest, BuildSettings(index="Flat"), Silent())
@@ -196,7 +196,7 @@ def damages(storage):
 
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("is_removed", [True, False])
-def test_a_grown_index_with_a_damaged_file_is_rebuilt(made, extended, which, is_removed) -> None:
+def test_grown_index_with_a_damaged_file_is_rebuilt(made, extended, which, is_removed) -> None:
     storage, vectors = made(train_size=400)
     lost = extended(storage, vectors[600:640], queries=0).manifest.indexes[KEY].index_files[which]
     if is_removed:
@@ -216,7 +216,7 @@ def test_a_grown_index_with_a_damaged_file_is_rebuilt(made, extended, which, is_
 
 
 @pytest.mark.parametrize("damage", [b"nothing", None])
-def test_the_ids_of_a_grown_index_are_listed_as_damaged_and_written_again(made, extended, damage) -> None:
+def test_ids_of_a_grown_index_are_listed_as_damaged_and_written_again(made, extended, damage) -> None:
     storage, vectors = made(train_size=400)
     reader = extended(storage, vectors[600:640], queries=0)
     delete(storage, ids=[4, 10])
@@ -231,7 +231,7 @@ def test_the_ids_of_a_grown_index_are_listed_as_damaged_and_written_again(made, 
 
 
 @pytest.mark.parametrize("more", [40, 300])
-def test_a_build_measures_the_recall_that_a_fold_kept(made, extended, more) -> None:
+def test_build_measures_the_recall_that_a_fold_kept(made, extended, more) -> None:
     storage, vectors = made(train_size=400)
     before = generations.require_latest(storage).indexes[KEY]
     folded = extended(storage, vectors[600 : 600 + more], queries=0).manifest.indexes[KEY]
@@ -244,7 +244,7 @@ def test_a_build_measures_the_recall_that_a_fold_kept(made, extended, more) -> N
     assert damages(storage) == {}
 
 
-def test_a_build_gives_ids_to_a_grown_index_of_an_older_release(made, extended) -> None:
+def test_build_gives_ids_to_a_grown_index_of_an_older_release(made, extended) -> None:
     storage, vectors = made(train_size=400)
     draft = generations.require_latest(storage)
     older = dataclasses.replace(draft.indexes[KEY], ids="")
@@ -279,7 +279,7 @@ def test_deleted_images_are_looked_for_in_increments_and_purged(made, extended) 
     check(reader, np.delete(vectors[:640], [3, 610], axis=0))
 
 
-def test_compact_keeps_it(made, extended) -> None:
+def test_compact_keeps_increments(made, extended) -> None:
     storage, vectors = made()
     before = extended(storage, vectors[600:640]).manifest.indexes[KEY]
     with writing(storage):

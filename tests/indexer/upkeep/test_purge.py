@@ -106,7 +106,7 @@ def test_everything_else_stays(storage):
     assert damaged(storage) == []
 
 
-def test_the_recall_of_a_purged_index_is_measured_again(make_collection):
+def test_recall_of_a_purged_index_is_measured_again(make_collection):
     vectors = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
     storage = make_collection(vectors, part_rows=100)
     draft, _ = run_build(storage, generations.require_latest(storage), BuildSettings(index="IVF8,Flat"), Silent())
@@ -125,14 +125,14 @@ def test_the_recall_of_a_purged_index_is_measured_again(make_collection):
     assert damaged(storage) == []
 
 
-def test_a_purge_is_worthwhile_from_a_fifth_of_deleted_rows(storage):
+def test_purge_is_worthwhile_from_a_fifth_of_deleted_rows(storage):
     delete(storage, ids=range(1, 34, 3))
     assert not is_worth_it(storage, generations.require_latest(storage))
     delete(storage, ids=[34])
     assert is_worth_it(storage, generations.require_latest(storage))
 
 
-def test_compact_purges_when_asked_and_verify_proves_it(storage):
+def test_compact_purges_on_request_and_verify_confirms(storage):
     root = storage.root
     assert run(verify, root, "--deleted", KEYS[0]) == (2, AnyText("is not deleted; delete it with: lookalike remove"))
     assert run(remove, root, "--image", KEYS[0], "--image", KEYS[1], "--image", "nobody")[0] == 0
@@ -171,7 +171,7 @@ def test_compact_purges_a_collection_of_one_generation(storage):
     assert len(opened(storage).ids()) == 56
 
 
-def test_a_file_that_no_generation_names_is_found(storage):
+def test_unnamed_file_is_found(storage):
     delete(storage, ids=DELETED)
     draft, _ = purge(storage, generations.require_latest(storage), Silent())
     generations.publish(storage, draft)

@@ -91,7 +91,7 @@ def test_each_batch_is_a_generation(made, root, followed):
     assert sorted(keys(root)) == ["0.png", "2.png", "3.png", "4.png", "5.png", "new.png"]
 
 
-def test_a_failed_run_is_retried(made, root, followed):
+def test_failed_run_is_retried(made, root, followed):
     photos, aside = made / "photos", made / "aside"
 
     def back():
@@ -123,7 +123,7 @@ def test_another_writer_is_waited_for(made, root, followed):
     assert [one.new for _, one in done] == [1]
 
 
-def test_the_folder_tells_of_changes_and_the_collection_within_does_not(tmp_path, monkeypatch):
+def test_folder_reports_changes_except_in_the_collection_within(tmp_path, monkeypatch):
     monkeypatch.setattr(watching, "_QUIET_MS", 50)
     monkeypatch.setattr(watching, "_AGAIN_S", 1)
     (tmp_path / "collection").mkdir()
@@ -148,7 +148,7 @@ def test_the_folder_tells_of_changes_and_the_collection_within_does_not(tmp_path
         changes.close()
 
 
-def test_ctrl_c_ends_it_cleanly(made, root, monkeypatch):
+def test_ctrl_c_ends_watch_cleanly(made, root, monkeypatch):
     def interrupted(*_):
         yield False
         raise KeyboardInterrupt
@@ -159,7 +159,7 @@ def test_ctrl_c_ends_it_cleanly(made, root, monkeypatch):
     assert "is at generation 1" in done.output
 
 
-def test_a_list_is_refused(made, root):
+def test_list_is_rejected(made, root):
     path = root / "list.txt"
     path.write_text("0.png\n")
     done = CliRunner().invoke(watch, [str(path), "--collection", str(root / "collection")])

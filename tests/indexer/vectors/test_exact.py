@@ -103,7 +103,7 @@ def test_no_queries():
 
 
 @pytest.mark.parametrize("offset", [1000, 100_000])
-def test_vectors_far_from_the_origin_are_told_apart(offset):
+def test_vectors_far_from_the_origin_are_distinguished(offset):
     """In float32 the usual |x|^2 + |q|^2 - 2qx loses all digits for these."""
     vectors = (offset + noise(500, 16)).astype(np.float32)
     queries = (offset + noise(20, 16, seed=1)).astype(np.float32)
@@ -115,7 +115,7 @@ def test_vectors_far_from_the_origin_are_told_apart(offset):
     np.testing.assert_allclose(distances, expected, rtol=1e-6)
 
 
-def test_a_zero_query_is_as_far_from_everything():
+def test_zero_query_is_as_far_from_everything():
     rows, distances = exact_search(blocks(noise(50, 4), 7), np.zeros((1, 4), np.float32), 5, "cosine")
     assert rows.tolist() == [[0, 1, 2, 3, 4]]
     assert (distances == 1).all()
@@ -161,7 +161,7 @@ def test_invalid_arguments_are_rejected(queries, k, message):
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 @pytest.mark.parametrize("size", [1, 64, 1000])
-def test_a_query_finds_only_the_rows_that_it_is_allowed(metric, size):
+def test_query_finds_only_the_rows_that_it_is_allowed(metric, size):
     vectors, queries = noise(1000, 24), noise(6, 24, seed=1)
     random = np.random.default_rng(2)
     third, few, none = random.random(1000) < 0.3, np.zeros(1000, bool), np.zeros(1000, bool)

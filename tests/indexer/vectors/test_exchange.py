@@ -45,7 +45,7 @@ def test_results_are_those_of_a_search_for_each_vector(monkeypatch, metric, bloc
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 @pytest.mark.parametrize("most", [1, 50, 400])
-def test_pairs_that_are_too_many_to_wait_are_compared_early(monkeypatch, metric, most):
+def test_pairs_too_many_to_wait_are_compared_early(monkeypatch, metric, most):
     monkeypatch.setattr(exchange, "_BLOCK", 16)
     monkeypatch.setattr(exchange, "_MOST", most)
     vectors = np.tile(clustered(6, 8), (15, 1))

@@ -38,7 +38,7 @@ def test_very_short_and_very_long_vectors_are_normalized(scale):
     np.testing.assert_allclose(prepare(vectors, "cosine"), [[1 / 3, 2 / 3, 2 / 3]], rtol=1e-6)
 
 
-def test_a_row_does_not_depend_on_its_batch():
+def test_row_does_not_depend_on_its_batch():
     vectors = np.random.default_rng(0).standard_normal((300, 2048)).astype(np.float32)
     whole = prepare(vectors, "cosine")
     for size in (1, 2, 7, 63, 64, 65, 299):

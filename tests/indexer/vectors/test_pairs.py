@@ -8,7 +8,7 @@ from lookalike_indexer.vectors import pairs
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 @pytest.mark.parametrize("shape", [(1, 18, 2048), (9, 200, 2048), (5, 3, 7), (0, 4, 8), (4, 0, 8)])
-def test_batched_distances_equal_pairwise_ones_bit_for_bit(metric, shape):
+def test_batched_distances_equal_pairwise_distances_bit_for_bit(metric, shape):
     queries, count, dim = shape
     generator = np.random.default_rng(0)
     left = generator.standard_normal((queries, dim)).astype(np.float32)

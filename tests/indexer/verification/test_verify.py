@@ -41,7 +41,7 @@ def replaced(name, edit):
     return change
 
 
-def test_a_collection_as_it_was_written(storage, verify):
+def test_intact_collection_has_no_damage(storage, verify):
     report = verify(storage, VerifySettings(images=6))
     assert report.damages == []
     assert report.generation == 4
@@ -58,7 +58,7 @@ def test_a_collection_as_it_was_written(storage, verify):
     assert report.checks[-1].note == "within 0.005 of their length (float32)"
 
 
-def test_a_deep_verification_reads_all_images(storage, verify):
+def test_deep_verification_reads_all_images(storage, verify):
     report = verify(storage, VerifySettings(deep=True))
     assert report.damages == []
     assert (report.checks[-1].looked, report.checks[-3].looked) == (11, 11)
@@ -80,7 +80,7 @@ def test_any_flipped_byte_of_any_file_is_found_and_the_file_named(storage, verif
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100])
-def test_a_truncated_or_missing_file_is_reported(storage, verify, cut):
+def test_truncated_or_missing_file_is_reported(storage, verify, cut):
     local = storage.local(EMBEDDINGS)
     size = local.stat().st_size
     if cut:
@@ -93,7 +93,7 @@ def test_a_truncated_or_missing_file_is_reported(storage, verify, cut):
     assert (damage.path, damage.what) == (EMBEDDINGS, expected)
 
 
-def test_a_file_that_only_an_older_generation_names_is_looked_at_too(storage, verify, flip):
+def test_file_of_an_older_generation_is_verified(storage, verify, flip):
     newest = generations.require_latest(storage)
     path = file(storage, "counts.parquet")
     generations.publish(storage, dataclasses.replace(newest, results={}))
@@ -112,13 +112,13 @@ def test_with_the_newest_manifest_damaged_the_one_before_is_verified(storage, ve
     assert damage.mend.startswith("remove it to return to")
 
 
-def test_a_manifest_under_another_number(storage, verify):
+def test_manifest_under_another_number(storage, verify):
     shutil.copy(storage.local(layout.generation(3)), storage.local(layout.generation(5)))
     [damage] = verify(storage).damages
     assert (damage.path, damage.what) == ("generations/000005.json", "is the manifest of generation 3; it was renamed")
 
 
-def test_a_place_without_a_collection(tmp_path, verify):
+def test_place_without_a_collection(tmp_path, verify):
     with pytest.raises(NotFoundError, match="holds no collection"):
         verify(Storage(tmp_path))
 
@@ -146,7 +146,7 @@ FORGED = {
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_tables_that_do_not_fit_each_other_though_every_digest_does(storage, verify, forge, name):
+def test_inconsistent_tables_with_correct_digests_are_found(storage, verify, forge, name):
     ending, column, edit, expected = FORGED[name]
     path = file(storage, ending)
     assert generations.require_latest(storage).files[path].rows, "there is nothing to forge"
@@ -155,7 +155,7 @@ def test_tables_that_do_not_fit_each_other_though_every_digest_does(storage, ver
     assert expected in damages[path]
 
 
-def test_an_image_that_vanished_from_the_tables(storage, verify, forge):
+def test_image_missing_from_the_tables_is_found(storage, verify, forge):
     path = "images/part-000001.parquet"
     forge(storage, path, lambda table: table.slice(1))
     assert (
@@ -164,7 +164,7 @@ def test_an_image_that_vanished_from_the_tables(storage, verify, forge):
     )
 
 
-def test_an_embedding_that_vanished(storage, verify, forge):
+def test_missing_embedding_is_found(storage, verify, forge):
     forge(storage, EMBEDDINGS, lambda table: table.slice(1))
     report = verify(storage)
     damages = {damage.path: damage.what for damage in report.damages}
@@ -179,7 +179,7 @@ def test_other_columns_than_a_table_should_have(storage, verify, forge):
     assert "should have id int64, embedding fixed_size_list" in damage.what
 
 
-def test_a_table_of_another_model(storage, verify, forge):
+def test_table_of_another_model(storage, verify, forge):
     forge(storage, EMBEDDINGS, lambda table: table.replace_schema_metadata({b"lookalike.fingerprint": b"f" * 64}))
     [damage] = verify(storage).damages
     assert "has the fingerprint ffffffffffffffff, but the manifest has" in damage.what
@@ -194,13 +194,13 @@ def other_vectors(table):
     )
 
 
-def test_embeddings_that_their_pictures_do_not_give(storage, verify, forge):
+def test_embeddings_that_differ_from_their_images_are_found(storage, verify, forge):
     forge(storage, EMBEDDINGS, other_vectors)
     damages = {damage.path: damage.what for damage in verify(storage, VerifySettings(deep=True)).damages}
     assert "that is off by 0.33 of its length from what its file gives now" in damages[EMBEDDINGS]
 
 
-def test_an_index_of_other_embeddings(storage, verify, forge):
+def test_index_of_other_embeddings(storage, verify, forge):
     def turned(table):
         column = table.column("embedding").combine_chunks()
         values = column.flatten().to_numpy().reshape(len(column), -1)[:, ::-1].copy()
@@ -236,7 +236,7 @@ def test_verify_counts_images_that_it_cannot_embed_again(storage, verify, made, 
     assert check.note.endswith("; 1 are gone from the source; 1 have changed in the source")
 
 
-def test_verify_without_the_pictures_says_that_no_embedding_was_checked(storage, made, tmp_path):
+def test_verify_without_the_images_reports_no_checked_embedding(storage, made, tmp_path):
     made.pictures.rename(tmp_path / "moved")
     try:
         result = CliRunner().invoke(command, [str(storage.root)])
@@ -249,7 +249,7 @@ def test_verify_without_the_pictures_says_that_no_embedding_was_checked(storage,
     assert result.output.splitlines()[-1] == said
 
 
-def test_a_network_that_is_damaged_embeds_nothing(storage, verify, flip):
+def test_damaged_network_embeds_nothing(storage, verify, flip):
     path = "models/shufflenet_v2_x0_5/batchnorm.npz"
     flip(storage, path, 500)
     report = verify(storage, VerifySettings(images=4))
@@ -272,7 +272,7 @@ MENDS = {
 
 
 @pytest.mark.parametrize("ending", MENDS)
-def test_the_suggested_command_repairs_the_file(storage, verify, flip, made, ending):
+def test_suggested_command_repairs_the_file(storage, verify, flip, made, ending):
     path = file(storage, ending)
     good = storage.read(path)
     flip(storage, path, len(good) // 2)
@@ -302,7 +302,7 @@ def test_repairs_name_the_whole_command(storage, verify, flip):
         assert expected in damages[file(storage, ending)]
 
 
-def test_the_command_says_what_it_saw_and_ends_with_1_when_something_is_damaged(storage, flip):
+def test_verify_reports_checks_and_exits_with_1_on_damage(storage, flip):
     good = CliRunner().invoke(command, [str(storage.root)])
     assert good.exit_code == 0
     assert f"{storage.root} is as it was written, generation 4." in good.output

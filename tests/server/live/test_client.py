@@ -12,7 +12,7 @@ from tests.server.live.test_update import random
 import lookalike
 
 
-async def test_the_clients_change_a_collection_and_read_what_they_wrote(make_toy, attach, serve, make_embedder) -> None:
+async def test_clients_change_a_collection_and_read_what_they_wrote(make_toy, attach, serve, make_embedder) -> None:
     toy = make_toy(random(40), clusters=3)
     taken = [dt.datetime(2020, 1, 1 + row % 28) for row in range(40)]
     attach(toy, price=[float(row) for row in range(40)], taken=taken, tags=[["a"]] * 40)
@@ -80,7 +80,7 @@ def _with_plain_client(address: str, toy) -> None:
         ("search", {"key": "a", "after": "x"}, "after='x'"),
     ],
 )
-def test_wrong_arguments_are_told_before_a_call(method, arguments, says) -> None:
+def test_wrong_arguments_are_reported_before_a_call(method, arguments, says) -> None:
     with (
         lookalike.Client("127.0.0.1:1", retries=0) as client,
         pytest.raises(lookalike.InvalidArgumentError, match=says),

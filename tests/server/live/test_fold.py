@@ -51,7 +51,7 @@ async def all_of(served, keys):
 
 @pytest.mark.parametrize("index", ["Flat", "IVF16,Flat", "HNSW8", "IVF16,SQ8"])
 @pytest.mark.parametrize("grown", [False, True])
-async def test_a_fold_does_not_change_answers(make_toy, attach, serve, index, grown, monkeypatch) -> None:
+async def test_fold_does_not_change_answers(make_toy, attach, serve, index, grown, monkeypatch) -> None:
     """`grown`: the index takes the new images, which otherwise are compared beside it."""
     monkeypatch.setattr(fold_module, "MOST_BESIDE", 0 if grown else 1000)
     toy = make_toy(random(300), index=index, clusters=3)
@@ -97,7 +97,7 @@ async def test_a_fold_does_not_change_answers(make_toy, attach, serve, index, gr
     assert (entry.path, entry.recall) == (first.path, first.recall)
 
 
-async def test_changes_go_on_during_folds_and_no_call_fails(make_toy, serve) -> None:
+async def test_changes_continue_during_folds_and_no_call_fails(make_toy, serve) -> None:
     toy = make_toy(random(120), index="IVF16,Flat", clusters=3)
     model = model_of(toy, seed=3)
     async with serve(toy, writable=True) as served:
@@ -138,7 +138,7 @@ async def test_many_changes_are_folded_automatically(make_toy, serve) -> None:
         assert len(await listed(served)) == 37
 
 
-async def test_a_fold_waits_for_no_other_writer_and_replicas_follow(make_toy, serve, refused) -> None:
+async def test_fold_waits_for_no_other_writer_and_replicas_follow(make_toy, serve, refused) -> None:
     toy = make_toy(random(30))
     async with serve(toy, writable=True) as served, serve(toy) as reader:
         await served.update.Upsert(upsert(["a"], random(1)))
@@ -179,7 +179,7 @@ def reader_files(toy) -> set[str]:
     return set(generations.require_latest(toy.storage).files)
 
 
-async def test_a_generation_that_a_server_closed_can_be_removed_at_once(make_toy, serve) -> None:
+async def test_generation_that_a_server_closed_can_be_removed_immediately(make_toy, serve) -> None:
     """Whatever still refers to it, such as a thread that has not ended yet."""
     toy = make_toy(random(30))
     async with serve(toy, writable=True) as served:

@@ -10,5 +10,5 @@ from tests.server.live.test_update import random
 
 
 @pytest.mark.timeout(300)
-def test_a_killed_server_loses_no_acknowledged_change_and_stores_none_in_part(make_toy) -> None:
+def test_killed_server_loses_no_acknowledged_change_and_stores_none_in_part(make_toy) -> None:
     assert killed(make_toy(random(40)), 2, chances.Random(3)) > 0

@@ -19,7 +19,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import CollectionLockedError
 
 
-async def test_a_second_writer_is_rejected_with_the_owner_of_the_log(make_toy, serve) -> None:
+async def test_second_writer_is_rejected_with_the_owner_of_the_log(make_toy, serve) -> None:
     toy = make_toy(random(30))
     async with serve(toy, writable=True) as served:
         with pytest.raises(CollectionLockedError, match=f"Process {os.getpid()} on .*without --writable"):
@@ -32,7 +32,7 @@ async def test_a_second_writer_is_rejected_with_the_owner_of_the_log(make_toy, s
         assert (info.writable, info.sequence, info.live_rows) == (True, 1, 1)
 
 
-async def test_others_follow_the_log_and_wait_for_a_change_that_is_asked_for(make_toy, serve, refused) -> None:
+async def test_other_servers_follow_the_log_and_wait_for_a_requested_change(make_toy, serve, refused) -> None:
     toy = make_toy(random(40))
     query = types_pb2.QueryBatch(ids=types_pb2.Ids(values=[7]))
     async with serve(toy, writable=True) as writer, serve(toy) as reader:
@@ -48,7 +48,7 @@ async def test_others_follow_the_log_and_wait_for_a_change_that_is_asked_for(mak
         assert (info.writable, info.sequence, info.deleted_rows) == (False, 2, 2)
 
 
-async def test_a_write_that_fails_did_not_happen_and_the_next_one_does(make_toy, serve, refused, monkeypatch) -> None:
+async def test_failed_write_changes_nothing_and_the_next_write_succeeds(make_toy, serve, refused, monkeypatch) -> None:
     toy = make_toy(random(30))
     sync = os.fdatasync
     failures: list[int] = []
@@ -80,7 +80,7 @@ async def test_a_write_that_fails_did_not_happen_and_the_next_one_does(make_toy,
         assert "lost" not in before
 
 
-async def test_a_writer_that_lost_its_log_rejects_changes(make_toy, serve, refused) -> None:
+async def test_writer_without_its_log_rejects_changes(make_toy, serve, refused) -> None:
     toy = make_toy(random(30))
     async with serve(toy, writable=True) as served:
         await served.update.Upsert(upsert(["a"], random(1)))
@@ -91,7 +91,7 @@ async def test_a_writer_that_lost_its_log_rejects_changes(make_toy, serve, refus
         assert "b" not in await listed(served)
 
 
-async def test_a_damaged_log_is_served_up_to_the_damage(make_toy, serve) -> None:
+async def test_damaged_log_is_served_up_to_the_damage(make_toy, serve) -> None:
     toy = make_toy(random(30), clusters=3)
     states: list[list[str]] = []
     async with serve(toy, writable=True) as served:

@@ -71,7 +71,7 @@ async def listed(served: Any, page_size: int = 1000, **more: Any) -> list[str]:
 
 @pytest.mark.parametrize("index", KINDS)
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
-async def test_a_new_image_is_found_at_once_with_every_index(make_toy, serve, index, metric) -> None:
+async def test_new_image_is_found_immediately_with_every_index(make_toy, serve, index, metric) -> None:
     toy = make_toy(random(300), index=index, metric=metric)
     async with serve(toy, writable=True) as served:
         done = await served.update.Upsert(upsert(["new/a.jpg", "new/b.jpg"], random(2, seed=9), labels=["x", ""]))
@@ -118,7 +118,7 @@ async def test_deleted_images_are_gone_and_k_is_full(make_toy, serve, index) -> 
         assert (done.deleted, done.unknown) == (0, 1)
 
 
-async def test_a_replaced_image_has_a_new_id_and_only_its_new_vector(make_toy, serve) -> None:
+async def test_replaced_image_has_a_new_id_and_only_its_new_vector(make_toy, serve) -> None:
     toy = make_toy(random(100), clusters=3)
     key, old = toy.key(5), toy.vectors[0]
     async with serve(toy, writable=True) as served:
@@ -138,7 +138,7 @@ async def test_a_replaced_image_has_a_new_id_and_only_its_new_vector(make_toy, s
         assert keys.count(key) == 1
 
 
-async def test_labels_pages_clusters_and_filters_agree_at_once(make_toy, attach, serve) -> None:
+async def test_labels_pages_clusters_and_filters_agree_immediately(make_toy, attach, serve) -> None:
     toy = make_toy(random(60), clusters=3)
     attach(toy, price=list(range(60)), tag=["cheap" if row < 30 else None for row in range(60)])
     async with serve(toy, writable=True) as served:
@@ -202,7 +202,7 @@ async def test_labels_pages_clusters_and_filters_agree_at_once(make_toy, attach,
         assert "other" not in reply.neighbors.labels
 
 
-async def test_vectors_of_new_images_come_back_as_they_were_given(make_toy, serve) -> None:
+async def test_vectors_of_new_images_round_trip(make_toy, serve) -> None:
     toy = make_toy(random(20))
     async with serve(toy, writable=True) as served:
         given = random(2, seed=4)
@@ -213,7 +213,7 @@ async def test_vectors_of_new_images_come_back_as_they_were_given(make_toy, serv
         assert np.array_equal(wire.decode(near.neighbors.vectors)[0], given[0])
 
 
-async def test_pictures_are_embedded_and_bad_ones_come_back_as_rejects(make_toy, serve, make_embedder) -> None:
+async def test_images_are_embedded_and_bad_ones_come_back_as_rejects(make_toy, serve, make_embedder) -> None:
     toy = make_toy(random(30))
     async with serve(toy, writable=True, open_embedder=lambda reader, space: make_embedder(toy)) as served:
         done = await served.update.Upsert(
@@ -271,7 +271,7 @@ async def test_wrong_calls_name_the_field_and_change_nothing(make_toy, attach, s
         assert (info.writable, info.sequence, info.live_rows, info.deleted_rows) == (True, 0, 0, 0)
 
 
-async def test_more_new_images_than_may_wait_are_refused(make_toy, serve, refused) -> None:
+async def test_more_new_images_than_may_wait_are_rejected(make_toy, serve, refused) -> None:
     toy = make_toy(random(20))
     async with serve(toy, writable=True, limits=Limits(max_live_rows=3)) as served:
         await served.update.Upsert(upsert(["a", "b"], random(2)))
@@ -284,7 +284,7 @@ async def test_more_new_images_than_may_wait_are_refused(make_toy, serve, refuse
         assert {"a", "b", "c"} <= set(await listed(served))
 
 
-async def test_a_server_that_is_not_writable_names_the_fix(make_toy, serve, refused) -> None:
+async def test_read_only_server_names_the_option(make_toy, serve, refused) -> None:
     toy = make_toy(random(20))
     async with serve(toy) as served:
         for method, request in (
@@ -327,7 +327,7 @@ async def test_changes_survive_a_restart(make_toy, serve) -> None:
             assert await nearest(served, random(3, seed=8)[2], 1) == [toy.key(7)]
 
 
-async def test_pages_that_were_begun_are_read_to_their_end(make_toy, serve) -> None:
+async def test_begun_pages_are_read_to_the_end(make_toy, serve) -> None:
     """All pages show the moment at which the first one was read, whatever changes meanwhile."""
     toy = make_toy(random(50), clusters=2)
     async with serve(toy, writable=True) as served:
@@ -426,7 +426,7 @@ async def test_many_new_images_are_found_by_graph_and_by_exact_search(make_toy, 
         assert await nearest(served, random(1, seed=500)[0], 1, nprobe=8) == ["last"]
 
 
-def test_a_graph_of_new_images_finds_what_comparing_finds() -> None:
+def test_graph_of_new_images_finds_what_comparing_finds() -> None:
     rows = Grown.empty(np.float32, DIM)
     graph = LiveGraph(rows, "cosine")
     vectors = prepare(random(4000, seed=3), "cosine")
@@ -459,7 +459,7 @@ def test_a_graph_of_new_images_finds_what_comparing_finds() -> None:
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
-def test_new_images_that_arrive_class_by_class_are_found(metric: Metric) -> None:
+def test_new_images_added_class_by_class_are_found(metric: Metric) -> None:
     """The first images do not predict the directions in which later ones differ."""
     chance = np.random.default_rng(5)
     dim, classes, each = 640, 8, 300

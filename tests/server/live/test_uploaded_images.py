@@ -78,7 +78,7 @@ def files_of(root: Path) -> set[str]:
     return {path.name for path in (root / uploaded_images.FOLDER).rglob("*") if path.is_file()}
 
 
-async def test_pictures_are_kept_shown_folded_purged_and_collected(make_toy, serve) -> None:
+async def test_uploaded_images_are_stored_shown_folded_and_purged(make_toy, serve) -> None:
     toy = make_toy(random(40), clusters=3)
     red, blue = jpeg((255, 0, 0)), jpeg((0, 0, 255))
     embedder = ByColor(toy)
@@ -125,7 +125,7 @@ async def test_pictures_are_kept_shown_folded_purged_and_collected(make_toy, ser
     assert "is missing" in [damage.what for damage in report.damages if damage.path.startswith("pictures/")]
 
 
-async def test_pictures_that_wait_for_a_collection_of_garbage_hold_up_nothing_else(tmp_path) -> None:
+async def test_uploads_that_wait_for_gc_block_no_other_change(tmp_path) -> None:
     live, other = LiveCollection(str(tmp_path), Limits(), writable=False), Storage(tmp_path)
 
     async def keep(number: int) -> list[str]:
@@ -144,7 +144,7 @@ async def test_pictures_that_wait_for_a_collection_of_garbage_hold_up_nothing_el
     await asyncio.to_thread(live.close)
 
 
-async def test_a_moved_collection_has_its_pictures(make_toy, serve, tmp_path) -> None:
+async def test_moved_collection_has_its_images(make_toy, serve, tmp_path) -> None:
     toy = make_toy(random(40))
     embedder = ByColor(toy)
     async with serve(toy, writable=True, open_embedder=lambda reader, space: embedder) as served:

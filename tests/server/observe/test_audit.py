@@ -61,7 +61,7 @@ class Counted:
         self.outcomes.append((outcome, queries))
 
 
-async def test_live_recall_is_what_brute_force_says(make_toy, serve, by_vector) -> None:
+async def test_live_recall_equals_brute_force(make_toy, serve, by_vector) -> None:
     """With every call audited, the gauge is the mean recall of the callers' actual results."""
     toy = make_toy(index="IVF16,Flat", default_nprobe=2)
     queries = np.random.default_rng(5).standard_normal((40, 16)).astype(np.float32)
@@ -102,7 +102,7 @@ async def test_filtered_queries_are_audited_among_what_matches(make_toy, serve, 
     assert value(found, "lookalike_recall_queries", **labels) == 20
 
 
-async def test_efforts_are_told_apart_and_exact_searches_not_audited(make_toy, serve, by_vector) -> None:
+async def test_efforts_are_distinguished_and_exact_searches_not_audited(make_toy, serve, by_vector) -> None:
     toy = make_toy(index="IVF16,Flat", default_nprobe=2)
     query = by_vector(toy.vectors[:1])
     async with serve(toy, observe=AUDITED) as served:
@@ -116,7 +116,7 @@ async def test_efforts_are_told_apart_and_exact_searches_not_audited(make_toy, s
     assert by_effort["recall"].expected == pytest.approx(0.95)
 
 
-async def test_an_exact_index_is_told_once_and_has_no_results(make_toy, serve, by_vector, caplog) -> None:
+async def test_exact_index_is_logged_once_without_results(make_toy, serve, by_vector, caplog) -> None:
     toy = make_toy(index="Flat", default_nprobe=0)
     caplog.set_level("INFO", "lookalike_server.observe.audit")
     async with serve(toy, observe=AUDITED) as served:
@@ -127,7 +127,7 @@ async def test_an_exact_index_is_told_once_and_has_no_results(make_toy, serve, b
     assert told == ["every search of tiny is exact: its recall is 1, and the audit has no results of it"]
 
 
-def test_a_share_of_the_queries_is_chosen_and_each_of_a_call_alike(auditing) -> None:
+def test_share_of_the_queries_is_chosen_and_each_of_a_call_alike(auditing) -> None:
     taken = auditing(0.05, lambda: True, seed=1)
     chosen = [taken.chosen(4) for _ in range(10_000)]
     counts = np.bincount([one for one in chosen if one is not None], minlength=4)
@@ -147,7 +147,7 @@ def test_nothing_is_read_under_load_and_the_samples_are_dropped(auditing, make_t
     assert looks
 
 
-def test_an_audit_waits_for_idle_moments(auditing, make_toy) -> None:
+def test_audit_waits_for_idle_moments(auditing, make_toy) -> None:
     toy, counted = make_toy(index="IVF8,Flat"), Counted()
     idle = threading.Event()
     taken = auditing(1.0, idle.is_set, counted, timeout_s=60)
@@ -175,7 +175,7 @@ def test_no_more_than_a_bounded_number_waits(auditing, make_toy, monkeypatch) ->
     assert 3 <= searched <= 4
 
 
-def test_a_new_index_resets_the_audit_and_ignores_old_samples(auditing, make_toy) -> None:
+def test_new_index_resets_the_audit_and_ignores_old_samples(auditing, make_toy) -> None:
     toy = make_toy(index="IVF8,Flat")
     old = [sample(toy, 0, [0]), sample(toy, 1, [1])]
     make_toy(index="IVF8,Flat")
@@ -187,7 +187,7 @@ def test_a_new_index_resets_the_audit_and_ignores_old_samples(auditing, make_toy
     assert [(one.queries, one.recall) for one in taken.results()] == [(1, 1.0)]
 
 
-def test_an_audit_that_fails_is_counted_and_the_next_one_goes_on(auditing, make_toy) -> None:
+def test_failed_audit_is_counted_and_the_next_audit_runs(auditing, make_toy) -> None:
     toy, counted = make_toy(index="IVF8,Flat"), Counted()
     taken = auditing(1.0, lambda: True, counted)
     taken.offer(sample(toy, 0, [0], numbered=SimpleNamespace()))
@@ -197,7 +197,7 @@ def test_an_audit_that_fails_is_counted_and_the_next_one_goes_on(auditing, make_
     assert counted.outcomes == [("dropped", 1), ("searched", 1)]
 
 
-def test_closing_ends_an_audit_that_waits(auditing, make_toy) -> None:
+def test_closing_ends_a_waiting_audit(auditing, make_toy) -> None:
     toy, counted = make_toy(index="IVF8,Flat"), Counted()
     taken = auditing(1.0, lambda: False, counted, timeout_s=3600)
     taken.offer(sample(toy, 0, [0]))

@@ -12,7 +12,7 @@ import faiss
 """
 
 
-def test_the_log_of_a_server_does_not_tell_of_libraries_that_faiss_looked_for():
+def test_server_log_omits_library_lookups_of_faiss():
     done = subprocess.run([sys.executable, "-c", CONFIGURED], capture_output=True, text=True, timeout=240, check=True)
     assert "INFO lookalike_server: started" in done.stderr
     assert "faiss" not in done.stderr

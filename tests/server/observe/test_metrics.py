@@ -183,7 +183,7 @@ async def test_gauges_tell_what_is_served_now(make_toy, serve) -> None:
                 await asyncio.sleep(0.02)
 
 
-async def test_pictures_are_timed_by_step(make_toy, serve, make_embedder) -> None:
+async def test_images_are_timed_by_step(make_toy, serve, make_embedder) -> None:
     toy = make_toy()
     async with serve(toy, observe=ON, open_embedder=lambda reader, space: make_embedder(toy)) as served:
         await served.neighbors(types_pb2.QueryBatch(images=types_pb2.Images(data=[b"7", b"8"])), 1)
@@ -254,7 +254,7 @@ async def test_without_a_port_nothing_listens(make_toy, serve) -> None:
         assert served.app.metrics_port is None
 
 
-async def test_a_port_that_is_taken_is_told(make_toy, serve) -> None:
+async def test_used_port_is_reported(make_toy, serve) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -280,7 +280,7 @@ def test_closing_frees_the_port_while_a_connection_says_nothing() -> None:
         ({"audit_share": 0.5}, "--audit-share needs --metrics-port"),
     ],
 )
-def test_settings_that_cannot_be_are_told(settings: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_reported(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ObserveSettings(**settings)
 
@@ -293,7 +293,7 @@ def test_two_servers_in_one_process_count_apart() -> None:
     assert two.registry.get_sample_value("lookalike_call_seconds_sum", labels) is None
 
 
-async def test_every_metric_is_documented_and_every_documented_one_exists(make_toy, serve) -> None:
+async def test_documented_metrics_equal_existing_metrics(make_toy, serve) -> None:
     async with serve(make_toy(), observe=ObserveSettings(metrics_port=0, audit_share=0.5)) as served:
         text = await asyncio.to_thread(scrape, served.app.metrics_port)
     there = {

@@ -95,7 +95,7 @@ async def test_each_call_is_a_line_of_json(make_toy, serve, written) -> None:
     assert "search_ms" not in bad
 
 
-async def test_a_failure_of_the_servers_own_is_logged_with_its_call(make_toy, serve, written, monkeypatch) -> None:
+async def test_failure_of_the_servers_own_is_logged_with_its_call(make_toy, serve, written, monkeypatch) -> None:
     async with serve(make_toy()) as served:
 
         def broken(*arguments: object) -> None:
@@ -111,7 +111,7 @@ async def test_a_failure_of_the_servers_own_is_logged_with_its_call(make_toy, se
     assert "out of order" in failed["exception"]
 
 
-async def test_no_vector_no_picture_and_no_token_is_logged(make_toy, serve, by_vector, make_embedder, written) -> None:
+async def test_no_vector_no_image_and_no_token_is_logged(make_toy, serve, by_vector, make_embedder, written) -> None:
     """Markers that were sent in requests are nowhere in the log, at any level, for successes and failures."""
     toy = make_toy()
     mark = 1.2345678
@@ -139,14 +139,14 @@ async def test_no_vector_no_picture_and_no_token_is_logged(make_toy, serve, by_v
         assert marked not in log, marked
 
 
-def test_a_name_cannot_write_a_second_line_or_to_the_terminal(text) -> None:
+def test_name_cannot_write_a_second_line_or_to_the_terminal(text) -> None:
     logging.getLogger("lookalike_server.test").warning("no thumbnail of %s", "a\nb\x1b[31m\u202e.jpg")
     line = text.getvalue()
     assert line.count("\n") == 1
     assert "a\\nb\\x1b[31m\\u202e.jpg" in line
 
 
-def test_a_name_that_is_not_utf8_can_be_logged_as_json(written) -> None:
+def test_non_utf8_name_can_be_logged_as_json(written) -> None:
     # To the handler itself: pytest would send captured output to its other process as UTF-8.
     name = "no thumbnail of %s"
     args = ("\udcff.jpg",)

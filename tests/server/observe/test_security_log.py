@@ -108,7 +108,7 @@ async def test_refused_callers_and_admin_calls_are_logged_with_their_names(make_
         assert secret not in lines.everything()
 
 
-async def test_an_admin_call_that_fails_is_logged_with_its_code(make_toy, serve, lines) -> None:
+async def test_admin_call_that_fails_is_logged_with_its_code(make_toy, serve, lines) -> None:
     toy = make_toy()
     # No watcher sees a generation whose files are not there yet.
     async with serve(toy, watch=3600) as served:
@@ -121,7 +121,7 @@ async def test_an_admin_call_that_fails_is_logged_with_its_code(make_toy, serve,
     assert (line["event"], line["caller"], line["code"]) == ("admin_call", "local user", "DATA_LOSS")
 
 
-async def test_readers_of_the_measurements_are_logged_when_they_are_refused(make_toy, serve, tmp_path, lines) -> None:
+async def test_readers_of_the_measurements_are_logged_when_they_are_rejected(make_toy, serve, tmp_path, lines) -> None:
     file = tmp_path / "tokens"
     file.write_text(f"{new_token('shop', 'read')[1]}\n")
     measured = ObserveSettings(metrics_port=0, metrics_host="0.0.0.0")
@@ -151,7 +151,7 @@ async def test_every_line_of_a_call_names_the_caller(make_toy, serve, tmp_path, 
         assert lines.text(CALLS)[-1].endswith(f"[{line['request_id']} {caller}]")
 
 
-def test_the_log_is_kept_in_a_private_file_that_may_be_moved_away(tmp_path) -> None:
+def test_log_file_is_private_and_can_be_moved(tmp_path) -> None:
     file = tmp_path / "security.log"
     log = logging.getLogger(SECURITY)
     before = list(log.handlers)

@@ -34,7 +34,7 @@ def asked(ids: list[int]) -> search_pb2.SearchRequest:
     return search_pb2.SearchRequest(query=types_pb2.QueryBatch(ids=types_pb2.Ids(values=ids)), k=3)
 
 
-async def test_a_call_is_a_span_with_its_stages_below_it(make_toy, serve, spans) -> None:
+async def test_call_is_a_span_with_its_stages_below_it(make_toy, serve, spans) -> None:
     async with serve(make_toy(), observe=ObserveSettings(tracing=True)) as served:
         metadata = (("traceparent", f"00-{TRACE}-{PARENT}-01"), ("x-request-id", "order-17"))
         await served.search.Search(asked([5]), metadata=metadata)
