@@ -33,6 +33,7 @@ import numpy as np
 from lookalike_benchmarks.engines.shape import Engine, Where
 from lookalike_benchmarks.timing import timed
 from lookalike_indexer.arrays import Float32
+from lookalike_indexer.threads import sleep_while_waiting
 
 
 def main() -> None:
@@ -49,6 +50,9 @@ def main() -> None:
 
 
 def _make() -> Engine:
+    if sys.argv[1].startswith("lookalike"):
+        # As the commands of Lookalike do. Peers keep their defaults.
+        sleep_while_waiting()
     engine: Engine = importlib.import_module(f"lookalike_benchmarks.engines.{sys.argv[1]}").make(*sys.argv[2:])
     return engine
 
