@@ -18,6 +18,7 @@ from lookalike_indexer.indexing.early_checks import check_build
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.indexing.settings import settings_of as build_settings_of
 from lookalike_indexer.progress import Progress
+from lookalike_indexer.text import counted
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def _require_images(
         wanted = cluster_settings_of(clustering, gpus).clusters
         images = draft.spaces[clustering.space].rows
         if wanted is not None and wanted > images:
-            reasons.append(f"the clustering {key} has {wanted} clusters, and its space {images} images now")
+            reasons.append(f"the clustering {key} has {wanted} clusters, and its space {counted(images, 'image')} now")
             unwanted.append(f"--clustering {shlex.quote(key)}")
     for key, index in indexes.items():
         space = draft.spaces[index.space]

@@ -144,7 +144,7 @@ def test_too_few_images_for_a_stored_result_names_the_remove_command(collection:
     again += [] if command is embed else ["--clusters", 1, "--index", "flat"]
     refused = CliRunner().invoke(command, [str(argument) for argument in again])
     assert refused.exit_code == 1
-    assert "the clustering squeezenet1_1/mine has 3 clusters, and its space 1 images now" in refused.stderr
+    assert "the clustering squeezenet1_1/mine has 3 clusters, and its space 1 image now" in refused.stderr
     mend = refused.stderr.split("or run: ")[1].split(";")[0].split()
     assert mend[:3] == ["lookalike", "remove", str(collection)]
     run(remove, *mend[2:])
