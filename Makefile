@@ -29,8 +29,10 @@ $(READY): pyproject.toml requirements.txt scripts/setup.py
 	@$(PYTHON) scripts/setup.py $(VENV)
 	@touch $@
 
+# PHOTOS is the name that 0.1.0 had.
+SOURCE = $(or $(IMAGES),$(PHOTOS))
 demo: $(READY)
-	@$(BIN)/python scripts/demo.py $(if $(IMAGES),"$(IMAGES)",)
+	@$(BIN)/python scripts/demo.py $(if $(SOURCE),"$(SOURCE)",)
 
 # The checks run beside the tests: each leaves a processor idle now and then.
 test: $(READY)
