@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lookalike_indexer.arrays import Float32
-from lookalike_indexer.numerics.grid import UNIT_BITS, unit_scale
+from lookalike_indexer.numerics.grid import unit_scale
 from lookalike_indexer.vectors import rowwise
 
 # Sums of float64 are exact up to this many bits.
@@ -74,6 +74,6 @@ class IncrementalSums:
 def grid_spacing(vectors: Float32) -> float:
     """Return the spacing of the grid, a power of two, on which float64 sums of all vectors (n, dim) are exact."""
     longest = math.sqrt(float(rowwise.squared_norms(vectors).max()))
-    bits = min(UNIT_BITS, _EXACT_BITS - math.ceil(math.log2(len(vectors) + 1)))
+    bits = _EXACT_BITS - math.ceil(math.log2(len(vectors) + 1))
     exponent = bits + int(np.log2(unit_scale(longest)))
     return 2.0 ** -min(exponent, _MOST_EXPONENT)

@@ -103,10 +103,10 @@ class Projection:
     """
 
     def __init__(self, index: faiss.IndexRefine, unit: bool = False) -> None:
-        # The owner of the transform. Finding the transform takes as long as projecting a vector.
-        self._owner = index
-        # The transform of the index, which lives as long as this object.
-        self.linear: faiss.LinearTransform = _linear(index)
+        # A copy of the transform, because `index` may be a view that does not keep its index alive.
+        self._owner = emptied(index)
+        # Looked up once, because that takes as long as projecting a vector.
+        self.linear: faiss.LinearTransform = _linear(self._owner)
         self._unit = unit
 
     def __call__(self, vectors: Float32) -> Float32:

@@ -62,7 +62,7 @@ class Session:
 
         A request is called with the dictionary of its worker. Requests of the same place go to the same worker in each
         round. When it is lost, another worker gets them, and its dictionary may lack what the lost one kept. Raise a
-        request's error, and DeviceError if no machine is left or three workers were lost at one place.
+        request's error, and DeviceError if no machine is left, or if a request lost three workers.
         """
         left = list(range(len(requests)))
         while left:
@@ -79,6 +79,8 @@ class Session:
                     continue
                 if isinstance(found, Failed):
                     raise found.error()
+                # Only losses without an answer in between show that the work itself ends workers.
+                self._lost.pop(place, None)
                 yield place, found
 
     def start(self) -> None:
@@ -113,8 +115,8 @@ class Session:
         while not self._members:
             if time.monotonic() > end:
                 raise DeviceError(
-                    f"No machine of the Ray cluster at {self._machines.address} is left. Finished work is kept: add "
-                    "machines and run the command again."
+                    f"No machine of the Ray cluster at {self._machines.address} is left. Add machines and run the "
+                    "command again; it continues after the last finished stage."
                 )
             time.sleep(_LOOK_EVERY_S)
             self._fill()

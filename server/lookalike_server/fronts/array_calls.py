@@ -74,7 +74,11 @@ class FrontInbox:
                 continue
             if search.call.share.collection.audit is not None:
                 search.answer = outcome
-            found.append((ticket, encode_answer(outcome)))
+            try:
+                found.append((ticket, encode_answer(outcome)))
+            except Exception as error:
+                # The search thread must survive it, because other calls wait for their answers.
+                errors.append((ticket, error))
         if found:
             self.link.send_now(Kind.FOUND, found)
         if errors:

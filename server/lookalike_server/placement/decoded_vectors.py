@@ -38,7 +38,7 @@ class DecodedVectors:
 
     def distances(self, queries: Float32, rows: Int64) -> Float32:
         """Return the distances of queries (n, dim) to the rows (n, k) found for each; infinity for row -1."""
-        if rows.size * queries.shape[1] <= _CACHED:
+        if 0 < rows.size * queries.shape[1] <= _CACHED:
             return self._compared(queries, rows)
         distances = np.full(rows.shape, np.inf, np.float32)
         # A block has as many elements as fit in the cache. If one query has more rows than that, its rows are split.

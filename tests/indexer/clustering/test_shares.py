@@ -82,6 +82,17 @@ def test_step_does_not_depend_on_shares_or_earlier_steps(small_blocks, precision
     assert found[0] == found[1] == found[2]
 
 
+def test_one_long_vector_leaves_the_sums_of_others_accurate(small_blocks):
+    vectors = blurred()
+    vectors[0] *= np.float32(1e5)
+    centroids = np.concatenate([vectors[:1], vectors[100:110]])
+    moved, _ = LloydStep([ExactShare(vectors, grid_spacing(vectors))], spherical=False)(centroids)
+    nearest = assign(vectors, centroids).clusters
+    for cluster in range(1, 11):
+        expected = vectors[nearest == cluster].mean(axis=0, dtype=np.float64)
+        assert np.allclose(moved[cluster], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
 def test_exact_shares_do_not_depend_on_threads(small_blocks, request):
     vectors, found = blurred(), []
     before = torch.get_num_threads(), faiss.omp_get_max_threads()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 from typing import Any
 
+import faiss
 import grpc
 import numpy as np
 import pytest
@@ -488,6 +490,20 @@ def test_new_images_added_class_by_class_are_found(metric: Metric) -> None:
     same = exact[0] == found[0]
     assert same.mean() >= 0.97
     assert np.array_equal(exact[1][same], found[1][same])
+
+
+def test_projection_outlives_its_index(tmp_path) -> None:
+    index = two_stage.empty(two_stage.TwoStage(8, "Flat", "SQ8"), 64)
+    vectors = prepare(np.random.default_rng(4).standard_normal((300, 64)).astype(np.float32), "cosine")
+    two_stage.train(index, vectors)
+    faiss.write_index(index, str(tmp_path / "index.faiss"))
+    loaded = faiss.read_index(str(tmp_path / "index.faiss"))
+    projection = two_stage.Projection(faiss.downcast_index(loaded))
+    expected = two_stage.project(index, vectors)
+    del loaded
+    gc.collect()
+    assert (projection.linear.d_in, projection.linear.d_out) == (64, 8)
+    assert np.array_equal(projection(vectors), expected)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
