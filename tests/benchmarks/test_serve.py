@@ -110,7 +110,7 @@ def test_server_that_fails_to_start_reports_the_reason():
 def test_service_is_measured_in_every_way(bench):
     rows = {row["case"]: row for row in bench("serve")}
     closed = {name: row for name, row in rows.items() if name.startswith("closed loop")}
-    kinds = ("vector", "key", "membership by key", "membership by vector", "picture", "batch of 64")
+    kinds = ("vector", "key", "membership by key", "membership by vector", "image", "batch of 64")
     assert {row["params"]["kind"] for row in closed.values()} == set(kinds)
     for kind in kinds:
         assert f"closed loop by {kind}, 1 caller" in rows

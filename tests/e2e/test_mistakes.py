@@ -37,7 +37,7 @@ MISTAKES = [
     (["search", "red/nope.png", "--server", "{address}"], 1, ["red/nope.png"]),
     (["search", "red/00.png", "--server", "{address}", "-k", "0"], 2, ["k"]),
     (["search", "red/00.png", "--server", "{address}", "--recall", "0.9", "--exact"], 2, ["exact"]),
-    (["search", "{text}", "--server", "{address}"], 1, ["text.jpg", "picture"]),
+    (["search", "{text}", "--server", "{address}"], 1, ["text.jpg", "not a JPEG"]),
     (["clusters", "red/nope.png", "--server", "{address}"], 1, ["red/nope.png"]),
     (["frobnicate"], 2, ["frobnicate"]),
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 
@@ -81,15 +82,16 @@ def test_first_iteration_of_k_means_does_not_count_the_starts(clock, capsys, mon
         clock[0] += 30
         return np.arange(k)
 
-    def iteration(vectors, k, settings, seed):
+    @contextlib.contextmanager
+    def steps(vectors, k, settings, machines):
         def step(centroids):
             clock[0] += 11
             return centroids + 1, 1.0
 
-        return step
+        yield lambda seed: step
 
     monkeypatch.setattr(kmeans, "starting_rows", slow_start)
-    monkeypatch.setattr(kmeans, "_step", iteration)
+    monkeypatch.setattr(kmeans, "_steps", steps)
     vectors = np.random.default_rng(1).normal(size=(40, 4)).astype(np.float32)
     kmeans.train(vectors, 3, ClusterSettings(iterations=4, restarts=1), TerminalProgress())
     assert capsys.readouterr().err.splitlines()[:3] == [

@@ -51,7 +51,7 @@ def test_zero_vectors_and_centroids_have_scores(way):
 def test_sums_follow_what_moves():
     random = np.random.default_rng(4)
     vectors = torch.from_numpy(random.standard_normal((300, 16)).astype(np.float32))
-    sums = IncrementalSums(300)
+    sums = IncrementalSums(300, 2.0**-30)
     for _ in range(4):
         nearest = torch.from_numpy(random.integers(0, 7, 300))
         sums.begin(torch.zeros((7, 16)))

@@ -107,12 +107,12 @@ def test_row_of_another_image_does_not_pass_on_its_label(embed, reader, photos, 
     embed(source=str(source))
     pq.write_table(pa.table({"key": ["x", "y"], "image": [second, second], "label": ["dog", "wolf"]}), source)
     report = embed(source=str(source))
-    assert (report.changed, report.relabeled) == (1, 1)
+    assert (report.changed, report.relabelled) == (1, 1)
     assert reader().images().column("label").to_pylist() == ["cat", "wolf"]
     # With its own bytes back, the image has the source's label.
     pq.write_table(pa.table({"key": ["x", "y"], "image": [first, second], "label": ["tiger", "wolf"]}), source)
     report = embed(source=str(source))
-    assert (report.changed, report.relabeled) == (0, 1)
+    assert (report.changed, report.relabelled) == (0, 1)
     assert reader().images().column("label").to_pylist() == ["tiger", "wolf"]
     assert verified(storage) == []
 
@@ -179,11 +179,11 @@ def test_labels_are_corrected_without_embedding(embed, reader, tmp_path, storage
     labels = tmp_path / "labels.csv"
     labels.write_text("key,label\na/00.png,first\nb/01.png,\n")
     report = embed(labels=str(labels))
-    assert (report.embedded, report.relabeled) == (0, 2)
+    assert (report.embedded, report.relabelled) == (0, 2)
     found = dict(zip(*(reader().images().column(name).to_pylist() for name in ("key", "label")), strict=True))
     assert (found["a/00.png"], found["b/01.png"], found["a/02.png"]) == ("first", None, "a")
     assert generations.numbers(storage) == [1, 2]
-    assert embed(labels=str(labels)).relabeled == 0
+    assert embed(labels=str(labels)).relabelled == 0
     assert generations.numbers(storage) == [1, 2]
     # The previous generation is unchanged.
     old = CollectionReader.open(str(storage.root), 1).images().to_pylist()
@@ -200,7 +200,7 @@ def test_labels_given_after_a_killed_run_apply_to_its_images(embed, reader, tmp_
     storage.local("generations/000001.json").unlink()
     (tmp_path / "labels.csv").write_text("key,label\na/00.png,first\n")
     report = embed(labels=str(tmp_path / "labels.csv"))
-    assert (report.embedded, report.relabeled) == (0, 1)
+    assert (report.embedded, report.relabelled) == (0, 1)
     assert reader().images().column("label").to_pylist()[:2] == ["first", "a"]
 
 

@@ -19,7 +19,7 @@ from lookalike_indexer.collection.schema import NOT_OF_SOURCE
 from lookalike_indexer.embedding.embed_stage import preview_changes, run_embed
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.progress import Silent
-from lookalike_indexer.sources.sync import Changes, Sync, said
+from lookalike_indexer.sources.sync import Changes, Sync, summary_line
 from lookalike_indexer.upkeep import fold
 from lookalike_indexer.verification.examination import VerifySettings
 from lookalike_indexer.verification.verify_stage import run_verify
@@ -98,7 +98,7 @@ def test_every_kind_of_change_in_one_call(embed, sync, storage, photos, add_phot
     assert reasons == {before["a/00.png"]: "replaced", before["a/04.png"]: "gone"}
     assert_true(storage, photos)
     assert sync() == Changes()
-    assert said(done) == "1 new, 1 changed, 2 renamed, 1 deleted, 2 relabeled"
+    assert summary_line(done) == "1 new, 1 changed, 2 renamed, 1 deleted, 2 relabeled"
 
 
 def test_dry_run_reports_the_same_and_changes_nothing(embed, sync, storage, settings, photos, add_photo):
