@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 # The extra `experiments` has the packages of analyses only. Commands import them when they run.
-ANALYSES = {"attribution", "cli", "experiments", "pictures", "report"}
+ANALYSES = {"attribution", "charts", "cli", "experiments", "report"}
 # Models, formats and sources that are imported only if a user names them.
 OPTIONAL = ("clip", "heic", "object", "ray", "timm", "watch")
 

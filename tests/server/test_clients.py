@@ -47,10 +47,10 @@ class TestRows:
         assert many.keys == alone.keys
         assert many.distances.tolist() == alone.distances.tolist()
         assert {row: sentence.split(" ")[:2] for row, sentence in many.errors.items()} == {
-            1: ["Picture", "1"],
-            3: ["Picture", "3"],
+            1: ["Image", "1"],
+            3: ["Image", "3"],
             4: ["Query", "4"],
-            5: ["Picture", "5:"],
+            5: ["Image", "5:"],
         }
         assert many.errors[1] == "Image 1 cannot be decoded: it is no number."
         assert many.errors[3] == "Image 3 has 100 bytes; the limit is 50."

@@ -248,7 +248,7 @@ def test_float16_is_the_rounded_float32(embed, reader):
 def test_another_source_is_rejected(embed, tmp_path: Path, add_photo):
     embed()
     add_photo(tmp_path / "others" / "x.png", 1)
-    with pytest.raises(MismatchError, match=r"made from the directory .*pictures, not from the directory .*others"):
+    with pytest.raises(MismatchError, match=r"made from the directory .*photos, not from the directory .*others"):
         embed(source=str(tmp_path / "others"))
 
 
