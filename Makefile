@@ -38,10 +38,10 @@ demo: $(READY)
 test: $(READY)
 	@$(MAKE) --no-print-directory --jobs 2 lint run-tests
 
-# Four at a time, on two processors too: many tests wait for a process to start or for a limit to pass.
+# Three at a time, on two processors too: many tests wait for a process to start or for a limit to pass.
 # Compiled modules are kept, whatever the environment says: the tests start hundreds of interpreters.
 run-tests: $(READY)
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist loadgroup --durations 10
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadgroup --durations 10
 
 TIMES ?= 10
 BUSY ?= 3

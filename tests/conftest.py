@@ -27,7 +27,7 @@ DATA = Path(os.environ.get("LOOKALIKE_TEST_DATA", ROOT.parent / "shared" / "data
 # process, is active (docs/reliability-evidence.md). So garbage is collected only between tests.
 _FULL_EVERY = 50
 
-# The pytest workers share two cores: OpenMP threads that spin would take time from the other workers.
+# Two pytest workers share two cores: OpenMP threads that spin would take time from the other worker.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # OpenBLAS threads always spin, which took three quarters of the processor time in clustering tests.
