@@ -345,7 +345,7 @@ def _spawned(line: list[str]) -> Command:
     """Run what `python -c` of a process runs that multiprocessing spawns."""
     code = line[line.index("-c") + 1]
     sys.argv = ["-c", _SPAWNED]
-    return lambda: exec(code, {"__name__": "__main__"})  # noqa: S102 - multiprocessing's own line
+    return _program(code, {"__name__": "__main__"})
 
 
 def _worker() -> Command:
@@ -353,7 +353,12 @@ def _worker() -> Command:
     sys.argv, sys.path[0] = ["-c"], ""
     sys.modules["tests.zygote"] = sys.modules["__main__"]
     main = sys.modules["__main__"] = types.ModuleType("__main__")
-    return lambda: exec(_WORKER[-1], vars(main))  # noqa: S102 - execnet's own line
+    return _program(_WORKER[-1], vars(main))
+
+
+def _program(code: str, names: dict[str, Any]) -> Command:
+    """Return a command that runs the code after `python -c`."""
+    return lambda: exec(code, names)  # noqa: S102 - the code is that of multiprocessing or execnet
 
 
 def _own_zygote(received: list[int]) -> Zygote:

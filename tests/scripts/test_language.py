@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,7 +142,8 @@ def test_identifiers_with_british_words_are_found(tmp_path: Path, name: str, cod
 
     file = tmp_path / name
     file.write_text(code)
-    assert {re.search(r"the name (\w+):", finding.message)[1] for finding in identifiers(file)} == names  # type: ignore[index]
+    messages = [finding.message for finding in identifiers(file)]
+    assert {message.partition("the name ")[2].partition(":")[0] for message in messages} == names
 
 
 def test_long_and_passive_sentences_are_counted(tmp_path: Path) -> None:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import axes as matplotlib_axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from lookalike_indexer.charts.figures import short, short_names
@@ -67,20 +70,20 @@ def _counted(told: str, count: int) -> str:
     return f"{told} ({count:,}, too many to name)" if count > _NAMES else told
 
 
-def _name(axis: object, names: Sequence[str], count: int) -> None:
+def _name(axis: Axis, names: Sequence[str], count: int) -> None:
     size = float(np.clip(900 / max(count, 1), 4, 9))
     if count <= _NAMES:
-        axis.set_ticks(range(count), short_names(names), fontsize=size)  # type: ignore[attr-defined]
+        axis.set_ticks(range(count), short_names(names), fontsize=size)
     else:
-        axis.set_major_locator(MaxNLocator(10, integer=True))  # type: ignore[attr-defined]
+        axis.set_major_locator(MaxNLocator(10, integer=True))
 
 
-def _write_numbers(axis: object, image: object, values: npt.NDArray[np.float64], number: str) -> None:
+def _write_numbers(axis: matplotlib_axes.Axes, image: AxesImage, values: npt.NDArray[np.float64], number: str) -> None:
     size = 7 if max(values.shape) <= _FULL_SIZE else 5.5
     for row, column in np.argwhere(np.isfinite(values)):
         value = values[row, column]
         if value == 0:
             continue
-        shade = np.mean(image.cmap(image.norm(value))[:3])  # type: ignore[attr-defined]
+        shade = np.mean(image.cmap(image.norm(value))[:3])
         color = "white" if shade < 0.55 else "black"
-        axis.text(column, row, number.format(value), ha="center", va="center", fontsize=size, color=color)  # type: ignore[attr-defined]
+        axis.text(column, row, number.format(value), ha="center", va="center", fontsize=size, color=color)

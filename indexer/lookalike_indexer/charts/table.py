@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from lookalike_indexer.charts.lettering import fitted, font, wrapped
 from lookalike_indexer.charts.montage import FAINT, GRAY, INK, PAPER, MontageStyle, Tile, draw_tile
@@ -85,10 +85,15 @@ def _draw_text(pen: ImageDraw.ImageDraw, cell: TextCell, place: tuple[int, int],
 
 
 def _write(
-    pen: ImageDraw.ImageDraw, text: str, place: tuple[int, int], column: Column, letters: object, color: str
+    pen: ImageDraw.ImageDraw,
+    text: str,
+    place: tuple[int, int],
+    column: Column,
+    letters: ImageFont.FreeTypeFont,
+    color: str,
 ) -> None:
     left, top = place
     if column.is_number:
-        pen.text((left + column.width, top), text, color, letters, anchor="ra")  # type: ignore[arg-type]
+        pen.text((left + column.width, top), text, color, letters, anchor="ra")
     else:
-        pen.text((left, top), text, color, letters)  # type: ignore[arg-type]
+        pen.text((left, top), text, color, letters)
