@@ -52,8 +52,7 @@ class TestTheSameAnswer:
     ) -> None:
         vectors = with_copies()
         toy = make_toy(vectors, index=index, metric=metric)
-        # Enough for matrix products, which faiss uses from five queries for each thread on (indexing/products.py).
-        queries = np.concatenate([near(vectors[7], 9), near(vectors[500], 9, 6), vectors[[7, 30, 31]]])
+        queries = np.concatenate([near(vectors[7], 12), near(vectors[500], 12, 6), vectors[[7, 30, 31]]])
         expected: Answer = []
         for placement, devices in PLACEMENTS.items():
             if placement == "shard" and index in (*WHOLE[:4], *PROJECTED):
