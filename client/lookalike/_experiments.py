@@ -195,7 +195,7 @@ class Attribution:
     def _repr_html_(self) -> str:
         known = "" if self.probability is None else f", probability {self.probability:.3g}"
         about = f"class {self.class_index}{known}"
-        picture = html.image(self.png, f"What speaks for {self.class_name}", kind="png", side=448)
+        picture = html.image(self.png, f"Pixels that support {self.class_name}", kind="png", side=448)
         return html.box(html.heading(self.class_name, faint=about), picture, foot(self.served))
 
 

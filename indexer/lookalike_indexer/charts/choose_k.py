@@ -40,7 +40,7 @@ def choose_k_chart(result: Result) -> Figure:
         axis.plot([said], [columns[name][columns["k"].index(said)]], "o", markersize=9, mfc="none", mec="tab:red")
         axis.set_title(f"{told}: {said}", fontsize=10, loc="left")
         axis.grid(alpha=0.3)
-    told = "clusters; green: recommended, ringed: what the rule says"
+    told = "clusters; green: recommended, ringed: each rule's choice"
     if routes:
         said = ", ".join(f"{route['route']} {route['k']}" for route in routes)
         told += f"; orange: other routes ({said})"

@@ -36,7 +36,7 @@ def explain_sheets(
     groups = _groups(classes.to_pylist())
     pages = _pages(groups)
     title = f"{model}: the most probable class of {len(groups)} image{'' if len(groups) == 1 else 's'}"
-    title += ", and what speaks for it" if methods else ""
+    title += ", and the pixels that support it" if methods else ""
     for number, page in enumerate(pages, 1):
         rows = [row for lines in page for row in _rows(lines, images[lines[0]["key"]], drawn[lines[0]["key"]], methods)]
         told = f"{title} (sheet {number} of {len(pages)})" if len(pages) > 1 else title

@@ -95,7 +95,7 @@ def _where_classes_went(result: Result, name: str) -> Figure:
         series[piece][place[label]] += count / images[label]
         seen[label] += 1
     colors = _colors_of_clusters(result, names) if len(names) <= _COLORED else None
-    title = f"{name}: where each class went"
+    title = f"{name}: clusters of each class"
     style = BarStyle(title, "share of its images", "class", stacked=True, most=1.0, colors=colors)
     return bars(labels["label"], series, style)
 

@@ -79,7 +79,7 @@ def explain(
 
     --out draws explain.png, a table of all images: class index, probability,
     class, the original, Grad-CAM and guided backpropagation; and a chart for
-    each image with what is nearest to it.
+    each image with its nearest images.
     """
     from lookalike_indexer.cli.explain_output import Explainer
     from lookalike_indexer.experiments.class_map import read_class_map
