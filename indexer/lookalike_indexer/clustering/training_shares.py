@@ -13,8 +13,8 @@ from lookalike_indexer.clustering.reduced_precision import ReducedShare
 from lookalike_indexer.clustering.shares import Share, cuts
 from lookalike_indexer.machines.machines import Machines
 
-# The number of multiplications of an iteration from which shares are worth their overhead. On CPUs without fast products
-# of reduced precision, faiss takes less processor time, but its centroids would not equal those of a cluster's machines.
+# The number of multiplications of an iteration from which shares are worth their overhead. On CPUs without fast
+# products of reduced precision, faiss takes less processor time, but its centroids would not equal those of a cluster.
 _WORTH = 1 << 30
 
 
