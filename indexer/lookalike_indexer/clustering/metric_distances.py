@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from lookalike_indexer.arrays import Bools, Float32, Float64, Int64
+from lookalike_indexer.arrays import Bools, Float32, Float64, Int32, Int64
 from lookalike_indexer.clustering.assign import Assigned
 from lookalike_indexer.collection.manifest import ClusteringEntry
 from lookalike_indexer.collection.reader import Assignments, CollectionReader
@@ -32,7 +32,7 @@ def in_metric(assigned: Assigned, centroids: Float32, metric: Metric, has_direct
     """
     if metric == "l2":
         return assigned
-    lengths = np.sqrt(rowwise.squared_norms(centroids))[assigned.clusters]
+    lengths = _lengths(centroids, assigned.clusters)
     distances, margins = assigned.distances.astype(np.float64), assigned.margins.astype(np.float64)
     twice = 2 * np.where(lengths > 0, lengths, 1)
     cosines = (1 + np.square(lengths) - np.square(distances)) / twice
@@ -44,6 +44,16 @@ def in_metric(assigned: Assigned, centroids: Float32, metric: Metric, has_direct
     return dataclasses.replace(
         assigned, distances=np.clip(1 - cosines, 0, 2).astype(np.float32), margins=grown.astype(np.float32)
     )
+
+
+def _lengths(centroids: Float32, clusters: Int32) -> Float64:
+    """Return the length of each cluster's centroid."""
+    if len(clusters) < len(centroids):
+        # A served query needs the length of one among hundreds.
+        few: Float64 = np.sqrt(rowwise.squared_norms(centroids[clusters]))
+        return few
+    lengths: Float64 = np.sqrt(rowwise.squared_norms(centroids))[clusters]
+    return lengths
 
 
 def measured_assignments(reader: CollectionReader, name: str) -> Assignments:
@@ -61,7 +71,7 @@ def _directed(
     reader: CollectionReader, entry: ClusteringEntry, assigned: Assigned, places: Int64, centroids: Float32
 ) -> Bools:
     """Return whether each stored embedding is nonzero; only those at a zero vector's distance are read."""
-    lengths: Float64 = np.sqrt(rowwise.squared_norms(centroids))[assigned.clusters]
+    lengths = _lengths(centroids, assigned.clusters)
     directed = np.ones(len(lengths), bool)
     suspects: Int64 = np.flatnonzero(np.abs(lengths - assigned.distances) <= _ROUNDING)
     parts, dim = reader.manifest.parts_of(entry), reader.manifest.spaces[entry.space].dim
