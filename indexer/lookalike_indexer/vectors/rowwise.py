@@ -89,17 +89,29 @@ def _normalize(wide: Float64, out: Float32, rows: Float32) -> None:
 
 
 def _subtract_and_square(wide: Float64, out: Float64, left: Float32, right: Float32) -> None:
-    # In this order. If numpy converts `left` last, the next line takes up to five times as long.
-    one = left.astype(np.float64)[:, None]
-    wide[...] = right
-    np.subtract(one, wide, out=wide)
+    np.subtract(_repeated(left, wide), _converted(right, wide), out=wide)
     np.add.reduce(np.square(wide, out=wide), axis=2, out=out)
 
 
 def _multiply(wide: Float64, out: Float64, left: Float32, right: Float32) -> None:
-    one = left.astype(np.float64)[:, None]
+    np.multiply(_repeated(left, wide), _converted(right, wide), out=wide)
+    np.add.reduce(wide, axis=2, out=out)
+
+
+def _repeated(left: Float32, wide: Float64) -> Float64:
+    """Return `left` (n, dim) in float64 for each of the m rows, in the shape of `wide`, (n, m, dim).
+
+    numpy moves broadcast operands, and those that it writes, through buffers. That takes up to ten times as long as the
+    operation itself, depending on where the memory lies.
+    """
+    repeated = np.empty_like(wide)
+    repeated[...] = left[:, None]
+    return repeated
+
+
+def _converted(right: Float32, wide: Float64) -> Float64:
     wide[...] = right
-    np.add.reduce(np.multiply(one, wide, out=wide), axis=2, out=out)
+    return wide
 
 
 def _in_blocks(fill: Callable[..., None], out: npt.NDArray[Any], *arrays: Float32) -> None:
