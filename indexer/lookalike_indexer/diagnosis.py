@@ -34,9 +34,9 @@ def examine_store(url: str) -> list[Finding]:
     Raise UsageError if the URL has no known scheme.
     """
     from lookalike_indexer.collection.objects import checks
-    from lookalike_indexer.collection.objects.store import place_of
+    from lookalike_indexer.collection.objects.store import open_location
 
-    place = place_of(url)
+    location = open_location(url)
     findings = []
     for topic, check in (
         ("create only once", checks.check_creates_once),
@@ -44,7 +44,7 @@ def examine_store(url: str) -> list[Finding]:
         ("read ranges", checks.check_reads_ranges),
     ):
         try:
-            check(place)
+            check(location)
         except IndexerError as error:
             findings.append(Finding(topic, "no", str(error), ok=False))
         else:

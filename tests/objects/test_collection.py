@@ -59,7 +59,7 @@ def upload(folder, url):
     storage = open_storage(url)
     for path in folder.rglob("*"):
         if path.is_file():
-            storage.place.store.put(storage.place.path(str(path.relative_to(folder))), path)
+            storage.store_location.store.put(storage.store_location.path(str(path.relative_to(folder))), path)
 
 
 def manifest(location):

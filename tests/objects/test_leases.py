@@ -13,7 +13,7 @@ from lookalike_indexer.collection.location import open_storage
 from lookalike_indexer.collection.lock import writing
 from lookalike_indexer.collection.objects import holds
 from lookalike_indexer.collection.objects.lease import Lease
-from lookalike_indexer.collection.objects.store import place_of
+from lookalike_indexer.collection.objects.store import open_location
 from lookalike_indexer.errors import CollectionLockedError, NotFoundError
 
 pytestmark = pytest.mark.xdist_group("object store")
@@ -26,15 +26,15 @@ class Holder:
 
 
 def test_silent_writer_loses_its_lease_and_can_no_longer_publish(bucket):
-    place = place_of(f"{bucket}/collection")
+    location = open_location(f"{bucket}/collection")
     # Its first heartbeat never comes, as if the process was suspended.
-    silent = Lease(place, b"silent", heartbeat_s=3600)
+    silent = Lease(location, b"silent", heartbeat_s=3600)
     silent.acquire()
     silent.require()
     with pytest.raises(CollectionLockedError, match="silent"):
-        Lease(place, b"early", heartbeat_s=3600).acquire()
+        Lease(location, b"early", heartbeat_s=3600).acquire()
     # This one counts three heartbeats of a hundredth of a second.
-    late = Lease(place, b"late", heartbeat_s=0.01)
+    late = Lease(location, b"late", heartbeat_s=0.01)
     while True:
         try:
             late.acquire()
@@ -50,24 +50,24 @@ def test_silent_writer_loses_its_lease_and_can_no_longer_publish(bucket):
 
 
 def test_heartbeat_keeps_the_lease(bucket):
-    place = place_of(f"{bucket}/collection")
-    busy = Lease(place, b"busy", heartbeat_s=0.05)
+    location = open_location(f"{bucket}/collection")
+    busy = Lease(location, b"busy", heartbeat_s=0.05)
     busy.acquire()
     threading.Event().wait(1)
     # By the store's clock of whole seconds the lease was renewed repeatedly.
     with pytest.raises(CollectionLockedError, match="busy"):
-        Lease(place, b"other", heartbeat_s=5).acquire()
+        Lease(location, b"other", heartbeat_s=5).acquire()
     busy.release()
-    Lease(place, b"next").acquire()
+    Lease(location, b"next").acquire()
 
 
 def test_of_many_writers_one_gets_the_lease(bucket):
-    place = place_of(f"{bucket}/collection")
+    location = open_location(f"{bucket}/collection")
     won: list[int] = []
 
     def run(number):
         try:
-            Lease(place, str(number).encode()).acquire()
+            Lease(location, str(number).encode()).acquire()
         except CollectionLockedError:
             return
         won.append(number)

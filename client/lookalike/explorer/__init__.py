@@ -8,7 +8,7 @@ uvicorn.
     app.py                          routes and middleware
     guard.py                        Host and Origin checks, security headers
     callers.py                      logins and the clients of each caller
-    asked.py                        validate request parameters
+    parameters.py                   validate request parameters
     about_server.py                 cached server information
     api_collection.py               the collection, its images and labels
     api_search.py, uploads.py       searches; uploaded images
@@ -20,5 +20,5 @@ uvicorn.
     thumbnails.py, tag.py, lru.py   thumbnails, the tag of cacheable URLs, the cache
     errors.py                       convert errors to HTTP replies
 
-static/ has the page itself: HTML, CSS and JavaScript.
+static/                         has the page itself: HTML, CSS and JavaScript.
 """

@@ -25,7 +25,7 @@ from lookalike import (
     UnimplementedError,
 )
 from lookalike.aio import Client
-from lookalike.explorer import asked
+from lookalike.explorer import parameters
 
 _MOST: Final = 1000
 _BODY_BYTES: Final = 1 << 18
@@ -50,11 +50,11 @@ async def post_add(request: Request) -> Response:
     is rejected.
     """
     client: Client = request.app.state.callers.writer(request)
-    key, label = asked.text(request, "key"), asked.text(request, "label", "")
+    key, label = parameters.text(request, "key"), parameters.text(request, "label", "")
     if not key:
         raise InvalidArgumentError("An image needs a key, such as its path: animals/cat.jpg.")
     uploads = request.app.state.uploads
-    image = uploads.get(asked.text(request, "upload", "") or await uploads.take(request))
+    image = uploads.get(parameters.text(request, "upload", "") or await uploads.take(request))
     before = await _image_of_key(client, key)
     if before is not None and "new" in request.query_params:
         raise InvalidArgumentError(

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 
 from lookalike import NotFoundError
 from lookalike.aio import Client
-from lookalike.explorer import asked
+from lookalike.explorer import parameters
 from lookalike.explorer.api_collection import clustering_of, number, served
 
 _PAGE = 200
@@ -16,10 +16,10 @@ _PAGE = 200
 async def get_clusters(request: Request) -> Response:
     """Return the clusters of a `clustering` with sizes and mean distances; with `where`, of matching members."""
     client: Client = request.app.state.callers.require(request)
-    name = clustering_of(await client.info(), asked.text(request, "clustering", ""))
+    name = clustering_of(await client.info(), parameters.text(request, "clustering", ""))
     if not name:
         raise NotFoundError("This collection has no clustering yet; make one with: lookalike cluster DIR")
-    found = await client.list_clusters(name, where=asked.where(request))
+    found = await client.list_clusters(name, where=parameters.where(request))
     rows = [{"cluster": each.cluster, "size": each.size, "mean_distance": number(each.mean_distance)} for each in found]
     return JSONResponse({"clustering": name, "metric": found.metric, "clusters": rows, **served(found.served)})
 
@@ -30,12 +30,12 @@ async def get_members(request: Request) -> Response:
     `label`: only members with this label. `token`: the `next` of the previous page.
     """
     client: Client = request.app.state.callers.require(request)
-    clustering = asked.text(request, "clustering")
-    cluster = asked.integer(request, "cluster", None, 0, 2**31 - 1)
-    size = asked.integer(request, "limit", 60, 1, _PAGE)
-    where = asked.where(request, asked.text(request, "label", ""))
+    clustering = parameters.text(request, "clustering")
+    cluster = parameters.integer(request, "cluster", None, 0, 2**31 - 1)
+    size = parameters.integer(request, "limit", 60, 1, _PAGE)
+    where = parameters.where(request, parameters.text(request, "label", ""))
     pager = client.members(clustering, cluster, where=where, page_size=size)
-    page = await anext(pager.pages(asked.text(request, "token", "")))
+    page = await anext(pager.pages(parameters.text(request, "token", "")))
     rows = [
         {
             "id": each.id,

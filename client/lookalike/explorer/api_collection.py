@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from lookalike import Collection, Served, StoredImages, UnimplementedError
 from lookalike.aio import Client
-from lookalike.explorer import asked
+from lookalike.explorer import parameters
 from lookalike.explorer.tag import tag_of
 from lookalike.explorer.thumbnails import SIZES
 
@@ -53,11 +53,11 @@ async def get_images(request: Request) -> Response:
     `where`: only images that match.
     """
     client: Client = request.app.state.callers.require(request)
-    size = asked.integer(request, "limit", 60, 1, _PAGE)
-    label = asked.text(request, "label", "")
-    where = asked.where(request)
+    size = parameters.integer(request, "limit", 60, 1, _PAGE)
+    label = parameters.text(request, "label", "")
+    where = parameters.where(request)
     pager = client.images(label=label, where=where, order="id" if label else "spread", page_size=size)
-    page = await anext(pager.pages(asked.text(request, "token", "")))
+    page = await anext(pager.pages(parameters.text(request, "token", "")))
     return JSONResponse(
         {"images": image_rows(page.items), "total": page.total, "next": page.next_page_token, **served(page.served)}
     )
@@ -74,10 +74,10 @@ async def get_image(request: Request) -> Response:
     """Return one image by `id` or `key`, with its cluster in every clustering."""
     client: Client = request.app.state.callers.require(request)
     if "key" in request.query_params:
-        image = await client.lookup(key=asked.text(request, "key"))
+        image = await client.lookup(key=parameters.text(request, "key"))
     else:
-        image = await client.lookup(id=asked.image_id(request))
-    memberships = await _memberships(client, image.id, asked.integer(request, "members", 9, 0, 60))
+        image = await client.lookup(id=parameters.image_id(request))
+    memberships = await _memberships(client, image.id, parameters.integer(request, "members", 9, 0, 60))
     return JSONResponse({"image": image._asdict(), "memberships": memberships})
 
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from lookalike import InvalidArgumentError
 from lookalike.aio import Client
-from lookalike.explorer import asked
+from lookalike.explorer import parameters
 from lookalike.explorer.api_map import pack
 from lookalike.explorer.tag import tag_of
 
@@ -27,7 +27,7 @@ Columns = dict[str, npt.NDArray[Any]]
 async def get_colors(request: Request) -> Response:
     """Return the columns id and code of all images; `by` is "label", or "cluster" with a `clustering`."""
     client: Client = request.app.state.callers.require(request)
-    by, clustering = asked.text(request, "by", "label"), asked.text(request, "clustering", "")
+    by, clustering = parameters.text(request, "by", "label"), parameters.text(request, "clustering", "")
     # This call also checks that the caller is allowed.
     wanted = (tag_of(await client.info()), by, clustering)
     held = request.app.state.colors

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from lookalike import Experiment, InvalidArgumentError, NotFoundError
 from lookalike.aio import Client
-from lookalike.explorer import asked
+from lookalike.explorer import parameters
 from lookalike.explorer.api_collection import number, served
 
 Method = Literal["cam", "gbp"]
@@ -19,72 +19,72 @@ Ask = Callable[[Client, Request, float], Awaitable[Experiment]]
 
 
 async def _matrix(client: Client, request: Request, timeout: float) -> Experiment:
-    clustering = asked.text(request, "clustering", "")
-    return await client.class_matrix(clustering, where=asked.where(request), timeout=timeout)
+    clustering = parameters.text(request, "clustering", "")
+    return await client.class_matrix(clustering, where=parameters.where(request), timeout=timeout)
 
 
 async def _oddballs(client: Client, request: Request, timeout: float) -> Experiment:
     return await client.oddballs(
-        asked.text(request, "clustering", ""),
-        label=asked.text(request, "label", ""),
-        limit=asked.integer(request, "limit", 60, 1, 500),
-        where=asked.where(request),
+        parameters.text(request, "clustering", ""),
+        label=parameters.text(request, "label", ""),
+        limit=parameters.integer(request, "limit", 60, 1, 500),
+        where=parameters.where(request),
         timeout=timeout,
     )
 
 
 async def _mistakes(client: Client, request: Request, timeout: float) -> Experiment:
     return await client.mistakes(
-        asked.text(request, "model", ""),
-        label=asked.text(request, "label", ""),
-        limit=asked.integer(request, "limit", 60, 1, 500),
+        parameters.text(request, "model", ""),
+        label=parameters.text(request, "label", ""),
+        limit=parameters.integer(request, "limit", 60, 1, 500),
         timeout=timeout,
     )
 
 
 async def _duplicates(client: Client, request: Request, timeout: float) -> Experiment:
     return await client.duplicates(
-        asked.text(request, "space", ""), limit=asked.integer(request, "limit", 60, 1, 500), timeout=timeout
+        parameters.text(request, "space", ""), limit=parameters.integer(request, "limit", 60, 1, 500), timeout=timeout
     )
 
 
 async def _leaks(client: Client, request: Request, timeout: float) -> Experiment:
     return await client.leaks(
-        asked.text(request, "split", "label"),
-        space=asked.text(request, "space", ""),
-        limit=asked.integer(request, "limit", 60, 1, 500),
+        parameters.text(request, "split", "label"),
+        space=parameters.text(request, "space", ""),
+        limit=parameters.integer(request, "limit", 60, 1, 500),
         timeout=timeout,
     )
 
 
 async def _label_issues(client: Client, request: Request, timeout: float) -> Experiment:
     return await client.label_issues(
-        asked.text(request, "space", ""), limit=asked.integer(request, "limit", 60, 1, 500), timeout=timeout
+        parameters.text(request, "space", ""), limit=parameters.integer(request, "limit", 60, 1, 500), timeout=timeout
     )
 
 
 async def _quality(client: Client, request: Request, timeout: float) -> Experiment:
     return await client.quality(
-        asked.text(request, "flag", ""), limit=asked.integer(request, "limit", 24, 1, 500), timeout=timeout
+        parameters.text(request, "flag", ""), limit=parameters.integer(request, "limit", 24, 1, 500), timeout=timeout
     )
 
 
 async def _sample(client: Client, request: Request, timeout: float) -> Experiment:
     return await client.sample(
-        asked.integer(request, "count", 24, 1, 500), space=asked.text(request, "space", ""), timeout=timeout
+        parameters.integer(request, "count", 24, 1, 500), space=parameters.text(request, "space", ""), timeout=timeout
     )
 
 
 async def _interpret(client: Client, request: Request, timeout: float) -> Experiment:
-    samples = asked.integer(request, "samples", 5, 1, 20)
-    return await client.interpret_clusters(asked.text(request, "clustering", ""), samples=samples, timeout=timeout)
+    samples = parameters.integer(request, "samples", 5, 1, 20)
+    return await client.interpret_clusters(parameters.text(request, "clustering", ""), samples=samples, timeout=timeout)
 
 
 async def _explain(client: Client, request: Request, timeout: float) -> Experiment:
     return await client.explain(
-        id=asked.image_id(request),
-        space=asked.text(request, "space", ""),
-        neighbors=asked.integer(request, "neighbors", 6, 1, 30),
+        id=parameters.image_id(request),
+        space=parameters.text(request, "space", ""),
+        neighbors=parameters.integer(request, "neighbors", 6, 1, 30),
         timeout=timeout,
     )
 
@@ -116,13 +116,13 @@ async def get_experiment(request: Request) -> Response:
 async def get_attribution(request: Request) -> Response:
     """Return the attribution of a class to the pixels of an image as a PNG; `method` is "cam" or "gbp"."""
     client: Client = request.app.state.callers.require(request)
-    given = asked.text(request, "method", "cam")
+    given = parameters.text(request, "method", "cam")
     method: Method | None = next((known for known in get_args(Method) if known == given), None)
     if method is None:
         raise InvalidArgumentError(f"method={given!r} must be cam or gbp.")
     found = await client.attribution(
-        id=asked.image_id(request),
-        model=asked.text(request, "model", ""),
+        id=parameters.image_id(request),
+        model=parameters.text(request, "model", ""),
         method=method,
         timeout=request.app.state.bounds.experiment_s,
     )

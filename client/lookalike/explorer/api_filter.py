@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from lookalike import Collection, InvalidArgumentError, StoredImages
 from lookalike.aio import Client
-from lookalike.explorer import asked
+from lookalike.explorer import parameters
 from lookalike.explorer.api_collection import served
 from lookalike.explorer.api_map import pack
 from lookalike.explorer.tag import tag_of
@@ -58,7 +58,7 @@ async def get_columns(request: Request) -> Response:
 async def get_matches(request: Request) -> Response:
     """Return the exact number of images that match `where`, and the number of all images."""
     client: Client = request.app.state.callers.require(request)
-    page = await anext(client.images(where=asked.where(request), page_size=1).pages())
+    page = await anext(client.images(where=parameters.where(request), page_size=1).pages())
     collection = await client.info()
     return JSONResponse({"matches": page.total, "images": collection.images, **served(page.served)})
 
@@ -66,8 +66,8 @@ async def get_matches(request: Request) -> Response:
 async def get_matching(request: Request) -> Response:
     """Return the ids of the images that match `where`, ascending, as the column id."""
     client: Client = request.app.state.callers.require(request)
-    where = asked.where(request)
-    wanted = (tag_of(await client.info()), "where", asked.filter_text(request))
+    where = parameters.where(request)
+    wanted = (tag_of(await client.info()), "where", parameters.filter_text(request))
     held = request.app.state.colors
     packed: bytes | None = held.get(wanted)
     if packed is None:

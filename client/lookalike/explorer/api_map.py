@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from lookalike import NotFoundError, ProtocolError, StoredResult
 from lookalike.aio import Client
-from lookalike.explorer import asked
+from lookalike.explorer import parameters
 
 Array = npt.NDArray[Any]
 
@@ -34,7 +34,7 @@ async def get_map(request: Request) -> Response:
     names = map_names(await client.results())
     if not names:
         raise NotFoundError(_NO_MAP)
-    name = asked.text(request, "name", "") or names[0]
+    name = parameters.text(request, "name", "") or names[0]
     if name not in names:
         raise NotFoundError(f"This collection has no map {name!r}; it has: {', '.join(names)}.")
     found = await client.result(name, tables=_TABLE, timeout=request.app.state.bounds.experiment_s)

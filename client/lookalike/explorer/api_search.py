@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from lookalike import Filter, InvalidArgumentError, Neighbors, UnimplementedError, column
 from lookalike.aio import Client
-from lookalike.explorer import asked
+from lookalike.explorer import parameters
 from lookalike.explorer.api_collection import clustering_of, number, served
 
 _MOST = 200
@@ -26,21 +26,21 @@ async def get_search(request: Request) -> Response:
     - clustering: the clustering of the neighbors' clusters.
     """
     client: Client = request.app.state.callers.require(request)
-    k = asked.integer(request, "k", 24, 1, _MOST)
-    label, other = asked.text(request, "label", ""), asked.text(request, "other", "")
+    k = parameters.integer(request, "k", 24, 1, _MOST)
+    label, other = parameters.text(request, "label", ""), parameters.text(request, "other", "")
     if label and other:
         raise InvalidArgumentError("Pass at most one of label and other.")
     query = _query(request)
-    options: dict[str, Any] = {"space": asked.text(request, "space", "")}
-    if asked.flag(request, "exact"):
+    options: dict[str, Any] = {"space": parameters.text(request, "space", "")}
+    if parameters.flag(request, "exact"):
         options["exact"] = True
-    elif recall := asked.share(request, "recall"):
+    elif recall := parameters.share(request, "recall"):
         options["recall"] = recall
-    options["where"] = asked.where(request, label, other)
-    words = asked.filter_text(request)
+    options["where"] = parameters.where(request, label, other)
+    words = parameters.filter_text(request)
     near = await client.search(k=k, **options, **query)
     collection = await client.info()
-    clustering = clustering_of(collection, asked.text(request, "clustering", ""))
+    clustering = clustering_of(collection, parameters.text(request, "clustering", ""))
     clusters = await _clusters_of(client, near.ids.tolist(), clustering)
     return JSONResponse(
         {
@@ -69,9 +69,9 @@ def _query(request: Request) -> dict[str, Any]:
     if ("id" in given) + ("upload" in given) + ("text" in given) != 1:
         raise InvalidArgumentError("Pass exactly one of id, upload and text.")
     if "text" in given:
-        return {"text": asked.text(request, "text")}
+        return {"text": parameters.text(request, "text")}
     if "id" in given:
-        return {"id": asked.image_id(request)}
+        return {"id": parameters.image_id(request)}
     return {"image": request.app.state.uploads.get(given["upload"])}
 
 

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 
 from lookalike import AuthenticationError, Collection, InvalidArgumentError, UnavailableError
 from lookalike.aio import Client
-from lookalike.explorer import asked
+from lookalike.explorer import parameters
 from lookalike.explorer.settings import Bounds, Upstream
 from lookalike.explorer.tag import tag_of
 
@@ -65,7 +65,7 @@ class Callers:
 
         AuthenticationError: the caller must log in first.
         """
-        name = asked.text(request, "collection", "")
+        name = parameters.text(request, "collection", "")
         session = self._sessions.get(_session_name(request))
         if session is not None and time.monotonic() - session.used < self._bounds.session_s:
             session.used = time.monotonic()

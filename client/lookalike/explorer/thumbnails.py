@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from lookalike import LookalikeError, NotFoundError
 from lookalike.aio import Client
-from lookalike.explorer import asked
+from lookalike.explorer import parameters
 from lookalike.explorer.callers import Callers
 from lookalike.explorer.lru import ByteLru
 
@@ -98,7 +98,7 @@ async def get_thumbnail(request: Request) -> Response:
     tag = request.path_params["tag"]
     image_id, size = request.path_params["id"], request.path_params["size"]
     if size not in SIZES:
-        asked.checked_integer("size", str(size), *SIZES[:1] * 2)
+        parameters.checked_integer("size", str(size), *SIZES[:1] * 2)
     etag = f'"{tag}-{image_id}-{size}"'
     headers = {"ETag": etag, "Cache-Control": "private, max-age=86400, stale-while-revalidate=604800"}
     if etag in (each.strip() for each in request.headers.get("if-none-match", "").split(",")):

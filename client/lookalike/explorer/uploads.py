@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from lookalike import InvalidArgumentError, MessageTooLargeError, NotFoundError
-from lookalike.explorer import asked
+from lookalike.explorer import parameters
 from lookalike.explorer.lru import ByteLru
 
 # Only these types are returned, detected from the content, so that no upload can act as a page of this site.
@@ -42,7 +42,7 @@ class Uploads:
         InvalidArgumentError: the body is in none of the supported formats.
         """
         length = request.headers.get("content-length", "")
-        if length and asked.checked_integer("Content-Length", length, 0, 2**62) > self._one:
+        if length and parameters.checked_integer("Content-Length", length, 0, 2**62) > self._one:
             raise self._too_large()
         data = bytearray()
         try:

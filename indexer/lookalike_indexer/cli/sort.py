@@ -30,12 +30,12 @@ def sort(
     Images in no cluster, or without a label, go to the folder `none`. The source stays as it is.
     """
     from lookalike_indexer.cli.progress import TerminalProgress
-    from lookalike_indexer.experiments.sorting import planned, write_sorted
+    from lookalike_indexer.experiments.sorting import plan_targets, write_sorted
 
     if as_list == (into is not None):
         raise click.UsageError("Give --into FOLDER, or --list to write nothing.")
     view = open_view(collection)
-    plan = planned(view, by, clustering)
+    plan = plan_targets(view, by, clustering)
     if into is None:
         for one in plan:
             click.echo(f"{one.folder}\t{one.uri}")

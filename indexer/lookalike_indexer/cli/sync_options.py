@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lookalike_indexer.collection.manifest import Manifest
     from lookalike_indexer.embedding.settings import EmbedSettings
     from lookalike_indexer.sources.sync import Sync
-    from lookalike_indexer.upkeep.follow import Followed
+    from lookalike_indexer.upkeep.follow import SyncResult
 
 F = TypeVar("F", bound=Callable[..., Any])
 _OPTIONS = [
@@ -58,7 +58,7 @@ def with_model(settings: EmbedSettings, manifest: Manifest | None) -> EmbedSetti
     return dataclasses.replace(settings, name=manifest.spaces[manifest.default_space].model)
 
 
-def print_sync_summary(done: Followed, published: Manifest, collection: str, as_json: bool) -> None:
+def print_sync_summary(done: SyncResult, published: Manifest, collection: str, as_json: bool) -> None:
     """Print the summary of a run."""
     from lookalike_indexer.cli.embed import summary
     from lookalike_indexer.sources.sync import summary_line

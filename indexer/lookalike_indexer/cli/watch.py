@@ -15,7 +15,7 @@ from lookalike_indexer.cli.sync_options import with_model
 
 if TYPE_CHECKING:
     from lookalike_indexer.collection.manifest import Manifest
-    from lookalike_indexer.upkeep.follow import Followed
+    from lookalike_indexer.upkeep.follow import SyncResult
 
 
 @click.command()
@@ -52,7 +52,7 @@ def watch(source: str, collection: str, allow_deletions: bool, poll: bool, as_js
         raise UsageError(f"{source} is not a folder; run lookalike index --sync when it has changed.")
     settings = with_model(embed_settings(source=source, **options), newest)
 
-    def done(published: Manifest, followed: Followed) -> None:
+    def done(published: Manifest, followed: SyncResult) -> None:
         changes = followed.changes
         if as_json:
             click.echo(json.dumps({"generation": published.generation, "sync": dataclasses.asdict(changes)}))

@@ -26,7 +26,7 @@ def hold(storage: Storage, number: int, holder: object) -> Callable[[], object]:
     Raise NotFoundError if the generation does not exist, or is being removed.
     """
     if isinstance(storage, ObjectStorage):
-        return holds.hold(storage.place, number, holder, layout.generation(number))
+        return holds.hold(storage.store_location, number, holder, layout.generation(number))
     path = storage.local(layout.generation(number))
     descriptor = _opened(path)
     release = weakref.finalize(holder, os.close, descriptor)
@@ -48,7 +48,7 @@ def claimed(storage: Storage, number: int) -> Iterator[bool | None]:
     Yields True if no reader holds it, False if one does, and None if the file system cannot tell.
     """
     if isinstance(storage, ObjectStorage):
-        with holds.claimed(storage.place, number) as is_free:
+        with holds.claimed(storage.store_location, number) as is_free:
             yield is_free
         return
     descriptor = _opened_to_claim(storage.local(layout.generation(number)))

@@ -22,7 +22,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import IndexerError
 
 
-class Place(NamedTuple):
+class IdRange(NamedTuple):
     """The rows of an id file that belong to one embedding part."""
 
     file: str
@@ -44,9 +44,9 @@ def write_ids(storage: Storage, index: str, parts: Sequence[str], rows: int | No
     return path
 
 
-def places(manifest: Manifest) -> dict[str, Place]:
+def id_ranges(manifest: Manifest) -> dict[str, IdRange]:
     """Return where id files duplicate the ids of embedding parts, by part."""
-    found: dict[str, Place] = {}
+    found: dict[str, IdRange] = {}
     for entry in manifest.indexes.values():
         if entry.ids:
             start = 0
@@ -55,28 +55,28 @@ def places(manifest: Manifest) -> dict[str, Place]:
                 # Only the parts hold the ids of rows that the index gained after its file was written.
                 if stop > entry.base_rows:
                     break
-                found[path] = Place(entry.ids, start, stop)
+                found[path] = IdRange(entry.ids, start, stop)
                 start = stop
     return found
 
 
-def read_ids(storage: Storage, places: Mapping[str, Place], parts: Sequence[str]) -> Iterator[Int64]:
+def read_ids(storage: Storage, id_ranges: Mapping[str, IdRange], parts: Sequence[str]) -> Iterator[Int64]:
     """Yield the ids of embedding parts in order, shapes (n,), from id files if they cover these parts.
 
     If an id file is missing or damaged, the ids are read from the parts; `lookalike verify` reports the damage.
     """
-    run: Place | None = None
+    run: IdRange | None = None
     held: list[str] = []
     for path in parts:
-        place = places.get(path)
-        if run is not None and place is not None and (place.file, place.start) == (run.file, run.stop):
-            run = run._replace(stop=place.stop)
+        id_range = id_ranges.get(path)
+        if run is not None and id_range is not None and (id_range.file, id_range.start) == (run.file, run.stop):
+            run = run._replace(stop=id_range.stop)
             held.append(path)
             continue
         if run is not None:
             yield _of_run(storage, run, held)
-        run, held = place, [path]
-        if place is None:
+        run, held = id_range, [path]
+        if id_range is None:
             yield read_part(storage, path, ["id"]).column("id").to_numpy()
     if run is not None:
         yield _of_run(storage, run, held)
@@ -87,15 +87,15 @@ def difference(storage: Storage, manifest: Manifest, entry: IndexEntry) -> str:
     start = 0
     for path in manifest.parts_of(entry):
         ids = read_part(storage, path, ["id"]).column("id").to_numpy()[: entry.base_rows - start]
-        if not np.array_equal(ids, _read(storage, Place(entry.ids, start, start + len(ids)))):
+        if not np.array_equal(ids, _read(storage, IdRange(entry.ids, start, start + len(ids)))):
             return f"has other ids than {path}"
         start += len(ids)
-    if len(_read(storage, Place(entry.ids, start, start + 1))):
+    if len(_read(storage, IdRange(entry.ids, start, start + 1))):
         return "has more ids than the parts that it is about"
     return ""
 
 
-def _of_run(storage: Storage, run: Place, parts: Sequence[str]) -> Int64:
+def _of_run(storage: Storage, run: IdRange, parts: Sequence[str]) -> Int64:
     """Return the ids of consecutive parts from their id file, or from the parts if it is incomplete."""
     with contextlib.suppress(IndexerError):
         ids = _read(storage, run)
@@ -104,8 +104,8 @@ def _of_run(storage: Storage, run: Place, parts: Sequence[str]) -> Int64:
     return np.concatenate(list(_of_parts(storage, parts)))
 
 
-def _read(storage: Storage, place: Place) -> Int64:
-    ids: Int64 = read_rows(storage, place.file, place.start, place.stop).column("id").to_numpy()
+def _read(storage: Storage, id_range: IdRange) -> Int64:
+    ids: Int64 = read_rows(storage, id_range.file, id_range.start, id_range.stop).column("id").to_numpy()
     return ids
 
 
@@ -116,10 +116,10 @@ def _is_written(storage: Storage, path: str, parts: Sequence[str], rows: int | N
     start = 0
     try:
         for ids in _blocks(_of_parts(storage, parts, rows)):
-            if not np.array_equal(ids, _read(storage, Place(path, start, start + len(ids)))):
+            if not np.array_equal(ids, _read(storage, IdRange(path, start, start + len(ids)))):
                 return False
             start += len(ids)
-        return not len(_read(storage, Place(path, start, start + 1)))
+        return not len(_read(storage, IdRange(path, start, start + 1)))
     except IndexerError:
         return False
 

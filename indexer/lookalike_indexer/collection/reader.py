@@ -299,9 +299,9 @@ class CollectionReader:
         return np.concatenate(columns).astype(np.int64, copy=False) if columns else np.empty(0, np.int64)
 
     @functools.cached_property
-    def _indexed(self) -> dict[str, index_ids.Place]:
+    def _indexed(self) -> dict[str, index_ids.IdRange]:
         """The locations of parts' ids in the id files of indexes."""
-        return index_ids.places(self.manifest)
+        return index_ids.id_ranges(self.manifest)
 
     def stream(self, space: str = "", rows: int = 4096) -> Iterator[tuple[Int64, Float32]]:
         """Yield (ids, embeddings) in the order of the space's rows, at most `rows` at a time.

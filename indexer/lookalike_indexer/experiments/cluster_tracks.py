@@ -24,7 +24,7 @@ from lookalike_indexer.vectors.metric import prepare
 
 
 @dataclass(frozen=True)
-class Followed:
+class TrackedStep:
     """A step, restricted to the images that all steps have.
 
     `clusters`, `tracks` and `predictions` (-1: none) are of shape (images,), `track_of` of shape (clusters,).
@@ -51,22 +51,22 @@ def common_rows(view: View, steps: Sequence[Step]) -> Int64:
     return np.flatnonzero(there)
 
 
-def follow(view: View, steps: Sequence[Step], rows: Int64, sampled: Int64, k: int) -> list[Followed]:
+def track_clusters(view: View, steps: Sequence[Step], rows: Int64, sampled: Int64, k: int) -> list[TrackedStep]:
     """Return each step over some images; `sampled` are positions among them, compared by neighbors and maps."""
-    followed: list[Followed] = []
+    followed: list[TrackedStep] = []
     for step in steps:
         followed.append(_followed(view, step, rows, sampled, k, followed[-1] if followed else None))
     return followed
 
 
-def _followed(view: View, step: Step, rows: Int64, sampled: Int64, k: int, before: Followed | None) -> Followed:
+def _followed(view: View, step: Step, rows: Int64, sampled: Int64, k: int, before: TrackedStep | None) -> TrackedStep:
     clusters = view.assigned(step.clustering).clusters[rows]
     count = view.reader.clustering(step.clustering).k
     track_of = matched(before.tracks, clusters, count) if before else np.arange(count, dtype=np.int32)
     metric = metric_of(view.reader.manifest, step.space)
     vectors = _vectors(view, step.space, rows[sampled], metric)
     positions, disparity = _aligned(_plane(vectors), before)
-    return Followed(
+    return TrackedStep(
         step=step,
         clusters=clusters,
         tracks=track_of[clusters],
@@ -137,7 +137,7 @@ def _plane(vectors: Float32) -> Float64:
     return padded
 
 
-def _aligned(positions: Float64, before: Followed | None) -> tuple[Float64, float]:
+def _aligned(positions: Float64, before: TrackedStep | None) -> tuple[Float64, float]:
     """Return positions rotated, mirrored and scaled onto the previous ones, and the residual distance.
 
     The distance is NaN if there are no previous positions, or if all images coincide in either.

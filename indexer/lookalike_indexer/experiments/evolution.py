@@ -17,7 +17,7 @@ from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.checkpoint_steps import Step, steps_of
 from lookalike_indexer.experiments.class_map import class_map as map_classes
 from lookalike_indexer.experiments.class_map import digest_of_map
-from lookalike_indexer.experiments.cluster_tracks import Followed, churn, common_rows, follow
+from lookalike_indexer.experiments.cluster_tracks import TrackedStep, churn, common_rows, track_clusters
 from lookalike_indexer.experiments.metrics import agreement, contingency
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import partial_notes
@@ -56,7 +56,7 @@ def evolution(
             f"-k {k} must be at least 1 and less than the {min(sample, len(rows))} images that are compared."
         )
     sampled = np.sort(np.random.default_rng(seed).choice(len(rows), min(sample, len(rows)), replace=False))
-    followed = follow(view, steps, rows, sampled, k)
+    followed = track_clusters(view, steps, rows, sampled, k)
     labels = view.labels[rows]
     tables = {
         "steps": _steps_table(view, rows, followed, labels, class_map),
@@ -105,7 +105,7 @@ def _prediction(view: View, step: Step, row: int) -> dict[str, object]:
     }
 
 
-def _accuracy(view: View, rows: Int64, now: Followed, written: Mapping[str, Sequence[str]] | None) -> float:
+def _accuracy(view: View, rows: Int64, now: TrackedStep, written: Mapping[str, Sequence[str]] | None) -> float:
     """Return the share of images that a step assigns to a class of their label; NaN if no label stands for a class."""
     mapping = map_classes(view, now.step.model, written)
     labels = view.labels[rows]
@@ -116,7 +116,7 @@ def _accuracy(view: View, rows: Int64, now: Followed, written: Mapping[str, Sequ
 
 
 def _steps_table(
-    view: View, rows: Int64, followed: list[Followed], labels: Int32, written: Mapping[str, Sequence[str]] | None
+    view: View, rows: Int64, followed: list[TrackedStep], labels: Int32, written: Mapping[str, Sequence[str]] | None
 ) -> pa.Table:
     lines = []
     for before, now in zip([None, *followed], followed, strict=False):
@@ -158,14 +158,14 @@ def _main_labels(clusters: Int32, labels: Int32, count: int) -> Int32:
     return np.where(counts.any(1), counts.argmax(1), -1).astype(np.int32)
 
 
-def _pure(now: Followed, labels: Int32) -> npt.NDArray[np.bool_]:
+def _pure(now: TrackedStep, labels: Int32) -> npt.NDArray[np.bool_]:
     """Return whether each image's label is the most frequent one of its cluster."""
     main = _main_labels(now.clusters, labels, len(now.track_of))
     pure: npt.NDArray[np.bool_] = (labels >= 0) & (main[now.clusters] == labels)
     return pure
 
 
-def _clusters_table(view: View, followed: list[Followed], labels: Int32) -> pa.Table:
+def _clusters_table(view: View, followed: list[TrackedStep], labels: Int32) -> pa.Table:
     tables = []
     for before, now in zip([None, *followed], followed, strict=False):
         count = len(now.track_of)
@@ -183,7 +183,7 @@ def _clusters_table(view: View, followed: list[Followed], labels: Int32) -> pa.T
     return pa.concat_tables(tables)
 
 
-def _labels_table(view: View, followed: list[Followed], labels: Int32) -> pa.Table:
+def _labels_table(view: View, followed: list[TrackedStep], labels: Int32) -> pa.Table:
     images = np.bincount(labels[labels >= 0], minlength=len(view.label_names))
     there = np.flatnonzero(images)
     tables = []
@@ -199,7 +199,7 @@ def _labels_table(view: View, followed: list[Followed], labels: Int32) -> pa.Tab
     return pa.concat_tables(tables)
 
 
-def _images_table(view: View, rows: Int64, followed: list[Followed]) -> pa.Table:
+def _images_table(view: View, rows: Int64, followed: list[TrackedStep]) -> pa.Table:
     names = np.array([now.step.name for now in followed])
     columns: dict[str, object] = {"id": view.ids[rows]}
     for what, values in (
@@ -213,7 +213,7 @@ def _images_table(view: View, rows: Int64, followed: list[Followed]) -> pa.Table
     return pa.table(columns)
 
 
-def _map_table(view: View, rows: Int64, sampled: Int64, followed: list[Followed]) -> pa.Table:
+def _map_table(view: View, rows: Int64, sampled: Int64, followed: list[TrackedStep]) -> pa.Table:
     placed = rows[sampled]
     predictions: list[str] = []
     for now in followed:
@@ -231,7 +231,7 @@ def _map_table(view: View, rows: Int64, sampled: Int64, followed: list[Followed]
     )
 
 
-def _class_texts(view: View, now: Followed) -> dict[int, str]:
+def _class_texts(view: View, now: TrackedStep) -> dict[int, str]:
     try:
         return view.predicted(now.step.model).names
     except NotBuiltError:
@@ -249,7 +249,7 @@ def _figures(tables: dict[str, pa.Table], images: int) -> dict[str, float]:
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
-def _metric_sentence(followed: list[Followed]) -> str:
+def _metric_sentence(followed: list[TrackedStep]) -> str:
     used = list(dict.fromkeys(now.metric for now in followed))
     if len(used) == 1:
         return f"Neighbors and maps are by {NAMES[used[0]]} distance."

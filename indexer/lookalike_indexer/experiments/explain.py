@@ -66,7 +66,7 @@ def _explained(view: View, subject: Subject, space: str, neighbors: int, written
     tables = {
         "predictions": _predictions(view, subject, model, mapping, written),
         "nearest": nearest,
-        "clusters": clusters_around(view, space, subject.label_code, subject.place_in),
+        "clusters": clusters_around(view, space, subject.label_code, subject.find_assignment),
         "odd": _odd(view, subject, space),
     }
     clusterings = tables["clusters"].column("clustering").to_pylist()

@@ -21,7 +21,7 @@ _LONGEST = 100
 
 
 @dataclass(frozen=True)
-class Placed:
+class FileTarget:
     """The file of an image, and its target folder and name."""
 
     uri: str
@@ -38,7 +38,7 @@ class Sorted:
     missing: list[str]
 
 
-def planned(view: View, by: str, clustering: str = "") -> list[Placed]:
+def plan_targets(view: View, by: str, clustering: str = "") -> list[FileTarget]:
     """Return the target of each image, by folder, then by id; `by` is "cluster" or "label".
 
     The name is that of the image's file, with the id if two in a folder have the same name. Raise NotFoundError if the
@@ -63,11 +63,11 @@ def planned(view: View, by: str, clustering: str = "") -> list[Placed]:
             path = PurePosixPath(name)
             name = f"{path.stem}-{view.ids[row]}{path.suffix}"
         taken.add((folder, name.casefold()))
-        plan.append(Placed(uris[row], folder, name))
+        plan.append(FileTarget(uris[row], folder, name))
     return plan
 
 
-def write_sorted(view: View, plan: Sequence[Placed], into: Path, copy: bool, progress: Progress) -> Sorted:
+def write_sorted(view: View, plan: Sequence[FileTarget], into: Path, copy: bool, progress: Progress) -> Sorted:
     """Write links, or copies, into a new or empty folder.
 
     Raise UsageError if the folder has files, or links are requested and images are in archives. Raise NotFoundError if

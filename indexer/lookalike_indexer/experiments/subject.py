@@ -8,7 +8,12 @@ import numpy as np
 
 from lookalike_indexer.arrays import Float32, Int32
 from lookalike_indexer.errors import NotBuiltError
-from lookalike_indexer.experiments.surroundings import PlaceIn, nearest_place, stored_place, stored_vector
+from lookalike_indexer.experiments.surroundings import (
+    AssignmentLookup,
+    nearest_assignment,
+    stored_assignment,
+    stored_vector,
+)
 from lookalike_indexer.experiments.view import View
 
 
@@ -37,7 +42,7 @@ class Subject:
     vector: Float32
     classes: Int32
     probabilities: Float32
-    place_in: PlaceIn
+    find_assignment: AssignmentLookup
 
 
 def stored_subject(view: View, row: int, space: str) -> Subject:
@@ -50,10 +55,10 @@ def stored_subject(view: View, row: int, space: str) -> Subject:
         raise NotBuiltError(f"The model {model} did not see the image {name}; run lookalike embed again.")
     vector = stored_vector(view, row, space)
     code = int(view.labels[row])
-    return Subject(row, name, label, code, vector, classes, probabilities, stored_place(view, row))
+    return Subject(row, name, label, code, vector, classes, probabilities, stored_assignment(view, row))
 
 
 def picture_subject(view: View, picture: Picture) -> Subject:
     """Return an image that is not in the collection; it has no label."""
-    place_in = nearest_place(view, picture.vector)
-    return Subject(-1, picture.name, "", -1, picture.vector, picture.classes, picture.probabilities, place_in)
+    find_assignment = nearest_assignment(view, picture.vector)
+    return Subject(-1, picture.name, "", -1, picture.vector, picture.classes, picture.probabilities, find_assignment)

@@ -20,7 +20,7 @@ from lookalike_indexer.vectors.exact import exact_search
 _NAN = float("nan")
 
 
-class Placed(NamedTuple):
+class ImageAssignment(NamedTuple):
     """The cluster of an image (-1: none), its distance to the centroid and margin, in the clustering's metric."""
 
     cluster: int
@@ -28,8 +28,8 @@ class Placed(NamedTuple):
     margin: float
 
 
-# Returns an image's place in a clustering, by "space/name".
-PlaceIn: TypeAlias = Callable[[str], Placed]
+# Returns an image's assignment in a clustering, by "space/name".
+AssignmentLookup: TypeAlias = Callable[[str], ImageAssignment]
 
 
 def stored_vector(view: View, row: int, space: str) -> Float32:
@@ -38,30 +38,32 @@ def stored_vector(view: View, row: int, space: str) -> Float32:
     Raise NotBuiltError if it is not in the space.
     """
     rows = view.space_rows(space)
-    place = int(np.searchsorted(rows, row))
-    if place == len(rows) or rows[place] != row:
+    position = int(np.searchsorted(rows, row))
+    if position == len(rows) or rows[position] != row:
         raise NotBuiltError(f"The image {view.keys(np.array([row]))[0]} has no embedding in the space {space}.")
-    return view.reader.vectors(space, np.array([place]))
+    return view.reader.vectors(space, np.array([position]))
 
 
-def stored_place(view: View, row: int) -> PlaceIn:
-    """Return a function that gives the stored places of an image."""
+def stored_assignment(view: View, row: int) -> AssignmentLookup:
+    """Return a function that gives the stored assignments of an image."""
 
-    def place(clustering: str) -> Placed:
+    def assignment(clustering: str) -> ImageAssignment:
         assigned = view.assigned(clustering)
-        return Placed(int(assigned.clusters[row]), float(assigned.distances[row]), float(assigned.margins[row]))
+        return ImageAssignment(
+            int(assigned.clusters[row]), float(assigned.distances[row]), float(assigned.margins[row])
+        )
 
-    return place
+    return assignment
 
 
-def nearest_place(view: View, vector: Float32) -> PlaceIn:
+def nearest_assignment(view: View, vector: Float32) -> AssignmentLookup:
     """Return a function that gives the nearest centroid of an unstored image; `vector` is float32 (1, dim)."""
 
-    def place(clustering: str) -> Placed:
+    def assignment(clustering: str) -> ImageAssignment:
         found = Rule.of(view.reader, clustering).measure(vector)
-        return Placed(int(found.clusters[0]), float(found.distances[0]), float(found.margins[0]))
+        return ImageAssignment(int(found.clusters[0]), float(found.distances[0]), float(found.margins[0]))
 
-    return place
+    return assignment
 
 
 def nearest_of(
@@ -104,7 +106,7 @@ def _clusters_of(view: View, space: str, rows: Int64) -> npt.NDArray[np.int32]:
     return clusters
 
 
-def clusters_around(view: View, space: str, label_code: int, place_in: PlaceIn) -> pa.Table:
+def clusters_around(view: View, space: str, label_code: int, find_assignment: AssignmentLookup) -> pa.Table:
     """Return the image's cluster in each clustering of a space; `label_code` is that of its label, -1 for none.
 
     Columns: clustering, cluster, size, main_label (the most frequent one), main_share and own_share (of that label and
@@ -114,22 +116,22 @@ def clusters_around(view: View, space: str, label_code: int, place_in: PlaceIn) 
     for name, entry in sorted(view.reader.manifest.clusterings.items(), key=lambda each: natural(each[0])):
         if entry.space != space:
             continue
-        place = place_in(name)
-        members = view.labels[(view.assigned(name).clusters == place.cluster) & (place.cluster >= 0)]
+        assignment = find_assignment(name)
+        members = view.labels[(view.assigned(name).clusters == assignment.cluster) & (assignment.cluster >= 0)]
         counts = np.bincount(members[members >= 0], minlength=1)
         main = int(counts.argmax()) if counts.any() else -1
         own = int((members == label_code).sum()) if label_code >= 0 else 0
         lines.append(
             {
                 "clustering": name,
-                "cluster": place.cluster,
+                "cluster": assignment.cluster,
                 "size": len(members),
                 "main_label": view.label_names[main] if main >= 0 else "",
                 "main_share": counts[main] / len(members) if main >= 0 else _NAN,
                 "own_share": own / len(members) if len(members) else _NAN,
                 "metric": entry.metric,
-                "distance": place.distance,
-                "margin": place.margin,
+                "distance": assignment.distance,
+                "margin": assignment.margin,
             }
         )
     return pa.Table.from_pylist(lines) if lines else pa.table({"clustering": pa.array([], pa.string())})

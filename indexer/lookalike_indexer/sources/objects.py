@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lookalike_indexer.collection.manifest import SourceEntry
-from lookalike_indexer.collection.objects.store import Place, asking, place_of
+from lookalike_indexer.collection.objects.store import StoreLocation, open_location, store_errors
 from lookalike_indexer.errors import DecodeError, IndexerError, NotFoundError
 from lookalike_indexer.sources.exclusion import Exclusion
 from lookalike_indexer.sources.image_files import (
@@ -33,14 +33,14 @@ class ObjectSource:
 
         Raise UsageError if the URL has no known scheme, or a pattern is not valid gitignore syntax.
         """
-        self._place: Place = place_of(url)
+        self._location: StoreLocation = open_location(url)
         self._exclusion = Exclusion(exclude)
         self.left_out: dict[str, int] = {}
         self.unreadable_folders: list[str] = []
 
     @property
     def entry(self) -> SourceEntry:
-        return SourceEntry("directory", self._place.url, list(self._exclusion.patterns))
+        return SourceEntry("directory", self._location.url, list(self._exclusion.patterns))
 
     def keys(self) -> None:
         """Return None: the names in a store are unique."""
@@ -68,22 +68,22 @@ class ObjectSource:
                 modified = int(meta["last_modified"].timestamp() * 1_000_000) * 1000
                 yield SourceRow(path, folder if rest else None, path, int(meta["size"]), modified)
         if is_empty:
-            raise NotFoundError(f"There is nothing below {self._place.url}; correct the bucket or the prefix.")
+            raise NotFoundError(f"There is nothing below {self._location.url}; correct the bucket or the prefix.")
 
     def _entries(self, prefix: str) -> list[tuple[str, str, Any]]:
         """Return the entries directly below a prefix, last name first: name, path, and the store's metadata, None for
         folders.
         """
-        with asking(f"{self._place.url}/{prefix}", self._place.url):
-            listed: Any = self._place.store.list_with_delimiter(self._place.path(prefix) or None)
+        with store_errors(f"{self._location.url}/{prefix}", self._location.url):
+            listed: Any = self._location.store.list_with_delimiter(self._location.path(prefix) or None)
         entries: list[tuple[str, str, Any]] = []
         for folder in listed["common_prefixes"]:
-            path = self._place.name(str(folder).rstrip("/"))
+            path = self._location.name(str(folder).rstrip("/"))
             entries.append((path.rpartition("/")[2], path, None))
         for meta in listed["objects"]:
-            path = self._place.name(str(meta["path"]))
+            path = self._location.name(str(meta["path"]))
             # Some stores keep an empty object for the folder itself.
-            if str(meta["path"]) in (self._place.prefix, self._place.path(prefix.rstrip("/"))):
+            if str(meta["path"]) in (self._location.prefix, self._location.path(prefix.rstrip("/"))):
                 continue
             entries.append((path.rpartition("/")[2], path, meta))
         return sorted(entries, key=lambda entry: entry[0], reverse=True)
@@ -108,8 +108,8 @@ class ObjectSource:
 
     def _head(self, path: str) -> bytes:
         try:
-            with asking(f"{self._place.url}/{path}", self._place.url):
-                return bytes(self._place.store.get_range(self._place.path(path), start=0, length=HEAD))
+            with store_errors(f"{self._location.url}/{path}", self._location.url):
+                return bytes(self._location.store.get_range(self._location.path(path), start=0, length=HEAD))
         except IndexerError:
             # An empty object has no range. An unreadable one is reported when it is embedded.
             return b""
@@ -123,9 +123,9 @@ def read_object(url: str, max_bytes: int) -> bytes:
     scheme, _, rest = url.partition("://")
     bucket, _, path = rest.partition("/")
     try:
-        place = _bucket(f"{scheme}://{bucket}")
-        with asking(url, place.bucket):
-            found = place.store.get(path)
+        location = _bucket(f"{scheme}://{bucket}")
+        with store_errors(url, location.bucket):
+            found = location.store.get(path)
             if found.meta["size"] > max_bytes:
                 # One byte more than the limit: the caller detects that by the length.
                 return bytes(max_bytes + 1)
@@ -137,5 +137,5 @@ def read_object(url: str, max_bytes: int) -> bytes:
 
 
 @functools.lru_cache(maxsize=16)
-def _bucket(url: str) -> Place:
-    return place_of(url)
+def _bucket(url: str) -> StoreLocation:
+    return open_location(url)

@@ -17,7 +17,7 @@ from lookalike_indexer.upkeep.growing import Grown, grow
 
 
 @dataclass(frozen=True)
-class Followed:
+class SyncResult:
     """The result of a run: the changes of the source, the report of each model, and the extended entries."""
 
     changes: Changes
@@ -58,7 +58,7 @@ def follow(
     progress: Progress,
     gpus: tuple[int, ...],
     machines: Machines | None = None,
-) -> tuple[Manifest, Followed]:
+) -> tuple[Manifest, SyncResult]:
     """Return the completed, unpublished draft for the present source; clusterings and indexes are extended.
 
     The caller holds the collection's lock. Raise UsageError if more images are missing than may be deleted; then
@@ -66,4 +66,4 @@ def follow(
     """
     draft, reports = embed_all(storage, draft, settings, sync, progress, machines=machines)
     draft, grown = grow(storage, draft, progress, gpus)
-    return draft, Followed(reports[0].changes or Changes(), reports, grown)
+    return draft, SyncResult(reports[0].changes or Changes(), reports, grown)

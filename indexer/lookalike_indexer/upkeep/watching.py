@@ -15,7 +15,7 @@ from lookalike_indexer.embedding.settings import EmbedSettings
 from lookalike_indexer.errors import IndexerError
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.sources.sync import Sync
-from lookalike_indexer.upkeep.follow import Followed, follow
+from lookalike_indexer.upkeep.follow import SyncResult, follow
 
 # A batch ends when nothing has changed for a second, or after half a minute.
 _QUIET_MS, _LONGEST_MS = 1_000, 30_000
@@ -23,7 +23,7 @@ _QUIET_MS, _LONGEST_MS = 1_000, 30_000
 _AGAIN_S = 30
 
 # Called after each run that changed something.
-Done = Callable[[Manifest, Followed], None]
+Done = Callable[[Manifest, SyncResult], None]
 
 
 def keep_following(

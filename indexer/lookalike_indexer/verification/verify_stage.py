@@ -14,9 +14,9 @@ from lookalike_indexer.verification.examination import Examination, VerifySettin
 from lookalike_indexer.verification.files import check_files, readable_manifests
 from lookalike_indexer.verification.indexes import check_indexes
 from lookalike_indexer.verification.join import check_join
-from lookalike_indexer.verification.kept import check_uploaded_images
 from lookalike_indexer.verification.report import Check, Report
 from lookalike_indexer.verification.tables import check_tables
+from lookalike_indexer.verification.uploaded_images import check_uploaded_images
 
 # Each check, with the name of what it reads.
 _CHECKS = (

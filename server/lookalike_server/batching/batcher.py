@@ -28,7 +28,7 @@ from typing import Generic, TypeVar
 from lookalike_indexer.errors import DeviceError
 from lookalike_server.batching.batch_queue import BatchQueue
 from lookalike_server.batching.latency_model import LatencyModel
-from lookalike_server.batching.outcomes import Join, Outcome, Ran, settle
+from lookalike_server.batching.outcomes import FinishedBatch, Join, Outcome, settle
 from lookalike_server.batching.running_batches import RunningBatches
 from lookalike_server.batching.waiting import Answer, Entry, Inbox, Piece, Rules
 
@@ -244,7 +244,7 @@ class Batcher(Generic[W, R]):
             results = [DeviceError(f"The thread of {self._name}/{worker} ended during the call; retry it.")] * len(
                 batch
             )
-        ran = Ran(worker, batch, results, started, time.monotonic() - started)
+        ran = FinishedBatch(worker, batch, results, started, time.monotonic() - started)
         self._settle(ran)
         if ended_by is not None:
             raise ended_by
@@ -253,7 +253,7 @@ class Batcher(Generic[W, R]):
             self._observe(ran.size, ran.waits, ran.took)
         return not all(isinstance(result, DeviceError) for result in results)
 
-    def _settle(self, ran: Ran[W, R]) -> None:
+    def _settle(self, ran: FinishedBatch[W, R]) -> None:
         with self._changed:
             if not self._is_owner(ran.worker):
                 # `look` already answered these callers, and another thread owns the worker.

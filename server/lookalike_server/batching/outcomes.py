@@ -14,7 +14,7 @@ Outcome = tuple[Entry[W, R], Answer[R] | Exception]
 
 
 @dataclass(frozen=True)
-class Ran(Generic[W, R]):
+class FinishedBatch(Generic[W, R]):
     """A batch that a worker ran, from `started` for `took` seconds, with a result or error for each piece."""
 
     worker: str

@@ -50,7 +50,7 @@ def needed_first(manifest: Manifest, indexes: Iterable[str]) -> set[str]:
     for attributes in manifest.attributes.values():
         found.update(attributes.parts)
     found.update(index.ids for index in manifest.indexes.values() if index.ids)
-    known = index_ids.places(manifest).keys()
+    known = index_ids.id_ranges(manifest).keys()
     for space in manifest.spaces.values():
         found.update(path for path in space.parts if path not in known)
     return found

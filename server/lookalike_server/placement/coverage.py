@@ -24,10 +24,10 @@ _EDGE = 1e-4
 # Largest number of float64 elements in the table: 64 MiB.
 _MOST = 1 << 23
 # Largest number of cached pairs of k and nprobe.
-_AIMS = 1024
+_CACHED_PAIRS = 1024
 
 
-class Aim(NamedTuple):
+class ExpectedShare(NamedTuple):
     """Share of its neighbors that a search finds, and for each of `sizes` how many lists hold that share."""
 
     share: float
@@ -35,7 +35,7 @@ class Aim(NamedTuple):
 
 
 class Coverage:
-    """Table of shares: `held[g, n]` is the share of the `sizes[g]` nearest images that the n + 1 nearest lists hold."""
+    """`shares[g, n]` is the share of the `sizes[g]` nearest images that the n + 1 nearest lists hold."""
 
     def __init__(self, points: Sequence[RecallPoint], nlist: int, rows: int) -> None:
         """`points` are the recall ladders of an index of `rows` images in `nlist` lists; at least one is needed."""
@@ -53,30 +53,30 @@ class Coverage:
         shares = np.clip((odds * (1 + _EDGE) - _EDGE) / (1 + odds), 0, 1)
         shares[:, -1] = 1
         lists = np.log2(np.arange(1, nlist + 1))
-        held = np.array([np.interp(lists, np.log2(steps), line) for line in shares])
-        self.held: Float64 = np.maximum.accumulate(held, axis=1)
-        self._aims: dict[tuple[int, int], Aim] = {}
+        interpolated = np.array([np.interp(lists, np.log2(steps), line) for line in shares])
+        self.shares: Float64 = np.maximum.accumulate(interpolated, axis=1)
+        self._expected: dict[tuple[int, int], ExpectedShare] = {}
         # Additional share of each list over those before it.
-        self.added: Float64 = np.diff(self.held, axis=1, prepend=0)
+        self.added: Float64 = np.diff(self.shares, axis=1, prepend=0)
 
-    def aim(self, k: int, nprobe: int) -> Aim:
-        """Return what `nprobe` lists reach of k neighbors. Cached, because callers use few pairs."""
-        known = self._aims.get((k, nprobe))
+    def expected(self, k: int, nprobe: int) -> ExpectedShare:
+        """Return the share of k neighbors that `nprobe` lists find. Cached, because callers use few pairs."""
+        known = self._expected.get((k, nprobe))
         if known is None:
             share = self.of_search(k, nprobe)
-            known = Aim(share, self.needed(share))
-            if len(self._aims) < _AIMS:
-                self._aims[k, nprobe] = known
+            known = ExpectedShare(share, self.needed(share))
+            if len(self._expected) < _CACHED_PAIRS:
+                self._expected[k, nprobe] = known
         return known
 
     def of_search(self, k: int, nprobe: int) -> float:
         """Return the share of the k nearest images that `nprobe` lists hold."""
-        column = self.held[:, min(nprobe, self.held.shape[1]) - 1]
+        column = self.shares[:, min(nprobe, self.shares.shape[1]) - 1]
         return float(np.interp(math.log(k), self.log_sizes, column))
 
     def needed(self, share: float) -> Float64:
         """Return, for each of `sizes`, how many lists hold this share."""
-        lists: Float64 = (self.held < share - 1e-9).sum(axis=1) + 1.0
+        lists: Float64 = (self.shares < share - 1e-9).sum(axis=1) + 1.0
         return lists
 
 

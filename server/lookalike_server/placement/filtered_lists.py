@@ -170,7 +170,7 @@ class FilteredChooser:
         needed = np.empty(len(wanted))
         for k in set(wanted.tolist()):
             line = wanted == k
-            needed[line] = np.interp(sizes[line], coverage.log_sizes, coverage.aim(k, nprobe).needed)
+            needed[line] = np.interp(sizes[line], coverage.log_sizes, coverage.expected(k, nprobe).needed)
         widths = 2 ** np.ceil(np.log2(1.25 * np.maximum(needed, nprobe) + 8))
         first: Int64 = np.minimum(widths, len(self._sizes)).astype(np.int64)
         return first
@@ -182,7 +182,7 @@ class FilteredChooser:
         lists, width = ordered.lists, ordered.lists.shape[1]
         there = np.where(lists >= 0, np.take_along_axis(matches, lists, axis=1), 0)
         passed, matching = np.cumsum(self._sizes[lists], axis=1), np.cumsum(there, axis=1)
-        share, steps = coverage.aim(k, nprobe)
+        share, steps = coverage.expected(k, nprobe)
         # Rule 1: the lists hold the wanted share of the matches that the neighborhood is expected to hold.
         rest = (totals - matching[:, -1]) / np.maximum(self._rows - passed[:, -1], 1)
         density = there / np.maximum(self._sizes[lists], 1)
@@ -275,7 +275,7 @@ def _expected(
     relative to it.
     """
     width, sizes = density.shape[1], coverage.sizes
-    added, beyond = coverage.added[:, :width], 1 - coverage.held[:, width - 1]
+    added, beyond = coverage.added[:, :width], 1 - coverage.shares[:, width - 1]
     # einsum computes each query on its own, so that the result is the same in any batch.
     expected = sizes * (np.einsum("nw,gw->ng", density, added) + rest[:, None] * beyond)
     enough = expected >= k

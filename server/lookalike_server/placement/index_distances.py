@@ -93,7 +93,7 @@ class IndexDistances:
             return 0
         if self._coverage is None:
             return most
-        needed = self._coverage.aim(k, nprobe).needed
+        needed = self._coverage.expected(k, nprobe).needed
         return min(most, math.ceil(np.interp(math.log(around), self._coverage.log_sizes, needed)))
 
     def _filled(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None) -> RawHits:

@@ -16,9 +16,9 @@ from lookalike_server.placement.reranked import MOST_CANDIDATES, MOST_REFINED
 from lookalike_server.placement.share import Candidates, ShareFacts
 from lookalike_server.placement.strategies import RawHits, by_distance, cut_through_a_tie, padded
 from lookalike_server.search.share_engine import Found, ShareWork
-from lookalike_server.shards.asking import ask
 from lookalike_server.shards.messages import parse_hits, request_message
 from lookalike_server.shards.replica import Replica
+from lookalike_server.shards.shard_call import call_shards
 from lookalike_server.shards.shard_set import ShardSet
 
 # Largest number of rows of one shard's answer, of up to 16 bytes each, and of mask bits in one request.
@@ -43,7 +43,7 @@ class RemoteSpace:
     def each(self, work: ShareWork, timeout: float | None = None) -> list[Found]:
         """Return each shard's result.
 
-        Raises ShardLostError if one does not answer, and OverloadedError as asking.py does.
+        Raises ShardLostError if one does not answer, and OverloadedError as call_shards does.
         """
         return self._call_shards(work, self._shards.shards, timeout)
 
@@ -65,7 +65,7 @@ class RemoteSpace:
             return request_message(self._digest, self._space, collection, work, bits=bits).SerializeToString()
 
         usual = self._shards.settings.timeout_ms / 1000
-        answers = ask(self._shards, groups, self._digest, message, timeout or usual, hedged=timeout is None)
+        answers = call_shards(self._shards, groups, self._digest, message, timeout or usual, hedged=timeout is None)
         return [parse_hits(answer) for answer in answers]
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from lookalike_indexer.collection import index_ids, layout, schema
-from lookalike_indexer.collection.index_ids import Place
+from lookalike_indexer.collection.index_ids import IdRange
 from lookalike_indexer.collection.manifest import FORMAT, FileEntry, IndexEntry, Manifest, SourceEntry
 from lookalike_indexer.collection.parts import read_part, write_part
 from lookalike_indexer.collection.reader import CollectionReader
@@ -105,7 +105,7 @@ def test_differences_from_the_ids_of_an_index_are_found(storage) -> None:
     parts = write_parts(storage)
     file = index_ids.write_ids(storage, INDEX, parts[:2])
     manifest = manifest_of(parts, file)
-    assert index_ids.places(manifest) == {parts[0]: Place(file, 0, 4), parts[1]: Place(file, 4, 11)}
+    assert index_ids.id_ranges(manifest) == {parts[0]: IdRange(file, 0, 4), parts[1]: IdRange(file, 4, 11)}
     entry = manifest.indexes["tiny/main"]
     assert index_ids.difference(storage, manifest, entry) == ""
     swapped = dataclasses.replace(entry, parts=[parts[1], parts[0]])

@@ -15,74 +15,74 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lookalike_indexer.collection.objects.store import Place, asking
+from lookalike_indexer.collection.objects.store import StoreLocation, store_errors
 from lookalike_indexer.errors import IndexerError, NotFoundError
 
 HEARTBEAT_S = 20.0
 _CLAIM = "claimed"
 
 
-def hold(place: Place, number: int, holder: object, manifest: str) -> Callable[[], object]:
+def hold(location: StoreLocation, number: int, holder: object, manifest: str) -> Callable[[], object]:
     """Keep a generation from being removed for the lifetime of `holder`, or until the returned function is called.
 
     `manifest` is the path of its manifest. Raise NotFoundError if the generation does not exist, or is being removed.
     """
-    path = f"{_folder(place, number)}/{secrets.token_hex(8)}"
+    path = f"{_folder(location, number)}/{secrets.token_hex(8)}"
     try:
-        _write(place, path)
+        _write(location, path)
     except IndexerError:
         return lambda: None  # this reader has no write permission
     ended = threading.Event()
-    threading.Thread(target=_beat, args=(place, path, ended), name="hold", daemon=True).start()
-    release = weakref.finalize(holder, _release, place, path, ended)
-    missing = f"{place.bucket}/{manifest} is missing from the collection."
-    if _CLAIM in dict(_listed(place, number)):
-        raise NotFoundError(f"{place.bucket}/{manifest} is being removed from the collection.")
-    with asking(f"{place.bucket}/{manifest}", place.bucket, missing=missing):
-        place.store.head(place.path(manifest))
+    threading.Thread(target=_beat, args=(location, path, ended), name="hold", daemon=True).start()
+    release = weakref.finalize(holder, _release, location, path, ended)
+    missing = f"{location.bucket}/{manifest} is missing from the collection."
+    if _CLAIM in dict(_listed(location, number)):
+        raise NotFoundError(f"{location.bucket}/{manifest} is being removed from the collection.")
+    with store_errors(f"{location.bucket}/{manifest}", location.bucket, missing=missing):
+        location.store.head(location.path(manifest))
     return release
 
 
 @contextmanager
-def claimed(place: Place, number: int) -> Iterator[bool]:
+def claimed(location: StoreLocation, number: int) -> Iterator[bool]:
     """Claim a generation for the duration of the block; yield True if no reader holds it."""
-    claim = f"{_folder(place, number)}/{_CLAIM}"
-    _write(place, claim)
+    claim = f"{_folder(location, number)}/{_CLAIM}"
+    _write(location, claim)
     try:
-        holds = dict(_listed(place, number))
+        holds = dict(_listed(location, number))
         # The claim was just written, so its time is the store's current time.
         now = holds.pop(_CLAIM)
         longest = datetime.timedelta(seconds=3 * HEARTBEAT_S)
         yield all(now - written > longest for written in holds.values())
     finally:
-        with contextlib.suppress(IndexerError), asking(claim, place.bucket):
-            place.store.delete(claim)
+        with contextlib.suppress(IndexerError), store_errors(claim, location.bucket):
+            location.store.delete(claim)
 
 
-def _listed(place: Place, number: int) -> Iterator[tuple[str, datetime.datetime]]:
-    folder = _folder(place, number)
-    with asking(folder, place.bucket):
-        listed: Any = place.store.list_with_delimiter(f"{folder}/")
+def _listed(location: StoreLocation, number: int) -> Iterator[tuple[str, datetime.datetime]]:
+    folder = _folder(location, number)
+    with store_errors(folder, location.bucket):
+        listed: Any = location.store.list_with_delimiter(f"{folder}/")
     for meta in listed["objects"]:
         yield str(meta["path"]).rpartition("/")[2], meta["last_modified"]
 
 
-def _beat(place: Place, path: str, ended: threading.Event) -> None:
+def _beat(location: StoreLocation, path: str, ended: threading.Event) -> None:
     while not ended.wait(HEARTBEAT_S):
         with contextlib.suppress(IndexerError):
-            _write(place, path)
+            _write(location, path)
 
 
-def _release(place: Place, path: str, ended: threading.Event) -> None:
+def _release(location: StoreLocation, path: str, ended: threading.Event) -> None:
     ended.set()
-    with contextlib.suppress(IndexerError), asking(path, place.bucket):
-        place.store.delete(path)
+    with contextlib.suppress(IndexerError), store_errors(path, location.bucket):
+        location.store.delete(path)
 
 
-def _write(place: Place, path: str) -> None:
-    with asking(f"{place.bucket}/{path}", place.bucket):
-        place.store.put(path, b"")
+def _write(location: StoreLocation, path: str) -> None:
+    with store_errors(f"{location.bucket}/{path}", location.bucket):
+        location.store.put(path, b"")
 
 
-def _folder(place: Place, number: int) -> str:
-    return place.path(f".holds/{number:08d}")
+def _folder(location: StoreLocation, number: int) -> str:
+    return location.path(f".holds/{number:08d}")

@@ -13,7 +13,7 @@ import secrets
 import threading
 from typing import Any
 
-from lookalike_indexer.collection.objects.store import Place, asking
+from lookalike_indexer.collection.objects.store import StoreLocation, store_errors
 from lookalike_indexer.errors import CollectionLockedError, IndexerError
 
 HEARTBEAT_S = 5.0
@@ -24,16 +24,16 @@ _RELEASED = b"released"
 class Lease:
     """The right to write, held from `acquire` to `release`. `note` describes the holder to others."""
 
-    def __init__(self, place: Place, note: bytes, heartbeat_s: float = HEARTBEAT_S) -> None:
-        self._place, self._note, self._heartbeat_s = place, note, heartbeat_s
+    def __init__(self, location: StoreLocation, note: bytes, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self._location, self._note, self._heartbeat_s = location, note, heartbeat_s
         self._number = 0
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     @classmethod
-    def of_another(cls, place: Place, number: int) -> Lease:
+    def reopen(cls, location: StoreLocation, number: int) -> Lease:
         """Return the lease of another process, for a process that writes on its behalf; it only supports `require`."""
-        lease = cls(place, b"")
+        lease = cls(location, b"")
         lease._number = number
         return lease
 
@@ -52,16 +52,16 @@ class Lease:
         self._number = (newest or 0) + 1
         path = self._path(self._number)
         try:
-            with self._asking(path):
-                self._place.store.put(path, self._note, mode="create")
+            with self._store_errors(path):
+                self._location.store.put(path, self._note, mode="create")
         except AlreadyExistsError as error:
             # The response to a first attempt may have been lost.
             if self._note_of(self._number) != self._note:
                 raise CollectionLockedError(self._note_of(self._number).decode(errors="replace")) from error
         for number in self._numbers():
             if number < self._number:
-                with self._asking(self._path(number)), contextlib.suppress(FileNotFoundError):
-                    self._place.store.delete(self._path(number))
+                with self._store_errors(self._path(number)), contextlib.suppress(FileNotFoundError):
+                    self._location.store.delete(self._path(number))
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
 
@@ -73,7 +73,7 @@ class Lease:
         newest = self._newest()
         if newest != self._number:
             raise CollectionLockedError(
-                f"Another process took over the lease of {self._place.url}, because this one did not renew it for "
+                f"Another process took over the lease of {self._location.url}, because this one did not renew it for "
                 f"{3 * self._heartbeat_s:g} s; run the command again."
             )
 
@@ -85,8 +85,8 @@ class Lease:
         # If this fails, the lease expires.
         with contextlib.suppress(IndexerError):
             if self._newest() == self._number:
-                with self._asking(self._path(self._number)):
-                    self._place.store.put(self._path(self._number), _RELEASED)
+                with self._store_errors(self._path(self._number)):
+                    self._location.store.put(self._path(self._number), _RELEASED)
 
     def _beat(self) -> None:
         while not self._ended.wait(self._heartbeat_s):
@@ -95,8 +95,8 @@ class Lease:
             with contextlib.suppress(IndexerError):
                 if self._newest() != self._number:
                     return
-                with self._asking(self._path(self._number)):
-                    self._place.store.put(self._path(self._number), self._note)
+                with self._store_errors(self._path(self._number)):
+                    self._location.store.put(self._path(self._number), self._note)
 
     def _is_over(self, number: int) -> bool:
         if self._note_of(number) == _RELEASED:
@@ -106,11 +106,11 @@ class Lease:
     def _age(self, number: int) -> datetime.timedelta:
         """Return the age of a lease by the store's clock, because clocks of machines may differ."""
         clock = f"{self._folder}/clock-{secrets.token_hex(4)}"
-        with self._asking(self._path(number)):
-            written: Any = self._place.store.head(self._path(number))["last_modified"]
-            self._place.store.put(clock, b"")
-            now: Any = self._place.store.head(clock)["last_modified"]
-            self._place.store.delete(clock)
+        with self._store_errors(self._path(number)):
+            written: Any = self._location.store.head(self._path(number))["last_modified"]
+            self._location.store.put(clock, b"")
+            now: Any = self._location.store.head(clock)["last_modified"]
+            self._location.store.delete(clock)
         age: datetime.timedelta = now - written
         return age
 
@@ -118,21 +118,21 @@ class Lease:
         return max(self._numbers(), default=None)
 
     def _numbers(self) -> list[int]:
-        with self._asking(self._folder):
-            listed: Any = self._place.store.list_with_delimiter(f"{self._folder}/")
+        with self._store_errors(self._folder):
+            listed: Any = self._location.store.list_with_delimiter(f"{self._folder}/")
         names = [str(meta["path"]).rpartition("/")[2] for meta in listed["objects"]]
         return [int(name) for name in names if name.isdecimal()]
 
     def _note_of(self, number: int) -> bytes:
-        with self._asking(self._path(number)):
-            return bytes(self._place.store.get(self._path(number)).bytes())
+        with self._store_errors(self._path(number)):
+            return bytes(self._location.store.get(self._path(number)).bytes())
 
     @property
     def _folder(self) -> str:
-        return self._place.path(_FOLDER)
+        return self._location.path(_FOLDER)
 
     def _path(self, number: int) -> str:
         return f"{self._folder}/{number:08d}"
 
-    def _asking(self, path: str) -> contextlib.AbstractContextManager[None]:
-        return asking(f"{self._place.bucket}/{path}", self._place.bucket)
+    def _store_errors(self, path: str) -> contextlib.AbstractContextManager[None]:
+        return store_errors(f"{self._location.bucket}/{path}", self._location.bucket)

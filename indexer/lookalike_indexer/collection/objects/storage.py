@@ -14,7 +14,7 @@ from typing import Any
 from lookalike_indexer.collection.objects.cache import Cache
 from lookalike_indexer.collection.objects.checks import check_creates_once
 from lookalike_indexer.collection.objects.lease import Lease
-from lookalike_indexer.collection.objects.store import Place, asking, place_of
+from lookalike_indexer.collection.objects.store import StoreLocation, open_location, store_errors
 from lookalike_indexer.collection.storage import Stamp, Storage
 from lookalike_indexer.errors import CollectionLockedError, DataLossError, IndexerError, NotFoundError
 
@@ -32,9 +32,9 @@ class ObjectStorage(Storage):
 
     def __init__(self, url: str, cache: Cache | None = None) -> None:
         """Open a store. Raise UsageError if the URL has no known scheme."""
-        self._place: Place = place_of(url)
-        super().__init__(self._place.url)
-        self._cache = cache or Cache(self._place.url)
+        self._location: StoreLocation = open_location(url)
+        super().__init__(self._location.url)
+        self._cache = cache or Cache(self._location.url)
         self._lock = threading.Lock()
         # Cached listings: the stamp and version of each object, and the listed folders.
         self._known: dict[str, tuple[Stamp, str]] = {}
@@ -51,15 +51,15 @@ class ObjectStorage(Storage):
 
     @property
     def location(self) -> str:
-        return self._place.url
+        return self._location.url
 
     @property
     def name(self) -> str:
-        return self._place.prefix.rpartition("/")[2] or self._place.bucket.rpartition("/")[2]
+        return self._location.prefix.rpartition("/")[2] or self._location.bucket.rpartition("/")[2]
 
     @property
-    def place(self) -> Place:
-        return self._place
+    def store_location(self) -> StoreLocation:
+        return self._location
 
     @property
     def scratch(self) -> Path:
@@ -112,19 +112,19 @@ class ObjectStorage(Storage):
         return {name: stamp.bytes for name, stamp in self._list(folder).items()}
 
     def walk(self) -> Iterator[str]:
-        prefix = f"{self._place.prefix}/" if self._place.prefix else None
-        with asking(self.location, self.location):
-            for chunk in self._place.store.list(prefix):
+        prefix = f"{self._location.prefix}/" if self._location.prefix else None
+        with store_errors(self.location, self.location):
+            for chunk in self._location.store.list(prefix):
                 for meta in chunk:
-                    name = self._place.name(str(meta["path"]))
+                    name = self._location.name(str(meta["path"]))
                     if not name.startswith(COORDINATION):
                         self._note(name, meta)
                         yield name
 
     def read(self, path: str) -> bytes:
         _inside(path)
-        with self._asking(path):
-            return bytes(self._place.store.get(self._place.path(path)).bytes())
+        with self._store_errors(path):
+            return bytes(self._location.store.get(self._location.path(path)).bytes())
 
     @contextmanager
     def staged(self, path: str) -> Iterator[Path]:
@@ -134,8 +134,8 @@ class ObjectStorage(Storage):
         try:
             yield temporary
             size = temporary.stat().st_size
-            with self._asking(path):
-                result: Any = self._place.store.put(self._place.path(path), temporary)
+            with self._store_errors(path):
+                result: Any = self._location.store.put(self._location.path(path), temporary)
             version = str(result["e_tag"] or "")
             with self._lock:
                 self._known.pop(path, None)
@@ -156,8 +156,8 @@ class ObjectStorage(Storage):
         self._require_lease()
         self.probe()
         try:
-            with self._asking(path):
-                self._place.store.put(self._place.path(path), data, mode="create")
+            with self._store_errors(path):
+                self._location.store.put(self._location.path(path), data, mode="create")
         except AlreadyExistsError as error:
             # The response to a first attempt may have been lost, so that the retry found the object that it created.
             if self.read(path) != data:
@@ -170,7 +170,7 @@ class ObjectStorage(Storage):
         publication.
         """
         if not self._probed:
-            check_creates_once(self._place)
+            check_creates_once(self._location)
             self._probed = True
 
     def settle(self, paths: Iterable[str]) -> None:
@@ -178,29 +178,29 @@ class ObjectStorage(Storage):
 
     def rename(self, path: str, other: str) -> None:
         self._require_lease()
-        with self._asking(path):
-            self._place.store.copy(self._place.path(path), self._place.path(other), overwrite=True)
-            self._place.store.delete(self._place.path(path))
+        with self._store_errors(path):
+            self._location.store.copy(self._location.path(path), self._location.path(other), overwrite=True)
+            self._location.store.delete(self._location.path(path))
         self._forget(path)
         self._forget(other)
         self._head(other)
 
     def remove(self, path: str) -> None:
         _inside(path)
-        with self._asking(path), contextlib.suppress(FileNotFoundError):
-            self._place.store.delete(self._place.path(path))
+        with self._store_errors(path), contextlib.suppress(FileNotFoundError):
+            self._location.store.delete(self._location.path(path))
         self._forget(path)
 
     def clear(self, folder: str) -> None:
         _inside(folder)
         paths: list[str] = []
-        with asking(self.shown(folder), self.location):
-            for chunk in self._place.store.list(f"{self._place.path(folder)}/"):
+        with store_errors(self.shown(folder), self.location):
+            for chunk in self._location.store.list(f"{self._location.path(folder)}/"):
                 paths += [str(meta["path"]) for meta in chunk]
             if paths:
-                self._place.store.delete(paths)
+                self._location.store.delete(paths)
         for path in paths:
-            self._forget(self._place.name(path))
+            self._forget(self._location.name(path))
 
     def digest(self, path: str) -> str:
         try:
@@ -217,7 +217,7 @@ class ObjectStorage(Storage):
     @contextmanager
     def leased(self, note: bytes) -> Iterator[None]:
         """Be the only writer for the duration of the block. Raise CollectionLockedError if another process is."""
-        lease = Lease(self._place, note)
+        lease = Lease(self._location, note)
         lease.acquire()
         with self._lock:
             # Discard what was known before other writers ran.
@@ -239,14 +239,14 @@ class ObjectStorage(Storage):
         """Return the objects directly in a folder, by name."""
         _inside(folder)
         found: dict[str, Stamp] = {}
-        with asking(self.shown(folder), self.location):
-            listed: Any = self._place.store.list_with_delimiter(f"{self._place.path(folder)}/")
+        with store_errors(self.shown(folder), self.location):
+            listed: Any = self._location.store.list_with_delimiter(f"{self._location.path(folder)}/")
         with self._lock:
             for path in [path for path in self._known if _folder(path) == folder]:
                 del self._known[path]
             self._listed.add(folder)
         for meta in listed["objects"]:
-            path = self._place.name(str(meta["path"]))
+            path = self._location.name(str(meta["path"]))
             # Some stores keep an empty object for the folder itself.
             if _folder(path) != folder:
                 continue
@@ -260,14 +260,14 @@ class ObjectStorage(Storage):
         return known or self._head(path)
 
     def _head(self, path: str) -> tuple[Stamp, str]:
-        with self._asking(path):
-            meta = self._place.store.head(self._place.path(path))
+        with self._store_errors(path):
+            meta = self._location.store.head(self._location.path(path))
         self._note(path, meta)
         return self._known[path]
 
     def _fetch(self, path: str, temporary: Path) -> None:
-        with self._asking(path):
-            found = self._place.store.get(self._place.path(path))
+        with self._store_errors(path):
+            found = self._location.store.get(self._location.path(path))
             with temporary.open("wb") as file:
                 for chunk in found.stream(min_chunk_size=8 << 20):
                     file.write(chunk)
@@ -287,15 +287,15 @@ class ObjectStorage(Storage):
         with self._lock:
             self._known.pop(path, None)
 
-    def _asking(self, path: str) -> contextlib.AbstractContextManager[None]:
-        return asking(self.shown(path), self.location)
+    def _store_errors(self, path: str) -> contextlib.AbstractContextManager[None]:
+        return store_errors(self.shown(path), self.location)
 
 
 def _reopened(url: str, lease: int | None) -> ObjectStorage:
     """Return the same storage in another process; with a lease number it writes on behalf of the lease's holder."""
     storage = ObjectStorage(url)
     if lease is not None:
-        storage._lease = Lease.of_another(storage.place, lease)
+        storage._lease = Lease.reopen(storage.store_location, lease)
     return storage
 
 

@@ -30,7 +30,7 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT", "AZURE_
 
 
 @dataclass(frozen=True)
-class Place:
+class StoreLocation:
     """A bucket and the prefix of all its objects' names."""
 
     store: ObjectStore
@@ -42,11 +42,11 @@ class Place:
         return f"{self.bucket}/{self.prefix}".rstrip("/")
 
     def path(self, name: str) -> str:
-        """Return the path within the bucket of an object of this place."""
+        """Return the path within the bucket of an object below this prefix."""
         return f"{self.prefix}/{name}" if self.prefix else name
 
     def name(self, path: str) -> str:
-        """Return the name within this place of an object's path."""
+        """Return the name below this prefix of an object's path."""
         return path[len(self.prefix) + 1 :] if self.prefix else path
 
 
@@ -55,7 +55,7 @@ def is_url(location: str | os.PathLike[str]) -> bool:
     return "://" in str(location)
 
 
-def place_of(url: str) -> Place:
+def open_location(url: str) -> StoreLocation:
     """Open the bucket of a URL such as s3://bucket/prefix, without a request to the store.
 
     Credentials come from the environment or the machine's role, as the store's own tools take them. Raise UsageError if
@@ -77,17 +77,17 @@ def place_of(url: str) -> Place:
     if any(_LOOPBACK.match(os.environ.get(name, "")) for name in _ENDPOINTS):
         options["allow_http"] = True
     retry: Any = {"max_retries": _RETRIES, "retry_timeout": datetime.timedelta(seconds=_RETRY_S)}
-    with asking(bucket, bucket):
+    with store_errors(bucket, bucket):
         opened: Any = from_url
         store: Any = opened(bucket, client_options=options, retry_config=retry)
     prefix = "/".join(part for part in parts.path.split("/") if part)
     if ".." in prefix.split("/"):
         raise UsageError(f"{url} has '..' in its path; name the prefix itself.")
-    return Place(store, bucket, prefix)
+    return StoreLocation(store, bucket, prefix)
 
 
 @contextmanager
-def asking(name: str, location: str, *, missing: str = "") -> Iterator[None]:
+def store_errors(name: str, location: str, *, missing: str = "") -> Iterator[None]:
     """Convert errors of a store to sentences without secrets.
 
     Raise NotFoundError if `name` does not exist. Raise IndexerError if the store refuses or cannot be reached.

@@ -53,7 +53,7 @@ class _Part:
         return ", ".join(str(number) for number in sorted({replica.shard for replica in self.replicas}))
 
 
-def ask(
+def call_shards(
     shards: ShardSet,
     groups: Sequence[Sequence[Replica]],
     digest: str,
@@ -68,10 +68,10 @@ def ask(
     replica is asked. Raises ShardLostError if no replica of a group answers within `timeout`
     seconds, and OverloadedError if all are too busy.
     """
-    return _Question(shards, digest, message, timeout, hedged=hedged).answers([_Part(group) for group in groups])
+    return _ShardCall(shards, digest, message, timeout, hedged=hedged).answers([_Part(group) for group in groups])
 
 
-class _Question:
+class _ShardCall:
     def __init__(
         self, shards: ShardSet, digest: str, message: Callable[[bool], bytes], timeout: float, *, hedged: bool
     ) -> None:
