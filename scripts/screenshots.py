@@ -26,7 +26,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.map2d import map2d
-from lookalike_indexer.experiments.stored_results import keep
+from lookalike_indexer.experiments.stored_results import store_result
 from lookalike_indexer.experiments.view import View
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "images"
@@ -82,7 +82,7 @@ def make(work: Path, model: str, weights: str) -> Path:
         photos = cut_crops(work / "crops")
         run("index", photos, "--collection", collection, "--model", model, "--weights", weights, "--clusters", 17)
         reader = CollectionReader.open(str(collection))
-        keep(reader, "tsne", map2d(View(reader), method="tsne"))
+        store_result(reader, "tsne", map2d(View(reader), method="tsne"))
     return collection
 
 

@@ -44,7 +44,7 @@ class _Load(NamedTuple):
     queries: int
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         return f"{self.callers} {'caller' if self.callers == 1 else 'callers'}, {self.queries} in a call"
 
 
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for name, server in servers.items():
                     method = echo.METHOD if name == "echo" else requests.method
                     _ask(server, Requests(method, requests.messages), load, given.seconds, Path(folder), found[name])
-            print(f"{load.told:>24}: {_line(found)}", flush=True)
+            print(f"{load.text:>24}: {_line(found)}", flush=True)
 
 
 _SERVING = r"SERVING .* on (127\.0\.0\.1:\d+)"

@@ -24,7 +24,7 @@ from lookalike_benchmarks import timing
 from lookalike_benchmarks.processes import peak_bytes, resident_bytes
 from lookalike_benchmarks.synthetic import PART_ROWS, embeddings_table, images_table, key
 from lookalike_indexer.arrays import Float32, Int64
-from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.clustering.assign import AssignedVectors
 from lookalike_indexer.clustering.extend import extend_clustering
 from lookalike_indexer.clustering.tables import write_assignments, write_centroids
 from lookalike_indexer.clustering.trained_centroids import Trained
@@ -241,7 +241,7 @@ def _write_part(storage: Storage, number: int, ids: Int64, vectors: Float32) -> 
     write_part(storage, layout.predictions(_NAME, number), _predictions(ids))
     write_part(storage, layout.embeddings(_NAME, number), embeddings_table(start, vectors))
     zeros = np.zeros(rows, np.float32)
-    write_assignments(storage, _assignments(number), ids, Assigned(zeros.astype(np.int32), zeros, zeros))
+    write_assignments(storage, _assignments(number), ids, AssignedVectors(zeros.astype(np.int32), zeros, zeros))
 
 
 def _predictions(ids: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pa.Table:

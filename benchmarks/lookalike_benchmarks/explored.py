@@ -17,7 +17,7 @@ from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.stored_results import keep
+from lookalike_indexer.experiments.stored_results import store_result
 from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Silent
@@ -40,7 +40,7 @@ def write_explorable(folder: Path, rows: int, dim: int, clusters: int, seed: int
     reader = CollectionReader.open(str(root))
     places = np.concatenate(list(Clustered(rows=rows, dim=2, seed=seed).blocks()))
     table = pa.table({"id": np.arange(rows), "x": places[:, 0], "y": places[:, 1]})
-    keep(reader, "plane", Result("map", {"space": SPACE, "method": "synthetic"}, {"map": table}))
+    store_result(reader, "plane", Result("map", {"space": SPACE, "method": "synthetic"}, {"map": table}))
     return root
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lookalike_benchmarks.engines.catalog import PEERS
-from lookalike_benchmarks.tables import markdown, told
+from lookalike_benchmarks.tables import format_value, markdown
 from lookalike_benchmarks.targets import LabeledRow
 
 Rows = Sequence[LabeledRow]
@@ -38,7 +38,7 @@ def _search(rows: Rows) -> list[str]:
         for placement in placements:
             there = [row for row in mine if row["params"].get("placement", "cpu") == placement]
             sizes = [row["measured"]["index_mib"] for row in there if "index_mib" in row["measured"]]
-            cells = [f"{name}, {placement}", told(sizes[0]) if sizes else ""]
+            cells = [f"{name}, {placement}", format_value(sizes[0]) if sizes else ""]
             lines.append([*cells, *(_fastest(there, recall) for recall in _RECALLS)])
     head = ["index", "MiB", *(f"recall >= {recall:.2f}" for recall in _RECALLS)]
     return markdown(head, lines)
@@ -139,7 +139,7 @@ def _built(rows: Rows) -> list[str]:
     for row in built:
         params, measured = row["params"], row["measured"]
         recall = f"{measured['best_recall_at_10']:.3f}"
-        seconds, memory = f"{measured['build_seconds']:.1f}", told(round(measured["rss_mib"]))
+        seconds, memory = f"{measured['build_seconds']:.1f}", format_value(round(measured["rss_mib"]))
         lines.append([params["engine"], params.get("index", ""), seconds, memory, recall])
     return markdown(["engine", "index", "build, s", "resident, MiB", "best recall@10"], lines)
 
@@ -160,10 +160,10 @@ def _growth(rows: Rows) -> list[str]:
         work = row["case"].replace(f"{found[1]} images", "N images")
         for name in ("write_seconds", "build_seconds", "load_seconds", "serve_seconds", "swap_seconds", "p50_ms"):
             if name in row["measured"]:
-                works.setdefault(f"{work}: {name}", {})[images] = told(row["measured"][name])
+                works.setdefault(f"{work}: {name}", {})[images] = format_value(row["measured"][name])
         for name in ("relist_seconds", "resume_seconds", "join_seconds", "encode_seconds", "ids_to_key_label_uri_ms"):
             if name in row["measured"]:
-                works.setdefault(f"{work}: {name}", {})[images] = told(row["measured"][name])
+                works.setdefault(f"{work}: {name}", {})[images] = format_value(row["measured"][name])
     several = {work: cells for work, cells in works.items() if len(cells) > 1}
     sizes = sorted({size for cells in several.values() for size in cells})
     lines = [[work, *(cells.get(size, "") for size in sizes)] for work, cells in several.items()]
@@ -228,7 +228,7 @@ def _overload(rows: Rows) -> list[str]:
 
 
 def _pairs(row: LabeledRow) -> list[list[str]]:
-    return [[name.replace("_", " "), told(value)] for name, value in row["measured"].items()]
+    return [[name.replace("_", " "), format_value(value)] for name, value in row["measured"].items()]
 
 
 def _experiments(rows: Rows) -> list[str]:
@@ -243,7 +243,7 @@ def _columns(rows: Rows, first: str, columns: dict[str, str]) -> list[str]:
     """Return a line for each row that has any of the columns; columns without any value are left out."""
     found = [row for row in rows if columns.keys() & row["measured"].keys()]
     used = [name for name in columns if any(name in row["measured"] for row in found)]
-    lines = [[row["case"], *(told(row["measured"].get(name)) for name in used)] for row in found]
+    lines = [[row["case"], *(format_value(row["measured"].get(name)) for name in used)] for row in found]
     return markdown([first, *(columns[name] for name in used)], lines)
 
 

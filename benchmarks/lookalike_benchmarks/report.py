@@ -10,7 +10,7 @@ from lookalike_benchmarks import results
 from lookalike_benchmarks.charts import draw
 from lookalike_benchmarks.questions import QUESTIONS, Question
 from lookalike_benchmarks.scorecard import scorecard
-from lookalike_benchmarks.tables import comma_separated, told
+from lookalike_benchmarks.tables import comma_separated, format_value
 from lookalike_benchmarks.targets import LabeledRow
 
 SUITES = (
@@ -100,4 +100,9 @@ def _origin(rows: Sequence[LabeledRow]) -> list[str]:
         if len(sizes) == 1 and {"rows", "dim"} <= params.keys()
         else ""
     )
-    return [f"`{row['command']}`", "", f"On {machine['processor']}, {told(machine['cores'])} cores{gpus}.{data}", ""]
+    return [
+        f"`{row['command']}`",
+        "",
+        f"On {machine['processor']}, {format_value(machine['cores'])} cores{gpus}.{data}",
+        "",
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lookalike_benchmarks.tables import told
+from lookalike_benchmarks.tables import format_value
 from lookalike_benchmarks.targets import TARGETS, LabeledRow, Target, Verdict, judge
 
 
@@ -24,12 +24,12 @@ def scorecard(suites: Mapping[str, Sequence[LabeledRow]], reasons: Mapping[str, 
 
 def _target(verdict: Verdict, reason: str) -> str:
     target = verdict.target
-    aim = ", ".join(bound.told() for bound in target.bounds)
+    aim = ", ".join(bound.text() for bound in target.bounds)
     if verdict.row is None:
         result, figures, by = f"not measured{_because(target, reason)}", "", f"`lookalike bench {target.suite}`"
     else:
         result = "met" if verdict.met else f"**missed**{_because(target, reason)}"
-        figures = ", ".join(f"{name} {told(figure)}" for name, figure in verdict.figures().items())
+        figures = ", ".join(f"{name} {format_value(figure)}" for name, figure in verdict.figures().items())
         by = f"{target.suite}: {verdict.row['case']}"
     return f"| {target.what} | {aim} | {figures} | {result} | {by} |"
 

@@ -11,7 +11,7 @@ from typing import Any
 from lookalike_benchmarks.targets import LabeledRow
 
 
-def told(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Format a value for people."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: ""}[value]

@@ -21,7 +21,7 @@ class Bound:
     def holds(self, figure: float) -> bool:
         return figure >= self.value if self.sign == ">=" else figure <= self.value
 
-    def told(self) -> str:
+    def text(self) -> str:
         return f"{self.measure} {self.sign} {self.value:g}"
 
 

@@ -55,7 +55,7 @@ class Filter:
         return _joined("any", other, self)
 
     def __invert__(self) -> Filter:
-        return made(**{"not": self.message})
+        return filter_from(**{"not": self.message})
 
     def __bool__(self) -> bool:
         raise TypeError(
@@ -129,15 +129,15 @@ class Column(Comparable):
             else:
                 message.numbers.append(plain)
         if not flags:
-            return made(**{"in": message})
-        rest = [made(**{"in": message})] if message.texts or message.integers or message.numbers else []
-        return made(any=filter_pb2.Filters(filters=[each.message for each in [*flags, *rest]]))
+            return filter_from(**{"in": message})
+        rest = [filter_from(**{"in": message})] if message.texts or message.integers or message.numbers else []
+        return filter_from(any=filter_pb2.Filters(filters=[each.message for each in [*flags, *rest]]))
 
     def has(self, text: str) -> Filter:
         """Return a filter for images whose list of texts contains `text`."""
         if not isinstance(text, str):
             raise InvalidArgumentError(f"has() takes a str, not {text!r}, because lists hold texts.")
-        return made(has=filter_pb2.Has(column=self._name, text=checked_text(text)))
+        return filter_from(has=filter_pb2.Has(column=self._name, text=checked_text(text)))
 
     def is_null(self) -> Filter:
         """Return a filter for images without a value."""
@@ -145,7 +145,7 @@ class Column(Comparable):
 
     def is_present(self) -> Filter:
         """Return a filter for images with a value."""
-        return made(present=filter_pb2.Present(column=self._name))
+        return filter_from(present=filter_pb2.Present(column=self._name))
 
     def __and__(self, other: Where) -> Filter:
         return self._is_true() & other
@@ -174,7 +174,7 @@ class Column(Comparable):
         message = filter_pb2.Value()
         kind = {bool: "boolean", int: "integer", float: "number", str: "text"}[type(plain)]
         setattr(message, kind, plain)
-        return made(compare=filter_pb2.Compare(column=self._name, operator=SIGNS[sign], value=message))
+        return filter_from(compare=filter_pb2.Compare(column=self._name, operator=SIGNS[sign], value=message))
 
 
 # The types that `where` accepts.
@@ -218,10 +218,10 @@ def _joined(kind: str, one: Where, other: Where) -> Filter:
             raise InvalidArgumentError("None is not a filter.")
         inner = getattr(message, kind).filters if message.WhichOneof("kind") == kind else [message]
         parts.extend(inner)
-    return made(**{kind: filter_pb2.Filters(filters=parts)})
+    return filter_from(**{kind: filter_pb2.Filters(filters=parts)})
 
 
-def made(**fields: Any) -> Filter:
+def filter_from(**fields: Any) -> Filter:
     """Return the filter of a message with these fields."""
     found = Filter.__new__(Filter)
     found.message = filter_pb2.Filter(**fields)

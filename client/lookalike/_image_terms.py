@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from lookalike._errors import InvalidArgumentError
-from lookalike._filters import SIGNS, Comparable, Filter, Value, checked_text, made, plain_value, several
+from lookalike._filters import SIGNS, Comparable, Filter, Value, checked_text, filter_from, plain_value, several
 from lookalike._queries import as_int
 from lookalike.v1 import filter_pb2
 
@@ -19,14 +19,14 @@ class _Number(Comparable):
 
     def is_null(self) -> Filter:
         """Return a filter for images without a number."""
-        return ~made(present=filter_pb2.Present(**self._name))
+        return ~filter_from(present=filter_pb2.Present(**self._name))
 
     def _compared(self, sign: str, value: Value) -> Filter:
         plain = plain_value(value)
         if isinstance(plain, (bool, str)):
             raise InvalidArgumentError(f"A {self._bound} is compared with a number, not with {value!r}.")
         bound = filter_pb2.Bound(operator=SIGNS[sign], value=plain)
-        return made(**{self._field: self._message(**self._name, **{self._bound: bound})})
+        return filter_from(**{self._field: self._message(**self._name, **{self._bound: bound})})
 
 
 class _Among:
@@ -55,12 +55,12 @@ class _Among:
         """Return a filter for images whose value is in `values`; it matches no image if `values` is empty."""
         listed = [self._checked(value) for value in several(values)]
         if not listed:
-            return made(any=filter_pb2.Filters())
-        return made(**{self._field: self._message(**self._name, **{self._values: listed})})
+            return filter_from(any=filter_pb2.Filters())
+        return filter_from(**{self._field: self._message(**self._name, **{self._values: listed})})
 
     def is_null(self) -> Filter:
         """Return a filter for images without a value."""
-        return ~made(present=filter_pb2.Present(**self._name))
+        return ~filter_from(present=filter_pb2.Present(**self._name))
 
     def __bool__(self) -> bool:
         raise TypeError("it has a value for each image; compare it")

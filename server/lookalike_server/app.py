@@ -20,7 +20,7 @@ from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.memory_trim import limit_arenas
 from lookalike_server.generation.verification import FileVerifier
-from lookalike_server.observe.gauges import UnderWay
+from lookalike_server.observe.gauges import RunningBatch
 from lookalike_server.observe.observatory import Observatory
 from lookalike_server.placement.build_searchers import choose_devices
 from lookalike_server.placement.devices import Device
@@ -28,13 +28,13 @@ from lookalike_server.processes.embedding import OpenEmbedder
 from lookalike_server.processes.experiment_runner import ExperimentRunner
 from lookalike_server.processes.hangs import Hangs
 from lookalike_server.processes.thumbnails import Thumbnails
-from lookalike_server.served_collection import ServedCollection, Shared
+from lookalike_server.served_collection import ServedCollection, SharedParts
 from lookalike_server.services.collection_list import CollectionList
 from lookalike_server.services.routing import routed
 from lookalike_server.transport.access import ADMIN
 from lookalike_server.transport.collection_names import CollectionNames
 from lookalike_server.transport.grpc_server import GrpcServer
-from lookalike_server.transport.health import VERIFIED, Health, Statuses, Watched
+from lookalike_server.transport.health import VERIFIED, Health, MonitoredCollection, Statuses
 from lookalike_server.transport.local_user import LocalUser
 from lookalike_server.transport.service_table import EXPERIMENTING, SEARCHING, SERVED, SERVICES, SHARDED
 from lookalike_server.transport.tokens import Tokens
@@ -59,7 +59,7 @@ class Entrance(Protocol):
     def calls_in_flight(self) -> int: ...
 
     @property
-    def admission(self) -> UnderWay: ...
+    def admission(self) -> RunningBatch: ...
 
     def add(self, servicers: Mapping[str, Any]) -> None: ...
 
@@ -102,7 +102,7 @@ class App:
             devices = choose_devices(settings.placement, settings.gpus, there)
         self._observatory = Observatory(settings.observe, ADMIN, several=len(settings.collections) > 1)
         self.hangs = Hangs()
-        shared = Shared(settings, self._budget, devices, self._observatory, self.hangs, mapped)
+        shared = SharedParts(settings, self._budget, devices, self._observatory, self.hangs, mapped)
         self._devices = devices
         first, *others = settings.collections
         self.first = ServedCollection(
@@ -141,7 +141,7 @@ class App:
             SHARDED: lambda: settings.share is not None,
             VERIFIED: lambda: all(one.is_verified for one in self.collections),
         }
-        watched = [Watched(one.name, one.current, one.embed_queue) for one in self.collections]
+        watched = [MonitoredCollection(one.name, one.current, one.embed_queue) for one in self.collections]
         self._health = Health(watched, [SEARCHING], always, others, self._server.statuses)
         self._server.add(self._servicers())
         try:
@@ -199,7 +199,7 @@ class App:
         return self._server.resident_bytes
 
     @property
-    def admission(self) -> UnderWay:
+    def admission(self) -> RunningBatch:
         """Calls and bytes in flight of each peer."""
         return self._server.admission
 

@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedParts:
     """Parts that the collections of one server share before the server starts.
 
     `mapped` is a folder for files that its processes map, None if there is only one process.
@@ -74,7 +74,7 @@ class ServedCollection:
     def __init__(
         self,
         chosen: CollectionSettings,
-        shared: Shared,
+        shared: SharedParts,
         *,
         open_embedder: OpenEmbedder | None = None,
         experiment_runner: ExperimentRunner | None = None,

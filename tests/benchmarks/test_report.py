@@ -12,7 +12,7 @@ from PIL import Image
 from lookalike_benchmarks.cli import bench as command
 from lookalike_benchmarks.questions import QUESTIONS
 from lookalike_benchmarks.report import SUITES, write
-from lookalike_benchmarks.tables import comma_separated, told
+from lookalike_benchmarks.tables import comma_separated, format_value
 from lookalike_benchmarks.targets import TARGETS, judge
 
 LABELS = {
@@ -91,7 +91,7 @@ def test_all_parameters_and_measures_are_columns_of_the_csv():
     ],
 )
 def test_values_are_formatted_for_people(value, text):
-    assert told(value) == text
+    assert format_value(value) == text
 
 
 def test_report_has_targets_tables_charts_and_commands(put, tmp_path):

@@ -27,7 +27,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.experiments.map2d import map2d
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.stored_results import keep
+from lookalike_indexer.experiments.stored_results import store_result
 from lookalike_indexer.experiments.view import View
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe: pip install 'lookalike[dev]'")
@@ -121,8 +121,10 @@ def collection(pictures: Path, resnet18_weights: Path, tmp_path_factory: pytest.
     assert CliRunner().invoke(attach, [str(folder), str(table), "--key", "file", "--type", "tags=list"]).exit_code == 0
     view = View(CollectionReader.open(str(folder)))
     placed = map2d(view, method="pca")
-    keep(view.reader, "pca", placed)
-    keep(view.reader, "training", Result("evolution", {"model": "resnet18", "steps": STEPS}, {"map": steps_of(placed)}))
+    store_result(view.reader, "pca", placed)
+    store_result(
+        view.reader, "training", Result("evolution", {"model": "resnet18", "steps": STEPS}, {"map": steps_of(placed)})
+    )
     return folder
 
 

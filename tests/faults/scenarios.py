@@ -62,11 +62,11 @@ def keep_result(collection: str) -> None:
     from lookalike_indexer.cli.errors import reported
     from lookalike_indexer.collection.reader import CollectionReader
     from lookalike_indexer.experiments.result import Result
-    from lookalike_indexer.experiments.stored_results import keep
+    from lookalike_indexer.experiments.stored_results import store_result
 
     tables = {"counts": pa.table({"count": [1, 2, 3]}), "names": pa.table({"name": ["a", "b"]})}
     result = Result("matrix", {"clusters": 2}, tables, {"purity": 0.5}, ("Half of it is pure.",))
-    reported(lambda: keep(CollectionReader.open(collection), "kept", result))()
+    reported(lambda: store_result(CollectionReader.open(collection), "kept", result))()
 
 
 def paint(folder: Path) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.clustering.assign import AssignedVectors
 from lookalike_indexer.clustering.tables import write_assignments, write_centroids
 from lookalike_indexer.clustering.trained_centroids import Trained
 from lookalike_indexer.collection import generations, layout, schema
@@ -179,7 +179,7 @@ def publish_clustering() -> Callable[..., CollectionReader]:
         folder = layout.clustering(space, name, "0" * 64)
         write_centroids(storage, f"{folder}/centroids.parquet", Trained(centroids, [1.0]))
         write_assignments(
-            storage, f"{folder}/assignments/part-000000.parquet", ids, Assigned(codes, distances, margins)
+            storage, f"{folder}/assignments/part-000000.parquet", ids, AssignedVectors(codes, distances, margins)
         )
         made = ClusteringEntry(
             space=space,

@@ -283,7 +283,7 @@ def test_calls_with_too_long_an_estimated_wait_are_rejected_with_retry_after() -
 
 def test_estimated_wait_includes_the_running_batch() -> None:
     queue = queue_at(0.1, 2.0, 5)
-    queue.take("only", now=0.0)
+    queue.next_batch("only", now=0.0)
     for _ in range(6):
         queue.add(entry_of(queued=0.0))
     with pytest.raises(OverloadedError) as caught:
@@ -300,7 +300,7 @@ def test_estimated_wait_includes_the_running_batch() -> None:
 
 def test_behind_a_running_batch_an_entry_waits_up_to_the_limit() -> None:
     queue = queue_at(0.1, 2.0, 1)
-    queue.take("only", now=0.0)
+    queue.next_batch("only", now=0.0)
     with pytest.raises(OverloadedError, match="is longer than 2 s"):
         queue.add(entry_of(queued=2.3))
     queue.add(entry_of(queued=1.9))
@@ -336,7 +336,7 @@ def test_no_entry_is_rejected_after_waiting_at_five_times_the_capacity(slower: f
             queue.record_run("only", ends - began)
             answered += len(running)
             began = ends
-            running, late = queue.take("only", began)
+            running, late = queue.next_batch("only", began)
             assert not late
             ends += (0.02 + len(running) / capacity) * (slower if now > seconds / 2 else 1)
         try:
@@ -345,7 +345,7 @@ def test_no_entry_is_rejected_after_waiting_at_five_times_the_capacity(slower: f
             refused += 1
         if not running:
             began = now
-            running, _ = queue.take("only", began)
+            running, _ = queue.next_batch("only", began)
             ends = began + 0.02 + len(running) / capacity
     assert answered > 0.9 * seconds * capacity * (1 + 1 / slower) / 2
     assert refused + answered + queue.waiting + len(running) == seconds * rate
@@ -353,7 +353,7 @@ def test_no_entry_is_rejected_after_waiting_at_five_times_the_capacity(slower: f
 
 def test_batch_takes_no_longer_than_half_of_what_others_may_wait() -> None:
     for pace_s, size in ((0.1, 10), (0.001, 60), (5.0, 1)):
-        batch, refused = queue_at(pace_s, 2.0, 60).take("only", now=0.0)
+        batch, refused = queue_at(pace_s, 2.0, 60).next_batch("only", now=0.0)
         assert (len(batch), refused) == (size, [])
 
 
@@ -372,7 +372,7 @@ def test_large_scans_of_constant_cost_are_not_rejected() -> None:
     for _ in range(4):
         first.add(entry_of(100))
     for _ in range(4):
-        batch, _ = first.take("only", 0.0)
+        batch, _ = first.next_batch("only", 0.0)
         assert len(batch) == 1
         first.record_run("only", 0.2)
 
@@ -390,7 +390,7 @@ def test_large_scans_of_constant_cost_are_not_rejected() -> None:
 def test_batches_of_constant_cost_are_not_kept_small() -> None:
     queue = queue_at(0.0, 2.0, 60)
     queue.latency = scan_queue(3.0, 0.1, 2.0).latency
-    assert len(queue.take("only", 0.0)[0]) == 30, "as long for the works as for the batch"
+    assert len(queue.next_batch("only", 0.0)[0]) == 30, "as long for the works as for the batch"
 
 
 def test_incompatible_batches_run_in_turn() -> None:
@@ -401,7 +401,7 @@ def test_incompatible_batches_run_in_turn() -> None:
     with pytest.raises(OverloadedError, match="behind 6 queued calls"):
         queue.add(entry_of())
     for left in (5, 4, 3, 2, 1, 0):
-        queue.take("only", 0.0)
+        queue.next_batch("only", 0.0)
         queue.record_run("only", 0.2)
         assert queue.waiting == left
     queue.add(entry_of())

@@ -25,7 +25,7 @@ from lookalike.v1 import (
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.errors import NotFoundError, UsageError
 from lookalike_server.app import App
-from lookalike_server.commands.chosen_collections import Chosen, chosen_collections
+from lookalike_server.commands.chosen_collections import CommonSettings, chosen_collections
 from lookalike_server.commands.collection_options import collection_overrides, named, split
 from lookalike_server.commands.token_command import token
 from lookalike_server.common.limits import MIB, Limits
@@ -250,7 +250,7 @@ class TestWhatServeIsGiven:
         pairs = [("pictures", "p"), ("flowers", "f")]
         texts = ["flowers.max_k=100", "flowers.max-image-bytes=80MiB", "flowers.weights=net.pth", "flowers.index=main"]
         own = collection_overrides(texts, pairs)
-        chosen = Chosen({"max_k": 500}, None, ("small",))
+        chosen = CommonSettings({"max_k": 500}, None, ("small",))
         server, (pictures, flowers) = chosen_collections(pairs, chosen, own, [ImageLimits(), ImageLimits()])
         assert (pictures.limits.max_k, flowers.limits.max_k) == (500, 100)
         assert (pictures.weights, flowers.weights) == (None, "net.pth")

@@ -79,7 +79,7 @@ async def test_networks_are_opened_once_and_closed_when_no_generation_wants_them
     for space in ("s0", "s1", "s0"):
         await queue.embed(old, space, [b"1"], None)
     assert [space for space, _ in opened] == ["s0", "s1"]
-    queue.keep(new)
+    queue.retain_networks(new)
     await queue.embed(new, "s0", [b"1"], None)
     assert [embedder.closed for _, embedder in opened] == [True, False]
     await queue.embed(new, "s1", [b"1"], None)
@@ -101,7 +101,7 @@ async def test_network_used_by_a_late_call_is_closed_after_it(make_toy, make_emb
     queue = EmbedQueue(open_embedder, Limits())
     old, new = snapshot("one"), snapshot("two")
     await queue.embed(old, "s0", [b"1"], None)
-    queue.keep(new)
+    queue.retain_networks(new)
     await queue.embed(old, "s0", [b"1"], None)
     assert not opened["one"].closed
     assert await queue.problem(new) == ""

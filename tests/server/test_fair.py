@@ -39,7 +39,7 @@ def entry_of(peer: str, size: int, queued: float = 0.0) -> Entry[range, None]:
 
 def run(queue: BatchQueue[range, None], now: float) -> tuple[float, list[tuple[str, int, bool]]]:
     """Run a batch; return its end, and for each piece the peer, the size, and whether it was its call's last."""
-    pieces, _ = queue.take("only", now)
+    pieces, _ = queue.next_batch("only", now)
     size = sum(piece.stop - piece.start for piece in pieces)
     seconds = _BATCH_S + size * _UNIT_S
     queue.record_run("only", seconds)

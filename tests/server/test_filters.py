@@ -156,10 +156,10 @@ async def test_equal_filters_in_other_words_are_evaluated_once(shop, serve, monk
     ]
     async with serve(shop) as served:
         filters = served.app.current.snapshot.filters
-        assert filters.known(words[0]) is None
+        assert filters.find_cached(words[0]) is None
         for one in words:
             assert await ids(served, one) == [int(shop.ids[2])]
-        found = filters.known(words[0])
+        found = filters.find_cached(words[0])
         assert found.cached
         assert found.matches.text == "sharp = true and stock in (1, 2)"
         # The second one is an expression of its own; the third is the first.

@@ -34,7 +34,7 @@ def toy(make_toy):
         ("pca", MAP),
         ("empty", Result("compare", {}, {"spaces": pa.table({"nmi": pa.array([], pa.float64())})})),
     ):
-        stored_results.keep(CollectionReader.open(str(made.root)), name, result)
+        stored_results.store_result(CollectionReader.open(str(made.root)), name, result)
     return made
 
 
@@ -108,7 +108,7 @@ async def test_new_generation_makes_results_out_of_date_and_tokens_stale(toy, ma
         request = experiment_pb2.GetResultRequest(name="map/pca", page_size=10)
         token = (await served.experiment.GetResult(request)).next_page_token
         # Another map, of the same images.
-        stored_results.keep(CollectionReader.open(str(toy.root)), "other", MAP)
+        stored_results.store_result(CollectionReader.open(str(toy.root)), "other", MAP)
         await served.app.first.reloader.follow()
         reply = await served.experiment.GetResult(request)
         assert (reply.served.generation, reply.out_of_date) == (4, False)

@@ -34,8 +34,8 @@ def child(flag: Path, told: list[tuple[str, str]]) -> Iterator[WorkerProcess]:
 
 
 def test_one_process_answers_all_questions(child: WorkerProcess, told: list[tuple[str, str]]) -> None:
-    first = child.ask("who", 60)
-    assert child.ask("who", 60) == first != os.getpid()
+    first = child.request("who", 60)
+    assert child.request("who", 60) == first != os.getpid()
     assert child.alive
     assert not child.hung
     assert told == []
@@ -48,37 +48,37 @@ def test_one_process_answers_all_questions(child: WorkerProcess, told: list[tupl
 def test_hung_network_is_killed_and_another_answers(
     child: WorkerProcess, told: list[tuple[str, str]], command: str, limit_s: float, late: bool, why: str
 ) -> None:
-    first = child.ask("who", 60)
+    first = child.request("who", 60)
     with pytest.raises(
         HungError, match=f"The process that obeys {why} and was killed; the server starts another one"
     ) as caught:
-        child.ask(command, limit_s)
+        child.request(command, limit_s)
     assert caught.value.late is late
     assert told == [("tester", f"The process that obeys {why}; the server replaces it.")]
     assert not psutil.pid_exists(first)
-    assert child.ask("who", 60) != first
+    assert child.request("who", 60) != first
 
 
 def test_request_larger_than_a_pipe_does_not_hang_the_caller(child: WorkerProcess) -> None:
-    first = child.ask("who", 60)
+    first = child.request("who", 60)
     psutil.Process(first).suspend()
     with pytest.raises(HungError):
-        child.ask("x" * 10_000_000, 60)
+        child.request("x" * 10_000_000, 60)
 
 
 def test_process_that_ended_while_idle_is_replaced_without_an_error(child: WorkerProcess) -> None:
-    first = child.ask("who", 60)
+    first = child.request("who", 60)
     process = psutil.Process(first)
     process.kill()
     # Reaped by a check whether it is alive.
     while child.alive:
         pass
-    assert child.ask("who", 60) != first
+    assert child.request("who", 60) != first
 
 
 def test_process_that_ends_during_a_call_is_no_hang(child: WorkerProcess, told: list[tuple[str, str]]) -> None:
     with pytest.raises(DeviceError, match="The process that obeys ended; the server starts another one") as caught:
-        child.ask("end", 60)
+        child.request("end", 60)
     assert not isinstance(caught.value, HungError)
     assert told == []
 
@@ -86,6 +86,6 @@ def test_process_that_ends_during_a_call_is_no_hang(child: WorkerProcess, told: 
 def test_process_that_does_not_open_is_killed(child: WorkerProcess, flag: Path) -> None:
     flag.touch()
     with pytest.raises(HungError, match="took longer than 20 s"):
-        child.ask("who", 60)
+        child.request("who", 60)
     flag.unlink()
-    assert child.ask("who", 60) > 0
+    assert child.request("who", 60) > 0

@@ -87,7 +87,7 @@ class LookalikeLocal:
     def search_where(self, queries: Float32, k: int, effort: int, where: Sequence[Where]) -> Int64:
         # As in the server: known filters are cached, and all images are in one space.
         messages = [filter_pb2.Filter(text=str(one)) for one in where]
-        found = [self._filters.known(message) or self._filters.find(message) for message in messages]
+        found = [self._filters.find_cached(message) or self._filters.find(message) for message in messages]
         masks = QueryMasks.of([self._filters.mask(one.matches, SPACE, RowMask) for one in found])
         return self._searcher.search(prepare(queries, self._entry.metric), k, effort, masks=masks).rows
 

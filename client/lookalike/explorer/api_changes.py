@@ -54,7 +54,7 @@ async def post_add(request: Request) -> Response:
     if not key:
         raise InvalidArgumentError("An image needs a key, such as its path: animals/cat.jpg.")
     uploads = request.app.state.uploads
-    image = uploads.get(parameters.text(request, "upload", "") or await uploads.take(request))
+    image = uploads.get(parameters.text(request, "upload", "") or await uploads.receive(request))
     before = await _image_of_key(client, key)
     if before is not None and "new" in request.query_params:
         raise InvalidArgumentError(

@@ -35,7 +35,7 @@ class Uploads:
         self._held: ByteLru[str] = ByteLru(bound)
         self._one = one
 
-    async def take(self, request: Request) -> str:
+    async def receive(self, request: Request) -> str:
         """Store the image in the request's body and return its name.
 
         MessageTooLargeError: the body exceeds the bound, which is checked while it is read.
@@ -80,7 +80,7 @@ def media_type(image: bytes) -> str | None:
 async def post_upload(request: Request) -> Response:
     """Store the image in the body and return its name."""
     await request.app.state.callers.admit(request)
-    return JSONResponse({"upload": await request.app.state.uploads.take(request)})
+    return JSONResponse({"upload": await request.app.state.uploads.receive(request)})
 
 
 async def get_upload(request: Request) -> Response:

@@ -166,14 +166,14 @@ def _written(
         for part, rows, found in buckets.parts(every):
             ids = images.ids(part)
             if LABEL in table.kinds:
-                labels.take(part, ids[rows], found.column(LABEL))
+                labels.add(part, ids[rows], found.column(LABEL))
             if kinds:
                 path = layout.attributes(name, digest, layout.part_number(draft.images[part]))
                 whole = _aligned(ids, rows, found.select(list(kinds)), columns)
                 # The part's name is the digest of all its inputs.
                 if not storage.exists(path):
                     write_part(storage, path, whole)
-                summary.take(whole)
+                summary.add(whole)
                 parts.append(path)
             bar.advance()
     return AttributesEntry(summary.columns, joined.matched, parts, digest), labels

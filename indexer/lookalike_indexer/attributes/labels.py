@@ -26,7 +26,7 @@ class LabelChanges:
         self._revised: dict[str, str] = {}
         self.count = 0
 
-    def take(self, part: int, ids: Int64, labels: pa.ChunkedArray) -> None:
+    def add(self, part: int, ids: Int64, labels: pa.ChunkedArray) -> None:
         """Correct the labels of some images (n,) of a part, by its position. Null keeps a label, "" removes it."""
         images = self._draft.images[part]
         listing = self._listing[layout.part_number(images)]

@@ -22,7 +22,7 @@ class Summary:
         self._counts = dict.fromkeys(kinds, 0)
         self._examples: dict[str, dict[str, None]] = {name: {} for name in kinds}
 
-    def take(self, table: pa.Table) -> None:
+    def add(self, table: pa.Table) -> None:
         """Take a part into account."""
         for name, examples in self._examples.items():
             column = table.column(name)

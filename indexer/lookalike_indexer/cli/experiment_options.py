@@ -157,7 +157,7 @@ def open_view(collection: str, class_names: str = "") -> View:
 
 
 def keep_result(view: View, result: Result, name: str | None, as_json: bool = False) -> None:
-    """Store a result if it has a name, and print where; see `stored_results.keep`."""
+    """Store a result if it has a name, and print where; see `stored_results.store_result`."""
     if name is None:
         return
     from lookalike_indexer.collection.spec import digest_of
@@ -167,7 +167,7 @@ def keep_result(view: View, result: Result, name: str | None, as_json: bool = Fa
         # Class names affect the result, so they are part of its settings.
         settings = {**result.settings, "class_names": digest_of(view.given_class_names)}
         result = dataclasses.replace(result, settings=settings)
-    generation = stored_results.keep(view.reader, name, result).generation
+    generation = stored_results.store_result(view.reader, name, result).generation
     click.echo(f"Kept as {result.kind}/{name} in generation {generation}.", err=as_json)
 
 

@@ -26,7 +26,7 @@ from lookalike_indexer.cli.experiment_options import (
     space_option,
 )
 from lookalike_indexer.cli.out_folder import open_out
-from lookalike_indexer.cli.subjects import Named, collection_option, open_subjects, random_option
+from lookalike_indexer.cli.subjects import NamedImage, collection_option, open_subjects, random_option
 from lookalike_indexer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _print_one(result: Result, as_json: bool) -> None:
     )
 
 
-def _print_all(images: list[Named], results: list[Result], as_json: bool) -> None:
+def _print_all(images: list[NamedImage], results: list[Result], as_json: bool) -> None:
     from lookalike_indexer.experiments.explain_table import explain_table
 
     table = explain_table(results)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lookalike_indexer.cli.out_folder import OutFolder
-from lookalike_indexer.cli.subjects import Named
+from lookalike_indexer.cli.subjects import NamedImage
 from lookalike_indexer.errors import DecodeError, NotBuiltError, WeightsError
 from lookalike_indexer.experiments.explain import explain, explain_picture
 from lookalike_indexer.experiments.explain_table import explain_table
@@ -52,11 +52,11 @@ class Explainer:
 
         return OpenedModel(self.view.reader, self.model, self._weights_file)
 
-    def uri(self, image: Named) -> str:
+    def uri(self, image: NamedImage) -> str:
         """Return the URI of an image: a file, or a member of a container."""
         return self.view.uris(np.array([image.row]))[0] if image.row >= 0 else str(Path(image.text).absolute())
 
-    def result(self, image: Named) -> Result:
+    def result(self, image: NamedImage) -> Result:
         """Explain an image. Raise DecodeError if the file is not an image."""
         given = {"neighbors": self._neighbors, "class_map": self._class_map}
         if image.row >= 0:
@@ -69,7 +69,7 @@ class Explainer:
         picture = opened.seen(image.text, pixels, self.space)
         return explain_picture(self.view, picture, self.space, **given)  # type: ignore[arg-type]
 
-    def attributions(self, image: Named, result: Result, methods: Sequence[str]) -> Attributions:
+    def attributions(self, image: NamedImage, result: Result, methods: Sequence[str]) -> Attributions:
         """Compute the attributions of an explained image. Raise DecodeError if it no longer exists."""
         from lookalike_indexer.attribution.drawn import drawn_attributions
 
@@ -81,7 +81,7 @@ class Explainer:
             ) from error
         return drawn_attributions(self.opened, pixels, result, methods)  # type: ignore[arg-type]
 
-    def thumbnail(self, image: Named) -> Image.Image | None:
+    def thumbnail(self, image: NamedImage) -> Image.Image | None:
         """Return a thumbnail of an image, None if it cannot be read."""
         import io
 
@@ -96,7 +96,11 @@ class Explainer:
 
 
 def draw(
-    explainer: Explainer, folder: OutFolder, images: Sequence[Named], results: Sequence[Result], asked: Sequence[str]
+    explainer: Explainer,
+    folder: OutFolder,
+    images: Sequence[NamedImage],
+    results: Sequence[Result],
+    asked: Sequence[str],
 ) -> list[str]:
     """Draw a table of all images and a sheet for each image. Return the reasons for missing drawings.
 
@@ -127,7 +131,7 @@ def draw(
 
 
 def _attributed(
-    explainer: Explainer, images: Sequence[Named], results: Sequence[Result], asked: Sequence[str]
+    explainer: Explainer, images: Sequence[NamedImage], results: Sequence[Result], asked: Sequence[str]
 ) -> tuple[dict[str, Attributions], list[str]]:
     """Return the attributions by key, and the reasons for missing ones. Raise the error if `asked` names the method."""
     found: dict[str, Attributions] = {}

@@ -81,7 +81,7 @@ def index(
     from lookalike_indexer.collection.default_space import default_note
     from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
-    from lookalike_indexer.embedding.defaults import settled
+    from lookalike_indexer.embedding.defaults import resolve_defaults
     from lookalike_indexer.embedding.embed_stage import preview_changes, run_embed
     from lookalike_indexer.indexing.build_stage import run_build
     from lookalike_indexer.indexing.early_checks import check_build
@@ -105,7 +105,7 @@ def index(
         return
     with writing(storage):
         latest = generations.latest(storage)
-        embedding = settled(with_model(embedding, latest) if sync else embedding, latest)
+        embedding = resolve_defaults(with_model(embedding, latest) if sync else embedding, latest)
         options["space"] = embedding.space_name(None)
         del options["name"]  # the model's name; the clustering's is auto, or from --clusters
         clustering, building = cluster_settings(**options), build_settings(**options)

@@ -33,7 +33,7 @@ random_option = click.option(
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedImage:
     """An image named in a command: a stored image with its row, or an image file, with row -1."""
 
     text: str
@@ -42,7 +42,7 @@ class Named:
 
 def open_subjects(
     subjects: Sequence[str], collection: str | None, drawn: int | None, seed: int, class_names: str = ""
-) -> tuple[View, str, list[Named]]:
+) -> tuple[View, str, list[NamedImage]]:
     """Return the view, the collection's folder, and the named or sampled images without duplicates.
 
     The first argument is the collection's folder unless --collection is given. A text that is not a key is a file path.
@@ -67,9 +67,9 @@ def open_subjects(
     return view, collection, list(unique.values())
 
 
-def _named(view: View, text: str) -> Named:
+def _named(view: View, text: str) -> NamedImage:
     try:
-        return Named(text, view.row_of_key(text))
+        return NamedImage(text, view.row_of_key(text))
     except NotFoundError as error:
         path = Path(text)
         if path.is_dir():
@@ -78,14 +78,14 @@ def _named(view: View, text: str) -> Named:
             raise NotFoundError(f"{str(error).removesuffix('.')}. There is no file of that name, either.") from error
         row = view.row_of_uri(str(path.absolute()))
         row = view.row_of_uri(str(path.resolve())) if row is None else row
-        return Named(text) if row is None else Named(_key(view, row), row)
+        return NamedImage(text) if row is None else NamedImage(_key(view, row), row)
 
 
-def _drawn(view: View, count: int, seed: int) -> list[Named]:
+def _drawn(view: View, count: int, seed: int) -> list[NamedImage]:
     import numpy as np
 
     rows = np.sort(np.random.default_rng(seed).choice(len(view), min(count, len(view)), replace=False))
-    return [Named(_key(view, row), row) for row in rows.tolist()]
+    return [NamedImage(_key(view, row), row) for row in rows.tolist()]
 
 
 def _key(view: View, row: int) -> str:

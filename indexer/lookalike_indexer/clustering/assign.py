@@ -24,7 +24,7 @@ _BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
-class Assigned:
+class AssignedVectors:
     """The assignment of n vectors, all of shape (n,).
 
     `distances` are Euclidean. `margins` are the distances to the next centroid minus those to the nearest one; infinity
@@ -36,7 +36,7 @@ class Assigned:
     margins: Float32
 
 
-def assign(vectors: Float32, centroids: Float32) -> Assigned:
+def assign(vectors: Float32, centroids: Float32) -> AssignedVectors:
     """Assign vectors (n, dim) to centroids (k, dim), both finite and prepared for the clustering's metric.
 
     The result of a row depends only on that vector and the centroids. Raise UsageError if a vector is not finite.
@@ -62,7 +62,7 @@ class Assigner:
         self._index = flat_index(self._centroids.shape[1], faiss.METRIC_L2, gpus)
         self._index.add(self._centroids)
 
-    def assign(self, vectors: Float32) -> Assigned:
+    def assign(self, vectors: Float32) -> AssignedVectors:
         """Assign vectors, see the function `assign`."""
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         norms = np.sqrt(rowwise.squared_norms(vectors))
@@ -81,7 +81,9 @@ class Assigner:
         best, second = order[first], order[first + 1]
         distances = np.sqrt(squared[best])
         margins = np.sqrt(squared[second]) - distances
-        return Assigned(candidates[best].astype(np.int32), distances.astype(np.float32), margins.astype(np.float32))
+        return AssignedVectors(
+            candidates[best].astype(np.int32), distances.astype(np.float32), margins.astype(np.float32)
+        )
 
     def nearest(self, vectors: Float32, norms: Float64) -> Int64:
         """Return the clusters (n,) that `assign` finds, int64, without distances and faster.
@@ -99,10 +101,10 @@ class Assigner:
             clusters[close] = self.assign(vectors[close]).clusters
         return clusters
 
-    def _single(self, vectors: Float32) -> Assigned:
+    def _single(self, vectors: Float32) -> AssignedVectors:
         rows = np.arange(len(vectors))
         distances = np.sqrt(rowwise.squared_distances(vectors, rows, self._centroids, np.zeros_like(rows)))
-        return Assigned(
+        return AssignedVectors(
             np.zeros(len(vectors), np.int32),
             distances.astype(np.float32),
             np.full(len(vectors), np.inf, np.float32),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from lookalike_indexer.arrays import Float32
 from lookalike_indexer.clustering import tables
-from lookalike_indexer.clustering.assign import Assigned, Assigner
+from lookalike_indexer.clustering.assign import AssignedVectors, Assigner
 from lookalike_indexer.clustering.metric_distances import in_metric
 from lookalike_indexer.clustering.whitening import Whitening
 from lookalike_indexer.collection.reader import CollectionReader
@@ -42,14 +42,14 @@ class Rule:
         prepared = prepare(vectors, self.metric)
         return prepared if self.whitening is None else self.whitening.apply(prepared)
 
-    def assign(self, vectors: Float32) -> Assigned:
+    def assign(self, vectors: Float32) -> AssignedVectors:
         """Assign stored embeddings (n, dim) by Euclidean distances. Raise UsageError if an embedding is not finite.
 
         On the CPU it is thread-safe; on GPUs only one thread may call it at a time.
         """
         return self._assigner.assign(self.transformed(vectors))
 
-    def measure(self, vectors: Float32) -> Assigned:
+    def measure(self, vectors: Float32) -> AssignedVectors:
         """Assign embeddings with distances and margins in the clustering's metric, see `metric_distances.py`."""
         transformed = self.transformed(vectors)
         assigned = self._assigner.assign(transformed)

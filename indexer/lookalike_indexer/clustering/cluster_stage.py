@@ -11,7 +11,7 @@ import numpy as np
 
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.clustering import tables
-from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.clustering.assign import AssignedVectors
 from lookalike_indexer.clustering.assignment_rule import Rule
 from lookalike_indexer.clustering.choice import choose_clusters, choose_name, choose_restarts
 from lookalike_indexer.clustering.settings import ClusterSettings
@@ -238,14 +238,14 @@ class _Assigning:
         return lambda parts, advance: write_assignments(reader, self.rule, parts, advance)
 
 
-def _assigned(blocks: Iterable[tuple[Int64, Float32]], rule: Rule) -> tuple[Int64, Assigned]:
+def _assigned(blocks: Iterable[tuple[Int64, Float32]], rule: Rule) -> tuple[Int64, AssignedVectors]:
     """Return the ids and the assignment of all images of one part."""
     ids: list[Int64] = [np.empty(0, np.int64)]
-    pieces = [Assigned(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32))]
+    pieces = [AssignedVectors(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32))]
     for block_ids, vectors in blocks:
         ids.append(block_ids)
         pieces.append(rule.assign(vectors))
-    return np.concatenate(ids), Assigned(
+    return np.concatenate(ids), AssignedVectors(
         np.concatenate([piece.clusters for piece in pieces]),
         np.concatenate([piece.distances for piece in pieces]),
         np.concatenate([piece.margins for piece in pieces]),

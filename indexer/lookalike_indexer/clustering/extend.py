@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from lookalike_indexer.clustering import tables
-from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.clustering.assign import AssignedVectors
 from lookalike_indexer.clustering.assignment_rule import Rule
 from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.manifest import ClusteringEntry, Manifest
@@ -51,9 +51,9 @@ def extend_clustering(
 
 def _assign(reader: CollectionReader, rule: Rule, path: str, target: str) -> None:
     ids = [np.empty(0, np.int64)]
-    pieces = [Assigned(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32))]
+    pieces = [AssignedVectors(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32))]
     for block, vectors in reader.stream_part(path):
         ids.append(block)
         pieces.append(rule.assign(vectors))
-    assigned = Assigned(*(np.concatenate([getattr(piece, name) for piece in pieces]) for name in _COLUMNS))
+    assigned = AssignedVectors(*(np.concatenate([getattr(piece, name) for piece in pieces]) for name in _COLUMNS))
     tables.write_assignments(reader.storage, target, np.concatenate(ids), assigned)

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from lookalike_indexer.arrays import Bools, Float32, Float64, Int32, Int64
-from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.clustering.assign import AssignedVectors
 from lookalike_indexer.collection.manifest import ClusteringEntry
 from lookalike_indexer.collection.reader import Assignments, CollectionReader
 from lookalike_indexer.collection.spec import Metric
@@ -24,7 +24,9 @@ _ROUNDING: Final = 1e-6
 _BLOCK: Final = 4096
 
 
-def in_metric(assigned: Assigned, centroids: Float32, metric: Metric, has_direction: Bools | None = None) -> Assigned:
+def in_metric(
+    assigned: AssignedVectors, centroids: Float32, metric: Metric, has_direction: Bools | None = None
+) -> AssignedVectors:
     """Convert an assignment of n vectors to centroids (k, dim) from Euclidean distances to the metric.
 
     `margins` are the amounts by which a distance could grow before the next centroid would be nearer. `has_direction`
@@ -60,7 +62,7 @@ def measured_assignments(reader: CollectionReader, name: str) -> Assignments:
     """Return the stored assignments of a clustering, by "space/name", in its metric; errors as those of the reader."""
     entry, stored = reader.clustering(name), reader.assignments(name)
     centroids = reader.centroids(name)
-    raw = Assigned(stored.clusters, stored.distances, stored.margins)
+    raw = AssignedVectors(stored.clusters, stored.distances, stored.margins)
     far = entry.metric == "l2" or entry.whitening
     directed = None if far else _directed(reader, entry, raw, stored.places, centroids)
     found = in_metric(raw, centroids, entry.metric, directed)
@@ -68,7 +70,7 @@ def measured_assignments(reader: CollectionReader, name: str) -> Assignments:
 
 
 def _directed(
-    reader: CollectionReader, entry: ClusteringEntry, assigned: Assigned, places: Int64, centroids: Float32
+    reader: CollectionReader, entry: ClusteringEntry, assigned: AssignedVectors, places: Int64, centroids: Float32
 ) -> Bools:
     """Return whether each stored embedding is nonzero; only those at a zero vector's distance are read."""
     lengths = _lengths(centroids, assigned.clusters)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_indexer.arrays import Int64
-from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.clustering.assign import AssignedVectors
 from lookalike_indexer.clustering.trained_centroids import Trained
 from lookalike_indexer.clustering.whitening import Whitening
 from lookalike_indexer.collection import schema
@@ -77,7 +77,7 @@ def read_whitening(storage: Storage, path: str) -> Whitening:
     return Whitening(directions, offsets, deviations)
 
 
-def write_assignments(storage: Storage, path: str, ids: Int64, assigned: Assigned) -> None:
+def write_assignments(storage: Storage, path: str, ids: Int64, assigned: AssignedVectors) -> None:
     """Write one part of assignments, in the order of the space's rows."""
     columns = [ids, assigned.clusters, assigned.distances, assigned.margins]
     write_part(storage, path, pa.table([pa.array(column) for column in columns], schema=schema.ASSIGNMENTS))

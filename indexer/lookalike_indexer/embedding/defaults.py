@@ -12,11 +12,11 @@ from lookalike_indexer.embedding.settings import DEFAULT_MODEL, DEFAULT_WEIGHTS,
 from lookalike_indexer.errors import MismatchError, UsageError
 
 
-def settled(settings: EmbedSettings, draft: Manifest | None) -> EmbedSettings:
+def resolve_defaults(settings: EmbedSettings, draft: Manifest | None) -> EmbedSettings:
     """Return the settings with a model, its name in the collection, weights, and limits for images.
 
     `draft` is the newest generation, or None. A model of the collection keeps its weights. A collection with one model
-    continues with it. A collection keeps its limits. Settled settings are returned unchanged. Raise UsageError if the
+    continues with it. A collection keeps its limits. Complete settings are returned unchanged. Raise UsageError if the
     collection has several models, and none is named. Raise MismatchError if the name belongs to another model.
     """
     alias = settings.name or alias_of(settings.model) or _only_model(draft) or DEFAULT_MODEL

@@ -19,7 +19,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.collection.tombstones import deleted_ids, with_tombstones
 from lookalike_indexer.embedding.assemble import assemble
 from lookalike_indexer.embedding.classes import kind_of
-from lookalike_indexer.embedding.defaults import settled
+from lookalike_indexer.embedding.defaults import resolve_defaults
 from lookalike_indexer.embedding.distributor import Distributor, InProcess, Job
 from lookalike_indexer.embedding.inventory import Inventory, PartFiles
 from lookalike_indexer.embedding.over_machines import OverMachines, check_machines, elsewhere
@@ -127,7 +127,7 @@ def run_embed(
     present images. With `machines` the machines of a cluster embed. Raise MismatchError for another source, or a name
     with another meaning.
     """
-    settings = settled(settings, draft)
+    settings = resolve_defaults(settings, draft)
     if machines is not None:
         settings = elsewhere(settings, machines)
     check_options(settings)
@@ -202,7 +202,7 @@ def preview_changes(
     storage: Storage, draft: Manifest, settings: EmbedSettings, sync: Sync, progress: Progress
 ) -> Changes:
     """Return the changes that a run with `sync` would make, without making any; source errors as in `run_embed`."""
-    settings = settled(settings, draft)
+    settings = resolve_defaults(settings, draft)
     draft_now, source, labels = _opened(storage, draft, settings, progress)
     only_look = dataclasses.replace(sync, dry_run=True)
     found = update_listing(storage, source, labels, settings.part_size, progress, draft_now, only_look).changes

@@ -65,7 +65,7 @@ def elsewhere(settings: EmbedSettings, machines: Machines) -> EmbedSettings:
     if device == "cpu":
         return dataclasses.replace(settings, devices=(device,))
     asked = settings.compute
-    compute = machines.ask(lambda: resolve_compute(asked, device))
+    compute = machines.run_once(lambda: resolve_compute(asked, device))
     return dataclasses.replace(settings, devices=(device,), compute=compute, elsewhere=True)
 
 

@@ -45,7 +45,7 @@ class HashRule:
     reach: Float32
 
     @staticmethod
-    def known(view: View) -> bool:
+    def has_hashes(view: View) -> bool:
         """Return whether `lookalike quality` stored hashes."""
         entry = view.reader.manifest.attributes.get(TABLE)
         return entry is not None and HASH in {column.name for column in entry.columns}

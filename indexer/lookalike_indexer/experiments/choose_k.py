@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lookalike_indexer.arrays import Float32, Float64
-from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.clustering.assign import AssignedVectors
 from lookalike_indexer.collection.metrics import NAMES
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.alike import require_varied
@@ -143,7 +143,7 @@ def elbow(numbers: npt.ArrayLike, inertias: npt.ArrayLike, whole: float, images:
     return int(np.argmax(1 - np.log(x) / np.log(max(images, 2)) - y / whole))
 
 
-def _measured(k: int, runs: list[Assigned], vectors: Float32, distances: Float32, seed: int) -> _Tried:
+def _measured(k: int, runs: list[AssignedVectors], vectors: Float32, distances: Float32, seed: int) -> _Tried:
     best = min(runs, key=inertia)
     clusters = best.clusters
     subset = np.sort(np.random.default_rng(seed).permutation(len(clusters))[: len(distances)])

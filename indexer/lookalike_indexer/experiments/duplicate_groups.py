@@ -54,7 +54,7 @@ def grouped(pairs: Pairs, areas: Int64) -> Groups:
     groups = rank[group][order]
     keep = np.r_[True, groups[1:] != groups[:-1]] if len(order) else np.empty(0, np.bool_)
     ordered = sizes[by_size]
-    return Groups(rows[order], groups, ordered[ordered > 1], keep, by_hash[order], pairs.take(within))
+    return Groups(rows[order], groups, ordered[ordered > 1], keep, by_hash[order], pairs.select(within))
 
 
 def _components(left: Int64, right: Int64, count: int) -> Int64:

@@ -16,7 +16,7 @@ from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.agreement import pairwise_agreement
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import partial_notes, untrained_notes
-from lookalike_indexer.experiments.view import Assigned, View, some
+from lookalike_indexer.experiments.view import AssignedImages, View, some
 from lookalike_indexer.vectors.exact import exact_search
 
 # Members that are read at a time: 32 MiB of 2048 dimensions.
@@ -156,7 +156,7 @@ def _members(view: View, row: int, name: str, members: int) -> list[dict[str, An
     ]
 
 
-def _blocks(view: View, assigned: Assigned, space_rows: Int64, row: int) -> Iterator[tuple[Int64, Float32]]:
+def _blocks(view: View, assigned: AssignedImages, space_rows: Int64, row: int) -> Iterator[tuple[Int64, Float32]]:
     """Yield the embeddings of the other images in the image's cluster, in blocks."""
     same = assigned.clusters[space_rows] == assigned.clusters[row]
     same &= space_rows != row

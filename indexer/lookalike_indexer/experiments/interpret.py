@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from lookalike_indexer.arrays import Int32, Int64
 from lookalike_indexer.errors import NotBuiltError, UsageError
-from lookalike_indexer.experiments.naming import Named, disambiguated, names_of_clusters
+from lookalike_indexer.experiments.naming import ClusterName, disambiguated, names_of_clusters
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import partial_notes, untrained_notes
-from lookalike_indexer.experiments.view import Assigned, View, some
+from lookalike_indexer.experiments.view import AssignedImages, View, some
 
 SEED = 1234
 KINDS = ("central", "borderline", "random")
@@ -76,7 +76,9 @@ def cluster_names(view: View, clustering: str) -> list[str]:
     return [named.text for named in _names(view, assigned, *_predictions(view, assigned))[1]]
 
 
-def _names(view: View, assigned: Assigned, model: str, top: Int32, classes: list[str]) -> tuple[str, list[Named]]:
+def _names(
+    view: View, assigned: AssignedImages, model: str, top: Int32, classes: list[str]
+) -> tuple[str, list[ClusterName]]:
     """Return the source of the names, and the name of each cluster."""
     if view.label_names:
         source, codes, texts = "labels", view.labels, view.label_names
@@ -86,7 +88,7 @@ def _names(view: View, assigned: Assigned, model: str, top: Int32, classes: list
     return source, disambiguated(named, assigned.clusters, top, classes)
 
 
-def _predictions(view: View, assigned: Assigned) -> tuple[str, Int32, list[str]]:
+def _predictions(view: View, assigned: AssignedImages) -> tuple[str, Int32, list[str]]:
     """Return the most probable classes (images, top) of the space's own model, or the first other one that kept any."""
     own = view.reader.manifest.spaces[assigned.entry.space].model
     for model in [own, *sorted(view.reader.manifest.models)]:
@@ -98,7 +100,7 @@ def _predictions(view: View, assigned: Assigned) -> tuple[str, Int32, list[str]]
     return "", np.full((len(view), 1), -1, np.int32), []
 
 
-def _clusters(sizes: Int64, named: Sequence[Named], source: str) -> pa.Table:
+def _clusters(sizes: Int64, named: Sequence[ClusterName], source: str) -> pa.Table:
     full = np.flatnonzero(sizes).tolist()
     here = [named[cluster] for cluster in full]
     return pa.table(
@@ -120,7 +122,7 @@ def _clusters(sizes: Int64, named: Sequence[Named], source: str) -> pa.Table:
 
 
 def _samples(
-    view: View, assigned: Assigned, predictions: Int32, classes: list[str], samples: int, seed: int
+    view: View, assigned: AssignedImages, predictions: Int32, classes: list[str], samples: int, seed: int
 ) -> pa.Table:
     rows = np.flatnonzero(assigned.clusters >= 0)
     chance = np.random.default_rng(seed).random(len(rows))

@@ -14,7 +14,7 @@ from lookalike_indexer.arrays import Int64
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.near_duplicates import graph_notes
-from lookalike_indexer.experiments.neighbor_votes import given, votes
+from lookalike_indexer.experiments.neighbor_votes import label_probabilities, votes
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import untrained_notes
 from lookalike_indexer.experiments.view import View
@@ -40,7 +40,7 @@ def label_issues(
     if len(view.label_names) < 2:
         raise NotBuiltError(f"All labels are {view.label_names[0]!r}; label issues need at least two labels.")
     known = view.predicted(entry.model) if predictions and view.reader.model(entry.model).predictions else None
-    pieces = [(found.rows, *given(view.labels, found)) for found in votes(view, space, known)]
+    pieces = [(found.rows, *label_probabilities(view.labels, found)) for found in votes(view, space, known)]
     if not pieces:
         raise NotBuiltError(f"No labeled image is in the graph of {space}; make it again with: lookalike graph")
     rows, own, best, other = map(np.concatenate, zip(*pieces, strict=True))

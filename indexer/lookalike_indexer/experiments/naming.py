@@ -29,7 +29,7 @@ _TELLING = 0.1
 
 
 @dataclass(frozen=True)
-class Named:
+class ClusterName:
     """A name: its terms with the share and lift of each. It is mixed if neither they nor a meaning cover half.
 
     `meaning`, with its own share and lift, replaces the terms; `apart` distinguishes clusters of the same name.
@@ -65,13 +65,13 @@ class Named:
         return f"{plain}, {self.apart}" if self.apart else plain
 
 
-def names_of_clusters(codes: Int32, clusters: Int32, texts: list[str], k: int) -> list[Named]:
+def names_of_clusters(codes: Int32, clusters: Int32, texts: list[str], k: int) -> list[ClusterName]:
     """Return the name of each of k clusters, from the codes of the images' terms; negative codes and clusters mean
     none.
 
     `codes` and `clusters` have shape (images,); shares are among the images of a cluster that have a term.
     """
-    names = [Named([], [], []) for _ in range(k)]
+    names = [ClusterName([], [], []) for _ in range(k)]
     table = contingency(codes, clusters, len(texts), k)
     if not table.total:
         return names
@@ -91,7 +91,7 @@ def names_of_clusters(codes: Int32, clusters: Int32, texts: list[str], k: int) -
     return _with_meanings(names, table, texts, told)
 
 
-def disambiguated(names: list[Named], clusters: Int32, classes: Int32, texts: list[str]) -> list[Named]:
+def disambiguated(names: list[ClusterName], clusters: Int32, classes: Int32, texts: list[str]) -> list[ClusterName]:
     """Return the names, with an addition that distinguishes each from others of the same text.
 
     `classes` int32 (images, top) are the most probable classes of each image, -1 for none, and `texts` their names. A
@@ -120,7 +120,9 @@ def _measured(table: Contingency) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return share, lift, share * np.log(np.maximum(lift, 1))
 
 
-def _with_meanings(names: list[Named], table: Contingency, texts: list[str], told: np.ndarray) -> list[Named]:
+def _with_meanings(
+    names: list[ClusterName], table: Contingency, texts: list[str], told: np.ndarray
+) -> list[ClusterName]:
     """Return the names, with a meaning in place of the terms if it is more descriptive."""
     several = [cluster for cluster, name in enumerate(names) if not name.shares or name.shares[0] < _COVERED - _SLACK]
     if not several:
@@ -159,7 +161,9 @@ def _above(paths: list[list[int]], rows: Int64, counts: Int64, meanings: int) ->
     return total
 
 
-def _apart(same: list[int], names: list[Named], clusters: Int32, classes: Int32, texts: list[str]) -> dict[int, str]:
+def _apart(
+    same: list[int], names: list[ClusterName], clusters: Int32, classes: Int32, texts: list[str]
+) -> dict[int, str]:
     """Return the addition that distinguishes each of some clusters of one name from the others."""
     counts = np.array([_class_counts(classes[clusters == cluster], len(texts)) for cluster in same])
     sizes = np.array([int((clusters == cluster).sum()) for cluster in same])
@@ -180,7 +184,7 @@ def _apart(same: list[int], names: list[Named], clusters: Int32, classes: Int32,
     return found
 
 
-def _only_term(name: Named) -> list[str]:
+def _only_term(name: ClusterName) -> list[str]:
     return name.terms if len(name.terms) == 1 and not name.meaning else []
 
 

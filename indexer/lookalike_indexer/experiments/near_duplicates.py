@@ -47,7 +47,7 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.left)
 
-    def take(self, wanted: Bools) -> Pairs:
+    def select(self, wanted: Bools) -> Pairs:
         """Return the pairs selected by a mask (n,)."""
         return Pairs(
             self.left[wanted],
@@ -68,7 +68,7 @@ def chosen_cut(view: View, space: str, max_distance: float | None) -> Cut:
         return Cut(max_distance, float("nan"), finding)
     nearest = [np.empty(0, np.float32), *(part[:, 0] for _, _, part in view.reader.stream_graph(space))]
     found = valley(np.concatenate(nearest))
-    by_hash = HashRule.known(view)
+    by_hash = HashRule.has_hashes(view)
     if not found.depth:
         near = f"copies and {RULE}" if by_hash else "copies only"
         finding = (

@@ -90,7 +90,7 @@ class _ByClass:
         return np.where(seen, np.nan_to_num(self._predicted.probabilities[rows]), 0).astype(np.float64)
 
 
-def given(labels: Int32, found: Votes) -> tuple[Float64, Int64, Float64]:
+def label_probabilities(labels: Int32, found: Votes) -> tuple[Float64, Int64, Float64]:
     """Return the probability of the given label, the most probable other label and its probability, all (n,)."""
     places = np.arange(len(found.rows))
     own = found.probabilities[places, labels[found.rows]]

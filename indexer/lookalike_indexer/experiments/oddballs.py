@@ -15,7 +15,7 @@ from lookalike_indexer.experiments.metrics import contingency
 from lookalike_indexer.experiments.oddness import FAR, Measured, at_home, by_clusters, by_embeddings, with_others
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import partial_notes, untrained_notes
-from lookalike_indexer.experiments.view import Assigned, View, some
+from lookalike_indexer.experiments.view import AssignedImages, View, some
 from lookalike_indexer.progress import Progress, Silent
 
 Method = Literal["auto", "embeddings", "clusters"]
@@ -129,7 +129,7 @@ def _ranked(measured: Measured, listable: Bools, limit: int) -> Int64:
     return rows[order[:limit]]
 
 
-def _oddballs(view: View, assigned: Assigned, measured: Measured, rows: Int64) -> pa.Table:
+def _oddballs(view: View, assigned: AssignedImages, measured: Measured, rows: Int64) -> pa.Table:
     names = [*view.label_names, ""]
     return pa.table(
         {

@@ -12,7 +12,7 @@ from lookalike_indexer.arrays import Bools, Float32, Float64, Int32
 from lookalike_indexer.collection.metrics import metric_of
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.experiments.main_clusters import Cells
-from lookalike_indexer.experiments.view import Assigned, View
+from lookalike_indexer.experiments.view import AssignedImages, View
 from lookalike_indexer.numerics.variation import NEGLIGIBLE
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.vectors.exact import exact_search
@@ -101,7 +101,7 @@ def _in_cells(labels: Int32, clusters: Int32, cells: Cells, some: Bools) -> Bool
     return found & (labels >= 0) & (clusters >= 0)
 
 
-def by_embeddings(view: View, assigned: Assigned, progress: Progress) -> Measured:
+def by_embeddings(view: View, assigned: AssignedImages, progress: Progress) -> Measured:
     """Compare each embedding with the mean of its label's other images and of each other label.
 
     Reads the space twice. Memory: one block, and one float64 vector for each label. Distances use the metric of the
@@ -148,7 +148,7 @@ def by_embeddings(view: View, assigned: Assigned, progress: Progress) -> Measure
     return Measured(judged, score, distance, other_distance, looks_like, z, nearer & judged, never, never, single)
 
 
-def by_clusters(labels: Int32, assigned: Assigned, cells: Cells, centroids: Float32) -> Measured:
+def by_clusters(labels: Int32, assigned: AssignedImages, cells: Cells, centroids: Float32) -> Measured:
     """Measure oddness by the clustering only, see `oddballs`. `centroids` (k, dim) are those of the clustering."""
     clusters = assigned.clusters
     judged = (labels >= 0) & (clusters >= 0)

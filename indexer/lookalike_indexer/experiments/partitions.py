@@ -13,7 +13,7 @@ import numpy as np
 
 from lookalike_indexer.arrays import Float32, Int32
 from lookalike_indexer.clustering import strategies
-from lookalike_indexer.clustering.assign import Assigned, assign
+from lookalike_indexer.clustering.assign import AssignedVectors, assign
 from lookalike_indexer.clustering.lloyd import Lloyd, best_lloyd, lloyd
 from lookalike_indexer.clustering.whitening import fit_whitening
 from lookalike_indexer.numerics.grid import on_grid
@@ -28,24 +28,24 @@ _STARTED = 1000
 _HALVED = 3
 
 
-def kmeans_once(vectors: Float32, k: int, seed: int, spherical: bool = False) -> tuple[Float32, Assigned]:
+def kmeans_once(vectors: Float32, k: int, seed: int, spherical: bool = False) -> tuple[Float32, AssignedVectors]:
     """Run k-means once on unit vectors (n, dim), n >= k; return centroids (k, dim) and the assignment. See
     `clustering.lloyd`.
     """
     return _centered(vectors, lloyd(on_grid(vectors), k, seed, spherical=spherical))
 
 
-def _centered(vectors: Float32, found: Lloyd) -> tuple[Float32, Assigned]:
+def _centered(vectors: Float32, found: Lloyd) -> tuple[Float32, AssignedVectors]:
     centroids = found.centroids.astype(np.float32)
     return centroids, assign(vectors, centroids)
 
 
-def inertia(assigned: Assigned) -> float:
+def inertia(assigned: AssignedVectors) -> float:
     """Return the sum of squared distances to the centroids."""
     return float(np.square(assigned.distances, dtype=np.float64).sum())
 
 
-def best_kmeans(vectors: Float32, k: int, seed: int, spherical: bool = False) -> tuple[Float32, Assigned]:
+def best_kmeans(vectors: Float32, k: int, seed: int, spherical: bool = False) -> tuple[Float32, AssignedVectors]:
     """Return the best of ten runs of `kmeans_once` after a local search; of fewer runs for more than 100 groups."""
     starts = max(1, min(_STARTS, _STARTED // k))
     return _centered(vectors, best_lloyd(on_grid(vectors), k, seed, starts, spherical=spherical))

@@ -86,7 +86,7 @@ def _named(manifest: Manifest, kind: str, settings: Mapping[str, Setting]) -> tu
     return (models, spaces, clusterings) if there else ([], [], [])
 
 
-def keep(reader: CollectionReader, name: str, result: Result) -> Manifest:
+def store_result(reader: CollectionReader, name: str, result: Result) -> Manifest:
     """Store a result computed from this generation as "kind/name", and publish the generation that includes it.
 
     An existing result of the same settings and inputs is reused. Raise MismatchError if the collection has changed

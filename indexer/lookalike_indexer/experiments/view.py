@@ -28,7 +28,7 @@ from lookalike_indexer.text import loose_name
 
 
 @dataclass(frozen=True)
-class Assigned:
+class AssignedImages:
     """A clustering over the images of a view; all of shape (images,). Cluster -1, distance and margin NaN: in no
     cluster.
 
@@ -59,7 +59,7 @@ class View:
 
     def __init__(self, reader: CollectionReader) -> None:
         self.reader = reader
-        self._assigned: dict[str, Assigned] = {}
+        self._assigned: dict[str, AssignedImages] = {}
         self._predicted: dict[str, Predicted] = {}
         self._class_names: dict[str, list[str]] = {}
         self.given_class_names: list[str] | None = None
@@ -160,7 +160,7 @@ class View:
         """Return the name of a clustering: by "space/name", or for "" the current one of a space; see the reader."""
         return self.reader.clustering_name(name, space)
 
-    def assigned(self, clustering: str) -> Assigned:
+    def assigned(self, clustering: str) -> AssignedImages:
         """Return a clustering by "space/name", aligned to the images."""
         if clustering not in self._assigned:
             entry = self.reader.clustering(clustering)
@@ -170,7 +170,7 @@ class View:
             distances = np.full(len(self), np.nan, np.float32)
             margins = np.full(len(self), np.nan, np.float32)
             clusters[rows], distances[rows], margins[rows] = stored.clusters, stored.distances, stored.margins
-            self._assigned[clustering] = Assigned(entry, clusters, distances, margins)
+            self._assigned[clustering] = AssignedImages(entry, clusters, distances, margins)
         return self._assigned[clustering]
 
     def predicted(self, model: str) -> Predicted:

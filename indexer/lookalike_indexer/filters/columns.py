@@ -215,7 +215,7 @@ class Coded:
         return int(self._codes.nbytes) + self._texts.nbytes
 
     def test(self, operator: Operator, value: str) -> Test:
-        place, is_there = self._texts.place(value)
+        place, is_there = self._texts.find(value)
         codes, none = self._codes, self._none
         if operator == "=":
             return (lambda start, stop: codes[start:stop] == place) if is_there else constant(False)
@@ -230,7 +230,7 @@ class Coded:
         return lambda start, stop: (codes[start:stop] >= border) & (codes[start:stop] != none)
 
     def test_in(self, values: Iterable[str], negated: bool) -> Test:
-        places = [place for place, is_there in map(self._texts.place, values) if is_there]
+        places = [place for place, is_there in map(self._texts.find, values) if is_there]
         if len(places) < 2 or len(self._texts) > len(self._codes) // 2:
             return self._test_places(np.array(sorted(places), self._codes.dtype), negated)
         table = np.full(len(self._texts) + 1, negated, np.bool_)
@@ -289,7 +289,7 @@ class Postings:
 
     def test_has(self, text: str, negated: bool) -> Test:
         """Return a test of whether a list contains a string; `negated` means that there is a list without it."""
-        place, is_there = self._texts.place(text)
+        place, is_there = self._texts.find(text)
         rows = self._rows[self._starts[place] : self._starts[place + 1]] if is_there else self._rows[:0]
         present = self._present
 

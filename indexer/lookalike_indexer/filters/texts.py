@@ -29,7 +29,7 @@ class SortedTexts:
     def __len__(self) -> int:
         return len(self._order)
 
-    def place(self, text: str) -> tuple[int, bool]:
+    def find(self, text: str) -> tuple[int, bool]:
         """Return the number of strings before `text`, and whether `text` is one of them."""
         wanted = text.encode(errors="surrogatepass")
         low, high = 0, len(self)
@@ -43,7 +43,7 @@ class SortedTexts:
 
     def row(self, text: str) -> int | None:
         """Return the index of a string in the original order, or None."""
-        place, is_there = self.place(text)
+        place, is_there = self.find(text)
         return int(self._order[place]) if is_there else None
 
     @property

@@ -71,7 +71,7 @@ class _Chunk(Generic[T]):
     future: Future[Sequence[Passed]]
 
     @property
-    def held(self) -> int:
+    def image_bytes(self) -> int:
         """The total size of its encoded images in bytes."""
         given = (image.image if isinstance(image, Expected) else image for image in self.images)
         return sum(len(image) for image in given if isinstance(image, bytes))
@@ -114,11 +114,11 @@ class DecodePool:
                     and (taken := list(islice(source, self._settings.chunk)))
                 ):
                     waiting.append(self._submit(taken))
-                    held += waiting[-1].held
+                    held += waiting[-1].image_bytes
                 if not waiting:
                     return
                 chunk = waiting.popleft()
-                held -= chunk.held
+                held -= chunk.image_bytes
                 yield from zip(chunk.tags, self._results(chunk), strict=True)
         finally:
             for chunk in waiting:

@@ -94,7 +94,7 @@ class Machines:
         for node, answer in zip(nodes, asked, strict=True):
             self._note(node, self._got(answer, node))
 
-    def ask(self, question: Callable[[], Result]) -> Result:
+    def run_once(self, question: Callable[[], Result]) -> Result:
         """Return the answer from one machine, on a GPU if there are any."""
         node = self.nodes()[0]
         task = self._ray.remote(question).options(**self._place(node, 1 if node.gpus else 0))

@@ -68,7 +68,7 @@ def run_quality(storage: Storage, draft: Manifest, workers: int, progress: Progr
                     target = layout.attributes(TABLE, digest, number)
                 if not storage.exists(target):
                     write_part(storage, target, table)
-            summary.take(table)
+            summary.add(table)
             parts.append(target)
             digests.append(digest)
     if unreadable == rows:

@@ -105,7 +105,7 @@ class KnownListing:
         changed: Bools = _mixed(sizes, times) != self._stamps[numbers]
         return changed
 
-    def place(self, number: int) -> tuple[int, int]:
+    def locate(self, number: int) -> tuple[int, int]:
         """Return the position of the part that holds a row, and its row there."""
         position = int(np.searchsorted(self.starts, number, side="right")) - 1
         return position, number - int(self.starts[position])

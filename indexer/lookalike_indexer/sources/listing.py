@@ -99,7 +99,7 @@ def update_listing(
         listing = _Listing(storage, source, labels, parts, part_size, draft, digests, sync)
         with progress.stage("Listing", None, "images") as bar:
             for rows in _batches(source.rows()):
-                listing.take(rows)
+                listing.add(rows)
                 bar.advance(len(rows))
         return listing.close()
 
@@ -164,7 +164,7 @@ class _Listing:
         following = 1 + max((layout.part_number(path) for path in parts), default=-1)
         self._writer = _Writer(storage, source.entry, following, len(self._known), part_size)
 
-    def take(self, rows: list[SourceRow]) -> None:
+    def add(self, rows: list[SourceRow]) -> None:
         """Process some rows of the source."""
         numbers = self._known.numbers(rows)
         given = self._labels_of(rows)
@@ -315,7 +315,7 @@ class _Listing:
 
     def _check_changed(self, row: SourceRow, number: int) -> None:
         """Check a file whose size or time changed: whether its bytes differ from those that were embedded."""
-        path = self._known.paths[self._known.place(number)[0]]
+        path = self._known.paths[self._known.locate(number)[0]]
         image = self._embedded.of_part(layout.part_number(path)).get(number)
         now = self._digests.of(absolute(self._source.entry, row.uri)) if image else None
         if image and now is None:
@@ -353,7 +353,7 @@ class _Listing:
         """Give missing or changed images the keys of new files with the same bytes; return their number."""
         if not len(gone) or not self._new:
             return 0
-        places = ((number, self._known.place(number)[0]) for number in gone.tolist())
+        places = ((number, self._known.locate(number)[0]) for number in gone.tolist())
         images = (
             (number, self._embedded.of_part(layout.part_number(self._known.paths[position])).get(number))
             for number, position in places
@@ -373,7 +373,7 @@ class _Listing:
         """Write the changed parts; return the paths of all known parts, and the numbers of the revised ones."""
         parts = list(self._known.paths)
         metadata = listing_metadata(self._source.entry)
-        places = ((*self._known.place(number), number) for number in self._changes.numbers())
+        places = ((*self._known.locate(number), number) for number in self._changes.numbers())
         # Part by part, so that only one part's changes are in memory as dictionaries.
         for position, group in groupby(places, key=itemgetter(0)):
             changes = {row: self._changes.of(number) for _, row, number in group}

@@ -240,7 +240,7 @@ class _Added:
 def _relabeled(storage: Storage, draft: Manifest, labels: Mapping[int, str]) -> Manifest:
     changed = LabelChanges(storage, draft)
     for part, ids in _by_part(storage, draft, sorted(labels)):
-        changed.take(part, ids, pa.chunked_array([pa.array([labels[one] for one in ids.tolist()], pa.string())]))
+        changed.add(part, ids, pa.chunked_array([pa.array([labels[one] for one in ids.tolist()], pa.string())]))
     return changed.applied(draft)
 
 

@@ -273,7 +273,7 @@ def _new_entry(storage: Storage, entry: AttributesEntry) -> AttributesEntry:
     summary, rows = Summary({column.name: column.type for column in entry.columns}), 0
     for path in entry.parts:
         table = read_part(storage, path)
-        summary.take(table)
+        summary.add(table)
         named = [column.is_valid().to_numpy() for column in table.drop_columns(["id"]).columns]
         rows += int(np.logical_or.reduce(named).sum()) if named else 0
     return dataclasses.replace(entry, columns=summary.columns, rows=min(entry.rows, rows))

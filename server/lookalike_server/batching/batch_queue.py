@@ -74,7 +74,7 @@ class BatchQueue(Generic[W, R]):
         self.waiting = self.weight = 0
         return entries
 
-    def take(self, worker: str, now: float) -> tuple[list[Piece[W, R]], list[Refused[W]]]:
+    def next_batch(self, worker: str, now: float) -> tuple[list[Piece[W, R]], list[Refused[W]]]:
         """Return the next batch of a worker, and the expired entries with their errors.
 
         The batch counts as running until `record_run` or `mark_idle` is called for the worker.

@@ -216,7 +216,7 @@ class Batcher(Generic[W, R]):
             if self._closed.is_set():
                 settle([(entry, DeviceError("The server is stopping.")) for entry in self._queue.clear()])
                 return None
-            batch, refused = self._queue.take(worker, time.monotonic())
+            batch, refused = self._queue.next_batch(worker, time.monotonic())
             if self._queue:
                 # Entries remain, for example the other pieces of a large request, and each `put` notified only one
                 # worker.

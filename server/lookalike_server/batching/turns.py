@@ -73,7 +73,7 @@ class Turns:
     def _give(self) -> None:
         while self._free and self._queue:
             place = self._free.pop()
-            pieces, _ = self._queue.take(place, time.monotonic())
+            pieces, _ = self._queue.next_batch(place, time.monotonic())
             for piece in pieces:
                 call = self._calls[piece.entry.ticket]
                 if call.done():

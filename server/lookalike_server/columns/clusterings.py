@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lookalike_indexer.arrays import Bools, Float32, Int32, Int64
-from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.clustering.assign import AssignedVectors
 from lookalike_indexer.clustering.assignment_rule import Rule
 from lookalike_indexer.clustering.metric_distances import measured_assignments
 from lookalike_indexer.collection.manifest import ClusteringEntry
@@ -71,7 +71,7 @@ class Clustering:
         """float32 (k,): mean distance of a cluster's members to its centroid; NaN if it has none."""
         return means_of(self.clusters, self.distances, self.sizes)
 
-    def stored(self, ids: Int64) -> Assigned:
+    def stored(self, ids: Int64) -> AssignedVectors:
         """Return the stored assignment of each id: cluster -1, distance and margin NaN if it has none."""
         rows, there = self._rows_by_id.rows(ids)
         clusters = np.full(len(ids), -1, np.int32)
@@ -80,9 +80,9 @@ class Clustering:
         clusters[there] = self.clusters[rows[there]]
         distances[there] = self.distances[rows[there]]
         margins[there] = self._margins[rows[there]]
-        return Assigned(clusters, distances, margins)
+        return AssignedVectors(clusters, distances, margins)
 
-    def assigned(self, vectors: Float32) -> Assigned:
+    def assigned(self, vectors: Float32) -> AssignedVectors:
         """Return the assignment of vectors (n, dim) that are not stored here."""
         if self._rule is None:
             raise RuntimeError(f"The clustering {self.name} was opened without its centroids.")

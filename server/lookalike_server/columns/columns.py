@@ -161,7 +161,7 @@ class Columns:
         names = self._label_names
         return [names[code] for code in self._labels[rows].tolist()]
 
-    def held(self) -> dict[str, Callable[[], Column]]:
+    def filter_columns(self) -> dict[str, Callable[[], Column]]:
         """Return functions that build the columns for filters from what is in memory, by name."""
         return {
             "key": lambda: Coded.of(*self._by_key.sorted_texts()),

@@ -19,7 +19,7 @@ from lookalike_server.common.settings import CollectionSettings
 
 
 @dataclass(frozen=True)
-class Chosen:
+class CommonSettings:
     """Settings for all collections: `limits` by name, `weights` and `indexes` as in ServeSettings."""
 
     limits: Mapping[str, int]
@@ -43,7 +43,7 @@ def stored_limits(root: str, *, required: bool) -> ImageLimits:
 
 def chosen_collections(
     pairs: Sequence[tuple[str, str]],
-    chosen: Chosen,
+    chosen: CommonSettings,
     own: Mapping[str, CollectionOverrides],
     stored: Sequence[ImageLimits],
 ) -> tuple[Limits, tuple[CollectionSettings, ...]]:

@@ -213,7 +213,7 @@ def serve(
     # Before faiss is loaded, so that its threads for large calls do not spin against the event loop's.
     sleep_while_waiting()
     try:
-        from lookalike_server.commands.chosen_collections import Chosen, chosen_collections, stored_limits
+        from lookalike_server.commands.chosen_collections import CommonSettings, chosen_collections, stored_limits
         from lookalike_server.commands.explorer_process import check_explorer, start_explorer
         from lookalike_server.commands.lifecycle import run
         from lookalike_server.common.placement_mode import ON_LOSS, PLACEMENTS
@@ -226,7 +226,7 @@ def serve(
 
         shown = next(known for known in SHOW_PATHS if known == show_paths)
         stored = [stored_limits(root, required=len(pairs) == 1) for _, root in pairs]
-        chosen = Chosen(limits, weights, indexes)
+        chosen = CommonSettings(limits, weights, indexes)
         of_server, collections = chosen_collections(pairs, chosen, collection_overrides(own, pairs), stored)
         settings = ServeSettings(
             root=pairs[0][1],

@@ -52,7 +52,7 @@ class Filters:
         """Bytes of memory of the columns, and of the matches."""
         return self.columns.nbytes, self._kept.nbytes
 
-    def known(self, message: filter_pb2.Filter) -> FilterMatches | None:
+    def find_cached(self, message: filter_pb2.Filter) -> FilterMatches | None:
         """Return cached matches of a filter, or None. Fast."""
         words = message.SerializeToString()
         kept = self._kept.by_message(words)
@@ -95,6 +95,6 @@ class Filters:
             self._kept.put(matches)
         return mask
 
-    def keep(self, matches: Matches) -> None:
+    def update_size(self, matches: Matches) -> None:
         """Update the cached size of matches after searches derived data from their masks."""
         self._kept.put(matches)

@@ -34,7 +34,7 @@ from lookalike_server.transport.health import Status
 from lookalike_server.transport.interceptors import Call, Errors
 from lookalike_server.transport.messages import Messages
 from lookalike_server.transport.service_table import SERVED
-from lookalike_server.transport.streams import OwnStreamPlaces
+from lookalike_server.transport.streams import LocalStreamSlots
 from lookalike_server.transport.tokens import Caller
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class EngineEntrance:
         self._errors = Errors()
         self._messages = Messages(limits.max_text_bytes)
         self._accounts = Accounts(limits)
-        self._streams = OwnStreamPlaces(limits)
+        self._streams = LocalStreamSlots(limits)
         self._calls = 0
         self._methods: dict[str, _Method] = {}
         self._fronts: dict[Frames, _Front] = {}

@@ -70,7 +70,7 @@ class EngineLink:
             except OSError:
                 await asyncio.sleep(_PAUSE_S)
 
-    async def keep(self) -> None:
+    async def maintain(self) -> None:
         """Reconnect whenever the engine process has gone, and send it this front's state; forever."""
         while True:
             if self._link is None:
@@ -144,8 +144,8 @@ class EngineLink:
         context.add_done_callback(lambda _: self.end(call))
         return call
 
-    def ask(self, call: OwnCall, asked: ArrayCall) -> None:
-        """Open a call. This and the following methods implement Line of own_call.py."""
+    def open_call(self, call: OwnCall, asked: ArrayCall) -> None:
+        """Open a call. This and the following methods implement EngineCalls of own_call.py."""
         if self._link is None:
             raise _lost_error()
         self._own[call.number] = call
@@ -177,8 +177,8 @@ class EngineLink:
             self._close(call.number, had=True)
 
     @asynccontextmanager
-    async def place(self, peer: str) -> AsyncIterator[None]:
-        """Hold a place for a long-lived call; see StreamPlaces."""
+    async def slot(self, peer: str) -> AsyncIterator[None]:
+        """Reserve a slot for a long-lived call; see StreamSlots."""
         number, answer = self._open()
         try:
             self._send(Kind.STREAM, number, peer.encode())

@@ -66,15 +66,15 @@ async def _serve(control: Control, given: FrontArguments) -> None:
     link = EngineLink(given.common.socket, given.number, state, settings.collections)
     workers = Workers(processors(), settings.limits.max_queue, limit_s=settings.limits.max_read_ms / 1000)
     server = GrpcServer(
-        settings, observatory.interceptor, roots, tokens, LocalUser(given.secret), shares_port=True, places=link
+        settings, observatory.interceptor, roots, tokens, LocalUser(given.secret), shares_port=True, slots=link
     )
     server.add_handlers(FrontCalls(settings, link, workers).handler)
     await link.connect(server.statuses)
-    await link.generations.settled()
+    await link.generations.wait_until_served()
     server.open()
     await server.start()
     held = [(current, one.limits) for current, one in zip(link.generations.currents, settings.collections, strict=True)]
-    endless = [link.keep(), link.publish_health(), Hangs().watch(held, workers, min(_LOOK_S, settings.watch))]
+    endless = [link.maintain(), link.publish_health(), Hangs().watch(held, workers, min(_LOOK_S, settings.watch))]
     tasks = [asyncio.create_task(one) for one in endless]
     control.send("ready")
     grace = await control.stopping

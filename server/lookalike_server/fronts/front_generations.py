@@ -46,7 +46,7 @@ class FrontGenerations:
         # Number of engine processes that have gone. Ids of generations belong to one engine process.
         self._gone = 0
 
-    async def settled(self) -> None:
+    async def wait_until_served(self) -> None:
         """Wait until this front serves the generations that existed when it connected."""
         await self._settled.wait()
 

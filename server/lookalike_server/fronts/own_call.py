@@ -26,10 +26,10 @@ class ElsewhereError(Exception):
     """The engine process must answer the call, because it no longer serves what the front has."""
 
 
-class Line(Protocol):
+class EngineCalls(Protocol):
     """The connection to the engine process, as a call uses it. Raises DeviceError if that process is gone."""
 
-    def ask(self, call: OwnCall, asked: ArrayCall) -> None: ...
+    def open_call(self, call: OwnCall, asked: ArrayCall) -> None: ...
 
     async def admit(self, call: OwnCall) -> None:
         """Wait until the call is admitted. Raises RefusedError or ElsewhereError if it is not."""
@@ -60,7 +60,7 @@ class WaitingSearch:
 class OwnCall:
     """A call of a front. It is opened at the engine process on first use, which counts it from then on."""
 
-    def __init__(self, line: Line, number: int, asked: ArrayCall, effort: AuditEffort = "default") -> None:
+    def __init__(self, line: EngineCalls, number: int, asked: ArrayCall, effort: AuditEffort = "default") -> None:
         self._line, self._asked, self._effort = line, asked, effort
         self.number = number
         self.record: CallRecord | None = record.current()
@@ -70,7 +70,7 @@ class OwnCall:
         self.is_open = False
 
     async def admit(self) -> None:
-        """Open the call and wait for admission. Raises RefusedError, ElsewhereError, and DeviceError as Line does."""
+        """Open the call and wait for admission. Raises RefusedError, ElsewhereError, and DeviceError."""
         self._open()
         await self._line.admit(self)
 
@@ -89,7 +89,7 @@ class OwnCall:
 
     def _open(self) -> None:
         if not self.is_open:
-            self._line.ask(self, self._asked)
+            self._line.open_call(self, self._asked)
             self.is_open = True
 
 

@@ -144,5 +144,5 @@ def open_generation(shared: SharedGeneration, opening: FrontOpening) -> FrontSna
         )
         for name in sorted(manifest.clusterings)
     }
-    filters = Filters(reader, columns.ids, columns.held(), opening.limits.max_filter_bytes)
+    filters = Filters(reader, columns.ids, columns.filter_columns(), opening.limits.max_filter_bytes)
     return FrontSnapshot(reader, columns, spaces, clusterings, filters, shared.name, description={})

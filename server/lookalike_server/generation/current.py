@@ -74,7 +74,7 @@ class Current:
                 )
             await asyncio.sleep(_REACHED_LOOK_S)
 
-    def keep(self, view: Snapshot) -> None:
+    def retain(self, view: Snapshot) -> None:
         """Keep a leased snapshot for further leases by its sequence. Only the last few are kept."""
         held = self._held
         if held is not None and view.base is held.snapshot:

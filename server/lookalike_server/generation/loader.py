@@ -116,7 +116,7 @@ class Loader:
                 spaces[name] = self._space(reader, name, chosen.get(name), columns, shared)
                 undo.callback(spaces[name].close)
             held = columns.result()
-            filters = Filters(reader, held.ids, held.held(), self.limits.max_filter_bytes)
+            filters = Filters(reader, held.ids, held.filter_columns(), self.limits.max_filter_bytes)
             snapshot = Snapshot(reader, held, spaces, clusterings.result(), filters, self.name, shared)
             undo.pop_all()
         # The snapshot's own reader holds the generation now, until the snapshot is closed.

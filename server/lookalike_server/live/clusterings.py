@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from lookalike_indexer.arrays import Bools, Float32, Int32, Int64
-from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.clustering.assign import AssignedVectors
 from lookalike_server.columns.clusterings import Clustering, Members, means_of
 from lookalike_server.live.columns import LiveColumns
 
@@ -15,7 +15,7 @@ from lookalike_server.live.columns import LiveColumns
 class LiveClustering(Clustering):
     """A `Clustering` whose rows are followed by those of new images."""
 
-    def __init__(self, base: Clustering, columns: LiveColumns, new_ids: Int64, added: Assigned) -> None:
+    def __init__(self, base: Clustering, columns: LiveColumns, new_ids: Int64, added: AssignedVectors) -> None:
         """`added` are the assignments of the images with `new_ids` (n,), in order."""
         self.name, self.entry = base.name, base.entry
         self._base, self._columns, self._new_ids, self._added = base, columns, new_ids, added
@@ -47,7 +47,7 @@ class LiveClustering(Clustering):
         alive = self.alive
         return means_of(self.clusters[alive], self.distances[alive], self.sizes)
 
-    def stored(self, ids: Int64) -> Assigned:
+    def stored(self, ids: Int64) -> AssignedVectors:
         found = self._base.stored(ids)
         rows = np.searchsorted(self._new_ids, ids)
         there = rows < len(self._new_ids)
@@ -59,7 +59,7 @@ class LiveClustering(Clustering):
             found.margins[there] = self._added.margins[places]
         return found
 
-    def assigned(self, vectors: Float32) -> Assigned:
+    def assigned(self, vectors: Float32) -> AssignedVectors:
         return self._base.assigned(vectors)
 
     def rows_of(self, cluster: int) -> Int64:

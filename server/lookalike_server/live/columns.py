@@ -20,7 +20,7 @@ _KEPT_BYTES = 68
 
 
 @dataclass(frozen=True)
-class Added:
+class AddedImages:
     """Data of a view's images. `ids`, `labels` (codes into `names`), and sizes cover all rows.
 
     Rows from `first` on were added since the generation was made: `keys[i]` is the key of row
@@ -51,7 +51,7 @@ class Added:
 class LiveColumns(Columns):
     """`Columns` of a view. Rows of the generation are followed by added ones. Rows of deleted images stay."""
 
-    def __init__(self, base: Columns, added: Added) -> None:
+    def __init__(self, base: Columns, added: AddedImages) -> None:
         self._collection = base.collection
         self._base = base
         self._added = added
@@ -158,7 +158,7 @@ class LiveColumns(Columns):
         names = self._added.names
         return [names[code] for code in self._labels[rows].tolist()]
 
-    def held(self) -> dict[str, Callable[[], Column]]:
+    def filter_columns(self) -> dict[str, Callable[[], Column]]:
         raise NotImplementedError("the columns of a view are made of those of its generation")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike_indexer.arrays import Float32, Int64
-from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.clustering.assign import AssignedVectors
 from lookalike_indexer.collection import uploaded_images
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.embedding.classes import known_class_names, numbered_names
@@ -20,7 +20,7 @@ from lookalike_server.columns.rows import Beside
 from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.live.changes import Change, DeletedKeys, Described, NewImages, Restored, Values
 from lookalike_server.live.clusterings import LiveClustering
-from lookalike_server.live.columns import Added, LiveColumns, living_row
+from lookalike_server.live.columns import AddedImages, LiveColumns, living_row
 from lookalike_server.live.filters import LiveFilters
 from lookalike_server.live.graph import LEAST, LiveGraph
 from lookalike_server.live.grown import Grown
@@ -40,7 +40,7 @@ class Computed:
 
     base: Snapshot
     prepared: Mapping[str, Float32]
-    assigned: Mapping[str, Assigned]
+    assigned: Mapping[str, AssignedVectors]
 
     @classmethod
     def of(cls, base: Snapshot, images: NewImages) -> Computed:
@@ -125,15 +125,15 @@ class _Clustering:
         self.distances: Grown[np.float32] = Grown.empty(np.float32)
         self.margins: Grown[np.float32] = Grown.empty(np.float32)
 
-    def add(self, ids: Int64, assigned: Assigned) -> None:
+    def add(self, ids: Int64, assigned: AssignedVectors) -> None:
         self.ids.append(ids)
         self.clusters.append(assigned.clusters)
         self.distances.append(assigned.distances)
         self.margins.append(assigned.margins)
 
     @property
-    def values(self) -> Assigned:
-        return Assigned(self.clusters.values, self.distances.values, self.margins.values)
+    def values(self) -> AssignedVectors:
+        return AssignedVectors(self.clusters.values, self.distances.values, self.margins.values)
 
 
 class _Predictions:
@@ -368,7 +368,7 @@ class State:
             return self.base
         columns = LiveColumns(
             self.base.columns,
-            Added(
+            AddedImages(
                 self._first, self._ids.values, self._labels.values, self._widths.values, self._heights.values,
                 self._alive.values, self._names, self._codes, self._keys, self._newest, self._previous,
                 self._longest_key, self._longest_label, self._uris, self._kept,

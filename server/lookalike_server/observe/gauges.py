@@ -41,7 +41,7 @@ class WatchedCollection(Protocol):
         ...
 
 
-class UnderWay(Protocol):
+class RunningBatch(Protocol):
     """Calls and bytes in flight of all peers; see admission.py."""
 
     @property
@@ -57,7 +57,7 @@ class UnderWay(Protocol):
     def streams(self) -> int: ...
 
 
-class Watched(Protocol):
+class MonitoredServer(Protocol):
     """A server as gauges read it. Thread-safe."""
 
     @property
@@ -73,7 +73,7 @@ class Watched(Protocol):
     def hangs(self) -> Hangs: ...
 
     @property
-    def admission(self) -> UnderWay: ...
+    def admission(self) -> RunningBatch: ...
 
     def shared_queues(self) -> Mapping[str, int]:
         """Return the length of each queue that collections share."""
@@ -83,7 +83,7 @@ class Watched(Protocol):
 class Gauges(Collector):
     """Gauges of generations, sizes, queues, device memory, and recall."""
 
-    def __init__(self, watched: Watched, devices: Sequence[Device]) -> None:
+    def __init__(self, watched: MonitoredServer, devices: Sequence[Device]) -> None:
         self._watched, self._devices = watched, devices
 
     def describe(self) -> list[Metric]:

@@ -19,7 +19,7 @@ from lookalike_server.transport.tokens import Tokens
 # Imported on demand: a front has no generation to observe, and loads no index.
 if TYPE_CHECKING:
     from lookalike_server.observe.audit import RecallAudit
-    from lookalike_server.observe.gauges import Watched
+    from lookalike_server.observe.gauges import MonitoredServer
     from lookalike_server.placement.devices import Device
 
 
@@ -35,7 +35,7 @@ class Observatory:
         self._security = SecurityLog(admin)
         self._metrics = None if settings.metrics_port is None else Metrics(several)
         self._tracing: Tracing | None = open_tracing() if settings.tracing else None
-        self._watched: Watched | None = None
+        self._watched: MonitoredServer | None = None
         self._port: MetricsPort | None = None
         self._audits: list[RecallAudit] = []
 
@@ -65,7 +65,7 @@ class Observatory:
         self._audits.append(audit)
         return audit
 
-    def open(self, watched: Watched, devices: Sequence[Device], tokens: Tokens | None = None) -> None:
+    def open(self, watched: MonitoredServer, devices: Sequence[Device], tokens: Tokens | None = None) -> None:
         """Start to answer scrapes. With `tokens`, other machines must send one.
 
         Raises IndexerError if the port cannot be bound.

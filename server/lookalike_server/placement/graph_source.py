@@ -16,7 +16,7 @@ from lookalike_server.placement.facts import Facts, Strategy
 from lookalike_server.placement.flat_source import FlatSource
 from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks, bitmap
-from lookalike_server.placement.sources import MARGIN, by_mask, costs_of, given
+from lookalike_server.placement.sources import MARGIN, by_mask, costs_of, require_probes
 
 # Up to this share of matches, all of them are compared in the graph's storage.
 _SCANNED_SHARE = 0.03
@@ -110,7 +110,7 @@ class GraphSource:
         if masks is None:
             scores, rows = self._index.search(queries, k, params=self._parameters_for(max(nprobe, k)))
             return rows, costs_of(scores, rows, self._metric)
-        efforts = given(probes).counts
+        efforts = require_probes(probes).counts
         rows, costs = by_mask(masks, k, lambda mask, lines: self._walked(queries[lines], k, efforts[lines], mask))
         # Queries whose walk did not find enough, or that did not walk.
         short = np.flatnonzero((rows >= 0).sum(axis=1) < np.minimum(k, masks.matches))

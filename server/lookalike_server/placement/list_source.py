@@ -13,7 +13,7 @@ from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.placement.filtered_lists import FilteredChooser
 from lookalike_server.placement.lists import ListChooser, Probes
 from lookalike_server.placement.masks import QueryMasks, bitmap
-from lookalike_server.placement.sources import by_mask, by_radius, costs_of, given, radii_of
+from lookalike_server.placement.sources import by_mask, by_radius, costs_of, radii_of, require_probes
 
 
 class ListSource:
@@ -40,7 +40,7 @@ class ListSource:
     def near(
         self, queries: Float32, k: int, nprobe: int, probes: Probes | None, masks: QueryMasks | None = None
     ) -> tuple[Int64, Float32]:
-        visited = given(probes)
+        visited = require_probes(probes)
         if masks is None:
             return self._near(queries, k, visited, None)
 
@@ -68,7 +68,7 @@ class ListSource:
     def within(
         self, queries: Float32, costs: Float64, probes: Probes | None, masks: QueryMasks | None = None
     ) -> Sequence[Int64]:
-        visited = given(probes)
+        visited = require_probes(probes)
 
         def search(some: Int64, mask: RowMask | None, radius: float, result: faiss.RangeSearchResult) -> None:
             theirs, asked = visited.of(some), np.ascontiguousarray(queries[some])

@@ -118,7 +118,7 @@ def _keep(found: list[Int64], some: Int64, radii: Float64, metric: Metric, resul
         found[line] = rows[here][within]
 
 
-def given(probes: Probes | None) -> Probes:
+def require_probes(probes: Probes | None) -> Probes:
     if probes is None:
         raise AssertionError("lists are searched where probes say")
     return probes

@@ -199,7 +199,7 @@ class EmbedQueue:
             )
         return "", False
 
-    def keep(self, snapshot: Snapshot) -> None:
+    def retain_networks(self, snapshot: Snapshot) -> None:
         """Before the next batch, close the networks of spaces that this generation lacks."""
         self._wanted = frozenset(space.fingerprint for space in snapshot.reader.manifest.spaces.values())
 

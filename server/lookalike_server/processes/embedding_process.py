@@ -52,7 +52,7 @@ class ProcessEmbedder:
         self._limit_s = limit_s
         spec = WorkerSpec("embedding", "embeds images", _opened, config, silence_s=silence_s)
         self._worker = WorkerProcess(spec, on_hang)
-        self.fingerprint: str = self._worker.ask(None, limit_s)
+        self.fingerprint: str = self._worker.request(None, limit_s)
 
     @property
     def alive(self) -> bool:
@@ -70,7 +70,7 @@ class ProcessEmbedder:
         Raises DeviceError if the process ended, or had hung and was killed. The next call starts
         another.
         """
-        embedded: EmbeddingResult = self._worker.ask(files, self._limit_s + len(files) * _DECODING_S)
+        embedded: EmbeddingResult = self._worker.request(files, self._limit_s + len(files) * _DECODING_S)
         return embedded
 
     def close(self) -> None:

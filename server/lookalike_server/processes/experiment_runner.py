@@ -185,7 +185,7 @@ class ProcessExperimentRunner:
         if the experiment took longer than `max_experiment_ms`.
         """
         try:
-            answer: bytes = self._worker.ask(key, self._limit_s)
+            answer: bytes = self._worker.request(key, self._limit_s)
         except HungError as error:
             if not error.late:
                 raise

@@ -85,7 +85,7 @@ class WorkerProcess:
         watchdog = self._watchdog
         return watchdog is not None and watchdog.suspects and self.alive
 
-    def ask(self, question: object, limit_s: float) -> Any:
+    def request(self, question: object, limit_s: float) -> Any:
         """Return the answer to a request, within `limit_s` seconds. Raises the errors of `open` and of the answer.
 
         Raises DeviceError if the process ended, and HungError if it was killed. The next request

@@ -201,7 +201,7 @@ class Reloader:
         snapshot = await self._load(None if newest is None else newest.generation)
         await self._swap(snapshot)
         self._served = newest
-        self._embed_queue.keep(snapshot)
+        self._embed_queue.retain_networks(snapshot)
         log.info("%snow serving generation %d", self._prefix, snapshot.generation)
         # The caller need not wait for the network, which `watch` opens.
         self._nudged.set()

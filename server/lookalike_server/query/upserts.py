@@ -36,7 +36,7 @@ class Picture(NamedTuple):
     sizes: tuple[int, int, int] = (0, 0, 0)
 
 
-class Embedded(NamedTuple):
+class EmbeddedUpsert(NamedTuple):
     """New images in every space.
 
     `vectors` has (n, dim) for each space, `pictures` the metadata of each image, and `failed` the
@@ -57,7 +57,7 @@ class NewVectors:
     def __init__(self, limits: Limits, workers: Workers, embed_queue: EmbedQueue) -> None:
         self._limits, self._workers, self._embed_queue = limits, workers, embed_queue
 
-    async def of(self, snapshot: Snapshot, request: update_pb2.UpsertRequest, deadline: float | None) -> Embedded:
+    async def of(self, snapshot: Snapshot, request: update_pb2.UpsertRequest, deadline: float | None) -> EmbeddedUpsert:
         """Return the images' vectors and metadata.
 
         Raises ArgumentError if vectors are malformed or missing for a space, and MismatchError for
@@ -66,7 +66,7 @@ class NewVectors:
         count = len(request.keys)
         if request.vectors:
             taken = await self._workers.run(lambda: _checked_vectors(snapshot, request), count)
-            return Embedded(taken, [Picture()] * count, {}, {}, [])
+            return EmbeddedUpsert(taken, [Picture()] * count, {}, {}, [])
         given: list[bytes] = await self._workers.run(lambda: list(request.images), count)
         failed = {
             row: f"Image {row} has {len(data)} bytes; the limit is {self._limits.max_image_bytes}."
@@ -90,7 +90,7 @@ class NewVectors:
             lambda: [Picture() if row in failed else _header_metadata(data) for row, data in enumerate(given)],
             count,
         )
-        return Embedded(found, pictures, failed, classes, given)
+        return EmbeddedUpsert(found, pictures, failed, classes, given)
 
     @staticmethod
     def _predict(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lookalike_server.placement.strategies import RawHits
 
 
-class Filtered(NamedTuple):
+class FilterFacts(NamedTuple):
     """Execution facts of a search with a mask, with the strategy of most of its queries (facts.py).
 
     `matches` of all `rows` rows are allowed. `lists_visited` is the most inverted lists that a
@@ -37,7 +37,7 @@ class Filtered(NamedTuple):
     cached: bool = False
 
     @classmethod
-    def of(cls, mask: RowMask, facts: Facts) -> Filtered:
+    def of(cls, mask: RowMask, facts: Facts) -> FilterFacts:
         """Combine the facts of all queries of a search."""
         looked = facts.local[~np.isnan(facts.local)]
         return cls(
@@ -67,7 +67,7 @@ class Hits(NamedTuple):
     scanned: bool
     device: str
     complete: bool
-    filtered: Filtered | None = None
+    filtered: FilterFacts | None = None
 
 
 class Work(NamedTuple):
@@ -122,7 +122,7 @@ def parted(batch: Sequence[Work], found: RawHits, device: str, there: int, scann
         nprobe = int(effort[start:end].max())
         filtered = None
         if work.mask is not None and facts is not None and not isinstance(work.mask, Remaining):
-            filtered = Filtered.of(work.mask, facts.at(np.arange(start, end)))
+            filtered = FilterFacts.of(work.mask, facts.at(np.arange(start, end)))
         hits.append(Hits(kept, distances[start:end, : work.k], nprobe, scanned, device, complete, filtered))
         start = end
     return hits
@@ -141,7 +141,7 @@ def whole(parts: Sequence[Hits]) -> Hits:
     )
 
 
-def _filtered(parts: Sequence[Filtered]) -> Filtered | None:
+def _filtered(parts: Sequence[FilterFacts]) -> FilterFacts | None:
     """Combine the filter facts of all pieces of a search."""
     if not parts:
         return None

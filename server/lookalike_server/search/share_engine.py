@@ -110,7 +110,7 @@ class ShareEngine(Engine):
         """Facts of the index that a router needs."""
         return self._index.facts
 
-    async def ask(self, work: ShareWork, deadline: float | None = None) -> Found:
+    async def search_share(self, work: ShareWork, deadline: float | None = None) -> Found:
         """Return this share's result of a request. Raises what AwaitedBatcher.submit raises."""
         batcher = self._scanning if work.scan else self._searching
         return (await batcher.submit(work, deadline)).result

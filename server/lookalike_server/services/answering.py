@@ -52,7 +52,7 @@ class Answering:
         # Answers whose replies have not been written yet.
         self._ready: list[tuple[_Call, Answer[Hits]]] = []
 
-    async def ask(
+    async def search(
         self,
         space: Space,
         vectors: Float32,

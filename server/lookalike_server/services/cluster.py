@@ -11,7 +11,7 @@ import numpy as np
 
 from lookalike import wire
 from lookalike.v1 import cluster_pb2, cluster_pb2_grpc, types_pb2
-from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.clustering.assign import AssignedVectors
 from lookalike_indexer.collection.commands import command, instead
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_server.batching.workers import Workers
@@ -134,7 +134,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             pager = Pager(snapshot.generation, f"{snapshot.name}/{named}", snapshot.sequence)
             page = pager.page(request.page_token, request.page_size, total, self._limits)
             if page.stop < page.total:
-                self._current.keep(snapshot)
+                self._current.retain(snapshot)
 
             def serialized() -> bytes:
                 members = clustering.at(rows[page.start : page.stop])
@@ -201,7 +201,7 @@ def _written(
     snapshot: Snapshot,
     space: Space | None,
     clusterings: list[Clustering],
-    found: list[Assigned],
+    found: list[AssignedVectors],
     shown: _Shown,
     watch: Stopwatch,
 ) -> bytes:
@@ -249,7 +249,7 @@ def _of_space(snapshot: Snapshot, space: Space, names: Iterable[str]) -> list[Cl
     return _some(snapshot, named or all_there, space.name)
 
 
-def _spread(assigned: Assigned, queries: Queries) -> Assigned:
+def _spread(assigned: AssignedVectors, queries: Queries) -> AssignedVectors:
     """Return the assignment of all requested queries. A failed query is in no cluster."""
     if not queries.failed:
         return assigned
@@ -257,11 +257,11 @@ def _spread(assigned: Assigned, queries: Queries) -> Assigned:
     distances, margins = np.full((2, queries.asked), np.nan, np.float32)
     clusters[queries.rows] = assigned.clusters
     distances[queries.rows], margins[queries.rows] = assigned.distances, assigned.margins
-    return Assigned(clusters, distances, margins)
+    return AssignedVectors(clusters, distances, margins)
 
 
 def _membership(
-    snapshot: Snapshot, clustering: Clustering, assigned: Assigned, shown: _Shown
+    snapshot: Snapshot, clustering: Clustering, assigned: AssignedVectors, shown: _Shown
 ) -> cluster_pb2.Membership:
     there = filtering.matching(snapshot, clustering, shown.matches)
     nearest = [there.members(cluster, 0, shown.members) for cluster in assigned.clusters.tolist()]

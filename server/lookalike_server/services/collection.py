@@ -107,7 +107,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             pager = Pager(snapshot.generation, f"{snapshot.name}/{named}", snapshot.sequence)
             page = pager.page(request.page_token, request.page_size, total, self._limits)
             if page.stop < page.total:
-                self._current.keep(snapshot)
+                self._current.retain(snapshot)
 
             def serialized() -> bytes:
                 places = spread(page.start, page.stop, total) if spreads else np.arange(page.start, page.stop)
@@ -168,7 +168,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
 
             reply, goes_on = await self._workers.run(serialized)
             if goes_on:
-                self._current.keep(snapshot)
+                self._current.retain(snapshot)
             return reply
 
     def _listed_in(self, graph: GraphLists) -> Int64:
@@ -189,7 +189,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             pager = Pager(snapshot.generation, f"{snapshot.name}/labels", snapshot.sequence)
             page = pager.page(request.page_token, request.page_size, columns.label_count, self._limits)
             if page.stop < page.total:
-                self._current.keep(snapshot)
+                self._current.retain(snapshot)
 
             def serialized() -> bytes:
                 labels, counts = columns.labels_by_name(page.start, page.stop)

@@ -23,7 +23,7 @@ _SHORT = 1 << 10
 async def matches_of(snapshot: Snapshot, message: filter_pb2.Filter, workers: Workers) -> FilterMatches:
     """Return the matches of a call's filter: from the cache, or computed by a worker."""
     if message.ByteSize() <= _SHORT:
-        known = snapshot.filters.known(message)
+        known = snapshot.filters.find_cached(message)
         if known is not None:
             return known
     return await workers.run(lambda: snapshot.filters.find(message))

@@ -18,7 +18,7 @@ from lookalike_server.query.query_vectors import Queries
 from lookalike_server.search.hits import Hits
 from lookalike_server.services.answering import Answering
 from lookalike_server.services.grouping import Grouped, Groups, grouped
-from lookalike_server.services.plans import Filtered
+from lookalike_server.services.plans import FilterResult
 from lookalike_server.services.reply_writer import Flat, ReplySpec
 from lookalike_server.services.search_task import SearchTask
 
@@ -45,12 +45,12 @@ class GroupedSearch:
         task: SearchTask,
         queries: Queries,
         spec: ReplySpec,
-        filtered: Filtered | None,
+        filtered: FilterResult | None,
         deadline: float | None,
     ) -> GroupedHits:
         """Return the groups of each query.
 
-        Raises ArgumentError if the column cannot form groups, and the errors of Answering.ask.
+        Raises ArgumentError if the column cannot form groups, and the errors of Answering.search.
         """
         by = await self._workers.run(lambda: _by(snapshot, task))
         remaining = task.space.remaining if filtered is None else filtered.mask
@@ -62,7 +62,9 @@ class GroupedSearch:
 
             async def search(k: int, mask: RowMask, vector: npt.NDArray[np.float32] = vector) -> Hits:
                 one = ReplySpec(1, k, None, task.texts, more=True)
-                answered = await self._answering.ask(task.space, vector[None], _ALONE, task.plan, mask, deadline, one)
+                answered = await self._answering.search(
+                    task.space, vector[None], _ALONE, task.plan, mask, deadline, one
+                )
                 return answered.answer.result
 
             groups, hits = await grouped(search, by, allowed, left_out, self._limits.max_k, self._workers)

@@ -50,7 +50,7 @@ class Groups:
         """Number of neighbors that all groups together can still take."""
         return self.by.k * self.by.per_group - sum(map(len, self.members.values()))
 
-    def take(self, rows: Int64, distances: Float32) -> None:
+    def add(self, rows: Int64, distances: Float32) -> None:
         """Add hits (n,), nearest first."""
         keep = distances <= self.by.farthest
         rows, distances = rows[keep], distances[keep]
@@ -61,7 +61,7 @@ class Groups:
             if group is not None and len(group) < self.by.per_group:
                 group.append((row, distance))
 
-    def left(self, allowed: Bools | None, seen: Sequence[Int64]) -> RowMask:
+    def open_rows(self, allowed: Bools | None, seen: Sequence[Int64]) -> RowMask:
         """Return the rows that may still be added: of new groups while there is room, and of open groups."""
         is_open = np.full(self.by.count + 1, len(self.members) < self.by.k, np.bool_)
         for code, group in self.members.items():
@@ -86,7 +86,7 @@ async def grouped(
     """
     found, seen, searches = Groups(by), [left_out], list[Hits]()
     while found.missing:
-        mask = await workers.run(lambda: found.left(allowed, seen))
+        mask = await workers.run(lambda: found.open_rows(allowed, seen))
         wanted = min(_MORE * found.missing, most, mask.count)
         if not wanted:
             break
@@ -95,7 +95,7 @@ async def grouped(
         rows = hits.rows[0][hits.rows[0] >= 0]
         if not len(rows):
             break
-        found.take(rows, hits.distances[0][: len(rows)])
+        found.add(rows, hits.distances[0][: len(rows)])
         if hits.distances[0][len(rows) - 1] > by.farthest:
             break
         seen.append(rows)

@@ -38,7 +38,7 @@ class Pager:
     """Pages of one listing. `request` identifies what is listed, without size and token.
 
     The pages are of a generation with the changes up to `sequence`, while the server keeps that
-    state: see Current.keep.
+    state: see Current.retain.
     """
 
     generation: int

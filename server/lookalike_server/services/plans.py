@@ -12,14 +12,14 @@ from lookalike_server.generation.spaces import Space
 from lookalike_server.search.hits import Hits
 
 
-class Filtered(NamedTuple):
+class FilterResult(NamedTuple):
     """Result of a call's filter in a space."""
 
     found: FilterMatches
     mask: RowMask
 
 
-def put_plan(plan: types_pb2.Plan, space: Space, hits: Hits, exact: bool, filtered: Filtered | None) -> None:
+def put_plan(plan: types_pb2.Plan, space: Space, hits: Hits, exact: bool, filtered: FilterResult | None) -> None:
     """Fill in how hits were found. `exact`: every allowed row was compared."""
     plan.strategy = "exact" if exact else "index"
     plan.rows = plan.matches = space.count

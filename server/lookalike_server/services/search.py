@@ -30,7 +30,7 @@ from lookalike_server.services.answering import Answering
 from lookalike_server.services.auditing import offer_to_audit
 from lookalike_server.services.filtering import fitting
 from lookalike_server.services.grouped_search import GroupedSearch
-from lookalike_server.services.plans import Filtered, put_plan
+from lookalike_server.services.plans import FilterResult, put_plan
 from lookalike_server.services.replies import METRICS, Stopwatch, deadline_of, put_served
 from lookalike_server.services.reply_writer import Flat, ReplySpec, flat, write_large
 from lookalike_server.services.request_checks import check_vectors
@@ -113,12 +113,12 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             return await self._in_groups(snapshot, task, queries, spec, filtered, deadline, watch)
         asked = time.perf_counter()
         mask = None if filtered is None else filtered.mask
-        answer, reply, reply_s = await self._answering.ask(
+        answer, reply, reply_s = await self._answering.search(
             space, queries.vectors, queries.distinct, task.plan, mask, deadline, spec
         )
         hits = answer.result
         if filtered is not None:
-            snapshot.filters.keep(filtered.found.matches)
+            snapshot.filters.update_size(filtered.found.matches)
         if self._audit:
             offer_to_audit(self._audit, snapshot, space, task.plan, effort_name(request), queries.vectors, hits, mask)
         watch.resolve_us, watch.queue_us = queries.resolve_us, answer.queue_us
@@ -154,7 +154,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         task: SearchTask,
         queries: Queries,
         spec: ReplySpec,
-        filtered: Filtered | None,
+        filtered: FilterResult | None,
         deadline: float | None,
         watch: Stopwatch,
     ) -> bytes:
@@ -171,7 +171,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         behind += _rest(snapshot, task, queries, found.hits, len(queries.vectors), filtered, watch)
         return await self._workers.run_lookup(lambda: reply + behind, len(reply) // _PER_ITEM)
 
-    async def _filtered(self, snapshot: Snapshot, space: Space, request: search_pb2.SearchRequest) -> Filtered:
+    async def _filtered(self, snapshot: Snapshot, space: Space, request: search_pb2.SearchRequest) -> FilterResult:
         """Return the result of a call's filter in a space."""
         began = time.perf_counter()
         found = await filtering.matches_of(snapshot, request.filter, self._workers)
@@ -180,7 +180,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         if mask is None:
             mask = await self._workers.run(lambda: snapshot.filters.mask(matches, space.name, space.mask))
         record.stage("filter", began, time.perf_counter() - began)
-        return Filtered(found, mask)
+        return FilterResult(found, mask)
 
     async def _written(self, task: SearchTask, make: Callable[[], Flat], spec: ReplySpec, watch: Stopwatch) -> bytes:
         """Write a large reply, or one with further columns, off the event loop."""
@@ -213,7 +213,7 @@ def _rest(
     queries: Queries,
     hits: Hits,
     batch_size: int,
-    filtered: Filtered | None,
+    filtered: FilterResult | None,
     watch: Stopwatch,
 ) -> bytes:
     """Return what follows the neighbors in a reply: `served`, the metric, and the failed rows."""

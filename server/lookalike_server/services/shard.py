@@ -77,7 +77,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
             work = await self._workers.run_lookup(read, large // _PER_ITEM)
             if isinstance(work, list):
                 return shard_pb2.SearchShardResponse(unknown_masks=work, shard=share.number, shards=share.of)
-            found = await engine.ask(work, deadline_of(context))
+            found = await engine.search_share(work, deadline_of(context))
             return await self._workers.run_lookup(
                 lambda: response_message(found, share).SerializeToString(), 2 * found.rows.nbytes // _PER_ITEM
             )

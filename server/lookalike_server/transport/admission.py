@@ -26,7 +26,7 @@ from lookalike_server.transport.carried import announced, is_in_pieces
 from lookalike_server.transport.interceptors import Call, Continuation, Handler
 from lookalike_server.transport.messages import Messages
 from lookalike_server.transport.receiving import Receiving
-from lookalike_server.transport.streams import StreamPlaces, Streams
+from lookalike_server.transport.streams import Streams, StreamSlots
 
 # A guess: a peer's share frees up when its own calls end.
 _RETRY_S = 0.1
@@ -64,17 +64,17 @@ class Accounts:
 class Admission(grpc.aio.ServerInterceptor):
     """Interceptor that keeps each peer within the limits. Raises OverloadedError if a call exceeds them."""
 
-    def __init__(self, limits: Limits, fronts: int = 1, places: StreamPlaces | None = None) -> None:
+    def __init__(self, limits: Limits, fronts: int = 1, slots: StreamSlots | None = None) -> None:
         """Create the interceptor of one of `fronts` front processes.
 
-        `places` holds the places of long-lived calls if the fronts share them.
+        `slots` are those of long-lived calls if the fronts share them.
         """
         self._limits = limits
         self._receiving = Receiving(limits, fronts)
         # Separate, so that requests in pieces do not take the places of messages.
         self._receiving_pieces = Receiving(limits, fronts)
         self._messages = Messages(limits.max_text_bytes)
-        self._streams = Streams(limits, self._receiving, self._messages, places)
+        self._streams = Streams(limits, self._receiving, self._messages, slots)
         self._accounts = Accounts(limits)
 
     @property

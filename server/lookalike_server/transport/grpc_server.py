@@ -20,7 +20,7 @@ from lookalike_server.transport.interceptors import Call, Errors, Handler, InFli
 from lookalike_server.transport.listen import new_server, open_port
 from lookalike_server.transport.local_user import LocalUser
 from lookalike_server.transport.service_table import SERVED, SERVICES
-from lookalike_server.transport.streams import StreamPlaces
+from lookalike_server.transport.streams import StreamSlots
 from lookalike_server.transport.tokens import Tokens
 
 # A draining server closes its connections after it has rejected no call for QUIET_S seconds.
@@ -34,8 +34,8 @@ class GrpcServer:
 
     `statuses` is the health service. `observed` is the outermost interceptor. `roots` returns the
     folders to hide from callers that see no paths. With `shares_port`, other processes of this
-    server listen on the same port, and their parent publishes the secret of `local_user`. `places`
-    holds the places of long-lived calls.
+    server listen on the same port, and their parent publishes the secret of `local_user`. `slots`
+    are those of long-lived calls.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class GrpcServer:
         local_user: LocalUser,
         *,
         shares_port: bool = False,
-        places: StreamPlaces | None = None,
+        slots: StreamSlots | None = None,
     ) -> None:
         listen = settings.listen
         self._listen = listen
@@ -56,7 +56,7 @@ class GrpcServer:
         self._tokens, self._local_user = tokens, local_user
         self._in_flight = InFlight()
         self._handlers: list[grpc.GenericRpcHandler] = []
-        self.admission = Admission(settings.limits, settings.fronts, places)
+        self.admission = Admission(settings.limits, settings.fronts, slots)
         access = Access(tokens, local_user, listen.show_paths, roots)
         self._server = new_server(
             settings.limits,

@@ -42,7 +42,7 @@ class Statuses(Protocol):
 
 
 @dataclass(frozen=True)
-class Watched:
+class MonitoredCollection:
     """A collection whose health is published under its name."""
 
     name: str
@@ -76,7 +76,7 @@ class Health:
 
     def __init__(
         self,
-        collections: Sequence[Watched],
+        collections: Sequence[MonitoredCollection],
         searching: list[str],
         always: list[str],
         others: Mapping[str, Callable[[], bool]],
@@ -88,7 +88,7 @@ class Health:
         self._always = always
         self._others = others
         self._said: dict[str, Status] = {}
-        self._named: list[Watched] = []
+        self._named: list[MonitoredCollection] = []
         for one in collections:
             if one.name in {EMBEDDING, *searching, *always, *others}:
                 # A name has one status, which would otherwise flip with each check.
@@ -128,7 +128,7 @@ class Health:
                     await self._open_again(one)
             await asyncio.sleep(interval)
 
-    async def _open_again(self, one: Watched) -> None:
+    async def _open_again(self, one: MonitoredCollection) -> None:
         log.warning("the process that embeds images ended; the server starts another one")
         with one.current.lease() as snapshot:
             opening = asyncio.create_task(one.embed_queue.problem(snapshot))

@@ -24,11 +24,11 @@ Parse = Callable[[bytes], Any]
 _RETRY_S = 5.0
 
 
-class StreamPlaces(Protocol):
-    """Source of places for long-lived calls."""
+class StreamSlots(Protocol):
+    """Source of slots for long-lived calls."""
 
-    def place(self, peer: str) -> AbstractAsyncContextManager[None]:
-        """Hold a place of a peer while the block runs. Raises OverloadedError if there is none."""
+    def slot(self, peer: str) -> AbstractAsyncContextManager[None]:
+        """Reserve a slot of a peer while the block runs. Raises OverloadedError if there is none."""
         ...
 
 
@@ -36,11 +36,11 @@ class Streams:
     """Limits of long-lived calls. A call beyond them gets OverloadedError."""
 
     def __init__(
-        self, limits: Limits, receiving: Receiving, messages: Messages, places: StreamPlaces | None = None
+        self, limits: Limits, receiving: Receiving, messages: Messages, slots: StreamSlots | None = None
     ) -> None:
         self._receiving = receiving
         self._messages = messages
-        self._places = places or OwnStreamPlaces(limits)
+        self._slots = slots or LocalStreamSlots(limits)
         self._own = 0
 
     @property
@@ -64,7 +64,7 @@ class Streams:
 
     def _watched(self, method: str, call: Call, parse: Parse) -> Call:
         async def admitted(_: Any, context: Any) -> None:
-            async with self._place(context):
+            async with self._slot(context):
                 async for request in self._requests(method, parse, context):
                     await call(request, context)
                     return
@@ -74,7 +74,7 @@ class Streams:
 
     def _conversing(self, method: str, call: Stream, parse: Parse) -> Stream:
         async def admitted(_: Any, context: Any) -> AsyncIterator[Any]:
-            async with self._place(context):
+            async with self._slot(context):
                 replies = cast("AsyncIterator[Any]", call(self._requests(method, parse, context), context))
                 async for reply in replies:
                     yield reply
@@ -86,8 +86,8 @@ class Streams:
             yield await self._messages.read(method, parse, data)
 
     @asynccontextmanager
-    async def _place(self, context: Any) -> AsyncIterator[None]:
-        async with self._places.place(host_of(context.peer())):
+    async def _slot(self, context: Any) -> AsyncIterator[None]:
+        async with self._slots.slot(host_of(context.peer())):
             self._own += 1
             try:
                 yield
@@ -95,8 +95,8 @@ class Streams:
                 self._own -= 1
 
 
-class OwnStreamPlaces:
-    """Places of one process. Raises OverloadedError if all of them, or those of the peer, are taken."""
+class LocalStreamSlots:
+    """Slots of one process. Raises OverloadedError if all of them, or those of the peer, are taken."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -104,12 +104,12 @@ class OwnStreamPlaces:
 
     @property
     def count(self) -> int:
-        """Number of taken places."""
+        """Number of reserved slots."""
         return self._counts.total()
 
     @asynccontextmanager
-    async def place(self, peer: str) -> AsyncIterator[None]:
-        """Hold a place of a peer while the block runs."""
+    async def slot(self, peer: str) -> AsyncIterator[None]:
+        """Reserve a slot of a peer while the block runs."""
         self.reserve(peer)
         try:
             yield
@@ -117,7 +117,7 @@ class OwnStreamPlaces:
             self.release(peer)
 
     def reserve(self, peer: str) -> None:
-        """Take a place of a peer. Raises OverloadedError if there is none."""
+        """Reserve a slot of a peer. Raises OverloadedError if there is none."""
         limits = self._limits
         mine = self._counts[peer] + 1
         if mine > limits.max_peer_streams:
@@ -135,7 +135,7 @@ class OwnStreamPlaces:
         self._counts[peer] = mine
 
     def release(self, peer: str) -> None:
-        """Free a place of a peer."""
+        """Release a slot of a peer."""
         self._counts[peer] -= 1
         if not self._counts[peer]:
             del self._counts[peer]

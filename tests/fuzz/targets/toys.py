@@ -31,7 +31,7 @@ def toy() -> Path:
     draft = _with_predictions(made, draft)
     generations.publish(made.storage, draft)
     view = View(CollectionReader.open(str(made.root)))
-    stored_results.keep(view.reader, "first", class_matrix(view, "tiny/k3"))
+    stored_results.store_result(view.reader, "first", class_matrix(view, "tiny/k3"))
     return made.root
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lookalike_indexer.clustering.assign import Assigned, Assigner, assign
+from lookalike_indexer.clustering.assign import AssignedVectors, Assigner, assign
 from lookalike_indexer.errors import UsageError
 
 BATCHES = [1, 2, 3, 7, 16, 19, 20, 21, 63, 64, 65, 100, 255, 256, 257, 400]
@@ -38,12 +38,12 @@ def in_batches(search, vectors, size):
     return [search(vectors[start : start + size]) for start in range(0, len(vectors), size)]
 
 
-def joined(pieces: list[Assigned]) -> Assigned:
+def joined(pieces: list[AssignedVectors]) -> AssignedVectors:
     columns = zip(*((piece.clusters, piece.distances, piece.margins) for piece in pieces), strict=True)
-    return Assigned(*(np.concatenate(column) for column in columns))
+    return AssignedVectors(*(np.concatenate(column) for column in columns))
 
 
-def same_bits(left: Assigned, right: Assigned) -> bool:
+def same_bits(left: AssignedVectors, right: AssignedVectors) -> bool:
     return all(
         getattr(left, name).tobytes() == getattr(right, name).tobytes() for name in ("clusters", "distances", "margins")
     )

@@ -11,7 +11,7 @@ import torch
 
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.embedding.defaults import settled
+from lookalike_indexer.embedding.defaults import resolve_defaults
 from lookalike_indexer.embedding.settings import EmbedSettings
 from lookalike_indexer.errors import MismatchError, NotBuiltError, UsageError
 from lookalike_indexer.experiments.view import View
@@ -58,7 +58,7 @@ def test_with_several_models_the_model_must_be_named(embed, storage: Storage, re
     assert embed(**AS_BEFORE, name="second").weights == "untrained:2"
     assert embed(model="squeezenet1_1", weights="").weights == "untrained:1"
     with pytest.raises(MismatchError, match="second of the collection is a squeezenet1_1, not a resnet18"):
-        settled(EmbedSettings("x", model="resnet18", name="second"), reader().manifest)
+        resolve_defaults(EmbedSettings("x", model="resnet18", name="second"), reader().manifest)
 
 
 def test_checkpoints_are_no_models_to_continue_with(embed, reader):
@@ -68,11 +68,11 @@ def test_checkpoints_are_no_models_to_continue_with(embed, reader):
 
 
 def test_new_collection_gets_the_published_resnet152():
-    made = settled(EmbedSettings("x"), None)
+    made = resolve_defaults(EmbedSettings("x"), None)
     assert (made.model, made.weights, made.alias) == ("resnet152", "imagenet", "resnet152")
-    named = settled(EmbedSettings("x", name="mine"), None)
+    named = resolve_defaults(EmbedSettings("x", name="mine"), None)
     assert (named.model, named.alias) == ("resnet152", "mine")
-    assert settled(named, None) == named
+    assert resolve_defaults(named, None) == named
 
 
 def test_weights_without_a_classifier_give_embeddings_but_no_predictions(embed, reader, save_network, tmp_path: Path):

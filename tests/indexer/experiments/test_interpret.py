@@ -10,7 +10,7 @@ from lookalike_indexer.embedding.classes import imagenet_names
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.imagenet_tree import imagenet_tree
 from lookalike_indexer.experiments.interpret import interpret_clusters
-from lookalike_indexer.experiments.naming import Named, disambiguated, names_of_clusters
+from lookalike_indexer.experiments.naming import ClusterName, disambiguated, names_of_clusters
 from lookalike_indexer.experiments.view import View
 
 PLACES = [0.0, 1.0, 2.0, 3.0, 4.0, 20.0, 21.0, 25.0]
@@ -129,7 +129,11 @@ def test_labels_that_mean_nothing_to_imagenet_keep_their_terms():
 
 
 def test_equal_names_get_their_second_class_or_a_number():
-    names = [Named(["daisy"], [1.0], [2.0]), Named(["daisy"], [1.0], [2.0]), Named(["tench"], [1.0], [2.0])]
+    names = [
+        ClusterName(["daisy"], [1.0], [2.0]),
+        ClusterName(["daisy"], [1.0], [2.0]),
+        ClusterName(["tench"], [1.0], [2.0]),
+    ]
     texts = ["daisy", "bee", "pot", "tench"]
     clusters = np.array([0, 0, 0, 1, 1, 2], np.int32)
     classes = np.array([[0, 1], [0, 1], [0, 2], [0, 2], [0, 2], [3, 1]], np.int32)

@@ -32,7 +32,7 @@ def storage(make_collection, publish_model, clustered) -> Storage:
     publish_model(storage, "tiny", [[0, 1]] * 12)
     cluster(storage, 3, "three")
     for result in (map2d(view_of(storage)), class_matrix(view_of(storage), "tiny/three"), mistakes(view_of(storage))):
-        stored_results.keep(CollectionReader.open(str(storage.root)), "kept", result)
+        stored_results.store_result(CollectionReader.open(str(storage.root)), "kept", result)
     return storage
 
 

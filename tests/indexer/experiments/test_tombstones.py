@@ -19,7 +19,7 @@ from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.deletion import delete
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.stored_results import keep, load, load_rows, out_of_date
+from lookalike_indexer.experiments.stored_results import load, load_rows, out_of_date, store_result
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.graph.graph_stage import run_graph
 from lookalike_indexer.graph.settings import GraphSettings
@@ -94,7 +94,7 @@ def storage(make_collection, publish_model, vectors, tmp_path):
     generations.publish(storage, draft)
     rows = pa.table({"id": [1, *DELETED], "key": ["00001.jpg", *KEYS]})
     result = Result("sample", {"space": "tiny"}, {"images": rows}, {}, ("Four are odd.", f"{KEYS[0]} is odd."))
-    keep(CollectionReader.open(str(storage.root)), "names", result)
+    store_result(CollectionReader.open(str(storage.root)), "names", result)
     return storage
 
 

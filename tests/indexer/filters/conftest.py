@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from lookalike_indexer.cli.attach import attach
-from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.clustering.assign import AssignedVectors
 from lookalike_indexer.clustering.tables import write_assignments
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
@@ -95,7 +95,7 @@ def _partly(storage, reader):
     stored = reader.assignments("tiny/five")
     keep = slice(0, 256)
     path = entry.assignments[0].replace("part-000000", "part-000001")
-    some = Assigned(stored.clusters[keep], stored.distances[keep], stored.margins[keep])
+    some = AssignedVectors(stored.clusters[keep], stored.distances[keep], stored.margins[keep])
     write_assignments(storage, path, stored.ids[keep], some)
     fewer = dataclasses.replace(entry, assignments=[path], rows=256)
     draft = dataclasses.replace(manifest, clusterings={"tiny/five": fewer})

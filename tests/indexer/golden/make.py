@@ -21,7 +21,7 @@ from lookalike_indexer.collection.lock import writing
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.stored_results import keep
+from lookalike_indexer.experiments.stored_results import store_result
 from lookalike_indexer.upkeep import fold
 
 # The collection names this source; the tests do not need it.
@@ -46,7 +46,7 @@ def main(folder: str) -> None:
     _grow(Storage(folder))
     delete(Storage(folder), keys=["b/9.png"])
     result = Result("matrix", {"k": 2}, {"counts": pa.table({"count": [3, 4]})}, {"purity": 0.5}, ("Half is pure.",))
-    keep(CollectionReader.open(folder), "kept", result)
+    store_result(CollectionReader.open(folder), "kept", result)
 
 
 def _grow(storage: Storage) -> None:

@@ -22,7 +22,7 @@ from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.deletion import delete
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.stored_results import keep
+from lookalike_indexer.experiments.stored_results import store_result
 from lookalike_indexer.graph.graph_stage import run_graph
 from lookalike_indexer.graph.settings import GraphSettings
 from lookalike_indexer.indexing.build_stage import run_build
@@ -71,9 +71,11 @@ def storage(make_collection, clustered, publish_predictions, tmp_path):
     draft, _ = attach(storage, draft, table, "prices", TableColumns("key"), Silent())
     generations.publish(storage, draft)
     rows = pa.table({"id": [1, 4], "key": ["00001.jpg", "00004.jpg"]})
-    keep(opened(storage), "names", Result("sample", {"space": "tiny"}, {"images": rows}, {}, ()))
-    keep(opened(storage), "tells", Result("matrix", {}, {}, {}, ("00007.jpg is odd.",)))
-    keep(opened(storage), "counts", Result("matrix", {}, {"counts": pa.table({"count": [3]})}, {}, ("Two are odd.",)))
+    store_result(opened(storage), "names", Result("sample", {"space": "tiny"}, {"images": rows}, {}, ()))
+    store_result(opened(storage), "tells", Result("matrix", {}, {}, {}, ("00007.jpg is odd.",)))
+    store_result(
+        opened(storage), "counts", Result("matrix", {}, {"counts": pa.table({"count": [3]})}, {}, ("Two are odd.",))
+    )
     return storage
 
 

@@ -21,7 +21,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.embed_stage import run_embed
 from lookalike_indexer.embedding.settings import EmbedSettings
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.stored_results import keep
+from lookalike_indexer.experiments.stored_results import store_result
 from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.models.network import Node
@@ -78,7 +78,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     cluster(storage)
     build(storage)
     table = pa.table({"count": [3, 4]})
-    keep(CollectionReader.open(str(storage.root)), "kept", Result("matrix", {"k": 3}, {"counts": table}))
+    store_result(CollectionReader.open(str(storage.root)), "kept", Result("matrix", {"k": 3}, {"counts": table}))
     return Made(storage.root, pictures, embed, cluster, build)
 
 
