@@ -41,6 +41,8 @@ _TOO_LARGE = "message larger than max"
 # The server's reasons for a request or a reply beyond its limit.
 _LARGE_MESSAGE = "LARGE_MESSAGE"
 _LARGE_REPLY = "LARGE_REPLY"
+# Reason of a Lookalike server, which says itself why it does not offer a call.
+_UNKNOWN_METHOD = "UNKNOWN_METHOD"
 _TIMED_OUT = "Deadline Exceeded"
 _CANCELLED = "CANCELLED"
 
@@ -64,8 +66,9 @@ def from_rpc(
     reason = _reason(status)
     if _is_too_large(code, details) or reason in (_LARGE_MESSAGE, _LARGE_REPLY):
         kind = e.MessageTooLargeError
-    # The server's sentence names the argument to reduce.
-    sentence = details if reason == _LARGE_REPLY else _sentence(kind, details, code, target, timeout)
+    # The server's sentence names the argument to reduce, or the reason why it lacks the call.
+    is_whole = reason in (_LARGE_REPLY, _UNKNOWN_METHOD)
+    sentence = details if is_whole else _sentence(kind, details, code, target, timeout)
     request_id = _request_id(status)
     if proxy is not None and request_id is None:
         # No Lookalike server replied, so the reply may be the proxy's.

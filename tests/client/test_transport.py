@@ -292,6 +292,15 @@ def test_server_without_the_services_is_unimplemented(connect):
         bare.stop(None).wait()
 
 
+def test_server_that_does_not_offer_a_call_says_so_itself(client, toy):
+    status = status_pb2.Status(code=12)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason="UNKNOWN_METHOD"))
+    trailing = [("grpc-status-details-bin", status.SerializeToString())]
+    toy.fail(grpc.StatusCode.UNIMPLEMENTED, "This server runs no experiments.", trailing=trailing)
+    with pytest.raises(lookalike.UnimplementedError, match=r"^This server runs no experiments\.$"):
+        client.info()
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

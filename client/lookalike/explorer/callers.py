@@ -76,9 +76,13 @@ class Callers:
             raise AuthenticationError(_ASK)
         return self._own.get(name)
 
+    def is_logged_in(self, request: Request) -> bool:
+        """Return True if the caller has a session."""
+        return _session_name(request) in self._sessions
+
     def has_token(self, request: Request) -> bool:
         """Return True if the caller's calls have a token: that of a login, or the page's own."""
-        return _session_name(request) in self._sessions or self._upstream.token is not None
+        return self.is_logged_in(request) or self._upstream.token is not None
 
     def writer(self, request: Request) -> Client:
         """Return the client of `require` for changes; AuthenticationError if it has no token.

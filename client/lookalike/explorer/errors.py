@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from grpc import StatusCode
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 import lookalike
+from lookalike.explorer.callers import Callers
 
 # The first class that matches applies; `kind` tells the page how to react.
 _STATUS: tuple[tuple[type[lookalike.LookalikeError], int, str], ...] = (
@@ -36,7 +38,11 @@ async def on_lookalike_error(request: Request, error: Exception) -> JSONResponse
     if not isinstance(error, lookalike.LookalikeError):
         raise error
     if isinstance(error, lookalike.AuthenticationError):
-        request.app.state.callers.forget(request)
+        callers: Callers = request.app.state.callers
+        if error.code is StatusCode.PERMISSION_DENIED and callers.is_logged_in(request):
+            # The token is valid. It does not allow this call, for example for this collection.
+            return JSONResponse({"error": str(error), "kind": "denied"}, 403)
+        callers.forget(request)
     if isinstance(error, lookalike.UnavailableError) and (problem := await _problem_of_collection(request)):
         return JSONResponse({"error": problem, "kind": "not-loaded"}, 503)
     return to_response(error)

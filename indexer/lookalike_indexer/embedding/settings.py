@@ -34,7 +34,7 @@ class EmbedSettings:
 
     `model` is a torchvision model; "" takes the collection's, else DEFAULT_MODEL. `weights` is "imagenet[:NAME]",
     "untrained[:SEED]" or a file; "" takes those of the collection's model of that name, else DEFAULT_WEIGHTS (see
-    `defaults.resolve_defaults`). `preprocess` names the published weights whose transforms to use; "" keeps the model's, or
+    `resolve_defaults`). `preprocess` names the published weights whose transforms to use; "" keeps the model's, or
     takes those of the weights themselves. `class_names` is "imagenet" or a file (see `class_names_file`); "" keeps the
     model's. `layers` are spaces in addition to those that the model has; a new model has its default one. `name` is the
     model's name in the collection; "" means its architecture.

@@ -80,3 +80,17 @@ def test_unknown_collection_names_keep_no_connections(serve, two):
 def test_invalid_collection_name_is_a_bad_request(page, two):
     reply = page.get("/api/collection", params={"collection": "x" * 2000})
     assert (reply.status_code, reply.json()["kind"]) == (400, "wrong")
+
+
+def test_collection_that_a_token_does_not_allow_ends_no_session(page, two):
+    assert page.post("/login", content="some-token").status_code == 200
+    two.fail(grpc.StatusCode.PERMISSION_DENIED, "The token of gardener is limited to: flowers.", times=1)
+    reply = page.get("/api/collection", params={"collection": "toys"})
+    assert (reply.status_code, reply.json()["kind"]) == (403, "denied")
+    assert reply.json()["error"] == "The token of gardener is limited to: flowers."
+    assert page.get("/api/collection", params=FLOWERS).status_code == 200
+
+
+def test_visitor_without_a_token_is_asked_to_log_in(page, two):
+    two.fail(grpc.StatusCode.PERMISSION_DENIED, "The token of page is limited to: flowers.", times=1)
+    assert page.get("/api/collection").json()["kind"] == "login"

@@ -1,7 +1,7 @@
 // Requests to the page's own server, about the collection that the URL names.
 import { chosen } from "./address.js";
 
-/** A failed request with a sentence. `kind`: wrong, missing, not-built, not-loaded, changed, busy, login, gone, slow, failed, offline. */
+/** A failed request with a sentence. `kind`: wrong, missing, not-built, not-loaded, changed, busy, login, denied, gone, slow, failed, offline. */
 export class Failure extends Error {
   constructor(sentence, kind, retryAfter = 0) {
     super(sentence);

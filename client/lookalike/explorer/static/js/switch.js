@@ -6,14 +6,15 @@ import { count, h } from "./dom.js";
 const place = document.getElementById("switch");
 const line = document.getElementById("collection");
 
-/** Fill the switch with the server's current collections. It is hidden for one collection, and for older servers. */
+/** Fill the switch with the server's current collections. It is hidden if there is no other one, and for older servers. */
 export async function fillSwitch() {
   const name = chosen();
   const found = await collections().catch(() => []);
   if (name !== chosen()) return;
-  place.hidden = found.length < 2;
+  const shown = name || found[0]?.name;
+  // If a link names a collection that the caller may not use, the switch leads to the only other one.
+  place.hidden = found.length < 2 && (found.length === 0 || shown === found[0].name);
   if (place.hidden) return place.replaceChildren();
-  const shown = name || found[0].name;
   const select = h(
     "select",
     { id: "collection-choice", onchange: () => change(select.value) },
