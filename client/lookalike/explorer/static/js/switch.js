@@ -20,7 +20,7 @@ export async function fillSwitch() {
     { id: "collection-choice", onchange: () => change(select.value) },
     // A link may name a collection that does not exist; its view reports that.
     found.some((each) => each.name === shown) ? null : h("option", { value: shown, selected: true }, shown),
-    found.map((each) => h("option", { value: each.name, selected: each.name === shown }, each.problem ? `${each.name}: not loaded. ${each.problem}` : each.name)),
+    found.map((each) => h("option", { value: each.name, selected: each.name === shown, title: each.problem || null }, each.problem ? `${each.name} (not loaded)` : each.name)),
   );
   place.replaceChildren(h("label", { for: select.id, class: "unseen" }, "Collection"), select);
 }
