@@ -25,7 +25,7 @@ from lookalike._labels import Labels
 from lookalike._memberships import Clusters, Members, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbors, NeighborsBatch
 from lookalike._paging import Page
-from lookalike._queries import Query, as_int, check_id, check_key, chosen, query, several
+from lookalike._queries import Query, as_int, check_id, check_key, only_given, query, several
 from lookalike._server import ServedCollection, ServerInfo
 from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, server_pb2, types_pb2
 
@@ -200,7 +200,7 @@ def info() -> Call[Collection]:
 
 
 def lookup(given: Mapping[str, Any], fields: Fields) -> Call[StoredImages | StoredImage]:
-    name = chosen(given, ("key", "id", "keys", "ids"))
+    name = only_given(given, ("key", "id", "keys", "ids"))
     single = not name.endswith("s")
     values = [given[name]] if single else several(name, given[name])
     request = collection_pb2.GetImagesRequest(fields=_names(fields))
@@ -244,7 +244,7 @@ def graph_page(
         page_token=token,
     )
     if there:
-        name = chosen(there, ("key", "id", "keys", "ids"))
+        name = only_given(there, ("key", "id", "keys", "ids"))
         values = several(name, there[name]) if name.endswith("s") else [there[name]]
         if name in ("key", "keys"):
             request.keys.values.extend(check_key(value) for value in values)

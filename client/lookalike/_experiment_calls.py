@@ -14,7 +14,7 @@ from lookalike._errors import InvalidArgumentError
 from lookalike._experiments import Attribution, Experiment, StoredResult
 from lookalike._filters import Where, message_of
 from lookalike._paging import Page
-from lookalike._queries import as_int, check_id, check_key, chosen
+from lookalike._queries import as_int, check_id, check_key, only_given
 from lookalike.v1 import experiment_pb2
 
 Metric: TypeAlias = Literal["top1", "top5"]
@@ -242,7 +242,7 @@ def _experiment(method: str, request: Any, reply: Any) -> Call[Experiment]:
 
 
 def _image(given: Mapping[str, Any]) -> experiment_pb2.ImageName:
-    if chosen(given, ("key", "id")) == "key":
+    if only_given(given, ("key", "id")) == "key":
         return experiment_pb2.ImageName(key=check_key(given["key"]))
     return experiment_pb2.ImageName(id=check_id(given["id"]))
 

@@ -43,7 +43,7 @@ def query(given: Mapping[str, Any], errors: Errors = "raise") -> Query:
 
     TypeError: an unknown argument. InvalidArgumentError: not exactly one kind of query, or an invalid one.
     """
-    name = chosen({key: value for key, value in given.items() if key not in _WITH}, _KINDS)
+    name = only_given({key: value for key, value in given.items() if key not in _WITH}, _KINDS)
     batch = types_pb2.QueryBatch()
     failed: dict[int, str] | None = None
     if not _by_row(errors, name):
@@ -94,7 +94,7 @@ def _box(box: object) -> types_pb2.Box:
     return types_pb2.Box(x=x, y=y, width=width, height=height)
 
 
-def chosen(given: Mapping[str, Any], names: Iterable[str]) -> str:
+def only_given(given: Mapping[str, Any], names: Iterable[str]) -> str:
     """Return the one of `names` that is given and not None.
 
     TypeError: an argument that is none of them. InvalidArgumentError: none or several are given.

@@ -60,7 +60,7 @@ class DecodeError(IndexerError):
         self.kind: DecodeErrorKind = kind
         self.position = position
 
-    def at(self, position: int) -> DecodeError:
+    def at_position(self, position: int) -> DecodeError:
         """Return the same error for the image at another position, as when it was sent with others."""
         what, _, rest = str(self).partition(f" {self.position} ")
         message = f"{what} {position} {rest}" if what in ("Image", "Text") else str(self)

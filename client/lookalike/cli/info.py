@@ -51,7 +51,9 @@ def info(
     if folder is not None and _ADDRESS.fullmatch(folder) and not Path(folder).exists():
         raise click.UsageError(f"{folder} is the address of a server; write --server {folder}.")
     if folder is not None and given is click.core.ParameterSource.COMMANDLINE:
-        raise click.UsageError("Name a folder or a --server, not both; --collection-name names a collection of a server.")
+        raise click.UsageError(
+            "Name a folder or a --server, not both; --collection-name names a collection of a server."
+        )
     described = _of_server(server or DEFAULT_SERVER, tls, ca) if folder is None else _of_folder(folder)
     click.echo(to_json(described) if as_json else _as_text(described))
 

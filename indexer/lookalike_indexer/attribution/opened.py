@@ -46,7 +46,7 @@ class OpenedModel:
             raise DecodeError(prepared.reason, kind=prepared.kind)
         return prepared.pixels
 
-    def seen(self, name: str, pixels: Pixels, space: str) -> Picture:
+    def embed(self, name: str, pixels: Pixels, space: str) -> Picture:
         """Return the embedding of an image in a space of this model, and its most probable classes."""
         if space not in self._networks:
             entry = self._reader.space(space)[1]

@@ -105,7 +105,7 @@ def summary(report: BuildReport) -> str:
     ]
     if entry.candidates:
         lines.append(f"kinds tried on {entry.sampled} images, queries a second of one thread in batches of 64:")
-        lines += tried(entry.candidates, entry.rows)
+        lines += trial_lines(entry.candidates, entry.rows)
         lines.append(f"  the queries/s of {entry.rows} images are {RULE}")
     if entry.recall_queries:
         lines.append(f"recall@k on {entry.recall_queries} queries that are stored images:")
@@ -127,7 +127,7 @@ def ladders(entry: IndexEntry) -> list[str]:
     return lines if entry.default_nprobe else [line[:2] + line[10:] for line in lines]
 
 
-def tried(candidates: list[Candidate], rows: int) -> list[str]:
+def trial_lines(candidates: list[Candidate], rows: int) -> list[str]:
     """Return one line for each index type tried, with the speed measured on the sample and expected for all rows."""
     scaled = f"of {rows}"
     width = max(9, len(scaled))

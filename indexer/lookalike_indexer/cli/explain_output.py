@@ -66,7 +66,7 @@ class Explainer:
             pixels = opened.pixels(self.uri(image))
         except DecodeError as error:
             raise DecodeError(f"{image.text} cannot be read as an image: {error}.") from error
-        picture = opened.seen(image.text, pixels, self.space)
+        picture = opened.embed(image.text, pixels, self.space)
         return explain_picture(self.view, picture, self.space, **given)  # type: ignore[arg-type]
 
     def attributions(self, image: NamedImage, result: Result, methods: Sequence[str]) -> Attributions:

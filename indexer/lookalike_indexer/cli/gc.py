@@ -14,7 +14,7 @@ from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.text import counted
 
 if TYPE_CHECKING:
-    from lookalike_indexer.collection.garbage import Collected
+    from lookalike_indexer.collection.garbage import GarbageReport
 
 _SHOWN = 10
 
@@ -60,7 +60,7 @@ def gc(collection: str, keep: int, assume_unread: bool, dry_run: bool, as_json: 
         click.echo("\n".join(summary(done, dry_run)))
 
 
-def summary(done: Collected, dry_run: bool) -> list[str]:
+def summary(done: GarbageReport, dry_run: bool) -> list[str]:
     """Return the summary of the removal, one line for each fact."""
     did = "would remove" if dry_run else "removed"
     lines = [

@@ -25,7 +25,7 @@ def images_of_folder(folder: str, label: str, where: str | None, fields: Sequenc
     from lookalike_indexer.collection.reader import CollectionReader
     from lookalike_indexer.experiments.view import View
     from lookalike_indexer.filters.evaluate import matching
-    from lookalike_indexer.filters.meaning import meant
+    from lookalike_indexer.filters.meaning import resolve_names
     from lookalike_indexer.filters.sources import FilterColumns
     from lookalike_indexer.filters.text import parse
 
@@ -38,7 +38,7 @@ def images_of_folder(folder: str, label: str, where: str | None, fields: Sequenc
         label = view.label_names[view.label_code(label)]
         keep &= pc.equal(table.column("label"), label).fill_null(False).to_numpy()
     if where is not None:
-        keep &= matching(meant(parse(where), columns), columns)
+        keep &= matching(resolve_names(parse(where), columns), columns)
     rows = np.flatnonzero(keep)
     found = table.take(pa.array(rows[:limit])).to_pylist()
     for name in _names(columns, fields):

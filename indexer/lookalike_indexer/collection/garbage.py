@@ -50,7 +50,7 @@ _MANIFEST = re.compile(r"generations/\d{6,}\.json")
 
 
 @dataclass(frozen=True)
-class Collected:
+class GarbageReport:
     """The result of a garbage collection, or of a dry run.
 
     `kept` and `removed` are generation numbers. Of those kept, `in_use` are kept only because a reader holds them,
@@ -69,7 +69,7 @@ class Collected:
     foreign: list[str]
 
 
-def collect(storage: Storage, keep: int, *, dry_run: bool = False, assume_unread: bool = False) -> Collected:
+def collect(storage: Storage, keep: int, *, dry_run: bool = False, assume_unread: bool = False) -> GarbageReport:
     """Keep the newest generations and those in use; remove the files that only other generations refer to.
 
     If none of the newest can be searched, the last one that can be is kept as well. If the file system cannot tell
@@ -116,7 +116,7 @@ def collect(storage: Storage, keep: int, *, dry_run: bool = False, assume_unread
             size += storage.size(path)
             if not dry_run:
                 storage.remove(path)
-    return Collected(
+    return GarbageReport(
         kept=sorted([*in_use, *in_doubt, *kept]),
         removed=[int(PurePosixPath(path).stem) for path in removed],
         in_use=in_use,

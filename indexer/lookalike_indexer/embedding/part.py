@@ -65,13 +65,13 @@ class _Collected:
         self.rows.append(image_row(row, image))
         self.pixels.append(image.pixels)
 
-    def taken(self) -> list[Pixels | Tensor]:
+    def drain_pixels(self) -> list[Pixels | Tensor]:
         taken, self.pixels = self.pixels, []
         return taken
 
     def close(self) -> Iterator[tuple[_Collected, list[Pixels | Tensor]]]:
         if self.pixels:
-            yield self, self.taken()
+            yield self, self.drain_pixels()
         yield self, []
 
 
@@ -153,7 +153,7 @@ class PartEmbedder:
                 current, collected = current + 1, _Collected()
             collected.add(row, image)
             if len(collected.pixels) == self._plan.batch_size:
-                yield collected, collected.taken()
+                yield collected, collected.drain_pixels()
         while current < started:
             yield from collected.close()
             current, collected = current + 1, _Collected()

@@ -67,7 +67,7 @@ class PartStore:
             self._record(todo, files)
         return Written(files, tuple(writing.paths), self._counts(todo, tables))
 
-    def found(self, files: PartFiles) -> Written:
+    def read_counts(self, files: PartFiles) -> Written:
         """Return the result of a run that wrote all files of a part; the number of retried images is unknown."""
         tables = [files.images] if files.images else []
         embedded, rejected = (

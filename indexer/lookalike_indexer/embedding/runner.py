@@ -45,7 +45,7 @@ def run_parts(
             todo = inventory.todo(files)
             finished = store.finished(todo) if todo else files
             if todo is None or finished is not None:
-                taken.append(store.found(finished or files))
+                taken.append(store.read_counts(finished or files))
             else:
                 taken.append(todo)
                 yield todo.rows

@@ -14,7 +14,7 @@ from lookalike_indexer.collection.commands import instead
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.embedding.classes import imagenet_names, numbered_names
 from lookalike_indexer.errors import NotFoundError, UsageError
-from lookalike_indexer.experiments.view import View, some
+from lookalike_indexer.experiments.view import View, shortened_list
 from lookalike_indexer.text import loose_name, plain_names
 
 
@@ -137,5 +137,5 @@ def _named(
         return [int(name)]
     found = exact.get(name) or loose.get(loose_name(name))
     if not found:
-        raise NotFoundError(f"The model {model} has no class {name!r}; it has {some(names)}.")
+        raise NotFoundError(f"The model {model} has no class {name!r}; it has {shortened_list(names)}.")
     return found

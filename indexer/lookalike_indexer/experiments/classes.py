@@ -17,7 +17,7 @@ from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.class_map import ClassMap, digest_of_map
 from lookalike_indexer.experiments.class_map import class_map as map_classes
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.view import View, some
+from lookalike_indexer.experiments.view import View, shortened_list
 
 AccuracyMetric = Literal["top1", "top5"]
 # Images that are counted at a time: the temporary data of each are several times larger than the stored data.
@@ -152,7 +152,7 @@ def _counted(view: View, model: str, written: Mapping[str, Sequence[str]] | None
     if not images.any():
         raise NotBuiltError(
             f"No label of the collection {view.reader.name} is the name of a class of {model} "
-            f"(labels: {some(view.label_names, 5)}; classes: {some(classes.names, 5)}); "
+            f"(labels: {shortened_list(view.label_names, 5)}; classes: {shortened_list(classes.names, 5)}); "
             f"{classes.remedy}."
         )
     return _Counted(model, classes, images, top1, top5)
@@ -209,12 +209,12 @@ def _findings(view: View, counted: list[_Counted], good: Int64, metric: Accuracy
         unmapped = each.classes.unmapped
         if unmapped:
             found.append(
-                f"Left out, because they are no classes of {each.model}: {some(unmapped)}; "
+                f"Left out, because they are no classes of {each.model}: {shortened_list(unmapped)}; "
                 "say by a class map what they stand for."
             )
     names = [view.label_names[code] for code in good.tolist()]
     what = "" if len(counted) == 1 else "all of "
-    told = some(names) if names else "none"
+    told = shortened_list(names) if names else "none"
     models = ", ".join(each.model for each in counted)
     found.append(f"{len(names)} classes are in the best {best} by {metric} of {what}{models}: {told}.")
     if not all(view.reader.model(each.model).spec.weights.pretrained for each in counted):

@@ -16,7 +16,7 @@ from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.agreement import pairwise_agreement
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import partial_notes, untrained_notes
-from lookalike_indexer.experiments.view import AssignedImages, View, some
+from lookalike_indexer.experiments.view import AssignedImages, View, shortened_list
 from lookalike_indexer.vectors.exact import exact_search
 
 # Members that are read at a time: 32 MiB of 2048 dimensions.
@@ -79,7 +79,7 @@ def _unclustered(view: View) -> tuple[str, ...]:
     if not without:
         return ()
     return (
-        f"Without a clustering: {some(without, _NAMED)}; make them with: "
+        f"Without a clustering: {shortened_list(without, _NAMED)}; make them with: "
         f"{command('cluster', view.reader.storage.location, '--space', 'all')}",
     )
 
@@ -190,7 +190,7 @@ def _findings(tables: dict[str, pa.Table], key: str, label: str) -> tuple[str, .
         )
         other = [f"{line['clustering']} ({line['label']})" for line in clusters if line["label"] not in (label, "")]
         if other:
-            told.append(f"It lies among others in {some(other, _NAMED)}.")
+            told.append(f"It lies among others in {shortened_list(other, _NAMED)}.")
     told += [
         f"{line['model']} takes it for {line['class']} ({line['probability']:.0%})."
         for line in tables["predictions"].to_pylist()

@@ -13,7 +13,7 @@ from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.naming import ClusterName, disambiguated, names_of_clusters
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import partial_notes, untrained_notes
-from lookalike_indexer.experiments.view import AssignedImages, View, some
+from lookalike_indexer.experiments.view import AssignedImages, View, shortened_list
 
 SEED = 1234
 KINDS = ("central", "borderline", "random")
@@ -174,7 +174,7 @@ def _findings(tables: dict[str, pa.Table], name: str, source: str) -> tuple[str,
         told.append(f"The clearest: {each}.")
     mixed = [f"{line['cluster']} ({' / '.join(line['terms'])})" for line in lines if line["is_mixed"]]
     if mixed:
-        told.append(f"Mixed, with less than half of their images named: {some(mixed, _NAMED)}.")
+        told.append(f"Mixed, with less than half of their images named: {shortened_list(mixed, _NAMED)}.")
     told.append(
         "A name is made of up to three terms that are more frequent in the cluster than in all images, by their "
         "share x log(lift), until they cover half of the cluster; lift is the share in the cluster over that in all."

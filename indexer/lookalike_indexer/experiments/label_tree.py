@@ -17,7 +17,7 @@ from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.metrics import Agreement, agreement, contingency
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.view import View, some
+from lookalike_indexer.experiments.view import View, shortened_list
 from lookalike_indexer.experiments.word_vectors import name_vectors
 from lookalike_indexer.numerics.variation import all_equal
 
@@ -110,8 +110,8 @@ def _leaves(
     missed = [name for position, name in enumerate(names) if position not in set(there)]
     if len(there) < 3:
         raise NotBuiltError(
-            f"{word_vectors} has words for {len(there)} of the {len(names)} classes ({some(names, 5)}), and a tree "
-            "needs 3; give a file with more words, or none to use the classifier's weights."
+            f"{word_vectors} has words for {len(there)} of the {len(names)} classes ({shortened_list(names, 5)}), and a "
+            "tree needs 3; give a file with more words, or none to use the classifier's weights."
         )
     places = np.array(there)
     kept = vectors.vectors[np.isin(vectors.found, places)]
@@ -201,7 +201,7 @@ def _findings(
     if figures["left_out"]:
         found.append(f"{figures['left_out']:,.0f} images are left out: their classes are rarer{wordless}.")
     if missed:
-        found.append(f"No word for {len(missed)} classes: {some(missed)}.")
+        found.append(f"No word for {len(missed)} classes: {shortened_list(missed)}.")
     if "ari" in figures:
         found.append(
             f"Images grouped by their class: purity {figures['purity']:.3f}, NMI {figures['nmi']:.3f}, "

@@ -12,7 +12,7 @@ from lookalike_indexer.experiments.main_clusters import HOME_SHARE, Cells, order
 from lookalike_indexer.experiments.metrics import Contingency, agreement, contingency
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import partial_notes, untrained_notes
-from lookalike_indexer.experiments.view import View, some
+from lookalike_indexer.experiments.view import View, shortened_list
 from lookalike_indexer.text import counted
 
 _NAMED = 6
@@ -171,7 +171,8 @@ def _findings(name: str, tables: dict[str, pa.Table], figures: dict[str, float])
     if straddling:
         each = [f"{row['label']} ({', '.join(map(str, row['main_clusters'][:_NAMED]))})" for row in straddling]
         told.append(
-            f"Straddling several clusters, {len(each)} of {len(labels)} classes: {some(each, _NAMED)}; {_RULE}."
+            f"Straddling several clusters, {len(each)} of {len(labels)} classes: "
+            f"{shortened_list(each, _NAMED)}; {_RULE}."
         )
     else:
         told.append(f"No class straddles clusters: each has one that holds at least half of its images ({_RULE}).")
@@ -180,8 +181,10 @@ def _findings(name: str, tables: dict[str, pa.Table], figures: dict[str, float])
     shared = [row for row in clusters if len(row["labels"]) > 1]
     shared.sort(key=lambda row: (-len(row["labels"]), row["cluster"]))
     if shared:
-        each = [f"{row['cluster']} ({some(row['labels'], _NAMED)})" for row in shared]
-        told.append(f"Main clusters of several classes, {len(each)} of {len(clusters)}: {some(each, _NAMED)}.")
+        each = [f"{row['cluster']} ({shortened_list(row['labels'], _NAMED)})" for row in shared]
+        told.append(
+            f"Main clusters of several classes, {len(each)} of {len(clusters)}: {shortened_list(each, _NAMED)}."
+        )
     else:
         told.append("No two classes share a main cluster.")
     together = sorted(labels, key=lambda row: -row["share"])[:_NAMED]
@@ -194,8 +197,8 @@ def _secondary_findings(rows: list[dict[str, Any]], classes: int) -> list[str]:
         return [f"No other cluster holds {HOME_SHARE:.0%} of a class."]
     each = []
     for row in rows:
-        lies = f"with {some(row['shares_with'], _NAMED)}" if row["shares_with"] else "apart"
+        lies = f"with {shortened_list(row['shares_with'], _NAMED)}" if row["shares_with"] else "apart"
         each.append(f"{row['share']:.0%} of {row['label']} {lies} (cluster {row['cluster']})")
     parted = len({row["label"] for row in rows})
     told = f"Smaller parts of {HOME_SHARE:.0%} and more lie elsewhere, of {parted} of {classes} classes"
-    return [f"{told}: {some(each, _NAMED)}."]
+    return [f"{told}: {shortened_list(each, _NAMED)}."]

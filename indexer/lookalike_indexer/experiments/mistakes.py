@@ -14,7 +14,7 @@ from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.class_map import ClassMap, digest_of_map
 from lookalike_indexer.experiments.class_map import class_map as map_classes
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.view import Predicted, View, some
+from lookalike_indexer.experiments.view import Predicted, View, shortened_list
 
 # Images that are judged at a time.
 _BLOCK = 1 << 16
@@ -191,10 +191,10 @@ def _nothing(view: View, model: str, label: str, classes: ClassMap) -> str:
     if label and label not in classes.unmapped:
         return f"The model {model} did not see an image of {label}; run lookalike embed again."
     what = f"The label {label}" if label else f"No label of the collection {view.reader.name}"
-    labels = "" if label else f"labels: {some(view.label_names, 5)}; "
+    labels = "" if label else f"labels: {shortened_list(view.label_names, 5)}; "
     return (
         f"{what} is {'not ' if label else ''}the name of a class of {model} ({labels}classes: "
-        f"{some(classes.names, 5)}); {classes.remedy}."
+        f"{shortened_list(classes.names, 5)}); {classes.remedy}."
     )
 
 
@@ -217,7 +217,7 @@ def _findings(
         labels = tables["unmapped"].column("label").to_pylist()
         counted = "1 image" if counts["unmapped"] == 1 else f"{counts['unmapped']:,} images"
         found.append(
-            f"Left out: {counted}, because these labels name no class of {model}: {some(labels)}; "
+            f"Left out: {counted}, because these labels name no class of {model}: {shortened_list(labels)}; "
             "say by --class-map FILE which classes they stand for."
         )
     for name, why in {"unlabelled": "without a label", "unseen": "that the model did not see"}.items():

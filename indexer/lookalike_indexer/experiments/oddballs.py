@@ -15,7 +15,7 @@ from lookalike_indexer.experiments.metrics import contingency
 from lookalike_indexer.experiments.oddness import FAR, Measured, at_home, by_clusters, by_embeddings, with_others
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import partial_notes, untrained_notes
-from lookalike_indexer.experiments.view import AssignedImages, View, some
+from lookalike_indexer.experiments.view import AssignedImages, View, shortened_list
 from lookalike_indexer.progress import Progress, Silent
 
 Method = Literal["auto", "embeddings", "clusters"]
@@ -215,7 +215,7 @@ def _findings(
         each = [f"{own} like {other} ({count})" for (own, other), count in often[:_NAMED]]
         told.append(f"Of the {len(lines)} that are listed, the most look: {', '.join(each)}.")
     if measured.single:
-        told.append(f"Classes of one image cannot be judged: {some(list(measured.single), _NAMED)}.")
+        told.append(f"Classes of one image cannot be judged: {shortened_list(list(measured.single), _NAMED)}.")
     told.append(
         f"Outside: its cluster is no main cluster of its class and holds less than {HOME_SHARE:.0%} of it, or one "
         f"image; secondary: its cluster holds more of it, and is a main cluster of another class; far: a modified "

@@ -14,7 +14,7 @@ from lookalike_indexer.errors import IndexerError, NotBuiltError, UsageError
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import untrained_notes
 from lookalike_indexer.experiments.subclusters import MEASURED, Split, Splitter, goodness
-from lookalike_indexer.experiments.view import View, some
+from lookalike_indexer.experiments.view import View, shortened_list
 from lookalike_indexer.progress import Progress, Silent
 from lookalike_indexer.vectors.exact import exact_search
 from lookalike_indexer.vectors.metric import prepare
@@ -202,5 +202,5 @@ def _findings(
         here = [line for line in around if line["subcluster"] == cluster]
         named = [f"{line['label'] or 'no label'} ({line['count']})" for line in here]
         if named:
-            told.append(f"Around sub-cluster {cluster} lie {some(named, _NAMED)}.")
+            told.append(f"Around sub-cluster {cluster} lie {shortened_list(named, _NAMED)}.")
     return tuple(told)

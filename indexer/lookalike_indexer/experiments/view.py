@@ -21,7 +21,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.classes import class_names, known_class_names
 from lookalike_indexer.errors import NotBuiltError, NotFoundError, UsageError
 from lookalike_indexer.filters.evaluate import matching
-from lookalike_indexer.filters.meaning import meant
+from lookalike_indexer.filters.meaning import resolve_names
 from lookalike_indexer.filters.sources import FilterColumns
 from lookalike_indexer.filters.text import parse
 from lookalike_indexer.text import loose_name
@@ -114,7 +114,7 @@ class View:
         close = [name for name in self.label_names if loose_name(name) == loose_name(label)]
         if len(close) == 1:
             return self.label_names.index(close[0])
-        there = f"it may mean {some(close)}" if close else f"it has {some(self.label_names)}"
+        there = f"it may mean {shortened_list(close)}" if close else f"it has {shortened_list(self.label_names)}"
         raise NotFoundError(f"No image of the collection {self.reader.name} has the label {label!r}; {there}.")
 
     def keys(self, rows: Int64) -> list[str]:
@@ -246,7 +246,7 @@ class View:
         if not where:
             return None
         columns = FilterColumns(self.reader, self.ids)
-        return matching(meant(parse(where), columns), columns)
+        return matching(resolve_names(parse(where), columns), columns)
 
     def rows_of_ids(self, ids: Int64) -> Int64:
         """Return the rows of ids that all exist."""
@@ -262,7 +262,7 @@ class View:
             yield self.rows_of_ids(ids), vectors
 
 
-def some(names: list[str], most: int = 12) -> str:
+def shortened_list(names: list[str], most: int = 12) -> str:
     """Return a shortened list of names for a sentence."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -16,7 +16,8 @@ from lookalike_indexer.filters.columns import Postings, Test, constant
 from lookalike_indexer.filters.sources import FilterColumns
 from lookalike_indexer.filters.tree import (
     OPPOSITE,
-    All,
+    AllOf,
+    AnyOf,
     Assigned,
     Bound,
     Compare,
@@ -30,7 +31,6 @@ from lookalike_indexer.filters.tree import (
     Operator,
     Predicted,
     Present,
-    Some,
 )
 
 _BLOCK = 1 << 17
@@ -50,10 +50,10 @@ def matching(meaning: Filter, columns: FilterColumns) -> Bools:
 def _test(tree: Filter, columns: FilterColumns, negated: bool) -> Test:
     if isinstance(tree, Not):
         return _test(tree.filter, columns, not negated)
-    if isinstance(tree, (All, Some)):
+    if isinstance(tree, (AllOf, AnyOf)):
         tests = [_test(one, columns, negated) for one in tree.filters]
         # By De Morgan's laws.
-        return _all(tests) if isinstance(tree, All) != negated else _some(tests)
+        return _all(tests) if isinstance(tree, AllOf) != negated else _some(tests)
     return _leaf(tree, columns, negated)
 
 

@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from lookalike_indexer.attributes.inference import from_text
 from lookalike_indexer.filters.columns import Kind
-from lookalike_indexer.filters.errors import At, FilterError
+from lookalike_indexer.filters.errors import FilterError, FilterPosition
 from lookalike_indexer.filters.sources import FilterColumns
 from lookalike_indexer.filters.tree import (
-    All,
+    AllOf,
+    AnyOf,
     Assigned,
     Compare,
     Filter,
@@ -25,7 +26,6 @@ from lookalike_indexer.filters.tree import (
     Not,
     Predicted,
     Present,
-    Some,
     Value,
     leaves,
 )
@@ -41,7 +41,7 @@ _VALUES: dict[Kind, str] = {
 }
 
 
-def meant(tree: Filter, columns: FilterColumns) -> Filter:
+def resolve_names(tree: Filter, columns: FilterColumns) -> Filter:
     """Return the filter with full names, and times as microseconds.
 
     Raise FilterError if there is no such column, or a value has another type. Raise NotFoundError or NotBuiltError if a
@@ -50,18 +50,18 @@ def meant(tree: Filter, columns: FilterColumns) -> Filter:
     named = {
         columns.model(one.model) for one in leaves(tree) if isinstance(one, (Predicted, HasPrediction)) and one.model
     }
-    return _Meaning(columns, named).of(tree)
+    return _Meaning(columns, named).resolve(tree)
 
 
 class _Meaning:
     def __init__(self, columns: FilterColumns, models: set[str]) -> None:
         self._columns, self._models = columns, models
 
-    def of(self, tree: Filter) -> Filter:
-        if isinstance(tree, (All, Some)):
-            return type(tree)(tuple(map(self.of, tree.filters)))
+    def resolve(self, tree: Filter) -> Filter:
+        if isinstance(tree, (AllOf, AnyOf)):
+            return type(tree)(tuple(map(self.resolve, tree.filters)))
         if isinstance(tree, Not):
-            return Not(self.of(tree.filter))
+            return Not(self.resolve(tree.filter))
         return self._leaf(tree)
 
     def _leaf(self, leaf: Leaf) -> Leaf:
@@ -88,14 +88,14 @@ class _Meaning:
             return dataclasses.replace(leaf, value=_value(leaf.value, kind, leaf.column, leaf.at))
         return dataclasses.replace(leaf, values=tuple(_values(leaf, kind)))
 
-    def _kind(self, name: str, at: At) -> Kind:
+    def _kind(self, name: str, at: FilterPosition) -> Kind:
         kind = self._columns.kinds.get(name)
         if kind is None:
             those = did_you_mean(name, self._columns.kinds, "the columns are")
             raise FilterError(at, f"There is no column {name!r}{those}")
         return kind
 
-    def _model(self, name: str, at: At) -> str:
+    def _model(self, name: str, at: FilterPosition) -> str:
         if not name and len(self._models) > 1:
             raise FilterError(
                 at,
@@ -112,7 +112,7 @@ def _values(leaf: In, kind: Kind) -> Iterable[Value]:
         yield _value(value, kind, leaf.column, leaf.at)
 
 
-def _value(value: Value, kind: Kind, column: str, at: At) -> Value:
+def _value(value: Value, kind: Kind, column: str, at: FilterPosition) -> Value:
     is_text, is_flag = isinstance(value, str), isinstance(value, bool)
     if kind == "bool":
         fits = is_flag

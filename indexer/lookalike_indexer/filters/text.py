@@ -23,12 +23,13 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lookalike_indexer.filters.errors import At, FilterError
+from lookalike_indexer.filters.errors import FilterError, FilterPosition
 from lookalike_indexer.filters.tree import (
     MIRRORED,
     MOST_BYTES,
     OPERATORS,
-    All,
+    AllOf,
+    AnyOf,
     Assigned,
     Bound,
     Budget,
@@ -42,7 +43,6 @@ from lookalike_indexer.filters.tree import (
     Operator,
     Predicted,
     Present,
-    Some,
     Value,
 )
 
@@ -90,7 +90,7 @@ def parse(text: str, field: str = "filter", budget: Budget | None = None, depth:
     Raise FilterError if the filter is invalid, or exceeds a limit.
     """
     if len(text.encode(errors="replace")) > MOST_BYTES:
-        raise FilterError(At(field), f"The filter's text has more than {MOST_BYTES >> 10} KiB")
+        raise FilterError(FilterPosition(field), f"The filter's text has more than {MOST_BYTES >> 10} KiB")
     return _Parser(text, field, budget or Budget()).whole(depth)
 
 
@@ -109,12 +109,12 @@ class _Parser:
         return tree
 
     def _any(self, depth: int) -> Filter:
-        return self._joined("or", Some, self._all, depth)
+        return self._joined("or", AnyOf, self._all, depth)
 
     def _all(self, depth: int) -> Filter:
-        return self._joined("and", All, self._factor, depth)
+        return self._joined("and", AllOf, self._factor, depth)
 
-    def _joined(self, word: str, kind: type[All | Some], part: Callable[[int], Filter], depth: int) -> Filter:
+    def _joined(self, word: str, kind: type[AllOf | AnyOf], part: Callable[[int], Filter], depth: int) -> Filter:
         first = part(depth)
         if not self._is(word):
             return first
@@ -138,7 +138,7 @@ class _Parser:
         self._budget.node(depth, at)
         return self._predicate(at)
 
-    def _predicate(self, at: At) -> Filter:
+    def _predicate(self, at: FilterPosition) -> Filter:
         if self._is_value():
             value = self._value()
             operator = self._operator()
@@ -163,7 +163,7 @@ class _Parser:
             return Compare(subject.name, "=", True, at)
         raise self._wrong(f"The value to compare {subject.name} with is missing")
 
-    def _compared(self, subject: _Column | _Function, at: At) -> Filter | None:
+    def _compared(self, subject: _Column | _Function, at: FilterPosition) -> Filter | None:
         if self._skip("in"):
             return self._in(subject, self._values(at), at)
         if self._skip("between"):
@@ -171,7 +171,7 @@ class _Parser:
             self._need("and")
             most = self._value()
             self._budget.node(1, at)
-            return All((self._compare(subject, ">=", least, at), self._compare(subject, "<=", most, at)))
+            return AllOf((self._compare(subject, ">=", least, at), self._compare(subject, "<=", most, at)))
         if self._skip("has"):
             value = self._value()
             if not isinstance(subject, _Column) or not isinstance(value, str):
@@ -179,7 +179,7 @@ class _Parser:
             return Has(subject.name, value, at)
         return None
 
-    def _values(self, at: At) -> tuple[Value, ...]:
+    def _values(self, at: FilterPosition) -> tuple[Value, ...]:
         self._need_sign("(", "A list stands in brackets, such as in: label in ('cat', 'dog')")
         values = [self._value()]
         while self._skip_sign(","):
@@ -188,7 +188,7 @@ class _Parser:
         self._budget.values(len(values), at)
         return tuple(values)
 
-    def _compare(self, subject: _Column | _Function, operator: Operator, value: Value, at: At) -> Filter:
+    def _compare(self, subject: _Column | _Function, operator: Operator, value: Value, at: FilterPosition) -> Filter:
         if isinstance(subject, _Column):
             return Compare(subject.name, operator, value, at)
         name, argument = subject
@@ -204,7 +204,7 @@ class _Parser:
         found = self._in(subject, (value,), at)
         return found if operator == "=" else Not(found)
 
-    def _in(self, subject: _Column | _Function, values: tuple[Value, ...], at: At) -> Filter:
+    def _in(self, subject: _Column | _Function, values: tuple[Value, ...], at: FilterPosition) -> Filter:
         if isinstance(subject, _Column):
             return In(subject.name, values, at)
         name, argument = subject
@@ -220,7 +220,7 @@ class _Parser:
             return Predicted(argument, texts, at=at)
         raise FilterError(at, f"A {name} is compared with a number, such as in: {name} < 0.5")
 
-    def _existence(self, subject: _Column | _Function, at: At) -> Filter:
+    def _existence(self, subject: _Column | _Function, at: FilterPosition) -> Filter:
         if isinstance(subject, _Column):
             return Present(subject.name, at)
         if subject.name in ("cluster", "distance"):
@@ -328,11 +328,13 @@ class _Parser:
     def _number(self, said: str, start: int) -> int | float:
         if said.lstrip("-").isdecimal():
             if len(said) > 40:
-                raise FilterError(At(self._field, start + 1), "A number of more than 40 digits is beyond every value")
+                raise FilterError(
+                    FilterPosition(self._field, start + 1), "A number of more than 40 digits is beyond every value"
+                )
             return int(said)
         value = float(said)
         if not math.isfinite(value):
-            raise FilterError(At(self._field, start + 1), f"{said[:40]} is beyond the largest number")
+            raise FilterError(FilterPosition(self._field, start + 1), f"{said[:40]} is beyond the largest number")
         return value
 
     def _token_text(self, within: bool = False) -> str:
@@ -341,8 +343,8 @@ class _Parser:
             return "the end" if within else "The end"
         return repr(self._text[self._token.start : self._place][:40])
 
-    def _at(self) -> At:
-        return At(self._field, self._token.start + 1)
+    def _at(self) -> FilterPosition:
+        return FilterPosition(self._field, self._token.start + 1)
 
     def _wrong(self, sentence: str) -> FilterError:
         """Return an error at the present token."""

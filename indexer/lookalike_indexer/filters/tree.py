@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
-from lookalike_indexer.filters.errors import At, FilterError
+from lookalike_indexer.filters.errors import FilterError, FilterPosition
 
 # The limits of a filter: levels, expressions, values of its lists, bytes of its text.
 MOST_DEPTH = 32
@@ -23,18 +23,18 @@ Value: TypeAlias = bool | int | float | str
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
 OPERATORS: tuple[Operator, ...] = get_args(Operator)
 
-_NOWHERE = At()
+_NOWHERE = FilterPosition()
 
 
 @dataclass(frozen=True)
-class All:
+class AllOf:
     """A conjunction: true if all parts are true; an empty one is true for every image."""
 
     filters: tuple[Filter, ...]
 
 
 @dataclass(frozen=True)
-class Some:
+class AnyOf:
     """A disjunction: true if any part is true; an empty one is true for no image."""
 
     filters: tuple[Filter, ...]
@@ -52,7 +52,7 @@ class Compare:
     column: str
     operator: Operator
     value: Value
-    at: At = field(default=_NOWHERE, compare=False, repr=False)
+    at: FilterPosition = field(default=_NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class In:
 
     column: str
     values: tuple[Value, ...]
-    at: At = field(default=_NOWHERE, compare=False, repr=False)
+    at: FilterPosition = field(default=_NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Has:
 
     column: str
     value: str
-    at: At = field(default=_NOWHERE, compare=False, repr=False)
+    at: FilterPosition = field(default=_NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Present:
     """A condition that is true if a column has a value, otherwise false."""
 
     column: str
-    at: At = field(default=_NOWHERE, compare=False, repr=False)
+    at: FilterPosition = field(default=_NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class InCluster:
     clustering: str
     clusters: tuple[int, ...] = ()
     distance: Bound | None = None
-    at: At = field(default=_NOWHERE, compare=False, repr=False)
+    at: FilterPosition = field(default=_NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Predicted:
     model: str
     classes: tuple[str, ...] = ()
     probability: Bound | None = None
-    at: At = field(default=_NOWHERE, compare=False, repr=False)
+    at: FilterPosition = field(default=_NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Assigned:
     """A condition that is true if a clustering has the image, otherwise false."""
 
     clustering: str
-    at: At = field(default=_NOWHERE, compare=False, repr=False)
+    at: FilterPosition = field(default=_NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -130,11 +130,11 @@ class HasPrediction:
     """A condition that is true if a model has a prediction for the image, otherwise false."""
 
     model: str
-    at: At = field(default=_NOWHERE, compare=False, repr=False)
+    at: FilterPosition = field(default=_NOWHERE, compare=False, repr=False)
 
 
 Leaf: TypeAlias = Compare | In | Has | Present | InCluster | Predicted | Assigned | HasPrediction
-Filter: TypeAlias = All | Some | Not | Leaf
+Filter: TypeAlias = AllOf | AnyOf | Not | Leaf
 
 # The comparison that is true if another one is false.
 OPPOSITE: dict[Operator, Operator] = {"=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
@@ -148,7 +148,7 @@ class Budget:
     def __init__(self) -> None:
         self._nodes = self._values = 0
 
-    def node(self, depth: int, at: At) -> None:
+    def node(self, depth: int, at: FilterPosition) -> None:
         """Count another expression at this depth."""
         self._nodes += 1
         if depth > MOST_DEPTH:
@@ -156,7 +156,7 @@ class Budget:
         if self._nodes > MOST_NODES:
             raise FilterError(at, f"The filter has more than {MOST_NODES:,} expressions; use a list: x in (...)")
 
-    def values(self, count: int, at: At) -> None:
+    def values(self, count: int, at: FilterPosition) -> None:
         """Count the values of a list."""
         self._values += count
         if self._values > MOST_VALUES:
@@ -165,7 +165,7 @@ class Budget:
 
 def leaves(tree: Filter) -> Iterator[Leaf]:
     """Yield the expressions without nested expressions."""
-    if isinstance(tree, (All, Some)):
+    if isinstance(tree, (AllOf, AnyOf)):
         for one in tree.filters:
             yield from leaves(one)
     elif isinstance(tree, Not):
@@ -179,7 +179,7 @@ def canonical(tree: Filter) -> Filter:
     if isinstance(tree, Not):
         inner = canonical(tree.filter)
         return inner.filter if isinstance(inner, Not) else Not(inner)
-    if isinstance(tree, (All, Some)):
+    if isinstance(tree, (AllOf, AnyOf)):
         kind = type(tree)
         parts: dict[str, Filter] = {}
         for one in map(canonical, tree.filters):

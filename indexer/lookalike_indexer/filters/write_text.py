@@ -6,7 +6,8 @@ import re
 
 from lookalike_indexer.filters.text import FUNCTIONS, WORDS
 from lookalike_indexer.filters.tree import (
-    All,
+    AllOf,
+    AnyOf,
     Assigned,
     Bound,
     Compare,
@@ -19,7 +20,6 @@ from lookalike_indexer.filters.tree import (
     Not,
     Predicted,
     Present,
-    Some,
     Value,
 )
 
@@ -30,22 +30,22 @@ _TAKEN = frozenset({*WORDS, *FUNCTIONS, "date", "timestamp"})
 
 def as_text(tree: Filter, most: int | None = None) -> str:
     """Return the text of a filter; of each list the first `most` values, all for None."""
-    return _Teller(most).of(tree, within=False)
+    return _TextWriter(most).text(tree, within=False)
 
 
-class _Teller:
+class _TextWriter:
     def __init__(self, most: int | None) -> None:
         self._most = most
 
-    def of(self, tree: Filter, within: bool) -> str:
+    def text(self, tree: Filter, within: bool) -> str:
         if isinstance(tree, Not):
-            return f"not {self.of(tree.filter, within=True)}"
-        if isinstance(tree, (All, Some)):
+            return f"not {self.text(tree.filter, within=True)}"
+        if isinstance(tree, (AllOf, AnyOf)):
             if not tree.filters:
                 # The language has no empty list; every image has an id.
-                return "id is not null" if isinstance(tree, All) else "id is null"
-            word = " and " if isinstance(tree, All) else " or "
-            joined = word.join(self.of(one, within=True) for one in tree.filters)
+                return "id is not null" if isinstance(tree, AllOf) else "id is null"
+            word = " and " if isinstance(tree, AllOf) else " or "
+            joined = word.join(self.text(one, within=True) for one in tree.filters)
             return f"({joined})" if within else joined
         text = self._leaf(tree)
         return f"({text})" if within and " and " in text else text

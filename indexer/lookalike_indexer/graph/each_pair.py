@@ -12,7 +12,7 @@ from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.graph.groups import Group, groups
 from lookalike_indexer.graph.lists import Neighbors, nearest
 from lookalike_indexer.progress import Bar
-from lookalike_indexer.vectors.exact import Best
+from lookalike_indexer.vectors.exact import BestResults
 from lookalike_indexer.vectors.exchange import Side, compare_all, exchange
 from lookalike_indexer.vectors.metric import prepare
 
@@ -49,13 +49,15 @@ def each_pair(
     """
     entry = reader.manifest.spaces[space]
     wanted = set(places)
-    learned: dict[int, Best] = {}
+    learned: dict[int, BestResults] = {}
     for group in groups(reader, space, places):
         bounds = [0, *group.ends.tolist()]
         sizes = np.diff(bounds).tolist()
-        fresh = {place: Best.none(size, k + 1) for place, size in zip(group.places, sizes, strict=True)}
+        fresh = {place: BestResults.none(size, k + 1) for place, size in zip(group.places, sizes, strict=True)}
         known = [learned.pop(place, fresh[place]) for place in group.places]
-        best = Best(np.concatenate([each.rows for each in known]), np.concatenate([each.distances for each in known]))
+        best = BestResults(
+            np.concatenate([each.rows for each in known]), np.concatenate([each.distances for each in known])
+        )
         own = Side(group.ids, prepare(group.vectors, metric), best)
         compare_all(own, metric, bar.advance)
         for place, path in enumerate(entry.parts):
@@ -63,17 +65,19 @@ def each_pair(
                 continue
             later = place in wanted
             rows = reader.manifest.files[path].rows or 0
-            found = learned.setdefault(place, Best.none(rows, k + 1)) if later else Best.none(rows, k + 1)
+            found = learned.setdefault(place, BestResults.none(rows, k + 1)) if later else BestResults.none(rows, k + 1)
             _with_part(own, reader.stream_part(path, _BLOCK), found, metric, later)
             bar.advance(rows)
         write(group, nearest(best.rows, best.distances, group.ids, k))
 
 
-def _with_part(own: Side, blocks: Iterable[tuple[Int64, Float32]], found: Best, metric: Metric, both: bool) -> None:
+def _with_part(
+    own: Side, blocks: Iterable[tuple[Int64, Float32]], found: BestResults, metric: Metric, both: bool
+) -> None:
     """Compare a group with the images of a part; `found` has that part's nearest images so far."""
     start = 0
     for ids, vectors in blocks:
         some = slice(start, start + len(ids))
-        part = Side(ids, prepare(vectors, metric), Best(found.rows[some], found.distances[some]))
+        part = Side(ids, prepare(vectors, metric), BestResults(found.rows[some], found.distances[some]))
         exchange(own, part, metric, both)
         start = some.stop

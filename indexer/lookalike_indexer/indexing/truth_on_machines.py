@@ -15,7 +15,7 @@ from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.machines.machines import Machines
 from lookalike_indexer.machines.work import Advance, Work
-from lookalike_indexer.vectors.exact import Best, exact_search
+from lookalike_indexer.vectors.exact import BestResults, exact_search
 
 # Parts of one item: a result is as large as that of the whole space.
 _PARTS: Final = 16
@@ -34,7 +34,7 @@ def exact_on_machines(
     parts = reader.manifest.spaces[space].parts
     items = [(start, tuple(parts[start : start + _PARTS])) for start in range(0, len(parts), _PARTS)]
     make = _Searching(reader.storage, reader.manifest, queries, k, metric)
-    best = Best.none(len(queries), k)
+    best = BestResults.none(len(queries), k)
     lengths = np.zeros(len(parts) + 1, np.int64)
     for found in machines.run(make, items, advance, "exact neighbors of parts from"):
         query, place = np.nonzero(found.rows >= 0)

@@ -53,7 +53,7 @@ class SourceDigests:
     def __exit__(self, *error: object) -> None:
         self._fetcher.close()
 
-    def of(self, uri: str) -> str | None:
+    def digest(self, uri: str) -> str | None:
         """Return the digest of an image by its absolute URI; None if it cannot be read."""
         try:
             if is_contained(uri):

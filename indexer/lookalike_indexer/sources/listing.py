@@ -317,7 +317,7 @@ class _Listing:
         """Check a file whose size or time changed: whether its bytes differ from those that were embedded."""
         path = self._known.paths[self._known.locate(number)[0]]
         image = self._embedded.of_part(layout.part_number(path)).get(number)
-        now = self._digests.of(absolute(self._source.entry, row.uri)) if image else None
+        now = self._digests.digest(absolute(self._source.entry, row.uri)) if image else None
         if image and now is None:
             return  # It cannot be read at the moment, so nothing is known of its bytes.
         changed = now if image and now != image.sha256 else None

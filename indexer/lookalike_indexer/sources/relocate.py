@@ -79,7 +79,7 @@ def _check(storage: Storage, draft: Manifest, moved: SourceEntry, sample: int, p
     with SourceDigests() as digests, progress.stage("Checking", min(sample, draft.rows(draft.images)), "images") as bar:
         for row in _sampled(storage, draft, sample):
             uri = absolute(moved, _below(row["uri"], row["key"], draft.source, moved))
-            now = digests.of(uri)
+            now = digests.digest(uri)
             if now is None:
                 missing += 1
             elif now != row["sha256"] and (row["sha256"] or _length(uri) not in (None, row["bytes"])):

@@ -49,7 +49,7 @@ def find_renames(
             uri = absolute(source, row["uri"])
             if not is_contained(uri) and row["bytes"] not in lengths:
                 continue
-            numbers = waiting.get(digests.of(uri) or "")
+            numbers = waiting.get(digests.digest(uri) or "")
             if numbers:
                 found[numbers.popleft()] = row
                 keep[at] = False

@@ -50,7 +50,7 @@ def exact_search(
     wanted = prepare(queries, metric)
     if not np.isfinite(wanted).all():
         raise UsageError("A query holds NaN or infinite values.")
-    best = Best.none(len(wanted), k)
+    best = BestResults.none(len(wanted), k)
     norms = np.sqrt(rowwise.squared_norms(wanted))
     filters = None if allowed is None else _Filters(allowed)
     for numbers, vectors in blocks if filters is None else filters.reduced(blocks):
@@ -68,14 +68,14 @@ def exact_search(
 
 
 @dataclass(frozen=True)
-class Best:
+class BestResults:
     """The best results so far, each of shape (nq, k), nearest first. `add` changes the arrays."""
 
     rows: Int64
     distances: Float32
 
     @classmethod
-    def none(cls, queries: int, k: int) -> Best:
+    def none(cls, queries: int, k: int) -> BestResults:
         return cls(np.full((queries, k), -1, np.int64), np.full((queries, k), np.inf, np.float32))
 
     def limits(self, some: slice, metric: Metric) -> Float64:

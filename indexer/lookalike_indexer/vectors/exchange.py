@@ -13,7 +13,7 @@ import numpy as np
 from lookalike_indexer.arrays import Bools, Float32, Float64, Int64
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.vectors import pairs, rowwise
-from lookalike_indexer.vectors.exact import MANY, TERMS, Best, scores_of, slices
+from lookalike_indexer.vectors.exact import MANY, TERMS, BestResults, scores_of, slices
 from lookalike_indexer.vectors.rounding import largest_cost, worst_error
 
 # Vectors of a block that is compared with the others at a time.
@@ -29,11 +29,13 @@ class Side:
 
     numbers: Int64
     vectors: Float32
-    best: Best
+    best: BestResults
 
     def rows(self, some: slice) -> Side:
         """Return a view of some rows; results for it are results for these rows."""
-        return Side(self.numbers[some], self.vectors[some], Best(self.best.rows[some], self.best.distances[some]))
+        return Side(
+            self.numbers[some], self.vectors[some], BestResults(self.best.rows[some], self.best.distances[some])
+        )
 
 
 def exchange(left: Side, right: Side, metric: Metric, both: bool = True) -> None:
@@ -82,7 +84,7 @@ class _Waiting:
     def __init__(self, side: Side, metric: Metric) -> None:
         self._side, self._metric = side, metric
         self._norms = np.sqrt(rowwise.squared_norms(side.vectors))
-        self._nearest = Best.none(*side.best.rows.shape)
+        self._nearest = BestResults.none(*side.best.rows.shape)
         self._room = min(_WAITING * self._nearest.rows.size, _MOST)
         self._pairs = [_no_pairs()]
         self._count = 0
@@ -155,7 +157,7 @@ def _scored(
     return scores, float(worst_error(left.shape[1] + TERMS, longest)[0])
 
 
-def _near(scores: Float32, best: Best, error: float, metric: Metric) -> Bools:
+def _near(scores: Float32, best: BestResults, error: float, metric: Metric) -> Bools:
     """Return whether a score (n, m) may belong to one of the k nearest of its row."""
     return _within(scores, largest_cost(best.distances[:, -1], metric) + error, best.rows.shape[1], error)
 

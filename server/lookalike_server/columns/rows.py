@@ -68,12 +68,12 @@ class Rows:
         """Number of images of the space that the index lacks."""
         return len(self._added)
 
-    def beside(self, metric: Metric) -> Beside | None:
+    def beside(self, metric: Metric) -> UnindexedVectors | None:
         """Return the search of the images that the index lacks, or None if it lacks none or more than MOST_BESIDE."""
         if not 0 < self.lacking <= MOST_BESIDE:
             return None
         vectors = prepare(self._reader.vectors(self._space, self._added), metric)
-        return Beside(vectors, self.indexed, metric, prepared=True)
+        return UnindexedVectors(vectors, self.indexed, metric, prepared=True)
 
     def blocks(
         self, wanted: Bools | None = None, places: tuple[int, int] | None = None
@@ -121,7 +121,7 @@ class Rows:
             start = stop
 
 
-class Near(Protocol):
+class CandidateFinder(Protocol):
     """Finds candidates among the first vectors of a Beside."""
 
     def candidates(self, queries: Float32, k: int, rows: int, *, deep: bool) -> tuple[int, Int64, Float32] | None:
@@ -134,14 +134,20 @@ class Near(Protocol):
         ...
 
 
-class Beside:
+class UnindexedVectors:
     """A few vectors (n, dim) that no index holds, as the rows from `first` on.
 
     They are searched exactly, unless `near` finds candidates among them.
     """
 
     def __init__(
-        self, vectors: Float32, first: int, metric: Metric, *, prepared: bool = False, near: Near | None = None
+        self,
+        vectors: Float32,
+        first: int,
+        metric: Metric,
+        *,
+        prepared: bool = False,
+        near: CandidateFinder | None = None,
     ) -> None:
         """`prepared`: the vectors are already in the form the metric compares, which `near` requires."""
         self.vectors = vectors
@@ -233,7 +239,7 @@ class Beside:
         return known, (np.where(there, places + first, -1), distances)
 
     def _searched(
-        self, near: Near, queries: Float32, wanted: int, mask: Bools | None, *, deep: bool
+        self, near: CandidateFinder, queries: Float32, wanted: int, mask: Bools | None, *, deep: bool
     ) -> tuple[int, Int64, Float32, bool] | None:
         """Return the candidates as `near` does, and whether there is one in each place.
 

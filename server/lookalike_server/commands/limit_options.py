@@ -30,7 +30,7 @@ _ROOMS = ("max_message_bytes", "max_peer_bytes", "max_queue_bytes")
 _FIELDS = dataclasses.fields(Limits)
 
 
-class _Within(click.ParamType):  # type: ignore[type-arg]  # older releases take no argument
+class _LimitedValue(click.ParamType):  # type: ignore[type-arg]  # older releases take no argument
     """A value of another type, from `least` to `most`."""
 
     def __init__(self, kind: click.ParamType, least: int, most: int) -> None:  # type: ignore[type-arg]
@@ -75,7 +75,7 @@ def _option(field: dataclasses.Field[int]) -> Callable[[F], F]:
 def limit_type(field: dataclasses.Field[int]) -> click.ParamType:  # type: ignore[type-arg]
     """Return the option type of a limit: a number; bytes and pixels may have a unit."""
     kind = Bytes() if field.name.endswith("_bytes") else Pixels() if field.name.endswith("_pixels") else click.INT
-    return _Within(kind, least_of(field), most_of(field))
+    return _LimitedValue(kind, least_of(field), most_of(field))
 
 
 def default_of(field: dataclasses.Field[int]) -> str:

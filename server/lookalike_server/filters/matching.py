@@ -12,7 +12,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.filters.columns import Column
 from lookalike_indexer.filters.errors import FilterError
 from lookalike_indexer.filters.evaluate import matching
-from lookalike_indexer.filters.meaning import meant
+from lookalike_indexer.filters.meaning import resolve_names
 from lookalike_indexer.filters.sources import FilterColumns
 from lookalike_indexer.filters.text import parse
 from lookalike_indexer.filters.tree import canonical
@@ -62,7 +62,7 @@ class Filters:
         """Return the images that match. Raises ArgumentError, NotFoundError, and NotBuiltError; see filters.meaning."""
         try:
             tree = canonical(read(message))
-            meaning = canonical(meant(tree, self.columns))
+            meaning = canonical(resolve_names(tree, self.columns))
         except FilterError as error:
             raise refused(error) from error
         key = hashlib.blake2b(repr(meaning).encode(errors="surrogatepass"), digest_size=16).hexdigest()
@@ -80,7 +80,7 @@ class Filters:
         """Return a filter as text, for another process. Raises as `find` does, and ArgumentError if it is too long."""
         try:
             tree = canonical(read(message))
-            meant(tree, self.columns)
+            resolve_names(tree, self.columns)
             words = as_text(tree)
             parse(words)
         except FilterError as error:

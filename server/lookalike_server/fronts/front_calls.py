@@ -89,7 +89,7 @@ class FrontCalls:
 
         async def answer(read: ReadCall, context: Any) -> bytes:
             request = read.request
-            name = self._names.chosen(request.collection)
+            name = self._names.resolve(request.collection)
             place = self._places[name]
             generation = self._link.generations.served(place)
             if generation is None or reply_room.is_in_pieces() or not own.takes(request):

@@ -13,7 +13,7 @@ from lookalike_server.search.effort import Plan
 from lookalike_server.search.search_engine import Queued
 
 if TYPE_CHECKING:
-    from lookalike_server.columns.rows import Beside
+    from lookalike_server.columns.rows import UnindexedVectors
 
 
 class FrontEngine:
@@ -37,7 +37,7 @@ class FrontEngine:
         inbox: Inbox,
         peer: str = "",
         deadline: float | None = None,
-        live: Beside | None = None,
+        live: UnindexedVectors | None = None,
     ) -> Queued:
         """Queue a search, as Engine.put does, for the peer of the current call.
 

@@ -10,7 +10,7 @@ from lookalike.v1 import filter_pb2
 from lookalike_indexer.arrays import Bools
 from lookalike_indexer.filters.errors import FilterError
 from lookalike_indexer.filters.evaluate import matching
-from lookalike_indexer.filters.meaning import meant
+from lookalike_indexer.filters.meaning import resolve_names
 from lookalike_indexer.filters.tree import canonical
 from lookalike_server.filters.match_cache import MatchCache, Matches
 from lookalike_server.filters.matching import FilterMatches, Filters
@@ -36,7 +36,7 @@ class LiveFilters(Filters):
     def find(self, message: filter_pb2.Filter) -> FilterMatches:
         stored = self._base.find(message).matches
         try:
-            meaning = canonical(meant(canonical(read(message)), self._overlay))
+            meaning = canonical(resolve_names(canonical(read(message)), self._overlay))
         except FilterError as error:
             raise refused(error) from error
         key = hashlib.blake2b(repr(meaning).encode(errors="surrogatepass"), digest_size=16).hexdigest()

@@ -12,7 +12,7 @@ from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.indexing.two_stage import Projection
 from lookalike_server.batching.waiting import Inbox
 from lookalike_server.columns.row_mask import Remaining, RowMask
-from lookalike_server.columns.rows import Beside, Rows
+from lookalike_server.columns.rows import Rows, UnindexedVectors
 from lookalike_server.columns.space_images import SpaceImages
 from lookalike_server.generation.spaces import Space
 from lookalike_server.live.columns import LiveColumns
@@ -49,7 +49,11 @@ class LiveEngine(Engine):
     """Engine of a generation that also finds new images and leaves out deleted ones."""
 
     def __init__(
-        self, base: SearchEngine, compared: Beside | None, quick: Beside | None, remaining: Remaining | None
+        self,
+        base: SearchEngine,
+        compared: UnindexedVectors | None,
+        quick: UnindexedVectors | None,
+        remaining: Remaining | None,
     ) -> None:
         """Exact searches use `compared` for new images; all other searches use `quick`."""
         self.entry = base.entry
@@ -65,7 +69,7 @@ class LiveEngine(Engine):
         inbox: Inbox,
         peer: str = "",
         deadline: float | None = None,
-        live: Beside | None = None,
+        live: UnindexedVectors | None = None,
     ) -> Queued:
         # A mask contains only images that are not deleted; see Space.mask and Space.remaining.
         mask = self._remaining if mask is None else mask
@@ -107,15 +111,15 @@ class LiveSpace(Space):
         self._base, self._live_columns, self._new_ids, self._vectors, self._images = (
             base, columns, new_ids, vectors, images
         )  # fmt: skip
-        self._compared: Beside | None = None
-        self._quick: Beside | None = None
+        self._compared: UnindexedVectors | None = None
+        self._quick: UnindexedVectors | None = None
 
     @property
     def new_vectors(self) -> Float32:
         """Stored vectors (n, dim) of the images added since the generation was made."""
         return self._vectors
 
-    def search_with(self, compared: Beside, quick: Beside) -> None:
+    def search_with(self, compared: UnindexedVectors, quick: UnindexedVectors) -> None:
         """Set the searches of new images; see LiveEngine. Call it before the first search."""
         self._compared, self._quick = compared, quick
 

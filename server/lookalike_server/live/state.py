@@ -16,7 +16,7 @@ from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.embedding.classes import known_class_names, numbered_names
 from lookalike_indexer.embedding.embedding_result import Classes
 from lookalike_indexer.vectors.metric import prepare
-from lookalike_server.columns.rows import Beside
+from lookalike_server.columns.rows import UnindexedVectors
 from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.live.changes import Change, DeletedKeys, Described, NewImages, Restored, Values
 from lookalike_server.live.clusterings import LiveClustering
@@ -108,10 +108,10 @@ class _Space:
             first = len(self.base.images.ids)
             metric = self.base.engine.entry.metric
             vectors = self.prepared.values
-            compared = Beside(vectors, first, metric, prepared=True)
+            compared = UnindexedVectors(vectors, first, metric, prepared=True)
             quick = compared
             if self._graph is not None and len(vectors) >= LEAST:
-                quick = Beside(vectors, first, metric, prepared=True, near=self._graph)
+                quick = UnindexedVectors(vectors, first, metric, prepared=True, near=self._graph)
             live.search_with(compared, quick)
         return live
 

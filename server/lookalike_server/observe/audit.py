@@ -108,7 +108,7 @@ class RecallAudit:
             self._exact.add(space)
             log.info("every search of %s is exact: its recall is 1, and the audit has no results of it", space)
 
-    def chosen(self, queries: int) -> int | None:
+    def sample_query(self, queries: int) -> int | None:
         """Return the position of the query to audit among those of a call, usually None. At most one per call."""
         if self._random.random() >= self._share * queries:
             return None

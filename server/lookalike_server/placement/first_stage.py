@@ -57,7 +57,7 @@ def best_candidates(
     """
     # An index of few rows has fewer candidates than four times k.
     kept = min(max(kept_of(size), k + MARGIN), size)
-    candidates: list[Int64] = [mask.rows for mask in masks.each()]
+    candidates: list[Int64] = [mask.rows for mask in masks.by_query()]
     lines = np.flatnonzero(~source.compares(masks, k))
     if len(lines):
         all_lines = len(lines) == len(queries)

@@ -48,7 +48,7 @@ class QueryMasks:
             if len(lines):
                 yield mask, lines
 
-    def each(self) -> list[RowMask]:
+    def by_query(self) -> list[RowMask]:
         """Return the mask of each query."""
         return [self.masks[number] for number in self.numbers.tolist()]
 

@@ -138,7 +138,7 @@ class Resolver:
                 snapshot, space.name, [files[row] for row in sent], deadline, row_errors
             )
         except DecodeError as error:
-            raise error if error.position is None else error.at(sent[error.position]) from error
+            raise error if error.position is None else error.at_position(sent[error.position]) from error
         taken = record.stage("queue", asked, answer.queue_us / 1e6)
         decoded = record.stage("decode", taken, answer.result.decode_s)
         record.stage("embed", decoded, answer.result.network_s)

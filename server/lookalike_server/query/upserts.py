@@ -57,7 +57,9 @@ class NewVectors:
     def __init__(self, limits: Limits, workers: Workers, embed_queue: EmbedQueue) -> None:
         self._limits, self._workers, self._embed_queue = limits, workers, embed_queue
 
-    async def of(self, snapshot: Snapshot, request: update_pb2.UpsertRequest, deadline: float | None) -> EmbeddedUpsert:
+    async def embed(
+        self, snapshot: Snapshot, request: update_pb2.UpsertRequest, deadline: float | None
+    ) -> EmbeddedUpsert:
         """Return the images' vectors and metadata.
 
         Raises ArgumentError if vectors are malformed or missing for a space, and MismatchError for

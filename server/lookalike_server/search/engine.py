@@ -16,11 +16,11 @@ from lookalike_server.batching import cost
 from lookalike_server.batching.batcher import Answer, Batcher, ObserveLane, Rules, Run
 from lookalike_server.batching.waiting import Inbox
 from lookalike_server.columns.row_mask import RowMask
-from lookalike_server.columns.rows import Beside, Rows
+from lookalike_server.columns.rows import Rows, UnindexedVectors
 from lookalike_server.common.limits import Limits
 from lookalike_server.placement.placed_index import PlacedIndex
 from lookalike_server.search.effort import Plan
-from lookalike_server.search.hits import Hits, Work, whole
+from lookalike_server.search.hits import Hits, Work, join_hits
 from lookalike_server.search.lanes import IndexLane, Scan, ScanLane
 from lookalike_server.search.search_engine import Queued
 
@@ -75,7 +75,7 @@ class Engine:
         leave = {
             placed.searcher.name: self._lanes[placed.searcher.name].leave for placed in indexes if placed.elsewhere
         }
-        self._indexed = Batcher("search", workers, rules, None, observe("search"), recover, whole, leave)
+        self._indexed = Batcher("search", workers, rules, None, observe("search"), recover, join_hits, leave)
         slow = dataclasses.replace(
             rules,
             max_age=limits.max_slow_queue_ms / 1000,
@@ -83,7 +83,7 @@ class Engine:
             cost=lambda work: cost.of_scan(len(rows.ids), work.size, work.k),
         )
         scans = {"cpu": ScanLane(rows, entry, scan)}
-        self._scanned = Batcher("scan", scans, slow, lambda: claim(1), observe("scan"), join=whole)
+        self._scanned = Batcher("scan", scans, slow, lambda: claim(1), observe("scan"), join=join_hits)
 
     def search(self, queries: Float32, k: int, plan: Plan, mask: RowMask | None = None) -> Hits:
         """Return the k nearest rows of each query (n, dim) among those that `mask` allows. Blocks the calling thread.
@@ -110,7 +110,7 @@ class Engine:
         inbox: Inbox,
         peer: str = "",
         deadline: float | None = None,
-        live: Beside | None = None,
+        live: UnindexedVectors | None = None,
     ) -> Queued:
         """Queue a search. Its Answer[Hits] or exception goes to `inbox` with `ticket`; see Batcher.put.
 

@@ -14,7 +14,7 @@ from lookalike_server.columns.row_mask import Remaining, RowMask
 
 # A front process needs neither, so it does not load faiss.
 if TYPE_CHECKING:
-    from lookalike_server.columns.rows import Beside
+    from lookalike_server.columns.rows import UnindexedVectors
     from lookalike_server.placement.facts import Facts, Strategy
     from lookalike_server.placement.strategies import RawHits
 
@@ -81,7 +81,7 @@ class Work(NamedTuple):
     k: int
     nprobe: int
     mask: RowMask | None = None
-    live: Beside | None = None
+    live: UnindexedVectors | None = None
 
     @property
     def live_rows(self) -> int:
@@ -128,7 +128,7 @@ def parted(batch: Sequence[Work], found: RawHits, device: str, there: int, scann
     return hits
 
 
-def whole(parts: Sequence[Hits]) -> Hits:
+def join_hits(parts: Sequence[Hits]) -> Hits:
     """Join the hits of a search that ran in pieces."""
     return Hits(
         np.concatenate([part.rows for part in parts]),

@@ -15,7 +15,7 @@ from lookalike_indexer.errors import DeviceError
 from lookalike_indexer.vectors.exact import exact_search
 from lookalike_indexer.vectors.metric import prepare
 from lookalike_server.columns.row_mask import Remaining
-from lookalike_server.columns.rows import Beside, Rows
+from lookalike_server.columns.rows import Rows, UnindexedVectors
 from lookalike_server.placement.facts import Facts
 from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.placed_index import PlacedIndex
@@ -35,7 +35,12 @@ class IndexLane:
     """Worker that runs a batch on a placed index, and places the index again after its device has failed."""
 
     def __init__(
-        self, placed: PlacedIndex, entry: IndexEntry, claim: Callable[[float], None], rows: Rows, beside: Beside | None
+        self,
+        placed: PlacedIndex,
+        entry: IndexEntry,
+        claim: Callable[[float], None],
+        rows: Rows,
+        beside: UnindexedVectors | None,
     ) -> None:
         self._indexed = rows.indexed
         self._beside = beside

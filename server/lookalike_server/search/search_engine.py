@@ -11,7 +11,7 @@ from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.search.effort import Plan
 
 if TYPE_CHECKING:
-    from lookalike_server.columns.rows import Beside
+    from lookalike_server.columns.rows import UnindexedVectors
 
 
 class Queued(NamedTuple):
@@ -36,7 +36,7 @@ class SearchEngine(Protocol):
         inbox: Inbox,
         peer: str = "",
         deadline: float | None = None,
-        live: Beside | None = None,
+        live: UnindexedVectors | None = None,
     ) -> Queued: ...
 
     def withdraw(self, queued: Queued) -> None: ...

@@ -92,7 +92,7 @@ class Answering:
         engine, ticket = space.engine, next(self._tickets)
         call = self._calls[ticket] = _Call(spec, space.images, lines, inbox.loop.create_future())
         try:
-            queued = engine.put(vectors, spec.wanted, plan, mask, ticket, inbox, callers.peer(), deadline)
+            queued = engine.put(vectors, spec.search_k, plan, mask, ticket, inbox, callers.peer(), deadline)
             try:
                 return await call.answered
             except asyncio.CancelledError:

@@ -36,7 +36,7 @@ def offer_to_audit(
         audit.skip_exact(space.name)
     if plan.exact or hits.scanned or snapshot.base is not snapshot:
         return
-    chosen = audit.chosen(len(vectors))
+    chosen = audit.sample_query(len(vectors))
     if chosen is not None:
         sample = Sample(
             snapshot.reader,

@@ -62,7 +62,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         snapshot: Snapshot,
         request: cluster_pb2.GetMembershipRequest,
         clusterings: list[Clustering],
-        shown: _Shown,
+        shown: _ReplyParts,
         watch: Stopwatch,
     ) -> bytes:
         ids, failed = self._resolver.stored(snapshot, request.query, request.row_errors)
@@ -73,19 +73,19 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
 
     async def _shown(
         self, snapshot: Snapshot, request: cluster_pb2.GetMembershipRequest | cluster_pb2.ListMembersRequest
-    ) -> _Shown:
+    ) -> _ReplyParts:
         matches = None
         if request.HasField("filter"):
             matches = (await filtering.matches_of(snapshot, request.filter, self._workers)).matches
         members = request.members if isinstance(request, cluster_pb2.GetMembershipRequest) else 0
-        return _Shown(matches, RequestedColumns.of(snapshot, request.fields, self._limits), members)
+        return _ReplyParts(matches, RequestedColumns.of(snapshot, request.fields, self._limits), members)
 
     async def _new(
         self,
         snapshot: Snapshot,
         request: cluster_pb2.GetMembershipRequest,
         deadline: float | None,
-        shown: _Shown,
+        shown: _ReplyParts,
         watch: Stopwatch,
     ) -> bytes:
         space = snapshot.space(request.space)
@@ -179,7 +179,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _ReplyParts:
     """Parts of clusters that a call requests: the matches of its filter, columns, and the number of members."""
 
     matches: Matches | None
@@ -202,7 +202,7 @@ def _written(
     space: Space | None,
     clusterings: list[Clustering],
     found: list[AssignedVectors],
-    shown: _Shown,
+    shown: _ReplyParts,
     watch: Stopwatch,
 ) -> bytes:
     """Serialize a GetMembershipResponse. Run it in a worker thread.
@@ -261,7 +261,7 @@ def _spread(assigned: AssignedVectors, queries: Queries) -> AssignedVectors:
 
 
 def _membership(
-    snapshot: Snapshot, clustering: Clustering, assigned: AssignedVectors, shown: _Shown
+    snapshot: Snapshot, clustering: Clustering, assigned: AssignedVectors, shown: _ReplyParts
 ) -> cluster_pb2.Membership:
     there = filtering.matching(snapshot, clustering, shown.matches)
     nearest = [there.members(cluster, 0, shown.members) for cluster in assigned.clusters.tolist()]

@@ -22,7 +22,7 @@ from lookalike_server.generation.spaces import Space
 from lookalike_server.processes.experiment_queue import ExperimentQueue
 from lookalike_server.processes.experiment_runner import ATTRIBUTION, ExperimentKey
 from lookalike_server.services import stored_results
-from lookalike_server.services.replies import Stopwatch, deadline_of, served_generation, within
+from lookalike_server.services.replies import Stopwatch, as_field, deadline_of, served_generation
 from lookalike_server.services.request_checks import check_names
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -301,8 +301,8 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         """Return a serialized reply. In every reply, `result` is field 1 and `served` is field 2."""
         watch = Stopwatch()
         answer = await self._answer(snapshot, context, watch, experiment, arguments)
-        rest = within(2, served_generation(snapshot, space, watch).SerializeToString())
-        return await self._workers.run_lookup(lambda: within(1, _shown(answer)) + rest, len(answer) // _PER_ITEM)
+        rest = as_field(2, served_generation(snapshot, space, watch).SerializeToString())
+        return await self._workers.run_lookup(lambda: as_field(1, _shown(answer)) + rest, len(answer) // _PER_ITEM)
 
     async def _answer(
         self, snapshot: Snapshot, context: Context, watch: Stopwatch, experiment: str, arguments: dict[str, Any]

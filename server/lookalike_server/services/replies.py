@@ -81,7 +81,7 @@ def served_generation(snapshot: Snapshot, space: Space | None, watch: Stopwatch)
     return reply
 
 
-def within(number: int, message: bytes) -> bytes:
+def as_field(number: int, message: bytes) -> bytes:
     """Return a serialized message as field `number`, below 16, of another message that continues after it.
 
     So existing bytes are neither parsed nor serialized again.

@@ -59,7 +59,7 @@ class ReplySpec(NamedTuple):
         return found
 
     @property
-    def wanted(self) -> int:
+    def search_k(self) -> int:
         """Number of neighbors to search for: k, plus those that may be left out."""
         return self.k + (0 if self.own is None else self.own.shape[1])
 

@@ -33,10 +33,10 @@ def _routed(method: str, names: CollectionNames, servicers: Mapping[str, Any]) -
     calls = {name: getattr(servicer, method) for name, servicer in servicers.items()}
 
     async def call(request: Any, context: Any) -> Any:
-        return await calls[names.chosen(request.collection)](request, context)
+        return await calls[names.resolve(request.collection)](request, context)
 
     async def noted(request: Any, context: Any) -> Any:
-        name = names.chosen(request.collection)
+        name = names.resolve(request.collection)
         known = record.current()
         if known is not None:
             known.collection = name

@@ -71,7 +71,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
                 raise ArgumentError("masks", f"The masks must have {rows} rows.")
 
             def read() -> ShareWork | list[str]:
-                masks, unknown = self._masks.of(list(request.masks))
+                masks, unknown = self._masks.masks_of(list(request.masks))
                 return unknown or work_of(request, engine.facts, masks, self._limits.max_message_bytes)
 
             work = await self._workers.run_lookup(read, large // _PER_ITEM)
@@ -96,7 +96,7 @@ class _Masks:
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[str, int], RowMask] = OrderedDict()
 
-    def of(self, messages: list[shard_pb2.ShardMask]) -> tuple[list[RowMask], list[str]]:
+    def masks_of(self, messages: list[shard_pb2.ShardMask]) -> tuple[list[RowMask], list[str]]:
         """Return the masks of a call, or else the digests of unknown ones. Thread-safe."""
         masks, unknown = [], []
         for message in messages:

@@ -52,7 +52,7 @@ class UpdateServicer(update_pb2_grpc.UpdateServiceServicer):
         with self._current.lease() as snapshot:
             count = len(request.keys)
             await self._workers.run(lambda: _check(request, self._limits), count)
-            embedded = await self._vectors.of(snapshot, request, deadline_of(context))
+            embedded = await self._vectors.embed(snapshot, request, deadline_of(context))
             failed = embedded.failed
             kept = [row for row in range(count) if row not in failed]
             ids, replaced, sequence = np.full(count, -1, np.int64), 0, snapshot.sequence

@@ -33,7 +33,7 @@ class CollectionNames:
         self._names = tuple(names)
         self._known = frozenset(names)
 
-    def chosen(self, asked: str) -> str:
+    def resolve(self, asked: str) -> str:
         """Return the collection that a request names; for "", the first one that its caller may ask about.
 
         Raises NotFoundError if it does not exist, and ForbiddenError if the token is not for it.

@@ -79,19 +79,19 @@ def text_bytes(data: bytes, kind: Descriptor) -> int:
     All bytes count if there are too many fields to examine, or if the bytes are not a message.
     """
     try:
-        return _Counted(data).of(0, len(data), kind)
+        return _FieldCounter(data).count_fields(0, len(data), kind)
     except (IndexError, ValueError):
         return len(data)
 
 
-class _Counted:
+class _FieldCounter:
     """Walk over the fields of a message. Raises IndexError or ValueError if it is malformed or has too many fields."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._left = _FIELDS
 
-    def of(self, start: int, end: int, kind: Descriptor | None) -> int:
+    def count_fields(self, start: int, end: int, kind: Descriptor | None) -> int:
         at, text = start, 0
         while at < end:
             self._left -= 1
@@ -107,7 +107,7 @@ class _Counted:
             size, at = self._varint(at)
             text += at - began
             if field is not None and field.type == FieldDescriptor.TYPE_MESSAGE:
-                text += self.of(at, min(at + size, end), field.message_type)
+                text += self.count_fields(at, min(at + size, end), field.message_type)
             elif field is None or field.type != FieldDescriptor.TYPE_BYTES:
                 text += size
             at += size

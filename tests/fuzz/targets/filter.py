@@ -22,7 +22,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_indexer.filters.errors import FilterError
 from lookalike_indexer.filters.evaluate import matching
-from lookalike_indexer.filters.meaning import meant
+from lookalike_indexer.filters.meaning import resolve_names
 from lookalike_indexer.filters.sources import FilterColumns
 from lookalike_indexer.filters.text import parse
 from lookalike_indexer.filters.tree import MOST_BYTES, Bound, Compare, Filter, In, canonical, leaves
@@ -74,7 +74,7 @@ def target(data: bytes) -> None:
         with contextlib.suppress(FilterError):
             canonical(parse(words))
     try:
-        meaning = meant(tree, _COLUMNS)
+        meaning = resolve_names(tree, _COLUMNS)
     except (FilterError, NotFoundError, NotBuiltError):
         return
     found = matching(meaning, _COLUMNS)

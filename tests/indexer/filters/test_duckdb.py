@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from tests.indexer.filters.conftest import TAGS, TEXTS
 
 from lookalike_indexer.filters.evaluate import matching
-from lookalike_indexer.filters.meaning import meant
+from lookalike_indexer.filters.meaning import resolve_names
 from lookalike_indexer.filters.text import parse
 from lookalike_indexer.filters.tree import (
     OPERATORS,
-    All,
+    AllOf,
+    AnyOf,
     Assigned,
     Bound,
     Compare,
@@ -29,7 +30,6 @@ from lookalike_indexer.filters.tree import (
     Not,
     Predicted,
     Present,
-    Some,
     canonical,
 )
 from lookalike_indexer.filters.write_text import as_text
@@ -84,8 +84,8 @@ TREES = st.recursive(
     LEAVES,
     lambda inner: st.one_of(
         st.builds(Not, inner),
-        st.builds(All, st.lists(inner, min_size=1, max_size=3).map(tuple)),
-        st.builds(Some, st.lists(inner, min_size=1, max_size=3).map(tuple)),
+        st.builds(AllOf, st.lists(inner, min_size=1, max_size=3).map(tuple)),
+        st.builds(AnyOf, st.lists(inner, min_size=1, max_size=3).map(tuple)),
     ),
     max_leaves=8,
 )
@@ -95,8 +95,8 @@ def sql(tree):
     """Return the tree in DuckDB's SQL."""
     if isinstance(tree, Not):
         return f"(not {sql(tree.filter)})"
-    if isinstance(tree, (All, Some)):
-        return "(" + (" and " if isinstance(tree, All) else " or ").join(map(sql, tree.filters)) + ")"
+    if isinstance(tree, (AllOf, AnyOf)):
+        return "(" + (" and " if isinstance(tree, AllOf) else " or ").join(map(sql, tree.filters)) + ")"
     if isinstance(tree, Has):
         return f"list_contains(tags, {text(tree.value)})"
     if isinstance(tree, InCluster):
@@ -169,7 +169,7 @@ def duck(shop):
 
 
 def ours(shop, tree):
-    return matching(meant(tree, shop.columns), shop.columns)
+    return matching(resolve_names(tree, shop.columns), shop.columns)
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -193,12 +193,12 @@ def split(tree):
     """Return the tree with the two halves of a leaf separated, as in a text."""
     if isinstance(tree, Not):
         return Not(split(tree.filter))
-    if isinstance(tree, (All, Some)):
+    if isinstance(tree, (AllOf, AnyOf)):
         return type(tree)(tuple(map(split, tree.filters)))
     if isinstance(tree, InCluster) and tree.clusters and tree.distance:
-        return All((InCluster(tree.clustering, tree.clusters), InCluster(tree.clustering, (), tree.distance)))
+        return AllOf((InCluster(tree.clustering, tree.clusters), InCluster(tree.clustering, (), tree.distance)))
     if isinstance(tree, Predicted) and tree.classes and tree.probability:
-        return All((Predicted(tree.model, tree.classes), Predicted(tree.model, (), tree.probability)))
+        return AllOf((Predicted(tree.model, tree.classes), Predicted(tree.model, (), tree.probability)))
     if isinstance(tree, In) and len(tree.values) == 1:
         return Compare(tree.column, "=", tree.values[0])
     return tree
@@ -235,10 +235,10 @@ def test_words(shop, duck):
 
 
 def test_lists_and_sets_without_anything(shop):
-    nothing, everything = partial(ours, shop, Some(())), partial(ours, shop, All(()))
+    nothing, everything = partial(ours, shop, AnyOf(())), partial(ours, shop, AllOf(()))
     assert (nothing().sum(), everything().sum()) == (0, 300)
-    assert ours(shop, In("label", ())).sum() == ours(shop, parse(as_text(Some(())))).sum() == 0
-    assert ours(shop, parse(as_text(All(())))).all()
+    assert ours(shop, In("label", ())).sum() == ours(shop, parse(as_text(AnyOf(())))).sum() == 0
+    assert ours(shop, parse(as_text(AllOf(())))).all()
 
 
 def test_values_of_columns_are_what_was_attached(shop):
@@ -258,5 +258,5 @@ def test_images_added_have_no_values(shop, grow_collection):
 
     columns = FilterColumns(CollectionReader.open(str(shop.storage.root)))
     for name in ("whole", "price", "flag", "text", "taken", "tags"):
-        found = matching(meant(Not(Present(name)), columns), columns)
+        found = matching(resolve_names(Not(Present(name)), columns), columns)
         assert (len(found), bool(found[-3:].all())) == (303, True)

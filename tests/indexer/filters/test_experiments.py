@@ -18,7 +18,7 @@ from lookalike_indexer.experiments.map2d import map2d
 from lookalike_indexer.experiments.matrix import class_matrix
 from lookalike_indexer.experiments.oddballs import oddballs
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.filters.errors import At, FilterError
+from lookalike_indexer.filters.errors import FilterError, FilterPosition
 
 WHERE = 'flag and "odd name" < 250'
 
@@ -93,7 +93,7 @@ def test_commands_take_a_filter(shop):
 
 
 def test_error_of_a_filter_crosses_processes():
-    error = pickle.loads(pickle.dumps(FilterError(At("filter.text", 3), "It is wrong")))  # noqa: S301
-    assert (str(error), error.at) == ("It is wrong (at character 3 of the filter).", At("filter.text", 3))
+    error = pickle.loads(pickle.dumps(FilterError(FilterPosition("filter.text", 3), "It is wrong")))  # noqa: S301
+    assert (str(error), error.at) == ("It is wrong (at character 3 of the filter).", FilterPosition("filter.text", 3))
     with pytest.raises(FilterError):
         raise error

@@ -6,20 +6,20 @@ import pytest
 
 from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_indexer.filters.errors import FilterError
-from lookalike_indexer.filters.meaning import meant
+from lookalike_indexer.filters.meaning import resolve_names
 from lookalike_indexer.filters.text import parse
-from lookalike_indexer.filters.tree import All, Compare, In, Not, Some
+from lookalike_indexer.filters.tree import AllOf, AnyOf, Compare, In, Not
 from lookalike_indexer.filters.write_text import as_text
 
 
 def test_and_binds_tighter_than_or():
-    assert parse("a = 1 or b = 2 and not c = 3") == Some(
-        (Compare("a", "=", 1), All((Compare("b", "=", 2), Not(Compare("c", "=", 3)))))
+    assert parse("a = 1 or b = 2 and not c = 3") == AnyOf(
+        (Compare("a", "=", 1), AllOf((Compare("b", "=", 2), Not(Compare("c", "=", 3)))))
     )
 
 
 def test_words_are_read_in_any_case_and_names_in_their_own():
-    assert parse('Price IN (1) AND NOT "in" IS NULL') == All((In("Price", (1,)), Not(Not(parse('"in" is not null')))))
+    assert parse('Price IN (1) AND NOT "in" IS NULL') == AllOf((In("Price", (1,)), Not(Not(parse('"in" is not null')))))
 
 
 @pytest.mark.parametrize(
@@ -104,15 +104,15 @@ MEANINGLESS = (
 def test_filter_that_does_not_fit_the_collection_is_rejected(shop):
     for text, sentence in MEANINGLESS:
         with pytest.raises(FilterError) as found:
-            meant(parse(text), shop.columns)
+            resolve_names(parse(text), shop.columns)
         assert sentence in str(found.value), text
 
 
 def test_missing_clusterings_and_models_are_rejected(shop):
     with pytest.raises(NotFoundError, match="no clustering 'tiny/nine'; it has: tiny/five"):
-        meant(parse("cluster('tiny/nine') = 3"), shop.columns)
+        resolve_names(parse("cluster('tiny/nine') = 3"), shop.columns)
     with pytest.raises(NotFoundError, match="no model 'nine'; it has: tiny"):
-        meant(parse("predicted('nine') = 'tabby'"), shop.columns)
+        resolve_names(parse("predicted('nine') = 'tabby'"), shop.columns)
 
 
 def test_probability_without_a_model_is_of_the_one_that_the_filter_names(shop, publish_model):
@@ -121,11 +121,11 @@ def test_probability_without_a_model_is_of_the_one_that_the_filter_names(shop, p
 
     publish_model(shop.storage, "second", [[1, 2]] * 300)
     columns = FilterColumns(CollectionReader.open(str(shop.storage.root)))
-    tree = meant(parse("predicted('second') = 'class 1' and probability > 0.3"), columns)
+    tree = resolve_names(parse("predicted('second') = 'class 1' and probability > 0.3"), columns)
     assert as_text(tree) == "predicted('second') = 'class 1' and probability('second') > 0.3"
-    assert as_text(meant(parse("probability > 0.3"), columns)) == "probability('tiny') > 0.3"
+    assert as_text(resolve_names(parse("probability > 0.3"), columns)) == "probability('tiny') > 0.3"
     with pytest.raises(FilterError, match="several models, second, tiny; say which one is meant"):
-        meant(parse("predicted('second') = 'a' or predicted('tiny') = 'b' or probability > 0.5"), columns)
+        resolve_names(parse("predicted('second') = 'a' or predicted('tiny') = 'b' or probability > 0.5"), columns)
 
 
 def test_model_without_predictions_is_reported(make_collection):
@@ -137,9 +137,9 @@ def test_model_without_predictions_is_reported(make_collection):
     storage = make_collection(np.ones((3, 4), np.float32))
     columns = FilterColumns(CollectionReader.open(str(storage.root)))
     with pytest.raises(NotBuiltError, match="The model tiny keeps no predictions; models that do: none"):
-        meant(parse("predicted = 'a'"), columns)
+        resolve_names(parse("predicted = 'a'"), columns)
     with pytest.raises(NotBuiltError, match="has no clustering; make one with: lookalike cluster"):
-        meant(parse("cluster = 1"), columns)
+        resolve_names(parse("cluster = 1"), columns)
 
 
 def test_plan_shows_the_first_values_of_a_long_list():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookalike_indexer.vectors import exchange, pairs
-from lookalike_indexer.vectors.exact import Best, exact_search
+from lookalike_indexer.vectors.exact import BestResults, exact_search
 from lookalike_indexer.vectors.exchange import Side, compare_all
 from lookalike_indexer.vectors.metric import prepare
 
@@ -20,7 +20,7 @@ def clustered(rows, dim, seed=0):
 def compared(vectors, k, metric):
     """Return the k nearest of each vector, itself included, by `compare_all`, and the counts of finished vectors."""
     numbers = 3 * np.arange(len(vectors)) + 1
-    side = Side(numbers, prepare(vectors, metric), Best.none(len(vectors), k))
+    side = Side(numbers, prepare(vectors, metric), BestResults.none(len(vectors), k))
     done: list[int] = []
     compare_all(side, metric, done.append)
     return side.best, done

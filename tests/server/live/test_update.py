@@ -17,7 +17,7 @@ from lookalike.v1 import cluster_pb2, collection_pb2, filter_pb2, search_pb2, se
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.indexing import two_stage
 from lookalike_indexer.vectors.metric import prepare
-from lookalike_server.columns.rows import Beside
+from lookalike_server.columns.rows import UnindexedVectors
 from lookalike_server.common.limits import Limits
 from lookalike_server.live.graph import LiveGraph
 from lookalike_server.live.grown import Grown
@@ -450,8 +450,8 @@ def test_graph_of_new_images_finds_what_comparing_finds() -> None:
     alive[100 + np.arange(0, 4000, 4)] = False
     for allowed in (None, [alive] * 20):
         for there in (4000, 3990):
-            compared = Beside(rows.values[:there], 100, "cosine", prepared=True)
-            quick = Beside(rows.values[:there], 100, "cosine", prepared=True, near=graph)
+            compared = UnindexedVectors(rows.values[:there], 100, "cosine", prepared=True)
+            quick = UnindexedVectors(rows.values[:there], 100, "cosine", prepared=True, near=graph)
             exact, found = (one.merged(queries, *nothing, allowed) for one in (compared, quick))
             assert np.mean(exact[0] == found[0]) > 0.98
             same = exact[0] == found[0]
@@ -485,8 +485,8 @@ def test_new_images_added_class_by_class_are_found(metric: Metric) -> None:
     queries = of_class(classes - 1, 20)
     assert graph.candidates(queries, 10, len(rows), deep=False) is not None
     nothing = np.full((20, 10), -1, np.int64), np.full((20, 10), np.inf, np.float32)
-    exact = Beside(rows.values, 0, metric, prepared=True).merged(queries, *nothing)
-    found = Beside(rows.values, 0, metric, prepared=True, near=graph).merged(queries, *nothing)
+    exact = UnindexedVectors(rows.values, 0, metric, prepared=True).merged(queries, *nothing)
+    found = UnindexedVectors(rows.values, 0, metric, prepared=True, near=graph).merged(queries, *nothing)
     same = exact[0] == found[0]
     assert same.mean() >= 0.97
     assert np.array_equal(exact[1][same], found[1][same])
@@ -533,8 +533,8 @@ def test_new_images_are_found_by_the_projection_of_the_index(metric: Metric, use
         time.sleep(0.01)
     queries = images(20)
     nothing = np.full((20, 10), -1, np.int64), np.full((20, 10), np.inf, np.float32)
-    compared = Beside(rows.values, 50, metric, prepared=True)
-    quick = Beside(rows.values, 50, metric, prepared=True, near=graph)
+    compared = UnindexedVectors(rows.values, 50, metric, prepared=True)
+    quick = UnindexedVectors(rows.values, 50, metric, prepared=True, near=graph)
     exact, found = compared.merged(queries, *nothing), quick.merged(queries, *nothing)
     assert np.mean([np.isin(one, other).mean() for one, other in zip(exact[0], found[0], strict=True)]) >= 0.97
     # With hits of an index that are nearer than all but two of them.
@@ -559,8 +559,8 @@ def test_vectors_without_structure_are_compared_rather_than_missed() -> None:
         if graph.count == 2080:
             break
         time.sleep(0.01)
-    compared = Beside(rows.values, 0, "cosine", prepared=True)
-    quick = Beside(rows.values, 0, "cosine", prepared=True, near=graph)
+    compared = UnindexedVectors(rows.values, 0, "cosine", prepared=True)
+    quick = UnindexedVectors(rows.values, 0, "cosine", prepared=True, near=graph)
     nothing = np.full((20, 10), -1, np.int64), np.full((20, 10), np.inf, np.float32)
     exact, found = (one.merged(vectors[2080:], *nothing)[0] for one in (compared, quick))
     assert np.mean([np.isin(one, other).mean() for one, other in zip(exact, found, strict=True)]) >= 0.97

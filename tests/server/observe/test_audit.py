@@ -129,11 +129,11 @@ async def test_exact_index_is_logged_once_without_results(make_toy, serve, by_ve
 
 def test_share_of_the_queries_is_chosen_and_each_of_a_call_alike(auditing) -> None:
     taken = auditing(0.05, lambda: True, seed=1)
-    chosen = [taken.chosen(4) for _ in range(10_000)]
+    chosen = [taken.sample_query(4) for _ in range(10_000)]
     counts = np.bincount([one for one in chosen if one is not None], minlength=4)
     assert 1800 < counts.sum() < 2200, "0.05 of 40,000 queries"
     assert counts.min() > 400
-    assert auditing(0.0, lambda: True).chosen(256) is None
+    assert auditing(0.0, lambda: True).sample_query(256) is None
 
 
 def test_nothing_is_read_under_load_and_the_samples_are_dropped(auditing, make_toy) -> None:
