@@ -110,8 +110,8 @@ def _leaves(
     missed = [name for position, name in enumerate(names) if position not in set(there)]
     if len(there) < 3:
         raise NotBuiltError(
-            f"{word_vectors} has words for {len(there)} of the {len(names)} classes ({shortened_list(names, 5)}), and a "
-            "tree needs 3; give a file with more words, or none to use the classifier's weights."
+            f"{word_vectors} has words for {len(there)} of the {len(names)} classes ({shortened_list(names, 5)}), and "
+            "a tree needs 3; give a file with more words, or none to use the classifier's weights."
         )
     places = np.array(there)
     kept = vectors.vectors[np.isin(vectors.found, places)]

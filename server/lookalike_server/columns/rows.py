@@ -122,7 +122,7 @@ class Rows:
 
 
 class CandidateFinder(Protocol):
-    """Finds candidates among the first vectors of a Beside."""
+    """Finds candidates among the first vectors of UnindexedVectors."""
 
     def candidates(self, queries: Float32, k: int, rows: int, *, deep: bool) -> tuple[int, Int64, Float32] | None:
         """Return how many of the first `rows` vectors it covers, and candidates for the k nearest of these.
