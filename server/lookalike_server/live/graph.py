@@ -98,9 +98,9 @@ class LiveGraph:
         return self._graph.count
 
     def candidates(self, queries: Float32, k: int, rows: int, *, deep: bool) -> tuple[int, Int64, Float32] | None:
-        """Return how many of the first `rows` rows it covers, and candidates for the k nearest of these; see CandidateFinder.
+        """Return how many of the first `rows` rows it covers, and candidates for the k nearest of these.
 
-        None if comparing costs no more.
+        See CandidateFinder. None if comparing costs no more.
         """
         with self._lock:
             count = self.count
